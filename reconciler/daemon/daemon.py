@@ -305,6 +305,8 @@ class Daemon:
                 failed=partial(self.journal.write, HOST, "daemon"),
             )
             self.reports.listeners.append(notifier.on_report)
+            if self._git is not None:
+                self._git.listeners.append(notifier.on_report)
             self._tasks.keep(f"notify {target}", notifier.run)
 
     async def _drain_logs(self, drain: Drain) -> None:

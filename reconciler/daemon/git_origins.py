@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.control.requests import NotFound, Refused
 from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.convergence.world import Report
 from reconciler.daemon.git_sources import GitSources
 from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.outcomes import Outcomes
+from reconciler.daemon.reports import ReportListener
 from reconciler.host.manifest_rules import rules_of
 from reconciler.host.stores import Stores
 from reconciler.manifests import persisted
@@ -41,7 +43,8 @@ _MOST_REFUSALS = 100
 class GitOrigins:
     """The origins in git of this host.
 
-    `outcomes` are those of its apps and services; `services_on_record` returns the services with data here.
+    `outcomes` are those of its apps and services; `services_on_record` returns the services with data here. Each of
+    `listeners` is called with every report on an origin.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class GitOrigins:
         self._manifests = manifests
         self._outcomes = outcomes
         self._facts: dict[str, Mapping[str, Any]] = {}
+        self.listeners: list[ReportListener] = []
         in_force = HostInForce(
             lambda: manifests.catalog, rules_of(settings), servers_by_type(settings), services_on_record
         )
@@ -225,8 +229,17 @@ class GitOrigins:
             self._facts.pop(name, None)
         else:
             self._facts[name] = facts
+        self._report(name, facts)
         with contextlib.suppress(sqlite3.Error):  # it is told again with the next change
             persisted.remember_origins(self._records, [self._facts[each] for each in sorted(self._facts)])
+
+    def _report(self, name: str, facts: Mapping[str, Any] | None) -> None:
+        """Tell every listener the state of an origin, None once it is gone."""
+        report = None
+        if facts is not None:
+            report = Report(state=facts["state"], message=facts["message"], settled=True)
+        for listener in self.listeners:
+            listener(Subject("origin", name), report)
 
     def with_commit(self, origin: str, commit: str) -> Sequence[OriginApp] | None:
         """Return the apps and services of an origin; None while it is not known how they are with this commit."""

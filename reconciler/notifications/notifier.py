@@ -1,4 +1,4 @@
-"""Notify one target of the apps, the services and the host, in a task of its own that nothing waits for.
+"""Notify one target of the apps, the services, the origins and the host, in a task of its own that nothing waits for.
 
 What is sent is recorded before the target may have it, and again once it took it: a daemon killed in between sends it
 once more, and a later one repeats nothing. A target that takes nothing is retried for ever, and then gets what it
@@ -20,12 +20,14 @@ from reconciler.convergence.world import Report
 from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Digest, Entry
 from reconciler.notifications.target import NotSent, Target
-from reconciler.planning.states import APP_STATES, SERVICE_STATES, Severity, StateInfo
+from reconciler.planning.states import APP_STATES, ORIGIN_STATES, SERVICE_STATES, Severity, StateInfo
 from reconciler.planning.subject import HOST, Subject, SubjectKind
 
 _TRIES = 5
 _CHECK_EVERY_S = 5.0
-_STATES: Mapping[SubjectKind, tuple[StateInfo, ...]] = {"app": APP_STATES, "service": SERVICE_STATES}
+_STATES: Mapping[SubjectKind, tuple[StateInfo, ...]] = {
+    "app": APP_STATES, "service": SERVICE_STATES, "origin": ORIGIN_STATES,
+}  # fmt: skip
 _SEVERITIES: Mapping[tuple[SubjectKind, str], Severity] = {
     (kind, state.name): state.severity
     for kind, states in _STATES.items()
@@ -89,7 +91,7 @@ class Notifier:
             self._digest.restore(json.loads(facts.fact(self._key) or "{}"))
 
     def on_report(self, subject: Subject, report: Report | None) -> None:
-        """Take the newest report on an app or a service; None after its removal. Never waits."""
+        """Take the newest report on an app, a service or an origin; None after its removal. Never waits."""
         if report is None:
             self._digest.forget(subject)
             return

@@ -1,16 +1,19 @@
 """Format messages: headline, text and payloads, with text from apps escaped for their readers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from reconciler.documents.problem import one_line
 from reconciler.notifications.digest import Entry
-from reconciler.planning.subject import HOST
+from reconciler.planning.subject import HOST, SubjectKind
 
 _LINES = 20
 _WORST_FIRST = {"failing": 0, "degraded": 1, "healthy": 2}
+_NOUNS: Mapping[frozenset[SubjectKind], str] = {
+    frozenset({"app"}): "apps", frozenset({"service"}): "services", frozenset({"origin"}): "origins",
+}  # fmt: skip
 _MARKS = {"failing": ":red_circle:", "degraded": ":large_yellow_circle:", "healthy": ":large_green_circle:"}
 
 
@@ -37,14 +40,15 @@ def text(entries: Sequence[Entry], host: str) -> str:
 
 
 def as_json(entries: Sequence[Entry], host: str, at: datetime) -> dict[str, Any]:
-    """Return the plain payload: {host, at, text, items: [{app, service, state, message, changes}]}.
+    """Return the plain payload: {host, at, text, items: [{app, service, origin, state, message, changes}]}.
 
-    `app` or `service` names what an item is about; both are empty for the host.
+    `app`, `service` or `origin` names what an item is about; all are empty for the host.
     """
     listed = [
         {
             "app": entry.subject.name if entry.subject.kind == "app" else "",
             "service": entry.subject.name if entry.subject.kind == "service" else "",
+            "origin": entry.subject.name if entry.subject.kind == "origin" else "",
             "state": entry.severity,
             "message": one_line(entry.text),
             "changes": entry.changes,
@@ -76,8 +80,8 @@ def _line(entry: Entry) -> str:
 
 def _counted(entries: Sequence[Entry]) -> str:
     kinds = {entry.subject.kind for entry in entries}
-    noun = {frozenset({"app"}): "apps", frozenset({"service"}): "services"}.get(frozenset(kinds), "apps and services")
-    return f"{len(entries)} {noun}"
+    mixed = "apps, services and origins" if "origin" in kinds else "apps and services"
+    return f"{len(entries)} {_NOUNS.get(frozenset(kinds), mixed)}"
 
 
 def _subject_of(entry: Entry) -> str:

@@ -1,4 +1,4 @@
-"""Define the states of apps and services: the one table that reports, pages, metrics and notifications read."""
+"""Define the states of apps, services and origins in git: the table that reports, pages, metrics and messages read."""
 
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -50,6 +50,19 @@ SERVICE_STATES: tuple[StateInfo, ...] = (
     StateInfo("stopping", None, "Its manifest was removed, and so is what it holds when its grace period is over."),
     StateInfo("retained", "healthy", "Its manifest was removed; what it holds is kept."),
     StateInfo("ready", "healthy", "The service works, and every app that uses it has credentials."),
+)
+
+ORIGIN_STATES: tuple[StateInfo, ...] = (
+    StateInfo("refused", "degraded", "The newest commit is not accepted."),
+    StateInfo("rewound", "degraded", "The newest commit does not descend from the accepted one."),
+    StateInfo("missing", "degraded", "The branch, every tag, or every manifest of a directory is gone."),
+    StateInfo("held", "degraded", "The newest commit removes most apps without saying so."),
+    StateInfo("returned", "degraded", "The apps of the newest commit failed."),
+    StateInfo("unreachable", "degraded", "The repository cannot be fetched."),
+    StateInfo("stale", "degraded", "The repository has been silent for too long."),
+    StateInfo("pending", None, "A commit is about to be judged and put in force."),
+    StateInfo("paused", "healthy", "An operator paused the origin."),
+    StateInfo("current", "healthy", "The newest commit is in force."),
 )
 
 SEVERITIES: dict[str, Severity | None] = {state.name: state.severity for state in (*APP_STATES, *SERVICE_STATES)}

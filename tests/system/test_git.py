@@ -10,6 +10,7 @@ import yaml
 
 from tests.fakes.authority import made_in
 from tests.fakes.forge import forge
+from tests.fakes.post_office import webhook
 from tests.support.eventually import eventually
 from tests.support.load import under_load
 from tests.support.ports import a_port
@@ -257,3 +258,24 @@ def test_the_git_server_shows_how_each_commit_fares_and_the_token_is_nowhere(
     found = [path for path in site.paths.state.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
     assert found == []
     assert token not in site.cli("events", "--json").stdout + site.cli("status", "--json").stdout
+
+
+def test_targets_are_notified_of_a_commit_that_is_not_in_force_and_of_its_end(
+    site: Site, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    port = a_port()
+    with webhook() as target:
+        file = settings(site, repository, port)
+        told = {"notify": {"every": "0s", "delay": "0s"}, "notifications": [{"to": "webhook", "url": target.url}]}
+        file.write_text(file.read_text() + yaml.safe_dump(told))
+        repository.push(app("shop", "1"))
+        site.start("--settings", str(file))
+        eventually(site.serves("shop", "1", port), 60)
+        repository.push(app("shop", "2", wrokers=2))
+        eventually(
+            lambda: [each["text"].partition(": ")[2] for each in target.taken] == ["origin fleet is degraded"], 60
+        )
+        assert "fleet/hosts/web1/shop.yaml:3:1: wrokers" in target.taken[0]["items"][0]["message"]
+        repository.push(app("shop", "3"))
+        eventually(lambda: target.taken[-1]["text"].endswith(": origin fleet is healthy again"), 60)

@@ -17,7 +17,7 @@ from reconciler.notifications.targets.command import Command
 from reconciler.notifications.targets.webhook import Webhook
 from reconciler.planning.reason import Reason
 from reconciler.planning.states import Severity
-from reconciler.planning.subject import Subject
+from reconciler.planning.subject import Subject, SubjectKind
 from tests.fakes.post_office import Hook, webhook
 
 ITEM = Entry(subject=Subject("app", "blog"), severity="failing", text="cannot start")
@@ -114,7 +114,7 @@ def bring(target: Target, within_s: float = 30) -> None:
 def test_a_webhook_gets_json_and_a_redirect_is_not_followed(hook: Hook) -> None:
     bring(Webhook(url=hook.url))
     assert hook.got[0]["items"] == [
-        {"app": "blog", "service": "", "state": "failing", "message": "cannot start", "changes": 1}
+        {"app": "blog", "service": "", "origin": "", "state": "failing", "message": "cannot start", "changes": 1}
     ]
     hook.answers.append(302)
     with pytest.raises(NotSent, match="it answered 302"):
@@ -184,6 +184,26 @@ def test_backups_that_are_late_or_fail_are_told_and_so_is_their_end(hook: Hook, 
     assert (item["service"], item["state"], item["message"]) == ("blog-db", "degraded", text)
     asyncio.run(announced(hook, facts, Report(state="ready", settled=True), 2, service))
     assert [item["state"] for item in hook.got[1]["items"]] == ["healthy"]
+
+
+def test_a_commit_that_is_not_in_force_is_told_and_so_is_its_end(hook: Hook) -> None:
+    facts, fleet, why = Facts(), Subject("origin", "fleet"), "it is not signed; commit 91c2d0a stays in force"
+    asyncio.run(announced(hook, facts, Report(state="refused", message=why, settled=True), 1, fleet))
+    assert hook.got[0]["text"] == "web1: origin fleet is degraded"
+    (item,) = hook.got[0]["items"]
+    assert (item["origin"], item["app"], item["state"], item["message"]) == ("fleet", "", "degraded", why)
+    asyncio.run(announced(hook, facts, Report(state="current", settled=True), 2, fleet))
+    assert hook.got[1]["text"] == "web1: origin fleet is healthy again"
+
+
+def test_what_a_message_is_about_is_counted_by_its_kinds() -> None:
+    def told(*kinds: SubjectKind) -> str:
+        subjects = [Subject(kind, f"a{number}") for number, kind in enumerate(kinds)]
+        return payloads.headline([Entry(subject=each, severity="degraded", text="") for each in subjects], "web1")
+
+    assert told("origin", "origin") == "web1: 2 origins are degraded"
+    assert told("app", "service") == "web1: 2 apps and services are degraded"
+    assert told("app", "origin") == "web1: 2 apps, services and origins are degraded"
 
 
 def test_a_message_is_tried_again_masked_and_remembered_once_taken(hook: Hook) -> None:
