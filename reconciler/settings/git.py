@@ -1,7 +1,7 @@
 """The repositories that this host may fetch, and the origins of manifests in them, as the settings declare them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -57,7 +57,8 @@ class GitOrigin:
     empty. `paths` are relative to the top, which is ""; `host` is what `{host}` in them stood for. `may` is the fence
     as the settings have it. With `whole`, a commit with a manifest that has an error is refused as a whole. With
     `returns`, a commit whose apps fail is left again. `templates` are the paths as they are written, with `{host}`.
-    What `is_source` has no manifests: apps take their sources from it.
+    What `is_source` has no manifests: apps take their sources from it. `trial` is a branch that is tried on top of what
+    is accepted, "" for none.
     """
 
     name: str
@@ -68,11 +69,15 @@ class GitOrigin:
     commit: str = ""
     paths: tuple[str, ...] = ("",)
     templates: tuple[str, ...] = field(default=("",), repr=False, compare=False)
+    trial: str = ""
     whole: bool = True
     returns: bool = True
     may: Mapping[str, Any] = field(default_factory=dict)
-
     is_source: bool = False
+
+    def as_trial(self) -> "GitOrigin":
+        """Return the origin that follows the trial branch in place of what this one follows."""
+        return replace(self, name=f"{self.name}/trial", branch=self.trial, tags="", commit="", trial="")
 
     @property
     def followed(self) -> str:

@@ -83,6 +83,7 @@ def _origin(name: str, node: Node, repositories: Mapping[str, Repository], host:
         **_followed(node, host),
         paths=_paths(templates, host),
         templates=templates,
+        trial=_filled(given.get("trial", ""), host),
         whole=given.get("whole", True),
         returns=given.get("returns", True),
         may=given.get("may", {}),
@@ -149,6 +150,12 @@ def _problem_of_followed(origin: Node, repositories: Node | None) -> str:
     signed = repository.given("signed") if repository is not None else None
     if signed is not None and signed.value == "tag" and given != ["tags"]:
         return f"requires 'tags', as the repository '{name}' has 'signed: tag'"
+    if "trial" in origin.keys and given == ["commit"]:
+        return "has 'trial', which is for 'branch' and 'tags'"
+    if "trial" in origin.keys and origin.written_at("trial") == origin.written_at("branch"):
+        return "has the same branch as 'branch' and 'trial'"
+    if "trial" in origin.keys and signed is not None and signed.value == "tag":
+        return f"has 'trial', a branch, but the repository '{name}' has 'signed: tag'"
     return ""
 
 

@@ -188,6 +188,15 @@ SCHEMAS: Mapping[str, Schema] = {
         signed_by=_TEXT,
         behind={"type": ["integer", "null"], "description": "The commits of the head that are not in force."},
         store_bytes={"type": ["integer", "null"], "description": "The size of what was fetched."},
+        trial={
+            "oneOf": [
+                {"type": "null"},
+                _object(
+                    branch=_TEXT, commit=_TEXT, ruling={"type": ["string", "null"]}, message=_TEXT, signed_by=_TEXT
+                ),
+            ],
+            "description": "The newest commit of the trial branch, and the ruling on it; null without one.",
+        },
         webhook={
             "oneOf": [{"type": "null"}, _object(called_at=_NULLABLE_NUMBER, missed=_INTEGER, doubt=_TEXT)],
             "description": "When the webhook was called last, and how many commits it missed since; null without one.",

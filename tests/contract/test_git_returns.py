@@ -115,7 +115,7 @@ class Killed(BaseException):
 class KilledOnceInForce(Trees):
     """Trees of a daemon that is killed as soon as another commit is in force, before it writes anything down."""
 
-    def take_effect(self, commit: str) -> None:
+    def take_effect(self, commit: str, on: str | None = None) -> None:
         super().take_effect(commit)
         raise Killed
 

@@ -23,7 +23,8 @@ from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trees import Trees
 from reconciler.planning.origins import actions
 from reconciler.planning.origins.fetch_times import deviation_of, wait_s
-from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Verdict
+from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, TrialBranch, Verdict
+from reconciler.planning.origins.plan import short
 from reconciler.planning.origins.proof import wanted
 from reconciler.planning.origins.webhook import LEAST_APART_S
 from reconciler.settings.git import GitOrigin
@@ -86,6 +87,10 @@ class Effects:
                 await self._fetch()
             case actions.Judge(commit=commit):
                 await self._judge_commit(commit)
+            case actions.JudgeTrial(commit=commit):
+                await self._judge_trial(commit)
+            case actions.LeaveTrial(commit=commit, cause=cause):
+                await self._leave_trial(commit, cause)
             case actions.Materialise(commit=commit):
                 await self._materialise(commit)
             case actions.TakeEffect(commit=commit):
@@ -105,7 +110,10 @@ class Effects:
         began, failure = time.monotonic(), ""
         try:
             head = await self._store.fetch(self.origin, before.accepted, since=self.origin.repository.first)
-            subject = (await self._store.commit(head.commit)).subject
+            subjects = {head.commit: (await self._store.commit(head.commit)).subject}
+            trial = await self._store.trial(self.origin)
+            if trial is not None:
+                subjects[trial] = (await self._store.commit(trial)).subject
         except BranchMissing as error:
             self._schedule(None)
             missing = Verdict(commit="", ruling="missing", why=str(error), trust=self._observed.trust)
@@ -118,10 +126,11 @@ class Effects:
             if head.commit != before.head and self._looks_due is looks_due:  # another call asks for another look
                 self._looks_due.clear()
             self._schedule(None)
-            subjects = self._named(subject_of={head.commit: subject})
+            subjects = self._named(subjects)
             verdict = None if before.verdict is not None and not before.verdict.commit else self.record.verdict
             heard_at = now_s() if head.was_asked else before.heard_at
-            heard = replace(self.record, heard_at=heard_at, subjects=subjects, verdict=verdict)
+            tried = replace(self.record.trial, commit=trial)
+            heard = replace(self.record, heard_at=heard_at, subjects=subjects, verdict=verdict, trial=tried)
             if head.commit != before.head and not is_expected and self.origin.repository.webhook is not None:
                 heard = replace(heard, webhook=heard.webhook.with_missed())
             await self._remember(heard.leading_to(head))
@@ -134,7 +143,7 @@ class Effects:
     def _named(self, subject_of: dict[str, str]) -> dict[str, str]:
         """Return the subjects of the commits that the record names, and of these."""
         record = self.record
-        named = {record.head, record.accepted, record.good, record.taken, self._observed.in_force}
+        named = {record.head, record.accepted, record.good, record.taken, record.trial.commit, self._observed.in_force}
         return {c: subject for c, subject in record.subjects.items() if c in named} | subject_of
 
     def _schedule(self, failure: FetchFailure | None) -> None:
@@ -176,15 +185,45 @@ class Effects:
             known = replace(known, accepted_tag=head.tag, accepted_tag_id=head.tag_id)
         await self._remember(known)
 
+    async def _judge_trial(self, commit: str) -> None:
+        trust, record, signer = self._observed.trial_trust, self.record, ""
+        try:
+            record.refuse_returned(commit)
+            is_refused = commit in record.refusals
+            candidate, signer = await self._judge.judged(
+                Head(commit=commit), record.accepted_head, taken=False, refused=is_refused
+            )
+            self._candidate = candidate
+            verdict = Verdict(commit=commit, ruling="accepted", trust=trust)
+        except NotAccepted as error:
+            why = str(error).partition(", or confirm it with")[0]  # which only the newest commit of the origin can be
+            if error.ruling == "rewound":
+                why = f"commit {commit[:7]} is not on top of {short(record.accepted)}: rebase {self.origin.trial}"
+            verdict = Verdict(commit=commit, ruling=error.ruling, why=why, trust=trust)
+        except DamagedStore as error:
+            await self._renew(str(error))
+            return
+        if self.record.trial.commit == commit:
+            await self._remember(
+                replace(self.record, trial=TrialBranch(commit=commit, verdict=verdict, signed_by=signer))
+            )
+
+    async def _leave_trial(self, commit: str, cause: str) -> None:
+        """Write down that a commit on trial was left, so that the accepted one takes effect again."""
+        why = f"commit {commit[:7]} was left again, as its apps failed ({cause}): push another to {self.origin.trial}"
+        verdict = Verdict(commit=commit, ruling="returned", why=why, trust=self._observed.trial_trust)
+        await self._remember(self.record.without_trial(verdict))
+
     async def _materialise(self, commit: str) -> None:
         if self._candidate is None or self._candidate.unjudged.commit.id != commit:
             # Its files were lost, or an earlier daemon accepted it: what is written is what is judged.
             record = self.record
+            is_trial = commit != record.accepted
+            head = Head(commit=commit) if is_trial else record.accepted_head or Head(commit=commit)
             try:
-                accepted = record.accepted_head or Head(commit=commit)
-                self._candidate, _ = await self._judge.judged(accepted, accepted, taken=True, refused=False)
+                self._candidate, _ = await self._judge.judged(head, head, taken=True, refused=False)
             except NotAccepted as error:
-                await self._withdraw(record.head or "", error)
+                await self._withdraw(commit if is_trial else record.head or "", error)
                 return
             except DamagedStore as error:
                 await self._renew(str(error))
@@ -203,19 +242,25 @@ class Effects:
     async def _withdraw(self, commit: str, error: NotAccepted) -> None:
         """Take a commit for not accepted whose files cannot be written."""
         verdict = Verdict(commit=commit, ruling=error.ruling, why=str(error), trust=self._observed.trust)
-        await self._remember(replace(self.record, verdict=verdict, accepted=self._observed.in_force))
+        if self._observed.has_trial and commit == self.record.trial.commit:
+            tried = replace(self.record.trial, verdict=replace(verdict, trust=self._observed.trial_trust))
+            await self._remember(replace(self.record, trial=tried))
+            return
+        before = await asyncio.to_thread(self._trees.base_of_trial)
+        await self._remember(replace(self.record, verdict=verdict, accepted=before or self._observed.in_force))
 
     async def _renew(self, why: str) -> None:
         """Fetch into a new store, as what was fetched is damaged."""
         try:
             head = await self._store.renew(self.origin, self.record.accepted or self.origin.repository.first)
+            tried = replace(self.record.trial, commit=await self._store.trial(self.origin))
         except (CannotFetch, BranchMissing) as error:
             count = 1 + (self._observed.failure.count if self._observed.failure is not None else 0)
             self._schedule(FetchFailure(code="damaged", why=f"{why}; {error}", count=count))
             await asyncio.sleep(AGAIN_S)
             return
         self._schedule(None)
-        await self._remember(replace(self.record, heard_at=now_s(), verdict=None).leading_to(head))
+        await self._remember(replace(self.record, heard_at=now_s(), verdict=None, trial=tried).leading_to(head))
 
     async def _take_effect(self, commit: str) -> None:
         before = self._observed.in_force
@@ -223,7 +268,8 @@ class Effects:
             # First, as a daemon that is killed in between could not tell any more what a commit has changed.
             apps = self._apps.with_commit(self.origin.name, before)
             await self._remember(replace(self.record, wanted_with_good=None if apps is None else wanted(apps)))
-        await asyncio.to_thread(self._trees.take_effect, commit)
+        accepted = self.record.accepted
+        await asyncio.to_thread(self._trees.take_effect, commit, accepted if commit != accepted else None)
         self._candidate, self._proof_s = None, FIRST_PROOF_S
         await self._remember(replace(self.record, in_force_since=now_s()))
         self._telling.applied(self.origin, self.record, commit, before)
@@ -244,7 +290,7 @@ class Effects:
 
     async def _tidy(self) -> None:
         self._observed = replace(self._observed, is_untidy=False)
-        await asyncio.to_thread(self._trees.tidy, _KEPT, self.record.good)
+        await asyncio.to_thread(self._trees.tidy, _KEPT, (self.record.good, self.record.accepted))
         is_known = self.record.head is not None and self.record.head == self.record.accepted
         if is_known and await asyncio.to_thread(self._store.is_too_large):
             with contextlib.suppress(CannotFetch, BranchMissing):

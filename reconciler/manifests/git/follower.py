@@ -139,7 +139,8 @@ class Follower(Effects):
             lambda: (self._trees.in_force(), self._trees.complete(), self._trust())
         )
         if self.record.accepted is None and in_force is not None:  # the record was lost
-            await self._remember(replace(self.record, accepted=in_force))
+            before = await asyncio.to_thread(self._trees.base_of_trial)
+            await self._remember(replace(self.record, accepted=before or in_force))
         self._observed = replace(
             self._observed,
             head=self.record.head,
@@ -154,11 +155,20 @@ class Follower(Effects):
             failed="",
             rejected=None,
             unbuilt=None,
+            trial=self.record.trial,
         )
         # The tag that led to the commit in force is known only of the one that is accepted.
         await self._measure()
         if in_force is not None and in_force == self.record.accepted and not self.record.is_accepted_good:
             await self._judge_apps(in_force)
+        elif in_force is not None and in_force == self.record.trial.commit != self.record.accepted:
+            self._judge_apps_on_trial(in_force)
+
+    def _judge_apps_on_trial(self, in_force: str) -> None:
+        """Note which apps fail because of the commit on trial, which is never good, if it is to be left for that."""
+        apps = self._apps.with_commit(self.origin.name, in_force) if self.origin.returns else None
+        failed = "" if apps is None else why_failed(apps, self.record.wanted_with_good)
+        self._observed = replace(self._observed, failed=failed)
 
     async def _measure(self) -> None:
         """Note how far the commit in force is behind, and how much was fetched, where either commit is another one."""

@@ -14,7 +14,7 @@ from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.manifests.git.candidate import NotAccepted
 from reconciler.manifests.git.objects import Head
-from reconciler.planning.origins.observed import Pause, Verdict
+from reconciler.planning.origins.observed import Pause, TrialBranch, Verdict
 from reconciler.planning.origins.proof import Wanted
 from reconciler.planning.origins.webhook import Webhook
 
@@ -28,7 +28,8 @@ class Record:
 
     `tag`, `accepted_tag` and `good_tag` are the names of the tags that led to `head`, `accepted` and `good`, the ids
     those of the tags. `wanted_with_good` is what the apps wanted when another commit took effect in place of `good`,
-    None if that is not known. `returned` are the commits that were left again, each with why.
+    None if that is not known. `returned` are the commits that were left again, each with why. `trial` is the branch
+    that is tried on top of what is accepted.
 
     `subjects` are the first lines of the messages of the commits that are named here.
     """
@@ -54,6 +55,7 @@ class Record:
     returned: Mapping[str, str] = field(default_factory=dict)
     subjects: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook = field(default_factory=Webhook)
+    trial: TrialBranch = field(default_factory=TrialBranch)
 
     @property
     def accepted_head(self) -> Head | None:
@@ -83,6 +85,11 @@ class Record:
         left = replace(self, accepted=self.good, accepted_tag=self.good_tag, accepted_tag_id=self.good_tag_id)
         return replace(left, signed_by=self.good_signed_by, returned=returned)
 
+    def without_trial(self, verdict: Verdict) -> "Record":
+        """Return the record once the commit of the trial branch was left again, as its verdict says."""
+        returned = dict([*self.returned.items(), (verdict.commit, verdict.why)][-_MOST_RETURNED:])
+        return replace(self, returned=returned, trial=replace(self.trial, verdict=verdict))
+
     def refuse_returned(self, commit: str) -> None:
         """Raise NotAccepted for a commit that was left again, unless an operator confirmed it."""
         if commit in self.returned and commit != self.taken:
@@ -101,6 +108,10 @@ def read(path: Path) -> Record:
             given["pause"] = Pause(**given["pause"])
         if given.get("webhook") is not None:
             given["webhook"] = Webhook(**given["webhook"])
+        if given.get("trial") is not None:
+            verdict = given["trial"].get("verdict")
+            judged = None if verdict is None else Verdict(**verdict)
+            given["trial"] = TrialBranch(**{**given["trial"], "verdict": judged})
         given["refusals"] = tuple(given.get("refusals", ()))
         return Record(**given)
     return Record()

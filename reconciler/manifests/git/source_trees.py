@@ -157,17 +157,21 @@ class SourceTrees:
         for tree, found in files.items():
             yield Index(commit=tree, files=found), was.get(tree)
 
-    def take_effect(self, commit: str) -> None:
-        """Let `current` lead to a commit. Raises OSError; blocks."""
+    def take_effect(self, commit: str, on: str | None = None) -> None:
+        """Let `current` lead to a commit, which is never `on` trial. Raises OSError; blocks."""
+        assert on is None
         lead(self.current, f"commits/{commit}.json")
 
-    def tidy(self, keep: int, good: str | None) -> None:
-        """Remove drafts, and all commits but the newest, the one in force and the good one. Raises OSError; blocks."""
+    def base_of_trial(self) -> None:
+        """Return None: no commit is on trial."""
+
+    def tidy(self, keep: int, kept: Collection[str | None]) -> None:
+        """Remove drafts, and all commits but the newest, the one in force and those `kept`. Raises OSError; blocks."""
         for directory in (self.directory, self._commits):
             with contextlib.suppress(FileNotFoundError):
                 for path in list(leftovers(directory)):
                     remove(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-        files = [self._commits / f"{each}.json" for each in {*self._recorded()} - {self.in_force(), good}]
+        files = [self._commits / f"{each}.json" for each in {*self._recorded()} - {self.in_force(), *kept}]
         for path in sorted(files, key=_age)[max(0, keep - 1) :]:
             path.unlink(missing_ok=True)
 

@@ -69,6 +69,21 @@ class Store(Objects):
         except TimeoutError as error:
             raise CannotFetch("other", "another process is using what was fetched") from error
 
+    async def trial(self, origin: GitOrigin) -> str | None:
+        """Fetch the trial branch of an origin, and return its newest commit, None if there is no such branch.
+
+        Raises CannotFetch, OSError.
+        """
+        if not origin.trial:
+            return None
+        try:
+            async with self.locked():
+                return (await self._fetched(self.path, origin.as_trial())).commit
+        except BranchMissing:
+            return None
+        except TimeoutError as error:
+            raise CannotFetch("other", "another process is using what was fetched") from error
+
     async def _fetch(self, origin: GitOrigin, accepted: str | None, since: str | None) -> Head:
         await asyncio.to_thread(self._clean)
         if not await self._is_usable(accepted):

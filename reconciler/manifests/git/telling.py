@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from reconciler.manifests.git.record import Record
 from reconciler.planning.origins.actions import Action
 from reconciler.planning.origins.commit_status import CommitStatus, status_of
-from reconciler.planning.origins.observed import ObservedOrigin
+from reconciler.planning.origins.observed import ObservedOrigin, Verdict
 from reconciler.planning.origins.plan import OriginPlan, short
 from reconciler.planning.origins.webhook import Webhook
 from reconciler.planning.reason import Reason
@@ -57,6 +57,8 @@ class Telling:
         self._publish = publish
         self._head: str | None = None
         self._accepted: str | None = None
+        self._trial: str | None = None
+        self._trial_verdict: Verdict | None = None
         self._told: tuple[str, str] = ("pending", "")
         self._facts: dict[str, Any] = {}
         self._failed = ""
@@ -72,10 +74,25 @@ class Telling:
             by = f", signed by {record.signed_by}" if record.signed_by else ""
             text = f"commit {_named(record, record.accepted)} is accepted{by}"
             self._journal.write(subject, "accepted", text, reason=Reason.COMMIT_ACCEPTED)
+        if self._began:
+            self._tell_trial(subject, origin, record)
+        self._trial, self._trial_verdict = record.trial.commit, record.trial.verdict
         self._head, self._accepted, self._began = record.head, record.accepted, True
         self._tell_state(subject, planned)
         self._publish_facts(origin, record, observed, planned)
         self._tell_status(status_of(observed, self._failed))
+
+    def _tell_trial(self, subject: Subject, origin: GitOrigin, record: Record) -> None:
+        trial = record.trial
+        if trial.commit != self._trial:
+            is_at = "is gone" if trial.commit is None else f"is at commit {_named(record, trial.commit)}"
+            self._journal.write(subject, "fetched", f"{origin.trial} {is_at}", reason=Reason.COMMIT_FETCHED)
+        verdict = trial.verdict
+        if verdict is None or verdict == self._trial_verdict or verdict.commit != trial.commit:
+            return
+        if verdict.ruling != "accepted":
+            reason = _OF_STATE[verdict.ruling]
+            self._journal.write(subject, "refused", f"the trial is not in force: {verdict.why}", reason=reason)
 
     def _tell_state(self, subject: Subject, planned: OriginPlan) -> None:
         before, now = self._told, (planned.state, planned.message)
@@ -96,7 +113,8 @@ class Telling:
     def applied(self, origin: GitOrigin, record: Record, commit: str, before: str | None) -> None:
         """Tell that another commit is in force."""
         cause = f"before: {short(before)}" if before is not None else "it is the first"
-        text = f"commit {_named(record, commit)} is in force"
+        on_trial = f" on trial, on top of {short(record.accepted)}" if commit != record.accepted else ""
+        text = f"commit {_named(record, commit)} is in force{on_trial}"
         self._journal.write(Subject("origin", origin.name), "applied", text, cause, Reason.COMMIT_APPLIED)
         self._failed = ""
 
@@ -133,6 +151,7 @@ class Telling:
             "subjects": dict(record.subjects),
             "behind": observed.behind,
             "store_bytes": observed.store_bytes,
+            "trial": _trial(origin, record),
             "webhook": None if origin.repository.webhook is None else _facts_of(record.webhook),
         }
         if facts != self._facts:
@@ -144,9 +163,26 @@ _VERBS = {
     "materialise": "write its files",
     "takeeffect": "put a commit in force",
     "judge": "judge a commit",
+    "judgetrial": "judge a commit on trial",
     "leave": "leave a commit",
+    "leavetrial": "leave a commit on trial",
     "tidy": "tidy up",
 }
+
+
+def _trial(origin: GitOrigin, record: Record) -> dict[str, Any] | None:
+    """Return facts about the trial branch, None while there is none."""
+    trial = record.trial
+    if trial.commit is None:
+        return None
+    judged = trial.verdict if trial.verdict is not None and trial.verdict.commit == trial.commit else None
+    return {
+        "branch": origin.trial,
+        "commit": trial.commit,
+        "ruling": None if judged is None else judged.ruling,
+        "message": "" if judged is None else judged.why,
+        "signed_by": trial.signed_by,
+    }
 
 
 def _facts_of(webhook: Webhook) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -50,6 +50,7 @@ class Trees:
         self.directory = directory
         self.current = directory / _CURRENT  # as the paths of the state directory have it
         self._trees = directory / "trees"
+        self._base_of_trial = directory / "base-of-trial"
 
     def in_force(self) -> str | None:
         """Return the commit that `current` leads to, None if there is none. Blocks."""
@@ -138,12 +139,30 @@ class Trees:
         needed = dict.fromkeys(e.id for e in index.files.values() if not _is_same(linked.get((e.kind, e.id)), e))
         return list(needed)
 
-    def take_effect(self, commit: str) -> None:
-        """Let `current` lead to a complete tree. Raises OSError; blocks."""
+    def take_effect(self, commit: str, on: str | None = None) -> None:
+        """Let `current` lead to a complete tree. Raises OSError; blocks.
+
+        `on` is the accepted commit that a commit is tried on top of. It is written down first, as nothing else could
+        tell which of the two was accepted once all other records are lost.
+        """
+        if on is not None:
+            replace_file(self._base_of_trial, on)
+        self._lead_to(commit)
+        if on is None:
+            self._base_of_trial.unlink(missing_ok=True)
+
+    def base_of_trial(self) -> str | None:
+        """Return the accepted commit that the one in force is tried on top of, None if it is no trial. Blocks."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            commit = read_own(self._base_of_trial, 256).decode("ascii").strip()
+            return commit if _COMMIT.fullmatch(commit) else None
+        return None
+
+    def _lead_to(self, commit: str) -> None:
         lead(self.current, f"trees/{commit}")
 
-    def untidy(self, keep: int, good: str | None) -> list[Path]:
-        """Return what may be removed: drafts, and all trees but the newest, the one in force and the good one.
+    def untidy(self, keep: int, kept: Collection[str | None]) -> list[Path]:
+        """Return what may be removed: drafts, and all trees but the newest, the one in force and those `kept`.
 
         Blocks.
         """
@@ -153,14 +172,16 @@ class Trees:
                 found += list(leftovers(directory))
         in_force = self.in_force()
         with contextlib.suppress(OSError):
-            commits = sorted(self.complete() - {in_force, good}, key=lambda name: -self._index(name).stat().st_mtime_ns)
+            commits = sorted(
+                self.complete() - {in_force, *kept}, key=lambda name: -self._index(name).stat().st_mtime_ns
+            )
             old = commits[max(0, keep - 1) :]
             found += [path for commit in old for path in (self._trees / commit, self._index(commit))]
         return found
 
-    def tidy(self, keep: int, good: str | None) -> None:
+    def tidy(self, keep: int, kept: Collection[str | None]) -> None:
         """Remove that. Raises OSError; blocks."""
-        for path in self.untidy(keep, good):
+        for path in self.untidy(keep, kept):
             if path.is_dir() and not path.is_symlink():
                 remove(path)
             else:

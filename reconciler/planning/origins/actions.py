@@ -20,6 +20,14 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeTrial:
+    """Decide whether the commit of the trial branch may be tried."""
+
+    commit: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Materialise:
     """Write the files of an accepted commit to the disk."""
 
@@ -45,10 +53,18 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaveTrial:
+    """Go back from the commit of the trial branch, whose apps fail, to the accepted one."""
+
+    commit: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tidy:
     """Remove what is left of earlier commits and of work that was interrupted."""
 
     cause: str = "something is left over"
 
 
-Action: TypeAlias = Fetch | Judge | Materialise | TakeEffect | Leave | Tidy
+Action: TypeAlias = Fetch | Judge | JudgeTrial | Materialise | TakeEffect | Leave | LeaveTrial | Tidy

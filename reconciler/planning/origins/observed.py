@@ -17,6 +17,18 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialBranch:
+    """The branch that is tried on top of what is accepted: its newest commit, the verdict on that, and who signed it.
+
+    There is no `commit` while there is no such branch.
+    """
+
+    commit: str | None = None
+    verdict: Verdict | None = None
+    signed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FetchFailure:
     """Fetches that failed in a row: the code and the sentence of the last one, and how many there were."""
 
@@ -48,7 +60,7 @@ class ObservedOrigin:
     whose files are on disk. `heard_at` is when the repository last answered. `failed` says which apps failed because of
     the commit in force, where it is to be left then. `behind` is how many commits of the head are not in force, and
     `store_bytes` the size of what was fetched. `rejected` says which apps of the commit in force were rejected, and
-    `unbuilt` which failed otherwise, "" if none did. Each is None while that is not known.
+    `unbuilt` which failed otherwise, "" if none did. Each is None while that is not known. `trial` is the trial branch.
     """
 
     head: str | None = None
@@ -69,3 +81,23 @@ class ObservedOrigin:
     store_bytes: int | None = None
     rejected: str | None = None
     unbuilt: str | None = None
+    trial: TrialBranch = field(default_factory=TrialBranch)
+
+    @property
+    def trial_trust(self) -> str:
+        """What identifies all that the commit of the trial branch is judged by: also what it has to be on top of."""
+        return f"{self.trust} on {self.accepted}"
+
+    @property
+    def has_trial(self) -> bool:
+        """Whether there is a commit to try: one that is not accepted anyway."""
+        return self.accepted is not None and self.trial.commit not in {None, self.accepted}
+
+    @property
+    def wanted(self) -> str | None:
+        """The commit that is to be in force: that of the trial branch, if it passed, otherwise the accepted one."""
+        verdict = self.trial.verdict
+        if not self.has_trial or verdict is None or verdict.ruling != "accepted":
+            return self.accepted
+        is_it = (verdict.commit, verdict.trust) == (self.trial.commit, self.trial_trust)
+        return self.trial.commit if is_it else self.accepted

@@ -6,11 +6,21 @@ Whatever cannot be fetched, read or accepted changes nothing: what is in force s
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from reconciler.planning.origins.actions import Action, Fetch, Judge, Leave, Materialise, TakeEffect, Tidy
+from reconciler.planning.origins.actions import (
+    Action,
+    Fetch,
+    Judge,
+    JudgeTrial,
+    Leave,
+    LeaveTrial,
+    Materialise,
+    TakeEffect,
+    Tidy,
+)
 from reconciler.planning.origins.observed import ObservedOrigin
 
 OriginState: TypeAlias = Literal[
-    "pending", "current", "refused", "rewound", "missing", "unreachable", "stale", "paused", "held", "returned"
+    "pending", "current", "refused", "rewound", "missing", "unreachable", "stale", "paused", "held", "returned", "trial"
 ]
 
 _SHORT = 7
@@ -46,15 +56,25 @@ def _action(observed: ObservedOrigin, now: float, monotonic: float) -> Action | 
         if head != accepted:
             return Judge(head, "it is another commit than the accepted one")
         return Judge(head, "what it is judged by has changed")
+    if observed.has_trial and not _is_trial_judged(observed):
+        return JudgeTrial(str(observed.trial.commit), f"it is on trial on top of commit {short(accepted)}")
     if observed.pause is not None and observed.pause.holds(now):
         return Tidy() if observed.is_untidy else None
-    if accepted is not None and accepted not in observed.trees:
-        return Materialise(accepted)
-    if accepted is not None and accepted != observed.in_force:
-        return TakeEffect(accepted)
+    wanted = observed.wanted
+    if wanted is not None and wanted not in observed.trees:
+        return Materialise(wanted)
+    if wanted is not None and wanted != observed.in_force:
+        return TakeEffect(wanted)
+    if observed.failed and wanted is not None and wanted != accepted:
+        return LeaveTrial(wanted, observed.failed)
     if observed.failed and accepted is not None and observed.good in observed.trees - {accepted}:
         return Leave(accepted, str(observed.good), observed.failed)
     return Tidy() if observed.is_untidy else None
+
+
+def _is_trial_judged(observed: ObservedOrigin) -> bool:
+    verdict = observed.trial.verdict
+    return verdict is not None and (verdict.commit, verdict.trust) == (observed.trial.commit, observed.trial_trust)
 
 
 def _state(observed: ObservedOrigin, now: float, stale_after_s: float) -> tuple[OriginState, str]:
@@ -70,8 +90,18 @@ def _state(observed: ObservedOrigin, now: float, stale_after_s: float) -> tuple[
         return verdict.ruling, f"{verdict.why}{serving}"
     if observed.head is None:
         return "pending", "it has not been fetched yet"
-    if observed.in_force != observed.accepted or observed.accepted != observed.head:
+    if observed.in_force != observed.wanted or observed.accepted != observed.head:
         return "pending", f"commit {short(observed.head)} is about to be judged and put in force"
+    return _state_of_trial(observed)
+
+
+def _state_of_trial(observed: ObservedOrigin) -> tuple[OriginState, str]:
+    verdict = observed.trial.verdict
+    if observed.wanted != observed.accepted:
+        text = f"commit {short(observed.wanted)} is on trial on top of {short(observed.accepted)}"
+        return "trial", f"{text}, until its branch is deleted or passed"
+    if observed.has_trial and verdict is not None and verdict.commit == observed.trial.commit:
+        return "current", f"the trial is not in force: {verdict.why}" if verdict.why else ""
     return "current", ""
 
 

@@ -4,8 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.planning.origins.actions import Fetch, Judge, Leave, Materialise, TakeEffect, Tidy
-from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Pause, Verdict
+from reconciler.planning.origins.actions import (
+    Fetch,
+    Judge,
+    JudgeTrial,
+    Leave,
+    LeaveTrial,
+    Materialise,
+    TakeEffect,
+    Tidy,
+)
+from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Pause, TrialBranch, Verdict
 from reconciler.planning.origins.plan import OriginPlan, plan
 
 A, B = "a" * 40, "b" * 40
@@ -115,3 +124,53 @@ def test_a_pause_ends_by_itself() -> None:
 
 def test_files_that_are_lost_are_written_again() -> None:
     assert planned(replace(CURRENT, trees=frozenset(), in_force=None)).action == Materialise(A)
+
+
+TRIED = "7" * 40
+ON_TRIAL = replace(
+    CURRENT,
+    trial=TrialBranch(commit=TRIED, verdict=Verdict(commit=TRIED, ruling="accepted", trust=CURRENT.trial_trust)),
+    trees=frozenset({A, TRIED}),
+)
+
+
+def test_a_trial_is_judged_after_the_branch_and_is_then_in_force() -> None:
+    seen = replace(ON_TRIAL, trial=TrialBranch(commit=TRIED), trees=frozenset({A}))
+    assert planned(replace(seen, head=B)).action == Judge(B, "it is another commit than the accepted one")
+    assert planned(seen).action == JudgeTrial(TRIED, "it is on trial on top of commit aaaaaaa")
+    seen = replace(seen, trial=ON_TRIAL.trial)
+    assert planned(seen).action == Materialise(TRIED)
+    assert planned(ON_TRIAL).action == TakeEffect(TRIED)
+    assert planned(ON_TRIAL).state == "pending"
+    found = planned(replace(ON_TRIAL, in_force=TRIED))
+    assert (found.action, found.state) == (None, "trial")
+
+
+def test_a_trial_that_is_gone_passed_or_not_accepted_leaves_the_accepted_commit_in_force() -> None:
+    tried = replace(ON_TRIAL, in_force=TRIED)
+    assert planned(replace(tried, trial=TrialBranch())).action == TakeEffect(A)
+    assert planned(replace(tried, trial=TrialBranch(commit=A))).action == TakeEffect(A)
+    refused = Verdict(commit=TRIED, ruling="refused", why="it is bad", trust=CURRENT.trial_trust)
+    refused_trial = TrialBranch(commit=TRIED, verdict=refused)
+    assert planned(replace(tried, trial=refused_trial)).action == TakeEffect(A)
+    found = planned(replace(CURRENT, trial=refused_trial))
+    assert found == OriginPlan(action=None, state="current", message="the trial is not in force: it is bad")
+
+
+def test_a_trial_is_judged_again_once_another_commit_is_accepted_before_anything_takes_effect() -> None:
+    moved = replace(
+        ON_TRIAL, head=B, accepted=B, in_force=TRIED, trees=frozenset({A, B, TRIED}),
+        verdict=Verdict(commit=B, ruling="accepted"),
+    )  # fmt: skip
+    assert planned(moved).action == JudgeTrial(TRIED, "it is on trial on top of commit bbbbbbb")
+
+
+def test_a_trial_whose_apps_fail_is_left_for_the_accepted_commit_and_not_for_the_good_one() -> None:
+    failed = replace(ON_TRIAL, in_force=TRIED, failed="shop: it exited", good=None)
+    assert planned(failed).action == LeaveTrial(TRIED, "shop: it exited")
+    assert planned(replace(failed, pause=PAUSE)).action is None
+
+
+def test_nothing_is_tried_before_a_commit_was_accepted() -> None:
+    fresh = ObservedOrigin(due_at=MONOTONIC + 60, trial=TrialBranch(commit=TRIED), began_at=NOW)
+    assert planned(fresh).action is None
