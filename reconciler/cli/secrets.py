@@ -296,6 +296,6 @@ def _tell_recipients(settings: Settings, file: Path, *, as_json: bool) -> None:
         for each in recipients:
             click.echo(f"  {plain(each)}")
         if not problem:
-            click.echo("and opens with the identities of this host")
+            click.echo("and this host can open it")
     if problem:
         raise Failure("failed", problem)

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,7 @@ def _credentials(directory: str) -> Iterator[Path]:
     yield from (Path(directory, name) for name in names if name.startswith(CREDENTIAL))
 
 
-def _read(file: Path) -> Iterator[Identity]:
-    age = library()
+def _read(file: Path) -> tuple[Identity, ...]:
     try:
         content = read_file(file, _MOST_OF_A_FILE)
         mode = stat.S_IMODE(file.stat().st_mode)
@@ -111,17 +111,19 @@ def _read(file: Path) -> Iterator[Identity]:
         raise _Unfit(f"cannot read the identity {file}: {error.strerror}") from None
     if mode & _OTHERS:
         raise _Unfit(f"other users may read the identity {file}: run chmod o= on it")
+    return _parsed(file, content)
+
+
+@lru_cache(maxsize=16)  # a key of RSA takes 40 ms, and opens many files
+def _parsed(file: Path, content: bytes) -> tuple[Identity, ...]:
+    age = library()
     if content.lstrip().startswith(_SSH):
-        yield _ssh_identity(age, file, content)
-        return
-    found = False
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-        text = line.strip()
-        if text and not text.startswith("#"):
-            found = True
-            yield _own_identity(age, file, number, text)
-    if not found:
+        return (_ssh_identity(age, file, content),)
+    lines = [line.strip() for line in content.decode("utf-8", "replace").splitlines()]
+    given = [(number, text) for number, text in enumerate(lines, 1) if text and not text.startswith("#")]
+    if not given:
         raise _Unfit(f"there is no identity in {file}; 'age-keygen -o {file}' writes one")
+    return tuple(_own_identity(age, file, number, text) for number, text in given)
 
 
 def _own_identity(age: Any, file: Path, number: int, text: str) -> Identity:

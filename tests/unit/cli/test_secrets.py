@@ -32,7 +32,7 @@ def test_the_recipients_of_an_age_file_are_listed_as_far_as_it_names_them(tmp_pa
     first, one, other, last = done.stdout.splitlines()
     assert (first, one) == (f"{tmp_path / 'f.age'} is encrypted with age to", "  X25519, which age does not name")
     assert other.startswith("  ssh-ed25519 (tag ")
-    assert last == "and opens with the identities of this host"
+    assert last == "and this host can open it"
     assert done.exit_code == 0
 
 

@@ -49,6 +49,15 @@ def test_any_of_several_identities_opens_a_file_and_one_that_is_broken_is_no_obs
     assert host.reader.value_of(tmp_path / "f.age") == SECRET
 
 
+def test_an_identity_that_was_replaced_counts_at_once(tmp_path: Path) -> None:
+    an_identity(tmp_path / "age.txt")
+    host, file = Host(identities=(tmp_path / "age.txt",)), tmp_path / "f.age"
+    file.write_bytes(encrypted(SECRET, [an_identity(tmp_path / "next.txt")]))
+    assert "which is not this host's age1" in refusal(host, file)
+    (tmp_path / "next.txt").replace(tmp_path / "age.txt")
+    assert host.reader.value_of(file) == SECRET
+
+
 def test_who_opens_it_and_who_does_not_is_said_with_the_remedy(tmp_path: Path) -> None:
     ours, others = an_identity(tmp_path / "ours.txt"), an_identity(tmp_path / "others.txt")
     file = tmp_path / "f.age"
