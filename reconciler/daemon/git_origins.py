@@ -108,7 +108,7 @@ class GitOrigins:
 
         is_only = sum(each.repository.name == origin.repository.name for each in settings.origins) == 1
         context = f"reconciler/{origin.host}" if is_only else f"reconciler/{origin.host}/{origin.name}"
-        link = f"{settings.api.url}/host" if settings.api is not None and settings.api.url else ""
+        link = f"{settings.api.url}/origins/{origin.name}" if settings.api is not None and settings.api.url else ""
         reporter = StatusReporter(origin, statuses, self._records, self._journal, context=context, link=link)
         self._reporters[origin.name] = reporter
         return reporter.tell

@@ -28,7 +28,7 @@ class Hooks:
 
     def __init__(self, context: WebContext) -> None:
         self._context = context
-        repositories = (origin.repository for origin in context.settings.origins)
+        repositories = context.settings.repositories.values()
         self._secrets = {each.name: each.webhook for each in repositories if each.webhook is not None}
 
     def routes(self) -> list[Route]:

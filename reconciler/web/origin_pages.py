@@ -31,7 +31,7 @@ class OriginPages:
         authenticated = self._context.authenticated
         return [
             Route("/origins", authenticated(self.origins), methods=["GET"]),
-            Route("/origins/{name}", authenticated(self.origin), methods=["GET"]),
+            Route("/origins/{name:path}", authenticated(self.origin), methods=["GET"]),
         ]
 
     async def origins(self, _: Request, caller: Caller) -> Response:

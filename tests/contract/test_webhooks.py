@@ -18,7 +18,7 @@ import pytest
 from reconciler.control.requests import NotFound
 from reconciler.control.socket import Control
 from reconciler.daemon.web_process import WebProcess
-from reconciler.settings.git import GitOrigin, Repository
+from reconciler.settings.git import Repository
 from reconciler.settings.settings import Api, Settings
 from reconciler.state.paths import StatePaths
 from tests.support.eventually import soon
@@ -67,10 +67,10 @@ def door(tmp_path: Path) -> Door:
             ("polled", None),
         )
     ]
-    origins = tuple(GitOrigin(name=each.name, repository=each, branch="main", host="web1") for each in repositories)
+    by_name = {each.name: each for each in repositories}
     port = a_port()
     api = Api(host="127.0.0.1", port=port, token=tmp_path / "token")
-    return Door(Settings(manifests=tmp_path, paths=StatePaths(state=state), api=api, origins=origins), port)
+    return Door(Settings(manifests=tmp_path, paths=StatePaths(state=state), api=api, repositories=by_name), port)
 
 
 def told(door: Door, story: Callable[[], Awaitable[None]]) -> None:

@@ -1,10 +1,14 @@
 """The pages about origins in git, from a daemon that follows one: its commits, and why the newest is not in force."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from reconciler.manifests.persisted import remember_origins
+from reconciler.state.records import Records
+from reconciler.state.schema import open_database
 from tests.support.eventually import eventually
 from tests.support.repository import Repository
 from tests.support.site import WSGI, Site
@@ -88,3 +92,22 @@ def test_a_host_without_an_origin_has_no_place_for_them_and_an_unknown_one_is_no
     assert 'href="/origins"' not in page.body
     assert fetch(site.paths.api, "/origins/fleet").status == 404
     assert fetch(port, "/api/v1/origins", headers=bearer()).json == {"origins": []}
+
+
+def test_what_an_app_takes_its_source_from_has_a_page_whatever_its_name(site: Site) -> None:
+    site.start()
+    name, commit = "shop-code@feature/x", "4f1c1d5c0c2f6a3fdc7c1dbb0d5fd9d4c9a2d7be"
+    commits = dict.fromkeys(("head", "accepted", "in_force", "good"), commit)
+    facts = {
+        "kind": "source", "name": name, "repository": "shop-code", "branch": "feature/x", "tags": "", "commit": "",
+        "tag": "", "paths": ["web"], "state": "current", "message": "", "since": None, "heard_at": None,
+        "signed": "every", "signed_by": "alice@example.com", "subjects": {commit: "Answer 2"}, **commits,
+    }  # fmt: skip
+    eventually(lambda: fetch(site.paths.api, "/origins").status == 200)
+    with closing(open_database(site.paths.database)) as database:
+        remember_origins(Records(database), [facts])
+    eventually(lambda: 'href="/origins/shop-code%40feature/x"' in fetch(site.paths.api, "/origins").body)
+    page = fetch(site.paths.api, "/origins/shop-code%40feature/x")
+    assert page.status == 200
+    assert "where sources of apps come from" in page.body
+    assert "alice@example.com" in page.body

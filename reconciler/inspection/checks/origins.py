@@ -20,7 +20,7 @@ _UNSIGNED = "not signed: every user who can push to it decides what this host ru
 
 def origins(settings: Settings) -> Iterator[Check]:
     """Fetch and judge the newest commit of each origin, and warn of what is not signed."""
-    if not settings.origins:
+    if not settings.repositories:
         return
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.state.schema import OtherVersion
@@ -33,7 +33,7 @@ def origins(settings: Settings) -> Iterator[Check]:
         for origin in settings.origins:
             yield from _origin(settings, origin, snapshot)
         facts = {} if snapshot is None else {each.get("repository"): each for each in snapshot.origins}
-        for repository in {origin.repository.name: origin.repository for origin in settings.origins}.values():
+        for repository in settings.repositories.values():
             yield from _webhook(repository, facts.get(repository.name, {}))
 
 
