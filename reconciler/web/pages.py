@@ -113,7 +113,7 @@ class Pages:
                 "refused": [manifest for manifest in status.facts["manifests"] if manifest["errors"]],
             }
 
-        return self._templates.page_head_first("apps.html", caller, facts)
+        return self._templates.page_top_first("apps.html", caller, facts)
 
     async def events(self, request: Request, caller: Caller) -> Response:
         """Show what happened on the host: what matters, or everything, the steps of a deploy folded either way."""

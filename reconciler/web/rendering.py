@@ -26,7 +26,6 @@ _MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; char
 _HOST = socket.gethostname()
 # What fills a tall screen with rows; and what is sent at a time after that.
 _FIRST_CHUNK, _CHUNK = 24 * 1024, 128 * 1024
-_HEAD_ENDS = "</head>\n"
 
 
 class StaticFiles:
@@ -85,42 +84,38 @@ class Templates:
     ) -> HTMLResponse:
         """Render a page for a caller, None for one that is not authenticated; `base` is that of the session then."""
         text = self._environment.get_template(template).render(
-            caller=caller, base=caller.session.base if caller else base, http_status=http_status, host=_HOST, **facts
+            caller=caller,
+            base=caller.session.base if caller else base,
+            http_status=http_status,
+            host=_HOST,
+            part="whole",
+            **facts,
         )
         return HTMLResponse(text, http_status, headers)
 
-    def page_head_first(
+    def page_top_first(
         self, template: str, caller: Caller, facts: Callable[[], Awaitable[Mapping[str, Any]]]
     ) -> StreamingResponse:
-        """Send the head of a page at once, so that a browser prepares for the rest while its facts are found out.
+        """Send the top of a page at once, so that a browser shows it, and is ready, while its facts are found out.
 
-        They are followed by what fills a screen, and that by the rest. Where `facts` raises StateUnreadable, the body
+        They are followed by what fills a screen, and that by the rest. Where `facts` raises StateUnreadable, the rest
         is that of the error; its status is one of success by then.
         """
-        return StreamingResponse(self._head_first(template, caller, facts), media_type="text/html")
+        return StreamingResponse(self._top_first(template, caller, facts), media_type="text/html")
 
-    async def _head_first(
+    async def _top_first(
         self, template: str, caller: Caller, facts: Callable[[], Awaitable[Mapping[str, Any]]]
     ) -> AsyncIterator[str]:
         known = {"caller": caller, "base": caller.session.base, "http_status": 200, "host": _HOST}
-        yield self._environment.get_template(template).render(known, only_head=True)
+        yield self._environment.get_template(template).render(known, part="top")
         try:
             known |= await facts()
         except StateUnreadable as error:
             known |= {"http_status": 503, "detail": str(error)}
             template = "error.html"
-        chunks = _chunks(_after_head(self._environment.get_template(template).generate(known)))
+        chunks = _chunks(self._environment.get_template(template).generate(known, part="rest"))
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             yield chunk
-
-
-def _after_head(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield what follows the head in the pieces of a page."""
-    head, pieces = "", iter(pieces)
-    while _HEAD_ENDS not in head:
-        head = "".join((head, next(pieces)))  # `+` with a piece that is Markup would escape the head
-    yield head.partition(_HEAD_ENDS)[2]
-    yield from pieces
 
 
 def _chunks(pieces: Iterable[str]) -> Iterator[str]:

@@ -152,23 +152,26 @@ def test_apps_in_trouble_come_first(settings: Settings) -> None:
     assert "<b data-all>2</b> all" in page
 
 
-def test_the_first_rows_of_many_are_sent_before_the_rest_is_rendered(settings: Settings) -> None:
+def test_the_top_is_sent_before_the_host_is_looked_at_and_the_first_rows_of_many_before_the_rest_is_rendered(
+    settings: Settings,
+) -> None:
     with closing(open_database(settings.paths.database)) as database:
         for number in range(300):
             status = AppStatus(state="running", message="", wanted="3c4d", since=1.0, next_try_at=None)
             Records(database).set_app_status(f"app-{number}", status)
-    head, *pieces = _sent(settings, "/")
-    assert head.endswith("</head>\n")
-    assert "page.css" in head
+    top, *pieces = _sent(settings, "/")
+    assert "page.css" in top
+    assert top.partition('<header class="top">')[2].count("reconciler</a>") == 1
+    assert "</header>" not in top
     found = [re.findall(r'<tr data-app="([a-z]+)', piece) for piece in pieces]
     assert len(found) > 2
     assert found[0][:2] == ["shop", "app"]
     assert 15 < len(found[0]) < 60
     assert sum(map(len, found)) == 302
-    assert "".join((head, *pieces)) == fetch(settings, "/").text
+    assert "".join((top, *pieces)) == fetch(settings, "/").text
 
 
-def test_a_state_that_cannot_be_read_is_told_also_once_the_head_of_the_page_is_sent(settings: Settings) -> None:
+def test_a_state_that_cannot_be_read_is_told_also_once_the_top_of_the_page_is_sent(settings: Settings) -> None:
     with closing(open_database(settings.paths.database)) as database:
         database.execute("DROP TABLE standing")
     answer = fetch(settings, "/")
