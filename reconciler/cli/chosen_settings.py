@@ -60,7 +60,24 @@ def _settings(
     """Return the settings with these manifests, whatever the daemon's are. Raises UnusableSettings."""
     short_origin = manifests if isinstance(manifests, str) else None
     directory = paths.manifests if isinstance(manifests, str) else (manifests or _MANIFESTS).absolute()
-    return _with_origin(_with_file(Settings(manifests=directory, paths=paths), file, used), short_origin)
+    settings = _with_file(Settings(manifests=directory, paths=paths), file, used)
+    if manifests is None and settings.origins:
+        from dataclasses import replace
+
+        settings = replace(settings, manifests=_beside_origins(directory, paths))
+    return _with_origin(settings, short_origin)
+
+
+def _beside_origins(default: Path, paths: "StatePaths") -> Path:
+    """Return the directory of manifests of a host that has others from git, and names no directory.
+
+    It need not have one: then it is that in the state directory. One that a daemon has followed stays, as nothing but
+    its files could say that they are gone.
+    """
+    before = _recorded(paths)
+    if before is not None and before.manifests in (default, paths.manifests):
+        return before.manifests
+    return default if default.exists() else paths.manifests
 
 
 def _with_origin(settings: Settings, short_origin: str | None) -> Settings:

@@ -80,7 +80,7 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTask
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     with acquire(settings.paths) as lock, _opened(settings.paths) as (database, lost):
-        if settings.short_origin is not None:
+        if settings.manifests == settings.paths.manifests:
             settings.manifests.mkdir(mode=0o700, exist_ok=True)
         used = DaemonRecord(manifests=settings.manifests, settings=settings.file, short_origin=settings.short_origin)
         record(Records(database), used)

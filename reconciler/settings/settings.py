@@ -142,9 +142,10 @@ class Settings:
     @property
     def manifests_from(self) -> str:
         """Where the manifests come from, in an operator's words."""
-        if self.short_origin is None:
-            return f"manifests in {self.manifests}"
-        return f"manifests from {self.short_origin} (not signed) and in {self.manifests}"
+        if self.short_origin is not None:
+            return f"manifests from {self.short_origin} (not signed) and in {self.manifests}"
+        names = ", ".join(each.name for each in self.origins if not each.is_source)
+        return f"manifests of {names} and in {self.manifests}" if names else f"manifests in {self.manifests}"
 
     @property
     def place(self) -> Path:

@@ -78,7 +78,7 @@ class StatePaths:
 
     @property
     def manifests(self) -> Path:
-        """The directory of manifests of a host whose daemon was started with an origin in git in place of one."""
+        """The directory of manifests of a host that has those of origins in git, and no other directory."""
         return self.state / "manifests"
 
     @property

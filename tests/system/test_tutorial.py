@@ -1,4 +1,6 @@
-"""docs/tutorial.md as its reader does it: files saved and commands run in order, in one shell, with the real daemon.
+"""docs/tutorial.md and docs/gitops.md as their reader does them, with the real daemon.
+
+Files are saved and commands run in order, in one shell.
 
 A second reader has nothing but the repository, and begins with a clone of it and `make run`, as README.md has it.
 
@@ -45,6 +47,9 @@ _DONE = "-- done:"
 _SHAPES = {
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d",  # a moment
     r"\b[0-9a-f]{12}\b": r"[0-9a-f]{12}",  # a revision or a build
+    r"\b[0-9a-f]{7}\b": r"[0-9a-f]{7}",  # a commit
+    r"(?<=SHA256:)[\w+/]{43}": r"[\w+/]{43}",  # a key
+    r"(?<=in )\d\.\d(?= s)": r"\d+\.\d",  # how long a fetch took
     r"\bpython\d+\.\d+\.\d+\b": r"python\d+\.\d+\.\d+",  # the newest Python of the host
     r"(?<= \d )\d(?= \d+s\b)": r"\d+",  # restarts: a slow machine may need another
     r"\b\d+s\b": r"[\dhms]+",  # how long ago, how soon
@@ -212,6 +217,22 @@ def test_every_step_of_the_tutorial_does_what_it_says(tutorial: Site, shell: She
     assert nothing_runs(reader.state)
 
 
+@pytest.fixture
+def gitops(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """The same for docs/gitops.md."""
+    (tmp_path / "reconciler").symlink_to(REPOSITORY)
+    yield from explained(Site(root=tmp_path / "gitops"), request)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not (shutil.which("git") and shutil.which("ssh-keygen")), reason="its reader has git and OpenSSH")
+def test_every_step_of_the_tutorial_of_gitops_does_what_it_says(gitops: Site, shell: Shell) -> None:
+    reader = Reader(gitops, shell)
+    reader.follow([*blocks(DOCS / "gitops.md")])
+    assert not gitops.root.exists()
+    assert nothing_runs(reader.state)
+
+
 @pytest.mark.nightly
 @pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="there is nothing to clone")
 @pytest.mark.skipif(not (shutil.which("git") and shutil.which("make")), reason="its reader has git and make")
@@ -241,8 +262,9 @@ def test_a_reader_clones_the_repository_makes_run_and_serves_an_app_of_their_own
     assert nothing_runs(reader.state)
 
 
-def test_every_block_of_the_tutorial_is_a_file_commands_or_what_they_print() -> None:
-    steps = [*blocks(DOCS / "tutorial.md")]
+@pytest.mark.parametrize("page", ["tutorial.md", "gitops.md"])
+def test_every_block_of_a_tutorial_is_a_file_commands_or_what_they_print(page: str) -> None:
+    steps = [*blocks(DOCS / page)]
     assert [step.line for step in steps if (step.file is None) is (step.language in {"python", "yaml"})] == []
     prints = zip([None, *steps[:-1]], steps, strict=True)
     assert [step.line for by, step in prints if step.language == "text" and (by is None or by.language != "sh")] == []

@@ -206,6 +206,31 @@ def test_a_repository_in_place_of_a_directory_is_what_every_later_command_uses(t
     assert settings_of(None, state, None).origins == ()
 
 
+def test_a_host_with_origins_in_its_settings_needs_no_directory_of_manifests_and_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    default, state = tmp_path / "manifests", tmp_path / "s"
+    repository = "{repositories: {fleet: {url: /srv/fleet.git, signed: no}}}"
+    file = tmp_path / "host.yaml"
+    file.write_text(f"git: {repository}\norigins: {{fleet: {{repository: fleet, branch: main}}}}\n")
+    assert settings_to_start(None, state, file).manifests == state / "manifests"
+    assert settings_to_start(tmp_path / "named", state, file).manifests == tmp_path / "named"
+
+    default.mkdir()
+    started = settings_to_start(None, state, file)
+    assert started.manifests == default
+    assert started.manifests_from == f"manifests of fleet and in {default}"
+
+    recorded_as(state, DaemonRecord(manifests=default, settings=file))
+    default.rmdir()
+    assert settings_to_start(None, state, file).manifests == default, "its files are in force, and it may come back"
+
+    recorded_as(state, DaemonRecord(manifests=state / "manifests", settings=file))
+    default.mkdir()
+    assert settings_to_start(None, state, file).manifests == state / "manifests"
+
+
 def test_the_variable_that_names_a_repository_means_the_same_to_every_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
