@@ -4,7 +4,6 @@ An encrypted file is opened in memory; what is in it stands in no message, and n
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +14,7 @@ from reconciler.vault.dotenv import Unusable
 from reconciler.vault.encryption.recognition import encryption_of, unencrypted
 
 if TYPE_CHECKING:
-    from reconciler.vault.encryption.sops.formats import Format
+    from reconciler.vault.encryption.opening import Opened
 
 
 class Decryption(Protocol):
@@ -66,27 +65,28 @@ class SecretReader:
 
     def variables_of(self, file: Path) -> dict[str, str]:
         """Return the variables of a file of NAME=VALUE lines, or of a document of SOPS whose fields are such."""
-        text, form = self._opened(file)
-        if form not in _STRUCTURED:
+        text, found = self._opened(file)
+        if found is None or not found.has_fields:
             return dotenv.pairs_of(file, text)
-        return {name: _variable(file, name, value) for name, value in _fields(file, text, form).items()}
+        return {name: _variable(file, name, value) for name, value in _fields(file, found).items()}
 
     def fields_of(self, file: Path) -> dict[str, Any]:
         """Return the fields of a JSON object, of NAME=VALUE lines, or of a document of SOPS."""
-        text, form = self._opened(file)
-        if form in _STRUCTURED:
-            return _fields(file, text, form)
+        text, found = self._opened(file)
+        if found is not None and found.has_fields:
+            return _fields(file, found)
         if not text.lstrip().startswith("{"):
             return dict(dotenv.pairs_of(file, text))
         try:
-            found = json.loads(text)
+            fields = json.loads(text)
         except (ValueError, RecursionError):
             raise Unusable(f"{file} holds no JSON") from None
-        if not isinstance(found, dict):
+        if not isinstance(fields, dict):
             raise Unusable(f"{file} holds no JSON object")
-        return found
+        return fields
 
-    def _opened(self, file: Path) -> "tuple[str, Format | None]":
+    def _opened(self, file: Path) -> "tuple[str, Opened | None]":
+        """Return the text of a file, and what it is if it was encrypted."""
         content = dotenv.bytes_of(file)
         encryption = encryption_of(content)
         if encryption is None:
@@ -103,21 +103,17 @@ class SecretReader:
         from reconciler.vault.encryption.opening import opened
 
         try:
-            plain, form = opened(file, content, encryption, self._host.identities, self._words)
+            found = opened(file, content, encryption, self._host.identities, self._words)
         except CannotOpen as error:
             raise Unusable(f"cannot open {readable_path(file)}: {error}") from None
-        return dotenv.text_of(file, plain), form
+        return dotenv.text_of(file, found.content), found
 
 
-_STRUCTURED: Sequence[Any] = ("yaml", "json")
-
-
-def _fields(file: Path, text: str, form: Any) -> dict[str, Any]:
+def _fields(file: Path, found: "Opened") -> dict[str, Any]:
     from reconciler.vault.encryption.age import CannotOpen
-    from reconciler.vault.encryption.sops.formats import values_of
 
     try:
-        return values_of(form, text)
+        return found.fields()
     except CannotOpen as error:
         raise Unusable(f"cannot use {readable_path(file)}: {error}") from None
 

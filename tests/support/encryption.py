@@ -1,12 +1,18 @@
 """A host that opens encrypted files, and files that are encrypted to it."""
 
+import base64
+import hashlib
+import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyrage
+import yaml
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from reconciler.vault.secret_reader import SecretReader
 
@@ -46,8 +52,37 @@ def write_private(file: Path, text: str) -> None:
         written.write(text)
 
 
-def encrypted(text: str, recipients: Sequence[str], *, armored: bool = False) -> bytes:
-    """Encrypt a text with age."""
+def encrypted(content: str | bytes, recipients: Sequence[str], *, armored: bool = False) -> bytes:
+    """Encrypt a text, or bytes, with age."""
     kinds = [(pyrage.ssh if each.startswith("ssh-") else pyrage.x25519, each) for each in recipients]
     found = [kind.Recipient.from_str(each) for kind, each in kinds]
-    return bytes(pyrage.encrypt(text.encode(), found, armored=armored))
+    plain = content if isinstance(content, bytes) else content.encode()
+    return bytes(pyrage.encrypt(plain, found, armored=armored))
+
+
+def a_document(name: str, fields: Mapping[str, Any], recipient: str) -> bytes:
+    """Return fields of text and whole numbers as SOPS encrypts them, as YAML or JSON by the file's name."""
+    key, digest = os.urandom(32), hashlib.sha512()
+
+    def sealed(text: bytes, kind: str, bound_to: str) -> str:
+        nonce = os.urandom(32)
+        whole = AESGCM(key).encrypt(nonce, text, bound_to.encode())
+        data, iv, tag = (base64.b64encode(part).decode() for part in (whole[:-16], nonce, whole[-16:]))
+        return f"ENC[AES256_GCM,data:{data},iv:{iv},tag:{tag},type:{kind}]"
+
+    def leaf(value: Any, path: tuple[str, ...]) -> Any:
+        if isinstance(value, Mapping):
+            return {name: leaf(part, (*path, name)) for name, part in value.items()}
+        text = str(value).encode("utf-8", "surrogatepass")
+        digest.update(text)
+        if path[-1].endswith("_unencrypted") or value == "":
+            return value
+        return sealed(text, "str" if isinstance(value, str) else "int", ":".join(path) + ":")
+
+    tree = {field: leaf(value, (field,)) for field, value in fields.items()}
+    now = "2026-11-26T00:00:00Z"
+    enc = encrypted(key, [recipient], armored=True).decode()
+    mac = sealed(digest.hexdigest().upper().encode(), "str", now)
+    tree["sops"] = {"age": [{"recipient": recipient, "enc": enc}], "lastmodified": now, "mac": mac}
+    text = json.dumps(tree) if name.endswith(".json") else yaml.safe_dump(tree, sort_keys=False)
+    return text.encode()

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reconciler.documents.tree import trees_of
 from reconciler.vault.dotenv import Unusable
 from reconciler.vault.encryption.sops.patterns import Pattern, UnknownPattern
-from tests.support.encryption import IDENTITY, Host, an_identity, write_private
+from tests.support.encryption import IDENTITY, Host, a_document, an_identity, write_private
 from tests.support.site import REPOSITORY
 
 SAMPLES = REPOSITORY / "tests" / "corpus" / "encrypted"
@@ -91,6 +92,46 @@ def test_the_fields_of_a_document_are_variables_if_each_is_text_or_a_number(host
     }
     with pytest.raises(Unusable, match="its field 'database' is a mapping; a variable is text or a number"):
         host.reader.variables_of(SAMPLES / "nested.yaml")
+
+
+@pytest.mark.parametrize("name", ["f.yaml", "f.json"])
+def test_a_text_that_looks_like_a_number_stays_that_text(tmp_path: Path, name: str) -> None:
+    texts = ["1e3", "0812345", "08", "12e03", "1e-7", ".5", "1_000", "0x1F", "yes", "null", "~", "", "12:30"]
+    texts += [
+        "2001-01-01",
+        " x ",
+        "\x85",
+        "a\n\n b\n",
+        "\u2028",
+        "'",
+        '"',
+        "#",
+        "- a",
+        "!x",
+        "<<",
+        "\x1b",
+        "\r\n",
+        "\ufeff",
+    ]
+    fields = {f"V{number}": text for number, text in enumerate(texts)} | {"big": 2**63 - 1 if name == "f.yaml" else 1}
+    (tmp_path / name).write_bytes(a_document(name, fields, an_identity(tmp_path / "age.txt")))
+    reader = Host(identities=(tmp_path / "age.txt",)).reader
+    assert reader.fields_of(tmp_path / name) == fields
+    assert reader.variables_of(tmp_path / name) == {field: str(value) for field, value in fields.items()}
+    read = json.loads(reader.text_of(tmp_path / name)) if name == "f.json" else None
+    if read is None:
+        (tree,), problems = trees_of("", reader.text_of(tmp_path / name))
+        read, fields = tree.written, {field: str(value) for field, value in fields.items()}
+        assert not problems
+    assert read == fields
+
+
+def test_a_document_with_half_of_a_character_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    recipient = an_identity(tmp_path / "age.txt")
+    host = Host(identities=(tmp_path / "age.txt",))
+    for fields in ({"a": "x", "b_unencrypted": "\ud800"}, {"a": "x", "\ud800_unencrypted": "x"}):
+        (tmp_path / "f.json").write_bytes(a_document("f.json", fields, recipient))
+        assert refusal(host, tmp_path / "f.json").endswith(": it has text with half of a character")
 
 
 def changed(tmp_path: Path, name: str, edit: "tuple[str, str] | None" = None) -> Path:

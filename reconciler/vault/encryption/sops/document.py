@@ -8,7 +8,7 @@ from reconciler.vault.encryption import age
 from reconciler.vault.encryption.age import CannotOpen, NotForUs
 from reconciler.vault.encryption.identities import Identities, library, shortened
 from reconciler.vault.encryption.sops import values
-from reconciler.vault.encryption.sops.formats import Format, read, written
+from reconciler.vault.encryption.sops.formats import Format, Tree, read, written
 
 _MOST_RECIPIENTS = 1000
 _MOST_SHOWN = 3
@@ -28,11 +28,11 @@ class _Recipient:
     sealed: str
 
 
-def opened(name: str, text: str, identities: Identities) -> tuple[bytes, Format]:
-    """Return the decrypted text of a document and its format. Raises CannotOpen or NoPackage; blocks."""
-    form, trees, metadata = read(name, text)
-    key = _data_key(metadata, identities)
-    return written(form, values.opened(trees, metadata, key)), form
+def opened(name: str, text: str, identities: Identities) -> tuple[bytes, Format, list[Tree]]:
+    """Return a document decrypted, as text and as trees, and its format. Raises CannotOpen or NoPackage; blocks."""
+    form, sealed, metadata = read(name, text)
+    trees = values.opened(sealed, metadata, _data_key(metadata, identities))
+    return written(form, trees), form, trees
 
 
 def recipients_of(name: str, text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from reconciler.documents.scalars import value_of
 from reconciler.documents.tree import trees_of
 from reconciler.vault.encryption.age import CannotOpen
 
@@ -68,9 +69,13 @@ def written(form: Format, trees: Sequence[Tree]) -> bytes:
     return _WRITERS[form](trees).encode("utf-8", "surrogateescape")
 
 
-def values_of(form: Format, text: str) -> Tree:
-    """Return what a decrypted document of YAML or JSON has. Raises CannotOpen."""
-    trees = _READERS[form](text)
+def trees_in(form: Format, text: str) -> list[Tree]:
+    """Return the trees of a text that was decrypted already. Raises CannotOpen."""
+    return _READERS[form](text)
+
+
+def fields_of(trees: Sequence[Tree]) -> Tree:
+    """Return the fields of the one document there is. Raises CannotOpen for several."""
     if len(trees) != 1:
         raise CannotOpen("it has several documents, where one is expected")
     return trees[0]
@@ -186,8 +191,20 @@ def _lists(node: Any) -> Any:
 # Writers
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts a text in quotes that YAML 1.2 takes for something else, such as 1e3 or 08, and one that does not print."""
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    is_plain = "\n" in text or (text.isprintable() and text != "" and value_of(text) == text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
+
+
+_Dumper.add_representer(str, _text)
+
+
 def _as_yaml(trees: Sequence[Tree]) -> str:
-    return str(yaml.safe_dump_all(trees, allow_unicode=True, sort_keys=False, width=1 << 20))
+    return str(yaml.dump_all(trees, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=1 << 20))
 
 
 def _as_json(trees: Sequence[Tree]) -> str:
