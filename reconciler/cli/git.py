@@ -83,8 +83,8 @@ def command(ctx: click.Context, as_json: bool, state: Path | None) -> None:
 def pull(state: Path | None, name: str | None, wait: bool, timeout_s: float) -> None:
     """Look at the repository now.
 
-    With --wait, exits with 0 once its newest commit is in force and all apps of the origin are up to date, and with 1
-    and the reason if that commit is not accepted or the time is over.
+    With --wait, exits with 0 once its newest commit, or that of its trial branch, is in force and all apps of the
+    origin are up to date, and with 1 and the reason if that commit is not accepted or the time is over.
     """
     from reconciler.cli.daemon_client import asked, paths_of_daemon
 
@@ -216,10 +216,16 @@ def _wait_for(paths: "StatePaths", name: str, looks: int, deadline: float) -> No
     while True:
         facts: Mapping[str, Any] = asked(paths, do="origin", action="facts", name=name)
         is_over = facts["looks"] >= looks and facts["at_rest"]
-        if is_over and facts["state"] != "current":
+        trial = facts["trial"] if is_over and facts["state"] == "trial" else None
+        if is_over and facts["state"] not in {"current", "trial"}:
             raise click.ClickException(f"{name} is {facts['state']}: {facts['message']}")
-        if is_over and facts["good"] == facts["head"]:
+        if is_over and trial is not None and trial["up_to_date"]:
+            click.echo(f"{name}: commit {trial['commit'][:7]} is on trial, and its apps are up to date")
+            return
+        if is_over and trial is None and facts["good"] == facts["head"]:
             click.echo(f"{name}: commit {facts['head'][:7]} is in force, and its apps are up to date")
+            if facts["message"]:
+                click.echo(plain(f"{name}: {facts['message']}"), err=True)
             return
         if time.monotonic() > deadline:
             what = "its apps are not up to date yet" if is_over else "it is still being fetched or judged"

@@ -191,7 +191,8 @@ class GitOrigins:
                 record, taken=head, verdict=None, refusals=tuple(each for each in record.refusals if each != head)
             )
         )
-        text = f"commit {head[:7]} is taken whatever its history and what it removes; all else is judged"
+        whatever = "its history, its signers' scopes and what it removes"
+        text = f"commit {head[:7]} is taken whatever {whatever}; all else is judged"
         return self._journaled(follower, text, who)
 
     def _refuse(self, follower: Follower, written: Any, who: str) -> str:

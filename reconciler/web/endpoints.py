@@ -192,7 +192,12 @@ SCHEMAS: Mapping[str, Schema] = {
             "oneOf": [
                 {"type": "null"},
                 _object(
-                    branch=_TEXT, commit=_TEXT, ruling={"type": ["string", "null"]}, message=_TEXT, signed_by=_TEXT
+                    branch=_TEXT,
+                    commit=_TEXT,
+                    ruling={"type": ["string", "null"]},
+                    message=_TEXT,
+                    signed_by=_TEXT,
+                    up_to_date={"type": "boolean"},
                 ),
             ],
             "description": "The newest commit of the trial branch, and the ruling on it; null without one.",

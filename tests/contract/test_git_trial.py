@@ -52,7 +52,7 @@ def test_a_trial_is_in_force_from_its_push_to_its_deletion_and_can_be_amended(
         f"commit {first[:7]} is on trial on top of {base[:7]}, until its branch is deleted or passed"
     )
     assert host.facts["trial"] == {
-        "branch": "try/web1", "commit": first, "ruling": "accepted", "message": "", "signed_by": "",
+        "branch": "try/web1", "commit": first, "ruling": "accepted", "message": "", "signed_by": "", "up_to_date": True,
     }  # fmt: skip
     amended = tried(repository, "b")
     assert (host.follow().state, host.in_force) == ("trial", amended)

@@ -25,6 +25,8 @@ def test_a_trial_is_served_while_its_branch_exists_and_no_request_is_refused(sit
         tried = repository.commit(app("shop", "2"), "Answer 2")
         repository.git("push", "-q", "origin", "HEAD:refs/heads/try/web1")
         eventually(site.serves("shop", "2", port), 60)
+        waited = site.cli("git", "pull", "--wait")
+        assert waited.stdout.endswith(f"fleet: commit {tried[:7]} is on trial, and its apps are up to date\n"), waited
         found = origin(site)
         assert (found["state"], found["in_force"], found["accepted"]) == ("trial", tried, base)
         assert f"fleet   trial  {tried[:7]}   {base[:7]}" in site.cli("status").stdout

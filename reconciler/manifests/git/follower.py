@@ -156,6 +156,7 @@ class Follower(Effects):
             rejected=None,
             unbuilt=None,
             trial=self.record.trial,
+            is_trial_up_to_date=False,
         )
         # The tag that led to the commit in force is known only of the one that is accepted.
         await self._measure()
@@ -165,10 +166,11 @@ class Follower(Effects):
             self._judge_apps_on_trial(in_force)
 
     def _judge_apps_on_trial(self, in_force: str) -> None:
-        """Note which apps fail because of the commit on trial, which is never good, if it is to be left for that."""
-        apps = self._apps.with_commit(self.origin.name, in_force) if self.origin.returns else None
-        failed = "" if apps is None else why_failed(apps, self.record.wanted_with_good)
-        self._observed = replace(self._observed, failed=failed)
+        """Note how the apps are with the commit on trial; and which fail because of it, if it is left for that."""
+        apps, with_good = self._apps.with_commit(self.origin.name, in_force), self.record.wanted_with_good
+        if apps is not None:
+            failed = why_failed(apps, with_good) if self.origin.returns else ""
+            self._observed = replace(self._observed, failed=failed, is_trial_up_to_date=is_good(apps, with_good))
 
     async def _measure(self) -> None:
         """Note how far the commit in force is behind, and how much was fetched, where either commit is another one."""

@@ -151,7 +151,7 @@ class Telling:
             "subjects": dict(record.subjects),
             "behind": observed.behind,
             "store_bytes": observed.store_bytes,
-            "trial": _trial(origin, record),
+            "trial": _trial(origin, record, observed),
             "webhook": None if origin.repository.webhook is None else _facts_of(record.webhook),
         }
         if facts != self._facts:
@@ -170,7 +170,7 @@ _VERBS = {
 }
 
 
-def _trial(origin: GitOrigin, record: Record) -> dict[str, Any] | None:
+def _trial(origin: GitOrigin, record: Record, observed: ObservedOrigin) -> dict[str, Any] | None:
     """Return facts about the trial branch, None while there is none."""
     trial = record.trial
     if trial.commit is None:
@@ -182,6 +182,7 @@ def _trial(origin: GitOrigin, record: Record) -> dict[str, Any] | None:
         "ruling": None if judged is None else judged.ruling,
         "message": "" if judged is None else judged.why,
         "signed_by": trial.signed_by,
+        "up_to_date": observed.is_trial_up_to_date,
     }
 
 

@@ -60,7 +60,8 @@ class ObservedOrigin:
     whose files are on disk. `heard_at` is when the repository last answered. `failed` says which apps failed because of
     the commit in force, where it is to be left then. `behind` is how many commits of the head are not in force, and
     `store_bytes` the size of what was fetched. `rejected` says which apps of the commit in force were rejected, and
-    `unbuilt` which failed otherwise, "" if none did. Each is None while that is not known. `trial` is the trial branch.
+    `unbuilt` which failed otherwise, "" if none did. Each is None while that is not known. `trial` is the trial branch,
+    and `is_trial_up_to_date` whether every app that its commit changed is, once that is in force.
     """
 
     head: str | None = None
@@ -82,6 +83,7 @@ class ObservedOrigin:
     rejected: str | None = None
     unbuilt: str | None = None
     trial: TrialBranch = field(default_factory=TrialBranch)
+    is_trial_up_to_date: bool = False
 
     @property
     def trial_trust(self) -> str:
