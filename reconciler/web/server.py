@@ -31,8 +31,10 @@ async def _serve(settings: Settings, line: socket.socket, listeners: Sequence[so
     config = uvicorn.Config(
         application(settings),
         http=Connection,
+        ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",  # a client that sends what is no request could fill the disk with warnings
         access_log=False,
         proxy_headers=False,
         server_header=False,

@@ -5,7 +5,9 @@ import errno
 import fcntl
 import os
 import signal
+import socket
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,28 @@ def test_an_address_in_use_is_taken_as_soon_as_it_is_free(tmp_path: Path, monkey
 
     asyncio.run(story())
     assert told == [f"cannot open the address of the API, 127.0.0.1:{port}: another process listens there"]
+
+
+def test_clients_that_send_what_is_no_request_leave_nothing_in_the_log(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("x" * 20)
+    port = a_port()
+    settings = _settings(tmp_path, Api(host="127.0.0.1", port=port, token=tmp_path / "token"))
+    handshake = b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+    def sent(request: bytes) -> bytes:
+        with closing(socket.create_connection(("127.0.0.1", port), 20)) as client:
+            client.sendall(request)
+            return client.recv(4096).partition(b"\r\n")[0]
+
+    async def story() -> None:
+        with closing(WebProcess(settings, lambda _text, _then: None)) as door:
+            door.open()
+            assert await _answers(settings)
+            assert await asyncio.to_thread(sent, b"\0\r\n\r\n") == b"HTTP/1.1 400 Bad Request"
+            assert await asyncio.to_thread(sent, handshake) == b"HTTP/1.1 401 Unauthorized"
+
+    asyncio.run(story())
+    assert settings.paths.web_log.read_text() == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * 15, b"two\nlines of a token", b"\xff" * 20, b"x" * 5000])
