@@ -9,14 +9,17 @@ import contextlib
 import json
 import sqlite3
 import time
+from collections.abc import Mapping
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 
+from reconciler.host.release_commits import commit_of
 from reconciler.host.request_effects import OperatorRequest
 from reconciler.host.revision_differences import changes
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Action, Release, Stage, Start
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Failure, Override
 from reconciler.planning.apps.revision import TREE_MARK, Revision
 from reconciler.planning.reason import Reason
@@ -42,8 +45,13 @@ class ReleaseRecorder:
         self._stores = stores
         self._log = stores.records.release_log
         self._apps: dict[str, tuple[ReleaseRecord, ...]] = {}
+        self._desired: Mapping[str, App] = {}
         self._requested: dict[str, str] = {}
         self._comparing: dict[str, asyncio.Future[SourceDifference | None]] = {}
+
+    def follow(self, apps: Mapping[str, App]) -> None:
+        """Learn what is desired, which says what commit a release comes with."""
+        self._desired = apps
 
     def requested(self, name: str, request: OperatorRequest, who: str) -> None:
         """Note the operator whose request may lead to the next release of an app."""
@@ -146,6 +154,7 @@ class ReleaseRecorder:
         by_operator = reason in {Reason.ROLLED_BACK_BY_OPERATOR, Reason.OVERRIDE_ENDED}
         initiator = _initiator(previous, revision, first=not releases)
         initiator = "daemon" if instead else "operator" if by_operator else initiator
+        commit, subject = self._commit_of(name) if initiator not in {"operator", "daemon"} else ("", "")
         same_source = previous is not None and previous.build.content == revision.build.content
         release = ReleaseRecord(
             number=releases[0].number + 1 if releases else 1,
@@ -159,8 +168,15 @@ class ReleaseRecorder:
             previous_build="" if previous is None else previous.build.id,
             changes="" if previous is None else self._changes(name, previous, revision),
             files=stored(SourceDifference(), str) if same_source else "",
+            git_commit=commit,
+            git_subject=subject[:_LONGEST_TEXT],
         )
         self._put(name, release)
+
+    def _commit_of(self, name: str) -> tuple[str, str]:
+        with contextlib.suppress(sqlite3.Error):
+            return commit_of(self._desired.get(name), self._paths, self._stores.records)
+        return "", ""
 
     def _of_request(self, name: str, revision: Revision, releases: tuple[ReleaseRecord, ...]) -> Reason | None:
         """Return the reason of a release that an operator requested, None for one that only came after a request."""

@@ -124,6 +124,7 @@ class AppWorld:
         """Learn what is desired of every app, for what one app has to know of another, and return the apps."""
         self._tracker.follow({name: app.source for name, app in desired.apps.items()})
         self._apps = desired.apps
+        self._releases.follow(self._apps)
         self._dependencies.follow(self._apps)
         self._listeners.follow(self._apps)
         for name, app in self._apps.items():

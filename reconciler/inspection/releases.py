@@ -53,6 +53,7 @@ class Release:
             "cause": self.cause,
             "initiator": record.initiator,
             "requested_by": record.requested_by or None,
+            "commit": record.git_commit or None,
             "previous_revision": record.previous or None,
             "changes": None if self.changes is None else [asdict(change) for change in self.changes],
             "files": None if self.files is None else asdict(self.files),
@@ -86,7 +87,7 @@ def releases(snapshot: HostSnapshot, app: str) -> tuple[Release, ...]:
         found.append(
             Release(
                 record=record,
-                cause=_cause(record),
+                cause=f"{_cause(record)}{_commit(record)}",
                 outcome=_outcome(record, newer, state) if record.number else _outcome_before(number, state),
                 changes=_changes(record.changes),
                 files=restored(record.files) or _found_now(snapshot, app, record),
@@ -106,6 +107,12 @@ def _cause(record: ReleaseRecord) -> str:
     if record.initiator == "manifest" and not record.previous:
         return "first release"
     return _CAUSES[record.initiator]
+
+
+def _commit(record: ReleaseRecord) -> str:
+    """Return the commit that a release came with, "" if it came with none."""
+    subject = f" “{record.git_subject}”" if record.git_subject else ""
+    return f" (commit {record.git_commit[:7]}{subject})" if record.git_commit else ""
 
 
 def _outcome(record: ReleaseRecord, newer: ReleaseRecord | None, state: str) -> Outcome:

@@ -86,11 +86,18 @@ def _add_releases(database: sqlite3.Connection) -> None:
     database.execute(_APP_RELEASE_OF_4)
 
 
+def _add_commits_of_releases(database: sqlite3.Connection) -> None:
+    """Let a release have the commit that it came with, which is not known of those of before."""
+    for column in ("git_commit", "git_subject"):
+        database.execute(f"ALTER TABLE app_release ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+
+
 # A change of the schema is one step more, at the end; a step that was released never changes.
 OLDEST = 2
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _add_subjects_reasons_and_directories,
     _add_releases,
+    _add_commits_of_releases,
 )
 NEWEST = OLDEST + len(_STEPS)
 

@@ -25,7 +25,8 @@ class ReleaseRecord:
     one. `previous` is the revision that served before, `previous_build` its build, both empty when nothing did or it is
     not known. `changes` are the fields that differ from it and `files` the files of the source, as JSON, each empty
     while it is not known. `served_at` is when it first served, `served_until` when it last stopped to, None while it
-    serves. It failed `failures` times, at last at `failed_at` for the reason `failure`, which is redacted.
+    serves. It failed `failures` times, at last at `failed_at` for the reason `failure`, which is redacted. It came with
+    the commit `git_commit`, of which `git_subject` is the subject; both are empty where it came from no repository.
     """
 
     number: int
@@ -44,6 +45,8 @@ class ReleaseRecord:
     failures: int = 0
     failure: str = ""
     failed_at: float | None = None
+    git_commit: str = ""
+    git_subject: str = ""
 
     @property
     def serves(self) -> bool:

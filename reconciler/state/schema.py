@@ -48,7 +48,8 @@ CREATE TABLE app_release (
     app TEXT NOT NULL, number INTEGER NOT NULL, revision TEXT NOT NULL, build TEXT NOT NULL, at REAL NOT NULL,
     reason TEXT NOT NULL, initiator TEXT NOT NULL, requested_by TEXT NOT NULL, previous TEXT NOT NULL,
     previous_build TEXT NOT NULL, changes TEXT NOT NULL, files TEXT NOT NULL, served_at REAL, served_until REAL,
-    failures INTEGER NOT NULL, failure TEXT NOT NULL, failed_at REAL, PRIMARY KEY (app, number)
+    failures INTEGER NOT NULL, failure TEXT NOT NULL, failed_at REAL, git_commit TEXT NOT NULL DEFAULT '',
+    git_subject TEXT NOT NULL DEFAULT '', PRIMARY KEY (app, number)
 ) WITHOUT ROWID;
 CREATE TABLE vault (id TEXT PRIMARY KEY, box BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE service (

@@ -228,6 +228,7 @@ SCHEMAS: Mapping[str, Schema] = {
         cause=_TEXT,
         initiator=_TEXT,
         requested_by=_NULLABLE_TEXT,
+        commit=_COMMIT,
         previous_revision=_NULLABLE_TEXT,
         changes={"type": ["array", "null"], "description": "The fields that differ from the previous revision."},
         files={"type": ["object", "null"], "description": "The files of the source that differ from it."},

@@ -72,6 +72,11 @@ def test_a_push_is_served_and_no_request_is_refused_when_the_next_one_comes(site
     screen = site.cli("status").stdout
     assert f"fleet   current  {second[:7]}   {second[:7]}" in screen
     assert "not signed" in screen
+    releases = json.loads(site.cli("releases", "shop", "--json").stdout)["releases"]
+    assert [(each["commit"], each["cause"]) for each in releases] == [
+        (second, f"its source changed (commit {second[:7]} “Answer 2”)"),
+        (first, f"first release (commit {first[:7]} “Add the shop”)"),
+    ]
     told = [(kind, text.partition(" “")[0]) for _, kind, text in site.events("origin fleet")]
     assert told == [
         ("fetched", f"main is at commit {first[:7]}"),

@@ -197,10 +197,19 @@ def test_a_copy_of_the_older_database_is_kept_for_its_owner_alone(text: Path, tm
 
 
 def test_an_app_that_was_deployed_before_releases_were_recorded_has_none(tmp_path: Path) -> None:
-    with closing(open_database(old(OLD[-1], tmp_path), upgrade=True)) as database:
+    with closing(open_database(old(OLD[1], tmp_path), upgrade=True)) as database:
         records = Records(database)
         assert RevisionHistory(records, BOOT).of("blog").known_good
         assert records.release_log.of("blog") == ()
+
+
+def test_releases_of_before_are_kept_and_came_with_no_commit_that_is_known(tmp_path: Path) -> None:
+    with closing(open_database(old(OLD[2], tmp_path), upgrade=True)) as database:
+        found = Records(database).release_log.of("blog")
+    assert [(each.number, each.initiator, each.git_commit) for each in found] == [
+        (2, "source", ""),
+        (1, "manifest", ""),
+    ]
 
 
 def test_a_database_of_this_version_is_not_copied(tmp_path: Path) -> None:
