@@ -236,3 +236,38 @@ def _wait_for(paths: "StatePaths", name: str, looks: int, deadline: float) -> No
 def _origins(paths: "StatePaths") -> list[dict[str, Any]]:
     with open_snapshot(paths) as snapshot:
         return snapshot.origins
+
+
+@command.command(epilog=examples("reconciler git hosts", "reconciler git hosts fleet --json"))
+@_NAME
+@json_option
+@_with_state
+def hosts(state: Path | None, name: str | None, as_json: bool) -> None:
+    """Show the hosts of a fleet, as this host knows them by their reports.
+
+    Of each host: its wave, the commit in force, how its apps are with it and for how long they have been well, and what
+    it waits for. A host is silent once the repository has had no new report of it for 'silent_after' of fleet.yaml.
+    """
+    from reconciler.cli.daemon_client import asked, paths_of_daemon
+    from reconciler.cli.table import show, show_json
+
+    paths = paths_of_daemon(state)
+    names = [name] if name is not None else [origin["name"] for origin in _origins(paths)]
+    found = {each: asked(paths, do="origin", action="hosts", name=each)["hosts"] for each in names}
+    if as_json:
+        show_json([{"origin": each, **row} for each, rows in found.items() for row in rows])
+        return
+    rows = [row for each in names for row in found[each]]
+    if not rows:
+        raise click.ClickException("no fleet: the commit in force has no fleet.yaml at its top, or was not read yet")
+    show(("HOST", "WAVE", "IN FORCE", "STATE", "WELL FOR", "HEARD", "MESSAGE"), [_host_cells(row) for row in rows])
+
+
+def _host_cells(row: Mapping[str, Any]) -> list[str]:
+    from reconciler.planning.wording import span
+
+    well = "-" if row["well_s"] is None else span(row["well_s"])
+    heard = "this host" if row["is_this_host"] else "never" if row["report"] is None else f"{span(row['silent_s'])} ago"
+    until = "" if row["until_s"] is None else f"; {span(row['until_s'])} more"
+    cells = (row["host"], row["wave"] or "-", (row["in_force"] or "-")[:7], row["state"], well, heard)
+    return [plain(cell) for cell in (*cells, f"{row['message']}{until}")]

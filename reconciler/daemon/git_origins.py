@@ -144,6 +144,8 @@ class GitOrigins:
             case "facts":
                 at_rest = {"looks": follower.looks, "at_rest": follower.is_at_rest}
                 return {**self._facts.get(follower.origin.name, {}), **at_rest}
+            case "hosts":
+                return {"hosts": follower.fleet.rows(follower.observed)}
             case "pause":
                 return {"done": self._pause(follower, request, who)}
             case "resume":

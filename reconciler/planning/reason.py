@@ -34,10 +34,15 @@ class Reason(StrEnum):
     COMMIT_MISSING = "commit-missing"
     COMMIT_HELD = "commit-held"
     COMMIT_RETURNED = "commit-returned"
+    COMMIT_WAITING = "commit-waiting"
     ORIGIN_UNREACHABLE = "origin-unreachable"
     ORIGIN_STALE = "origin-stale"
     ORIGIN_PAUSED = "origin-paused"
     STATUS_NOT_TAKEN = "status-not-taken"
+    REPORT_FAILED = "report-failed"
+    REPORT_REFUSED = "report-refused"
+    HISTORY_DIFFERS = "history-differs"
+    FLEET_SILENT = "fleet-silent"
 
     # Requests of an operator.
     STOPPED_BY_OPERATOR = "stopped-by-operator"

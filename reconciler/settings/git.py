@@ -19,6 +19,8 @@ class Repository:
     `urls` are its addresses in the order in which they are tried. Sizes are in bytes, times in seconds. `webhook` is
     the file with the secret of the git server's webhook, and `statuses` is where statuses of commits are told; None
     without one. `scopes` are what each signer may change, as the settings have it; none if each may change all.
+    This host signs its reports with `report_sign`, and pushes them below `report_refs` with `report_key` or
+    `report_token`, if those are not what it fetches with.
     """
 
     name: str
@@ -42,6 +44,10 @@ class Repository:
     fsck: tuple[str, ...] = ()
     webhook: Path | None = None
     statuses: Statuses | None = None
+    report_sign: Path | None = None
+    report_key: Path | None = None
+    report_token: Path | None = None
+    report_refs: str = "refs/reconciler/"
 
     @property
     def most_memory(self) -> int:

@@ -17,6 +17,7 @@ from reconciler.settings.git_url import host_of, problem_of_url, uses_https, use
 
 FOLLOWED = ("branch", "tags", "commit")
 _FILES = ("key", "known_hosts", "token", "signers", "openpgp")
+_REPORT_FILES = ("sign", "key", "token")
 _DURATIONS = {"every": "every_s", "timeout": "timeout_s", "stale_after": "stale_after_s"}
 _SIZES = {"size": "largest_store", "file_size": "largest_file"}
 
@@ -60,6 +61,10 @@ def _repository(file: str, name: str, node: Node) -> Repository:
         read["scopes"] = given["scopes"]
     if "files" in given:
         read["most_files"] = given["files"]
+    report = given.get("report", {})
+    read |= {f"report_{key}": _path(file, report[key]["file"]) for key in _REPORT_FILES if key in report}
+    if "refs" in report:
+        read["report_refs"] = report["refs"]
     return Repository(
         name=name, urls=(given["url"], *given.get("mirrors", ())), fsck=tuple(given.get("fsck", ())), **read
     )
@@ -119,6 +124,7 @@ def _problems(file: str, tree: Node) -> Iterator[Problem]:
     for name, part in repositories.parts.items() if repositories else ():
         for at, message in _problems_of_repository(part, has_address=has_address):
             yield _problem(file, part.at(at), ("git", "repositories", name, *at), message)
+    yield from _problems_of_reports(file, repositories, origins)
     known = frozenset(map(str, repositories.parts)) if repositories else frozenset()
     for name, part in origins.parts.items() if origins else ():
         if message := _problem_of_followed(part, repositories):
@@ -137,6 +143,23 @@ def _problems(file: str, tree: Node) -> Iterator[Problem]:
                 ("origins", name, "repository"),
                 f"no repository is named '{repository}'{hint}",
             )
+
+
+def _problems_of_reports(file: str, repositories: Node | None, origins: Node | None) -> Iterator[Problem]:
+    """Yield a problem of each origin but the first that reports to a repository: a host has one report there."""
+    first: dict[str, str | int] = {}
+    for name, part in origins.parts.items() if origins else ():
+        repository = part.written_at("repository")
+        declared = repositories.parts.get(repository) if repositories is not None else None
+        if declared is None or "report" not in declared.keys:
+            continue
+        if repository in first:
+            message = (
+                f"'{repository}' has 'report', and its one report of this host is that of '{first[repository]}':"
+                " declare the repository once more, without 'report'"
+            )
+            yield _problem(file, part.at(("repository",)), ("origins", name, "repository"), message)
+        first.setdefault(repository, name)
 
 
 def _problem_of_followed(origin: Node, repositories: Node | None) -> str:

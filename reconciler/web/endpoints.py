@@ -202,6 +202,7 @@ SCHEMAS: Mapping[str, Schema] = {
             ],
             "description": "The newest commit of the trial branch, and the ruling on it; null without one.",
         },
+        fleet={"type": "array", "items": _TEXT, "description": "Troubles with the fleet of the repository."},
         webhook={
             "oneOf": [{"type": "null"}, _object(called_at=_NULLABLE_NUMBER, missed=_INTEGER, doubt=_TEXT)],
             "description": "When the webhook was called last, and how many commits it missed since; null without one.",

@@ -14,6 +14,7 @@ import yaml
 from reconciler.cli.main import group
 from reconciler.documents.schemas import schema, validator
 from reconciler.manifests.app_document import HostDefaults
+from reconciler.manifests.git.fleet_file import fleet_of
 from reconciler.manifests.parse_file import parse
 from reconciler.planning.apps.actions import Action
 from reconciler.planning.apps.app import CrashPolicy
@@ -163,6 +164,9 @@ def problems(block: Block, page: Path) -> list[str]:
     """What is wrong with a YAML block, be it manifests, the host's settings, or a few fields of a manifest."""
     documents = [document for document in yaml.safe_load_all(block.text) if document is not None]
     file = f"/m/{Path(block.file or 'shown.yaml').name}"
+    if documents[0].get("kind") == "fleet":
+        fleet = fleet_of(file, block.text.encode())
+        return [str(problem) for problem in fleet] if isinstance(fleet, list) else []
     if all(set(document) & {"path", "source", "kind"} for document in documents):
         return [str(problem) for problem in parse(file, block.text.encode(), HOST).problems]
     if set(documents[0]) <= set(schema("host")["properties"]) and block.file in {None, "host.yaml"}:

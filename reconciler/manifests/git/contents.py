@@ -17,6 +17,8 @@ from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Trial, Unjudged, told
 from reconciler.manifests.git.commits import commit_of
 from reconciler.manifests.git.fence import named_files
+from reconciler.manifests.git.fleet_file import FILE, is_fleet
+from reconciler.manifests.git.fleet_history import FleetReader
 from reconciler.manifests.git.objects import DamagedStore, Objects
 from reconciler.manifests.git.signed_objects import LARGEST_OBJECT
 from reconciler.manifests.git.tree_limits import (
@@ -42,6 +44,7 @@ class Contents:
     def __init__(self, origin: GitOrigin, objects: Objects, in_force: InForce, scratch: Path) -> None:
         self._origin = origin
         self._objects = objects
+        self.fleets = FleetReader(origin, objects)
         self._in_force = in_force
         self._scratch = scratch
 
@@ -52,7 +55,8 @@ class Contents:
         """
         candidate = await self._candidate(unjudged)
         trial = await asyncio.to_thread(self._in_force.trial, self._origin, candidate.listing)
-        problems = [*(trial.problems if self._origin.whole else ())]
+        fleet = await self.fleets.fleet(unjudged.commit.id)  # found with its files
+        problems = [*(fleet if isinstance(fleet, list) else ()), *(trial.problems if self._origin.whole else ())]
         said = {(each.file, each.path) for each in problems}
         problems += [each for each in trial.beyond_fence if (each.file, each.path) not in said]
         if problems:
@@ -65,9 +69,12 @@ class Contents:
         """Return the commit with the files that it uses: its manifests, and all that they name."""
         commit = unjudged.commit.id
         listing = await self._objects.listing(commit)
+        await self.fleets.fleet(commit, listing)
         found = await asyncio.to_thread(tree_of, listing, self._origin)
         manifests = {path: entry for path, entry in found.files.items() if self._is_manifest(path)}
         contents = await self._contents(manifests)
+        if FILE in contents and is_fleet(contents[FILE]):
+            del manifests[FILE], contents[FILE]
         named = await asyncio.to_thread(_named, contents)
         tree = await asyncio.to_thread(tree_of, listing, self._origin, named)
         await self.judge_files(tree)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures
+from reconciler.manifests.git.fleet_member import FleetMember
 from reconciler.manifests.git.judge import Judge
 from reconciler.manifests.git.materialise import materialise
 from reconciler.manifests.git.objects import BranchMissing, CannotFetch, DamagedStore, Head, TooLarge
@@ -69,6 +70,10 @@ class Effects:
         self._telling = telling
         self._changed = changed
         self._apps = apps
+        self.fleet = FleetMember(
+            origin, git, self._store, self._judge.fleets, self._directory,
+            apps=apps, tell=lambda what, text: telling.of_fleet(origin, what, text),
+        )  # fmt: skip
         self._wake = asyncio.Event()
         self.record = records.Record()
         self._observed = ObservedOrigin()
@@ -97,6 +102,8 @@ class Effects:
                 await self._take_effect(commit)
             case actions.Leave(commit=commit, cause=cause):
                 await self._leave(commit, cause)
+            case actions.Report():
+                await self.fleet.report()
             case actions.Tidy():
                 await self._tidy()
 
@@ -134,6 +141,7 @@ class Effects:
             if head.commit != before.head and not is_expected and self.origin.repository.webhook is not None:
                 heard = replace(heard, webhook=heard.webhook.with_missed())
             await self._remember(heard.leading_to(head))
+            await self.fleet.look(head.commit, self._observed.stands_at)
         finally:
             self._fetched_at = time.monotonic()
             self._telling.figures.fetched(self._fetched_at - began, failure)
@@ -159,7 +167,9 @@ class Effects:
     async def _judge_commit(self, commit: str) -> None:
         trust, record = self._observed.trust, self.record
         signer, accepted = record.signed_by, record.accepted
-        head = Head(commit=commit, tag=record.tag, tag_id=record.tag_id)
+        head = Head(commit=commit)
+        if commit == record.head:
+            head = Head(commit=commit, tag=record.tag, tag_id=record.tag_id)
         try:
             record.refuse_returned(commit)
             candidate, signer = await self._judge.judged(
@@ -176,13 +186,15 @@ class Effects:
         except DamagedStore as error:
             await self._renew(str(error))
             return
-        if self.record.head != commit:
+        if self.record.head != record.head:
             return  # it was replaced meanwhile
         if verdict.ruling != "accepted" or record.accepted == commit:
             signer = record.signed_by
         known = replace(self.record, verdict=verdict, accepted=accepted, signed_by=signer)
         if verdict.ruling == "accepted":
-            known = replace(known, accepted_tag=head.tag, accepted_tag_id=head.tag_id)
+            assert self._candidate is not None
+            subjects = self._named(subject_of={commit: self._candidate.unjudged.commit.subject})
+            known = replace(known, accepted_tag=head.tag, accepted_tag_id=head.tag_id, subjects=subjects)
         await self._remember(known)
 
     async def _judge_trial(self, commit: str) -> None:

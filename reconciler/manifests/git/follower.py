@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.effects import AGAIN_S, FIRST_PROOF_S, Effects, now_s
+from reconciler.manifests.git.objects import DamagedStore
 from reconciler.planning.origins import actions
 from reconciler.planning.origins.observed import ObservedOrigin
 from reconciler.planning.origins.plan import OriginPlan, plan
@@ -164,6 +165,14 @@ class Follower(Effects):
             await self._judge_apps(in_force)
         elif in_force is not None and in_force == self.record.trial.commit != self.record.accepted:
             self._judge_apps_on_trial(in_force)
+        try:
+            self._observed = await self.fleet.observed(self._observed, self.record)
+        except DamagedStore as error:
+            await self._renew(str(error))
+            stays = self._observed.stands_at or ""
+            self._observed = replace(
+                self._observed, goal=stays, waits=f"the rules of the fleet cannot be read: {error}"
+            )
 
     def _judge_apps_on_trial(self, in_force: str) -> None:
         """Note how the apps are with the commit on trial; and which fail because of it, if it is left for that."""
@@ -211,7 +220,7 @@ class Follower(Effects):
         pause = self.record.pause
         if pause is not None and pause.until is not None:
             rest_s = min(rest_s, max(0.0, pause.until - now_s()))
-        return rest_s
+        return min(rest_s, self.fleet.rest_s())
 
     async def _pause_before_retry(self, action: actions.Action) -> None:
         if isinstance(action, actions.Tidy):

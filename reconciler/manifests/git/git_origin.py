@@ -8,6 +8,7 @@ from reconciler.documents.text import LARGEST_MANIFEST, too_large
 from reconciler.linux.inotify import WatchProblem
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.directory_files import is_manifest
+from reconciler.manifests.git.fleet_file import FILE, is_fleet
 from reconciler.manifests.git.trees import DamagedTree, Index, Trees
 from reconciler.manifests.origin import Listing, Look, Unreadable
 from reconciler.manifests.parse_file import parse
@@ -50,11 +51,12 @@ class GitOrigin:
 
     def _read(self, commit: str) -> Listing:
         index = self._trees.index(commit)
+        found = {path: self._content(index, path) for path in sorted(index.files) if self._has(path)}
+        if isinstance(fleet := found.get(FILE), bytes) and is_fleet(fleet):
+            del found[FILE]
         return Listing(
             origin=self.name,
-            files={
-                f"{self.name}/{path}": self._content(index, path) for path in sorted(index.files) if self._has(path)
-            },
+            files={f"{self.name}/{path}": content for path, content in found.items()},
             identity=commit,
             versions=versions_of(index, str(self._trees.current)),
         )

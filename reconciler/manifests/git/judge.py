@@ -27,6 +27,7 @@ class Judge:
         self._signatures = signatures
         self._contents = Contents(origin, store, in_force, scratch)
         self._scopes = SignerScopes(origin, store, self._contents)
+        self.fleets = self._contents.fleets
 
     async def judged(self, head: Head, accepted: Head | None, *, taken: bool, refused: bool) -> tuple[Candidate, str]:
         """Return a commit that is accepted, and who signed it. Raises NotAccepted, DamagedStore, OSError.

@@ -111,6 +111,10 @@ class Objects:
         if done.status != 0:
             raise _unreadable(done)
 
+    async def run(self, *arguments: str) -> Finished:
+        """Return how a command of git ended that reads the store. Raises TooLarge, OSError, TimeoutError."""
+        return await self._run(*arguments)
+
     async def _read(self, *arguments: str, at: Path | None = None) -> bytes:
         done = await self._run(*arguments, at=at)
         if done.status != 0:

@@ -107,6 +107,12 @@ class Store(Objects):
         except TimeoutError as error:
             raise CannotFetch("other", "another process is using what was fetched") from error
 
+    async def unshallow(self, origin: GitOrigin) -> None:
+        """Fetch the history that was left out at first. Raises CannotFetch, OSError, TimeoutError."""
+        async with self.locked():
+            if (self.path / _SHALLOW).is_file():
+                await self._fetched(self.path, origin, "--unshallow")
+
     async def _is_usable(self, accepted: str | None) -> bool:
         """Return whether the store is whole as far as can be seen, and knows the commit that was accepted."""
         if not (self.path / "HEAD").is_file():

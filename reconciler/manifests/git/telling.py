@@ -14,6 +14,13 @@ from reconciler.planning.subject import Subject
 from reconciler.settings.git import GitOrigin
 from reconciler.state.journal import Journal
 
+_OF_FLEET = {
+    "report": Reason.REPORT_FAILED,
+    "reports": Reason.REPORT_FAILED,
+    "forged": Reason.REPORT_REFUSED,
+    "history": Reason.HISTORY_DIFFERS,
+    "silence": Reason.FLEET_SILENT,
+}
 _OF_STATE = {
     "refused": Reason.COMMIT_REFUSED,
     "rewound": Reason.COMMIT_REWOUND,
@@ -23,6 +30,7 @@ _OF_STATE = {
     "unreachable": Reason.ORIGIN_UNREACHABLE,
     "stale": Reason.ORIGIN_STALE,
     "paused": Reason.ORIGIN_PAUSED,
+    "waiting": Reason.COMMIT_WAITING,
 }
 
 
@@ -63,6 +71,8 @@ class Telling:
         self._facts: dict[str, Any] = {}
         self._failed = ""
         self._began = False
+        self._waiting: str | None = None
+        self._of_fleet: dict[str, str] = {}
 
     def tell(self, origin: GitOrigin, record: Record, observed: ObservedOrigin, planned: OriginPlan) -> None:
         """Tell what is new."""
@@ -78,6 +88,7 @@ class Telling:
             self._tell_trial(subject, origin, record)
         self._trial, self._trial_verdict = record.trial.commit, record.trial.verdict
         self._head, self._accepted, self._began = record.head, record.accepted, True
+        self._tell_waiting(subject, record, planned)
         self._tell_state(subject, planned)
         self._publish_facts(origin, record, observed, planned)
         self._tell_status(status_of(observed, self._failed))
@@ -94,7 +105,29 @@ class Telling:
             reason = _OF_STATE[verdict.ruling]
             self._journal.write(subject, "refused", f"the trial is not in force: {verdict.why}", reason=reason)
 
+    def _tell_waiting(self, subject: Subject, record: Record, planned: OriginPlan) -> None:
+        """Tell once of each head that it waits; how long the hosts before need yet is in the facts alone."""
+        if planned.state == "waiting" and record.head != self._waiting and record.head is not None:
+            self._waiting = record.head
+            text = f"commit {_named(record, record.head)} waits: {planned.message}"
+            self._journal.write(subject, "waiting", text, reason=Reason.COMMIT_WAITING)
+
+    def of_fleet(self, origin: GitOrigin, what: str, text: str) -> None:
+        """Tell of a trouble with the fleet once, and of its end, where `text` is empty."""
+        before = self._of_fleet.get(what, "")
+        if text == before:
+            return
+        self._of_fleet[what] = text
+        subject, reason = Subject("origin", origin.name), _OF_FLEET[what]
+        if text:
+            self._journal.write(subject, "failed", text, "tried again" if what.startswith("report") else "", reason)
+        else:
+            self._journal.write(subject, "recovered", f"over: {before}", reason=reason)
+
     def _tell_state(self, subject: Subject, planned: OriginPlan) -> None:
+        if planned.state == "waiting":
+            self._told = (planned.state, "")
+            return
         before, now = self._told, (planned.state, planned.message)
         reason = _OF_STATE.get(planned.state)
         if now == before or (reason is None and planned.state == "pending"):
@@ -148,6 +181,7 @@ class Telling:
             "heard_at": record.heard_at,
             "signed": origin.repository.signed,
             "signed_by": record.signed_by,
+            "fleet": [text for text in self._of_fleet.values() if text],
             "subjects": dict(record.subjects),
             "behind": observed.behind,
             "store_bytes": observed.store_bytes,

@@ -61,10 +61,17 @@ class LeaveTrial:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """Tell the other hosts of the fleet how this one is with its commit."""
+
+    cause: str = "it has something new to say, or was silent for long"
+
+
+@dataclass(frozen=True, slots=True)
 class Tidy:
     """Remove what is left of earlier commits and of work that was interrupted."""
 
     cause: str = "something is left over"
 
 
-Action: TypeAlias = Fetch | Judge | JudgeTrial | Materialise | TakeEffect | Leave | LeaveTrial | Tidy
+Action: TypeAlias = Fetch | Judge | JudgeTrial | Materialise | TakeEffect | Leave | LeaveTrial | Report | Tidy

@@ -62,6 +62,8 @@ class ObservedOrigin:
     `store_bytes` the size of what was fetched. `rejected` says which apps of the commit in force were rejected, and
     `unbuilt` which failed otherwise, "" if none did. Each is None while that is not known. `trial` is the trial branch,
     and `is_trial_up_to_date` whether every app that its commit changed is, once that is in force.
+    In a fleet, `goal` is the commit that this host may go to now, "" for none, where it is not the head, and `waits`
+    says why the head is not taken yet.
     """
 
     head: str | None = None
@@ -84,11 +86,19 @@ class ObservedOrigin:
     unbuilt: str | None = None
     trial: TrialBranch = field(default_factory=TrialBranch)
     is_trial_up_to_date: bool = False
+    goal: str | None = None
+    waits: str = ""
+    is_report_due: bool = False
 
     @property
     def trial_trust(self) -> str:
         """What identifies all that the commit of the trial branch is judged by: also what it has to be on top of."""
         return f"{self.trust} on {self.accepted}"
+
+    @property
+    def stands_at(self) -> str | None:
+        """The commit in force, or the accepted one during a trial: what this host tells a fleet that it has."""
+        return self.accepted if self.in_force == self.trial.commit is not None else self.in_force
 
     @property
     def has_trial(self) -> bool:

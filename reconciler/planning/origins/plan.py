@@ -14,13 +14,25 @@ from reconciler.planning.origins.actions import (
     Leave,
     LeaveTrial,
     Materialise,
+    Report,
     TakeEffect,
     Tidy,
 )
 from reconciler.planning.origins.observed import ObservedOrigin
 
 OriginState: TypeAlias = Literal[
-    "pending", "current", "refused", "rewound", "missing", "unreachable", "stale", "paused", "held", "returned", "trial"
+    "pending",
+    "current",
+    "refused",
+    "rewound",
+    "missing",
+    "unreachable",
+    "stale",
+    "paused",
+    "held",
+    "returned",
+    "trial",
+    "waiting",
 ]
 
 _SHORT = 7
@@ -50,31 +62,43 @@ def plan(observed: ObservedOrigin, *, now: float, monotonic: float, stale_after_
 def _action(observed: ObservedOrigin, now: float, monotonic: float) -> Action | None:
     if observed.due_at <= monotonic:
         return Fetch()
-    head, accepted, verdict = observed.head, observed.accepted, observed.verdict
-    is_judged = verdict is not None and (verdict.commit, verdict.trust) == (head, observed.trust)
-    if head is not None and not is_judged:
-        if head != accepted:
-            return Judge(head, "it is another commit than the accepted one")
-        return Judge(head, "what it is judged by has changed")
+    goal, accepted, verdict = _goal(observed), observed.accepted, observed.verdict
+    is_judged = verdict is not None and (verdict.commit, verdict.trust) == (goal, observed.trust)
+    if goal and not is_judged:
+        if goal != accepted:
+            return Judge(goal, "it is another commit than the accepted one")
+        return Judge(goal, "what it is judged by has changed")
     if observed.has_trial and not _is_trial_judged(observed):
         return JudgeTrial(str(observed.trial.commit), f"it is on trial on top of commit {short(accepted)}")
     if observed.pause is not None and observed.pause.holds(now):
-        return Tidy() if observed.is_untidy else None
+        return _aside(observed)
     wanted = observed.wanted
     if wanted is not None and wanted not in observed.trees:
         return Materialise(wanted)
-    if wanted is not None and wanted != observed.in_force:
-        return TakeEffect(wanted)
+    if wanted not in {None, observed.in_force} and (wanted != accepted or observed.goal in {None, accepted}):
+        return TakeEffect(str(wanted))
     if observed.failed and wanted is not None and wanted != accepted:
         return LeaveTrial(wanted, observed.failed)
     if observed.failed and accepted is not None and observed.good in observed.trees - {accepted}:
         return Leave(accepted, str(observed.good), observed.failed)
+    return _aside(observed)
+
+
+def _aside(observed: ObservedOrigin) -> Action | None:
+    """Return what can be done beside anything else."""
+    if observed.is_report_due:
+        return Report()
     return Tidy() if observed.is_untidy else None
 
 
 def _is_trial_judged(observed: ObservedOrigin) -> bool:
     verdict = observed.trial.verdict
     return verdict is not None and (verdict.commit, verdict.trust) == (observed.trial.commit, observed.trial_trust)
+
+
+def _goal(observed: ObservedOrigin) -> str:
+    """Return the commit to go to, "" for none: the head, unless the fleet says otherwise."""
+    return (observed.head or "") if observed.goal is None else observed.goal
 
 
 def _state(observed: ObservedOrigin, now: float, stale_after_s: float) -> tuple[OriginState, str]:
@@ -86,12 +110,14 @@ def _state(observed: ObservedOrigin, now: float, stale_after_s: float) -> tuple[
         return "stale", f"the repository has been silent for longer than 'stale_after': {failure.why}{serving}"
     if failure is not None and (failure.count >= _FAILURES_TO_TELL or observed.in_force is None):
         return "unreachable", f"{failure.why}{serving}"
-    if verdict is not None and verdict.ruling != "accepted" and verdict.commit == (observed.head or ""):
+    if verdict is not None and verdict.ruling != "accepted" and verdict.commit == _goal(observed):
         return verdict.ruling, f"{verdict.why}{serving}"
     if observed.head is None:
         return "pending", "it has not been fetched yet"
+    if observed.waits:
+        return "waiting", f"{observed.waits}{serving}"
     if observed.in_force != observed.wanted or observed.accepted != observed.head:
-        return "pending", f"commit {short(observed.head)} is about to be judged and put in force"
+        return "pending", f"commit {short(_goal(observed))} is about to be judged and put in force"
     return _state_of_trial(observed)
 
 

@@ -55,6 +55,11 @@ def unbuilt(apps: Iterable[OriginApp], with_good: Wanted | None) -> str:
     return "; ".join(f"{a.name}: {a.unbuilt}" for a in apps if a.unbuilt and not _is_unchanged(a, with_good or {}))
 
 
+def failing(apps: Iterable[OriginApp], with_good: Wanted | None) -> tuple[str, ...]:
+    """Return the apps that fail, without those that the commit in force did not change."""
+    return tuple(app.name for app in apps if app.outcome == "failed" and not _is_unchanged(app, with_good or {}))
+
+
 def _is_unchanged(app: OriginApp, with_good: Wanted) -> bool:
     return app.revision is not None and with_good.get(app.name) == app.revision
 

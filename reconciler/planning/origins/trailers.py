@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 REMOVES = "Reconciler-Removes"
+URGENT = "Reconciler-Urgent"
 
 _TRAILER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)[ \t]*:[ \t]*(.*)")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -56,6 +57,11 @@ def removals(message: str) -> Removals:
         else:
             names |= set(_names(value))
     return Removals(names=frozenset(names), count=count)
+
+
+def urgency(message: str) -> str:
+    """Return why a commit says that it is urgent, "" if it does not, or gives no reason."""
+    return next((value for name, value in trailers(message) if name.lower() == URGENT.lower()), "")
 
 
 def _names(value: str) -> Iterator[str]:

@@ -1,0 +1,105 @@
+"""Fetch the reports of a fleet's hosts from their references in the repository, and push this host's own."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from reconciler.manifests.git.fetch_failures import failure_of
+from reconciler.manifests.git.objects import CannotFetch, DamagedStore
+from reconciler.manifests.git.program import Finished, GitProgram
+from reconciler.manifests.git.report_object import LARGEST
+from reconciler.manifests.git.store import Store
+from reconciler.manifests.git.trees import contents_of
+from reconciler.settings.git import GitOrigin, Repository
+
+
+class ReportStore:
+    """The reports of one origin's fleet, in the store of that origin; `scratch` is a directory for what is read."""
+
+    def __init__(self, git: GitProgram, store: Store, origin: GitOrigin, scratch: Path) -> None:
+        self._git = git
+        self._store = store
+        self._repository = origin.repository
+        self._remote = f"{origin.repository.report_refs}hosts/"
+        self._local = f"refs/reconciler/{origin.name}/hosts/"
+        self._scratch = scratch
+
+    async def fetch(self) -> None:
+        """Fetch every report. Raises CannotFetch, OSError, TimeoutError."""
+        refspecs = (f"+{self._remote}*:{self._local}*",)
+        failed: CannotFetch | None = None
+        async with self._store.locked():
+            for url in self._repository.urls:
+                done = await self._git.fetch(self._store.path, self._repository, url, refspecs, "--prune")
+                if done.status == 0:
+                    return
+                failed = failed or _failed(done, url)
+        assert failed is not None
+        raise failed
+
+    async def ids(self) -> dict[str, str]:
+        """Return the id of each host's report, by host; what is no report, or is too large, is left out.
+
+        Raises DamagedStore, OSError, TimeoutError.
+        """
+        form = "--format=%(objecttype) %(objectsize) %(objectname) %(refname)"
+        done = await self._read("for-each-ref", form, self._local)
+        found = {}
+        for line in done.output.decode(errors="replace").splitlines():
+            kind, size, object_id, ref = line.split(" ", 3)
+            if kind == "tag" and int(size) <= LARGEST:
+                found[ref.removeprefix(self._local)] = object_id
+        return found
+
+    async def contents(self, ids: Collection[str]) -> dict[str, bytes]:
+        """Return reports by their ids. Raises DamagedStore, OSError, TimeoutError."""
+        if not ids:
+            return {}
+        with TemporaryDirectory(dir=self._scratch, prefix=".draft-") as directory:
+            asked, batch = Path(directory, "ids"), Path(directory, "objects")
+            await asyncio.to_thread(asked.write_text, "".join(f"{each}\n" for each in ids))
+            await self._store.contents(asked, batch)
+            return await asyncio.to_thread(contents_of, batch, "tag")
+
+    async def blob(self) -> str:
+        """Return the id of an object for the tags to lead to, which is made: they need none of the commits.
+
+        Raises DamagedStore, OSError, TimeoutError.
+        """
+        return await self._written(b"", "hash-object", "-w", "--stdin")
+
+    async def push(self, host: str, text: bytes) -> None:
+        """Push this host's report. Raises CannotFetch, DamagedStore, OSError, TimeoutError."""
+        tag = await self._written(text, "mktag")
+        url = self._repository.urls[0]
+        done = await self._git.push(self._store.path, _pushing(self._repository), url, f"+{tag}:{self._remote}{host}")
+        if done.status != 0:
+            raise _failed(done, url)
+
+    async def _written(self, content: bytes, *command: str) -> str:
+        with TemporaryDirectory(dir=self._scratch, prefix=".draft-") as directory:
+            given = Path(directory, "object")
+            await asyncio.to_thread(given.write_bytes, content)
+            async with self._store.locked():
+                done = await self._read(*command, asked=given)
+        return done.output.decode().strip()
+
+    async def _read(self, *arguments: str, asked: Path | None = None) -> Finished:
+        memory = self._repository.most_memory
+        done = await self._git.read(self._store.path, *arguments, memory=memory, asked=asked)
+        if done.status != 0:
+            raise DamagedStore(f"the reports cannot be read: {done.errors.partition(chr(10))[0]}")
+        return done
+
+
+def _pushing(repository: Repository) -> Repository:
+    """Return a repository as this host pushes to it: with what the settings give it for that."""
+    key, token = repository.report_key or repository.key, repository.report_token or repository.token
+    return replace(repository, key=key, token=token)
+
+
+def _failed(done: Finished, url: str) -> CannotFetch:
+    code, why = failure_of(done.errors, url)
+    return CannotFetch(code, why)

@@ -1,0 +1,395 @@
+"""Hosts of a fleet against one real repository: what they report, what they believe, and in which order they change."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.manifests.git.follower import Follower
+from reconciler.manifests.git.report_object import report_text, signed
+from reconciler.planning.fleet.reports import Report, Run
+from reconciler.planning.origins.proof import OriginApp
+from reconciler.settings.git import GitOrigin
+from reconciler.settings.git import Repository as Settings
+from reconciler.state.journal import Journal
+from reconciler.state.paths import StatePaths
+from reconciler.state.schema import open_database
+from tests.contract.test_git_origins import Host
+from tests.support.repository import Repository
+from tests.support.signing import Key, make_key
+
+BROKEN = OriginApp(name="shop", revision="2f1e", outcome="failed", rejected="it exited")
+WAVES = "[{name: canary, hosts: {ring: canary}, well_for: 30s}, {name: rest}]"
+
+
+@dataclass(slots=True)
+class Member:
+    """One host of the fleet, whose daemon can be ended and started again."""
+
+    host: Host
+    fleet: "Fleet"
+    running: Follower | None = None
+
+    async def follower(self) -> Follower:
+        if self.running is None:
+            self.running = self.host.follower()
+            self.running.fleet._clock = lambda: self.fleet.now_s
+            await self.running.begin()
+        return self.running
+
+    async def look(self) -> None:
+        """Fetch, and go on until nothing is left to do."""
+        follower = await self.follower()
+        follower.look_now()
+        for _ in range(30):
+            if (await follower.step()).action is None:
+                return
+        raise AssertionError("it never comes to rest")
+
+    @property
+    def in_force(self) -> str | None:
+        return self.host.in_force
+
+    @property
+    def message(self) -> str:
+        return str(self.host.facts["message"])
+
+    def told(self, kind: str) -> list[str]:
+        return [text for each, text in self.host.events() if each == kind]
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The hosts by name, on one clock that only they go by."""
+
+    repository: Repository
+    keys: dict[str, Key]
+    members: dict[str, Member] = field(default_factory=dict)
+    now_s: float = 1000.0
+
+    async def pass_time(self, seconds: float, without: tuple[str, ...] = ()) -> None:
+        """Let every host look each 15 seconds."""
+        for _ in range(int(seconds / 15)):
+            self.now_s += 15
+            for name, member in self.members.items():
+                if name not in without:
+                    await member.look()
+
+    def yaml(self, waves: str = WAVES, more: str = "") -> str:
+        rings = {name: "canary" if name.startswith("canary") else "web" for name in self.keys}
+        hosts = "".join(f"  {n}: {{ring: {rings[n]}, key: {key.public}}}\n" for n, key in self.keys.items())
+        return f"kind: fleet\nhosts:\n{hosts}waves: {waves}\nsilent_after: 5m\n{more}"
+
+    def push(self, code: str, **files: str) -> str:
+        app = {f"hosts/{name}/shop.yaml": "path: ../../apps/shop\n" for name in self.keys}
+        changed = {"apps/shop/wsgi.py": f"application = {code!r}\n", **app, **files}
+        return self.repository.push({"fleet.yaml": self.yaml(), **changed}, code)
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(story)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    yield from made(tmp_path, "canary1", "web1")
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[Fleet]:
+    yield from made(tmp_path, "canary1", "web1", "web2")
+
+
+def made(root: Path, *names: str) -> Iterator[Fleet]:
+    repository = Repository.at(root)
+    found = Fleet(repository, {name: make_key(root / f"{name}-key") for name in names})
+    with ExitStack() as stack:
+        for name in names:
+            found.members[name] = Member(stack.enter_context(a_host(root, repository, name)), found)
+        yield found
+
+
+@contextmanager
+def a_host(root: Path, repository: Repository, name: str) -> Iterator[Host]:
+    sign = root / f"{name}-key"
+    settings = Settings(name="fleet", urls=(str(repository.bare),), signed="no", timeout_s=30, report_sign=sign)
+    origin = GitOrigin(name="fleet", repository=settings, branch="main", host=name, paths=(f"hosts/{name}",))
+    (root / f"{name}-state").mkdir()
+    paths = StatePaths(state=root / f"{name}-state")
+    with closing(open_database(paths.database)) as database:
+        yield Host(paths, origin, Journal(database))
+
+
+def reports(fleet: Fleet) -> list[str]:
+    return fleet.repository.git(
+        "for-each-ref", "--format=%(refname)", "refs/reconciler", at=fleet.repository.bare
+    ).split()
+
+
+def forge(fleet: Fleet, host: str, report: Report, key: Key) -> None:
+    """Push a report of a host, signed with a key, as who can push to the repository may."""
+    git = fleet.repository.git
+    blob = git("hash-object", "-w", "--stdin")
+    text = report_text(replace(report, host=host), "main", blob, 0.0)
+    tag = git("mktag", given=signed(text, key.file.read_bytes()))
+    git("push", "-q", "-f", "origin", f"{tag}:refs/reconciler/hosts/{host}")
+
+
+def test_a_commit_reaches_a_later_wave_once_the_earlier_one_was_well_with_it(fleet: Fleet) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        await fleet.pass_time(30)
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        assert (canary.in_force, web.in_force) == (first, None)
+        assert web.host.facts["state"] == "waiting"
+        await fleet.pass_time(45)
+        assert {member.in_force for member in fleet.members.values()} == {first}
+        second = fleet.push("2")
+        await fleet.pass_time(30)
+        assert (canary.in_force, web.in_force) == (second, first)
+        assert web.message.startswith(f"wave 2 of 2 (rest): commit {second[:7]} waits for canary (canary1 well for ")
+        assert web.message.endswith(f"of 30s); commit {first[:7]} stays in force")
+        (row,) = [row for row in web.running.fleet.rows(web.running.observed) if row["host"] == "web1"]  # type: ignore[union-attr]
+        assert (row["wave"], row["in_force"], row["waits_for"], row["state"]) == ("rest", first, ["canary1"], "well")
+        assert 0 < row["until_s"] <= 30
+        await fleet.pass_time(45)
+        assert {member.in_force for member in fleet.members.values()} == {second}
+        assert [text.partition(": ")[0] for text in web.told("waiting")] == [
+            f"commit {first[:7]} “1” waits", f"commit {second[:7]} “2” waits",
+        ]  # fmt: skip
+        assert reports(fleet) == [f"refs/reconciler/hosts/{name}" for name in ("canary1", "web1")]
+
+    run(story())
+
+
+def test_a_commit_that_fails_on_a_canary_reaches_no_other_host_and_its_fix_does(fleet: Fleet) -> None:
+    async def story() -> None:
+        good = fleet.push("1")
+        await fleet.pass_time(75)
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        canary.host.apps[good] = [OriginApp(name="shop", revision="1a0d", outcome="up-to-date")]
+        bad = fleet.push("2")
+        canary.host.apps[bad] = [BROKEN]
+        await fleet.pass_time(45)
+        assert {member.in_force for member in fleet.members.values()} == {good}
+        assert canary.host.facts["state"] == "returned"
+        assert web.message == f"commit {bad[:7]} was left again by canary1; commit {good[:7]} stays in force"
+        fix = fleet.push("3")
+        await fleet.pass_time(75)
+        assert {member.in_force for member in fleet.members.values()} == {fix}
+
+    run(story())
+
+
+def test_an_app_that_fails_after_its_commit_was_good_starts_the_count_again(fleet: Fleet) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        await fleet.pass_time(75)
+        second = fleet.push("2")
+        await fleet.pass_time(30)
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        canary.host.apps[second] = [replace(BROKEN, rejected="")]
+        await fleet.pass_time(45)
+        assert web.in_force == first
+        assert "canary1 failing" in web.message
+        del canary.host.apps[second]
+        await fleet.pass_time(30)
+        assert web.in_force == first
+        await fleet.pass_time(30)
+        assert web.in_force == second
+
+    run(story())
+
+
+def test_forged_replayed_and_far_numbered_reports_have_no_effect(fleet: Fleet, tmp_path: Path) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        await fleet.pass_time(75)
+        web, genuine = (
+            fleet.members["web1"],
+            fleet.repository.git("rev-parse", "refs/reconciler/hosts/canary1", at=fleet.repository.bare),
+        )
+        second = fleet.push("2")
+        lie = Report(host="canary1", n=1000, in_force=second, runs=(Run(commit=second, state="well", well_s=9999),))
+        forge(fleet, "canary1", lie, make_key(tmp_path / "stranger"))
+        await fleet.pass_time(15, without=("canary1",))
+        assert web.in_force == first
+        assert "the report of canary1 is signed by another key" in web.told("failed")
+        forge(fleet, "canary1", lie, fleet.keys["web1"])
+        await fleet.pass_time(15, without=("canary1",))
+        forge(fleet, "canary1", replace(lie, n=2**30), fleet.keys["canary1"])
+        await fleet.pass_time(15, without=("canary1",))
+        assert web.in_force == first
+        assert any("has the number 1073741824, and the last one" in text for text in web.told("failed"))
+        await fleet.pass_time(30)
+        fleet.repository.git("update-ref", "refs/reconciler/hosts/canary1", genuine, at=fleet.repository.bare)
+        await fleet.pass_time(15, without=("canary1",))
+        assert web.in_force == first
+        forge(fleet, "stranger", lie, make_key(tmp_path / "other"))
+        await fleet.pass_time(15, without=("canary1",))
+        assert web.in_force == first
+
+    run(story())
+
+
+def test_a_commit_that_takes_the_waves_away_goes_through_the_old_ones(fleet: Fleet) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        await fleet.pass_time(75)
+        second = fleet.push("2", **{"fleet.yaml": fleet.yaml("[{name: all}]")})
+        await fleet.pass_time(15)
+        assert fleet.members["web1"].in_force == first
+        await fleet.pass_time(60)
+        assert fleet.members["web1"].in_force == second
+        third = fleet.push("3", **{"fleet.yaml": fleet.yaml("[{name: all}]")})
+        await fleet.pass_time(15)
+        assert fleet.members["web1"].in_force == third
+
+    run(story())
+
+
+def test_a_host_without_memory_takes_no_commit_that_is_older_than_what_another_has(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        second = fleet.push("2")
+        await fleet.pass_time(75)
+        assert fleet.members["web1"].in_force == second
+        fleet.repository.git("push", "-q", "-f", "origin", f"{first}:main")
+        with a_host(tmp_path / "rebuilt", fleet.repository, "web1") as host:
+            rebuilt = Member(host, fleet)
+            await rebuilt.look()
+            assert rebuilt.in_force is None
+            assert f"has commit {second[:7]} in force, which the head does not descend from" in rebuilt.message
+            fleet.repository.git("push", "-q", "-f", "origin", f"{second}:main")
+            await rebuilt.look()
+            assert rebuilt.in_force == second
+
+    (tmp_path / "rebuilt").mkdir()
+    (tmp_path / "rebuilt" / "web1-key").write_bytes(fleet.keys["web1"].file.read_bytes())
+    run(story())
+
+
+def test_a_server_that_shows_hosts_two_histories_is_told(fleet: Fleet) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        await fleet.pass_time(75)
+        one = fleet.push("2")
+        await fleet.pass_time(30, without=("web1",))
+        fleet.repository.git("reset", "-q", "--hard", first)
+        other = fleet.repository.commit({"apps/shop/wsgi.py": "application = 3\n"})
+        fleet.repository.git("push", "-q", "-f", "origin", "HEAD:main")
+        await fleet.pass_time(60, without=("canary1",))
+        web = fleet.members["web1"]
+        assert other != one
+        assert web.in_force == first
+        assert any(f"canary1 was shown commit {one[:7]}, which the head of this host" in t for t in web.told("failed"))
+
+    run(story())
+
+
+@pytest.mark.nightly
+def test_a_server_that_stands_still_is_told(three: Fleet) -> None:
+    async def story() -> None:
+        three.push("1")
+        await three.pass_time(75)
+        await three.pass_time(420, without=("canary1", "web2"))
+        text = "no other host of the fleet was heard of for 5m, though the server answers: it may show an old state"
+        assert text in three.members["web1"].told("failed")
+
+    run(story())
+
+
+@pytest.mark.nightly
+def test_a_report_that_cannot_be_pushed_delays_no_commit_and_is_told_once(fleet: Fleet) -> None:
+    async def story() -> None:
+        git, bare = fleet.repository.git, fleet.repository.bare
+        first = fleet.push("1")
+        git("config", "receive.maxInputSize", "1", at=bare)
+        await fleet.pass_time(60)
+        canary = fleet.members["canary1"]
+        assert canary.in_force == first
+        assert len([text for text in canary.told("failed") if text.startswith("cannot report to the fleet: ")]) == 1
+        git("config", "--unset", "receive.maxInputSize", at=bare)
+        await fleet.pass_time(120)
+        assert reports(fleet)
+        assert any(text.startswith("over: cannot report") for text in canary.told("recovered"))
+
+    run(story())
+
+
+@pytest.mark.nightly
+def test_durations_go_on_where_they_were_when_a_daemon_is_started_again(fleet: Fleet) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        await fleet.pass_time(75)
+        second = fleet.push("2")
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        await fleet.pass_time(30)
+        well_s = canary.running.fleet._record.own.run(second).well_s  # type: ignore[union-attr]
+        assert well_s > 0
+        canary.running = None
+        fleet.now_s += 600
+        await fleet.pass_time(15)
+        assert web.in_force == first, "while no daemon ran, nothing is known of the apps"
+        assert canary.running.fleet._record.own.run(second).well_s >= well_s - 15  # type: ignore[attr-defined]
+        await fleet.pass_time(60)
+        assert web.in_force == second
+
+    run(story())
+
+
+def test_with_a_gate_of_time_no_host_reports_and_later_ones_wait_by_their_own_clock(fleet: Fleet) -> None:
+    waves = "[{name: canary, hosts: {ring: canary}}, {name: rest, after: 5m}]"
+
+    async def story() -> None:
+        by_time = {"fleet.yaml": fleet.yaml(waves, "gate: time\n")}
+        first = fleet.push("1", **by_time)
+        await fleet.pass_time(15)
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        assert (canary.in_force, web.in_force) == (first, None)
+        web.running = None
+        fleet.now_s += 120
+        await fleet.pass_time(15)
+        assert f"commit {first[:7]} is taken 5m after this host first saw it" in web.message
+        fleet.push("2", **by_time)
+        await fleet.pass_time(165)
+        assert web.in_force == first
+        assert reports(fleet) == []
+
+    run(story())
+
+
+@pytest.mark.parametrize("at", ["", "hosts/canary1"])
+def test_a_fleet_file_that_is_wrong_refuses_its_commit_wherever_manifests_are(fleet: Fleet, at: str) -> None:
+    async def story() -> None:
+        canary = fleet.members["canary1"]
+        canary.host.origin = replace(canary.host.origin, paths=(at,))
+        first = fleet.push("1", **{"shop.yaml": "path: apps/shop\n"})
+        await canary.look()
+        assert canary.in_force == first
+        assert "fleet" not in canary.host.catalog.apps
+        fleet.push("2", **{"fleet.yaml": "kind: fleet\nhosts: {web1: {}}\nwaves: [{nmae: x}]\n"})
+        await fleet.pass_time(90, without=("web1",))
+        assert canary.in_force == first
+        assert canary.host.facts["state"] == "refused"
+        assert "fleet/fleet.yaml:3:10: waves[0].nmae: unknown field 'nmae'" in canary.message
+
+    run(story())
+
+
+def test_a_repository_without_a_fleet_gets_no_report_and_waits_for_nothing(fleet: Fleet) -> None:
+    async def story() -> None:
+        only = {"hosts/web1/shop.yaml": "path: ../../apps/shop\n", "apps/shop/wsgi.py": "application = 1\n"}
+        commit = fleet.repository.push(only)
+        await fleet.members["web1"].look()
+        assert fleet.members["web1"].in_force == commit
+        assert reports(fleet) == []
+        assert fleet.members["web1"].running.fleet.rows(fleet.members["web1"].running.observed) == []  # type: ignore[union-attr]
+
+    run(story())
