@@ -88,6 +88,16 @@ def test_what_lies_beside_the_manifests_of_a_host_is_no_change_of_it(
     assert host.follow().state == "current"
 
 
+def test_what_a_link_in_the_code_of_an_app_leads_to_is_the_code_of_that_app(
+    host: Host, repository: Repository, team: Team
+) -> None:
+    (repository.work / "apps/blog/shared").symlink_to("../shop-web")
+    repository.push({}, key=team.alice)
+    assert host.follow().state == "current"
+    repository.push(app("shop-web", code="application = 2\n"), key=team.bob)
+    assert "it changes blog" in host.follow().message
+
+
 def test_a_signer_of_some_fields_changes_those_and_the_code_if_that_is_one(
     host: Host, repository: Repository, team: Team
 ) -> None:

@@ -7,7 +7,7 @@ otherwise the signer of the newest commit, or of its tag, answers for all that i
 import asyncio
 import posixpath
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from reconciler.documents.text import LARGEST_MANIFEST
@@ -18,6 +18,7 @@ from reconciler.manifests.git.commits import parents_of
 from reconciler.manifests.git.contents import Contents, documents
 from reconciler.manifests.git.fence import named_files
 from reconciler.manifests.git.objects import Objects
+from reconciler.manifests.git.tree_limits import resolved
 from reconciler.manifests.parse_file import name_of_file
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.origins.scopes import EVERYTHING, FILES, Documents, Scope, beyond_scope, scope_of
@@ -26,6 +27,9 @@ from reconciler.planning.wording import listed
 from reconciler.settings.git import GitOrigin
 
 _FILE_MODES = (b"100644", b"100755")
+_LINK_MODE = b"120000"
+# Of the size of a link that is read: a path is shorter, and what is longer refuses the commit.
+_DIGITS = 5
 
 
 class SignerScopes:
@@ -71,7 +75,7 @@ class SignerScopes:
 
     async def _documents(self, commit: str) -> Documents:
         """Return what the manifests of a commit ask for, by app or service."""
-        files, manifests = {}, {}
+        files, manifests, links = {}, {}, {}
         for record in (await self._objects.listing(commit)).split(b"\0"):
             head, _, name = record.partition(b"\t")
             fields = head.split()
@@ -80,10 +84,14 @@ class SignerScopes:
                 files[path] = fields[2].decode()
             if len(fields) == 4 and fields[0] in _FILE_MODES and self._is_manifest(path, fields[3]):
                 manifests[path] = fields[2].decode()
-        by_id = await self._contents.read(dict.fromkeys(manifests.values()), "blob") if manifests else {}
+            if len(fields) == 4 and fields[0] == _LINK_MODE and fields[3].isdigit() and len(fields[3]) < _DIGITS:
+                links[path] = fields[2].decode()
+        read = dict.fromkeys((*manifests.values(), *links.values()))
+        by_id = await self._contents.read(read, "blob") if read else {}
         ids = {**await self._objects.directories(commit), **files}
         contents = {path: by_id[each] for path, each in manifests.items()}
-        return await asyncio.to_thread(_described, contents, ids)
+        targets = {path: by_id[each].decode(errors="surrogateescape") for path, each in links.items()}
+        return await asyncio.to_thread(_described, contents, ids, targets)
 
     def _is_manifest(self, path: str, size: bytes) -> bool:
         directory, name = posixpath.split(path)
@@ -95,15 +103,43 @@ def _signed(commit: str, signer: str) -> str:
     return f"commit {commit[:7]} is signed by {signer}"
 
 
-def _described(contents: Mapping[str, bytes], ids: Mapping[str, str]) -> Documents:
+def _described(contents: Mapping[str, bytes], ids: Mapping[str, str], links: Mapping[str, str]) -> Documents:
     """Return the documents of manifests, each with the ids of what it names; several of one name are one list."""
+    below: defaultdict[str, list[str]] = defaultdict(list)
+    for link in links:
+        for above in _ancestors(link):
+            below[above].append(link)
     found: defaultdict[Subject, list[Json]] = defaultdict(list)
     for path, tree in documents(dict(sorted(contents.items()))):
         kind = "service" if tree.written_at("kind") == "service" else "app"
         name = tree.written_at("name") if "name" in tree.keys else name_of_file(path)
-        named = {place: ids.get(leads_to, "") for place, leads_to in named_files(path, tree).items()}
+        named = {
+            place: " ".join(ids.get(each, "") for each in _reached(leads_to, links, below))
+            for place, leads_to in named_files(path, tree).items()
+        }
         found[Subject(kind, name)].append({**_fields(tree), FILES: _nested(named)})  # type: ignore[arg-type]
     return {subject: each[0] if len(each) == 1 else {"documents": each} for subject, each in found.items()}
+
+
+def _reached(place: str, links: Mapping[str, str], below: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a file or directory, and all that the links in it lead to: its own id does not change with that."""
+    found, todo = {place: None}, [place]
+    while todo:
+        each = todo.pop()
+        for link in below.get(each, ()):
+            target = resolved(posixpath.dirname(link), links[link])
+            if target is not None and target not in found:
+                found[target] = None
+                todo.append(target)
+    return list(found)
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """Yield a path, and the directories above it, the top as ""."""
+    yield path
+    while path:
+        path = posixpath.dirname(path)
+        yield path
 
 
 def _fields(tree: Node) -> dict[str, Json]:
