@@ -1,6 +1,5 @@
 """Variables that apps take from files, stored in the vault, so that a value outlives its file."""
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -69,7 +68,7 @@ class EnvFiles:
         for name, key in _files(app):
             source = (app.name, key)
             try:
-                read = await asyncio.to_thread(_read, reader, name, Path(_path(key)))
+                read = await reader.in_thread(_read, reader, name, Path(_path(key)))
                 if len(read.keys() | self._others(app, key)) > MOST_VARIABLES:
                     raise Unusable(f"{_path(key)}: the files of an app set at most {MOST_VARIABLES} variables")
                 values = {variable: self._vault.put(text) for variable, text in read.items()}

@@ -3,11 +3,15 @@
 An encrypted file is opened in memory; what is in it stands in no message, and nothing is loaded for a plain one.
 """
 
+import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
+from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.readable_paths import readable_path
 from reconciler.vault import dotenv
 from reconciler.vault.dotenv import Unusable
@@ -15,6 +19,12 @@ from reconciler.vault.encryption.recognition import encryption_of, unencrypted
 
 if TYPE_CHECKING:
     from reconciler.vault.encryption.opening import Opened
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MOST_THREADS = 16
 
 
 class Decryption(Protocol):
@@ -54,6 +64,13 @@ class SecretReader:
     def __init__(self, host: Decryption | None = None, *, may_wait: bool = True) -> None:
         self._host = host or _WithoutIdentities()
         self._words = self._host.open_command if may_wait else ()
+        self._threads = DaemonThreads("secrets", _MOST_THREADS, kept_s=1.0) if self._words else None
+
+    async def in_thread(self, read: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> T:
+        """Run what reads in a thread: in one of our own where a program may hang, so that it keeps no other work."""
+        if self._threads is None:
+            return await asyncio.to_thread(read, *arguments, **named)
+        return await asyncio.wrap_future(self._threads.run(partial(read, *arguments, **named)))
 
     def text_of(self, file: Path) -> str:
         """Return the text of a file."""

@@ -1,18 +1,20 @@
 """Have a program of the host's settings open a file that no identity of this host opens, as with a key of a cloud.
 
 It is run without a shell, gets the file's path as its last word, and prints what is in it. Its time and its output are
-bounded, and its whole group ends with it.
+bounded; its whole group ends with it, and with this process.
 """
 
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from reconciler.linux.child_processes import bound_to_us
 from reconciler.vault.encryption.age import CannotOpen
 
 _WITHIN_S = 30.0
@@ -22,10 +24,12 @@ _BLOCK = 65536
 
 def opened(words: Sequence[str], file: Path, within_s: float = _WITHIN_S) -> bytes:
     """Return what the program prints of a file. Raises CannotOpen; blocks."""
-    quiet = subprocess.DEVNULL
+    if shutil.which(words[0]) is None:
+        raise CannotOpen(f"cannot run {words[0]} of 'git.open': there is no such program")
+    argv, quiet = bound_to_us((*words, str(file))), subprocess.DEVNULL
     try:
         process = subprocess.Popen(
-            (*words, str(file)), stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, start_new_session=True, bufsize=0
+            argv, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, start_new_session=True, bufsize=0
         )
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "its words are none of a command"

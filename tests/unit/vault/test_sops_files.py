@@ -1,6 +1,8 @@
 """Documents of SOPS: read as SOPS 3.11 wrote those of the corpus, and refused once anything in them was changed."""
 
+import asyncio
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -344,7 +346,7 @@ def test_a_program_that_opens_all_is_not_asked_for_what_was_changed(host: Host, 
 def test_a_program_that_fails_is_told_without_what_it_said(tmp_path: Path, code: str, says: str) -> None:
     assert says in refusal(Host(open_command=program(tmp_path, code)), SAMPLES / "flat.yaml")
     told = refusal(Host(open_command=("/nonexistent/sops",)), SAMPLES / "flat.yaml")
-    assert told.endswith("cannot run /nonexistent/sops of 'git.open': No such file or directory")
+    assert told.endswith("cannot run /nonexistent/sops of 'git.open': there is no such program")
 
 
 def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
@@ -356,3 +358,24 @@ def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> No
     )
     with pytest.raises(CannotOpen, match=r"did not end within 0\.5 s"):
         programs.opened((sys.executable, "-I", "-S", str(tmp_path / "p.py")), Path("/f"), within_s=0.5)
+
+
+def test_a_program_that_hangs_keeps_no_other_work_from_its_thread(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    code = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nprint('A: x')"
+    reader = Host(open_command=program(tmp_path, code)).reader
+    asked = (os.cpu_count() or 1) + 5  # one more than asyncio has threads for
+
+    async def story() -> list[dict[str, str]]:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as opening:
+            tasks = [
+                opening.create_task(reader.in_thread(reader.variables_of, SAMPLES / "flat.yaml")) for _ in range(asked)
+            ]
+            try:
+                async with asyncio.timeout(20):
+                    await asyncio.to_thread(str)
+            finally:
+                go.touch()
+        return [task.result() for task in tasks]
+
+    assert asyncio.run(story()) == [{"A": "x"}] * asked

@@ -76,9 +76,11 @@ async def _credentials(service: ServiceSpec) -> dict[str, Json]:
         if "command" in asked:
             found |= _object(await _output(asked["command"]), "its command printed")
         if "credentials_file" in asked:
-            found |= await asyncio.to_thread(service.reader.fields_of, Path(str(asked["credentials_file"])))
+            found |= await service.reader.in_thread(service.reader.fields_of, Path(str(asked["credentials_file"])))
         literal = asked.get("credentials", {})
-        found |= await asyncio.to_thread(_literal, service.reader, literal if isinstance(literal, Mapping) else {})
+        found |= await service.reader.in_thread(
+            _literal, service.reader, literal if isinstance(literal, Mapping) else {}
+        )
     except Unusable as error:
         raise ServiceError(str(error)) from error
     return found
