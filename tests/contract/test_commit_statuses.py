@@ -1,6 +1,8 @@
 """A git server is told how commits fare: once, whatever it answers, and nothing waits for it."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -138,6 +140,101 @@ def test_what_is_not_taken_is_told_once_and_tried_again_unless_it_never_will_be(
     assert told.events() == [f"cannot tell localhost how commit {NEW[:7]} fares: {why}"]
     if not is_tried_again:
         assert told.server.states() == [(NEW, "failure"), (OLD, "success")]
+
+
+def test_a_server_that_fails_in_one_way_after_another_is_told_of_once(told: Told) -> None:
+    told.server.answers = [502, 503, 500, 504]
+
+    async def story(reporter: StatusReporter) -> None:
+        reporter.tell(status("success"))
+        await soon(lambda: len(told.server.asked) == 5)
+
+    told.run(story)
+    assert told.events() == [f"cannot tell localhost how commit {NEW[:7]} fares: it answered 502"]
+
+
+@pytest.mark.parametrize("cause", ["another token", "another commit"])
+def test_a_token_that_is_refused_is_tried_again_once_it_or_the_commit_is_another_one(
+    told: Told, monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
+    monkeypatch.setattr(reporting, "_RARELY", Backoff(first_s=3600.0, cap_s=3600.0))
+    monkeypatch.setattr(reporting, "_LOOK_AT_TOKEN_EVERY_S", 0.05)
+    told.server.answers = [401]
+
+    async def story(reporter: StatusReporter) -> None:
+        reporter.tell(status("failure", OLD))
+        await soon(told.events)
+        if cause == "another token":
+            assert told.origin.repository.statuses is not None
+            told.origin.repository.statuses.token.write_text("tok-another-one-at-last")
+            await soon(lambda: told.server.states()[1:] == [(OLD, "failure")])
+        else:
+            reporter.tell(status("success"))
+            await soon(lambda: told.server.states()[1:] == [(NEW, "success")])
+
+    told.run(story)
+    assert len(told.events()) == 1
+
+
+def test_a_pause_that_the_server_asks_for_is_kept_whatever_comes(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "_LOOK_AT_TOKEN_EVERY_S", 0.05)
+    told.server.answers, told.server.headers = [404], {"Retry-After": "3600"}
+
+    async def story(reporter: StatusReporter) -> None:
+        reporter.tell(status("failure", OLD))
+        await soon(told.events)
+        reporter.tell(status("success"))
+        await asyncio.sleep(0.3)
+
+    told.run(story)
+    assert len(told.server.asked) == 1
+
+
+def test_another_place_in_the_settings_is_told_what_the_one_before_knows(told: Told) -> None:
+    async def story(reporter: StatusReporter) -> None:
+        reporter.tell(status("success"))
+        await soon(lambda: len(told.server.asked) == 2)
+
+    told.server.answers = [422]  # the project is another one
+
+    async def refused(reporter: StatusReporter) -> None:
+        reporter.tell(status("success"))
+        await soon(told.events)
+
+    told.run(refused)
+    statuses = told.origin.repository.statuses
+    assert statuses is not None
+    right = replace(statuses, project="ops/hosts")
+    told.origin = replace(told.origin, repository=replace(told.origin.repository, statuses=right))
+    told.run(story)
+    assert [path.rpartition("/statuses/")[0] for path, _, _ in told.server.asked] == [
+        "/api/v1/repos/ops/fleet",
+        "/api/v1/repos/ops/hosts",
+    ]
+
+
+def test_a_proxy_that_refuses_is_told_of_in_its_words(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        client, _ = listening.accept()
+        with closing(client):
+            client.recv(4096)
+            client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        monkeypatch.delenv("no_proxy")
+        monkeypatch.setenv("https_proxy", f"http://user:secret@127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setattr(reporting, "_SOON", Backoff(first_s=3600.0, cap_s=3600.0))
+        proxy = threading.Thread(target=refuse)
+        proxy.start()
+
+        async def story(reporter: StatusReporter) -> None:
+            reporter.tell(status("success"))
+            await soon(told.events)
+
+        told.run(story)
+        proxy.join()
+    (event,) = told.events()
+    assert event.endswith("fares: Tunnel connection failed: 407 Proxy Authentication Required")
 
 
 def test_a_server_that_is_away_or_hangs_keeps_nothing_waiting_and_is_told_the_latest_once_it_is_back(

@@ -16,16 +16,22 @@ if TYPE_CHECKING:
 Again: TypeAlias = Literal["soon", "rarely", "never"]
 
 _LONGEST_PAUSE_S = 3600.0
+_LONGEST_WHY = 200
+AWAY = "away"
 _IS_REFUSED = {400: "never", 404: "rarely", 409: "never", 410: "never", 422: "never", 401: "rarely", 403: "rarely"}
 
 
 class NotTaken(Exception):
-    """A status that was not taken, and why, without anything secret; `pause_s` is what the server asks for."""
+    """A status that was not taken, and why, without anything secret; `pause_s` is what the server asks for.
 
-    def __init__(self, why: str, again: Again = "soon", pause_s: float = 0.0) -> None:
+    Of a server that is away, each attempt may end in another way: these have one `kind`, and others their reason.
+    """
+
+    def __init__(self, why: str, again: Again = "soon", pause_s: float = 0.0, *, kind: str = "") -> None:
         super().__init__(why)
         self.again = again
         self.pause_s = pause_s
+        self.kind = kind or why
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -50,9 +56,9 @@ def send(post: Post, authority: Path | None, timeout_s: float) -> None:
         with error:
             raise _refusal(error.code, error.headers) from None
     except urllib.error.URLError as error:
-        raise NotTaken(_why(error.reason)) from None
+        raise _failure(error.reason) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise NotTaken(_why(error)) from None
+        raise _failure(error) from None
 
 
 def _refusal(code: int, headers: "Message") -> NotTaken:
@@ -69,7 +75,7 @@ def _refusal(code: int, headers: "Message") -> NotTaken:
         case _:
             why = f"it answered {code}"
     again: Again = _IS_REFUSED.get(code, "soon")  # type: ignore[assignment]
-    return NotTaken(why, again, pause_s)
+    return NotTaken(why, again, pause_s, kind=AWAY if again == "soon" else "")
 
 
 def _seconds(written: str | None) -> float:
@@ -77,9 +83,11 @@ def _seconds(written: str | None) -> float:
     return min(float(written), _LONGEST_PAUSE_S) if written and written.isascii() and written.isdigit() else 0.0
 
 
-def _why(error: object) -> str:
+def _failure(error: object) -> NotTaken:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
+        return NotTaken(f"its certificate is not trusted: {error.verify_message}")
     if isinstance(error, TimeoutError):
-        return "it does not answer in time"
-    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+        return NotTaken("it does not answer in time", kind=AWAY)
+    # What a proxy refuses has no number of an error.
+    why = (error.strerror or str(error)) if isinstance(error, OSError) else ""
+    return NotTaken(why[:_LONGEST_WHY] or type(error).__name__, kind=AWAY)
