@@ -26,6 +26,7 @@ STUDIES: Mapping[str, str] = {
     "kill_everything": "workers, masters and the daemon killed at random under load",
     "many_sleeping": "ten thousand sleeping apps, and what a wake costs",
     "metrics_cost": "what counting requests costs",
+    "one_of_many": "a commit that touches one of 500 apps in one git repository",
     "page": "the page with 500 apps",
     "page_log": "the page of a log of 1 GB: its time, and the memory of the process that answers",
     "page_paint": "the page with 500 apps in a headless Chromium: its first paint, and whether anything moves",

@@ -194,12 +194,15 @@ class GitSources:
             self._journal.write(Subject("app", app.name), "source", text, reason=Reason.SOURCE_CHANGED)
 
     def with_commit(self, name: str, commit: str) -> Sequence[OriginApp] | None:
-        """Return the apps that take their source from something; None while it is not known how they are with it."""
+        """Return the apps whose source is another one than with the good commit; None while that is not known."""
         found = self._in_force.get(name)
         if found is None or found.commit != commit or self._changed.is_set() or not self._manifests.is_current:
             return None
-        apps = {app.name for app, source in self._taking() if source.followed.name == name}
-        return [self._read(row) for row in self._outcomes.rows() if row["kind"] == "app" and row["name"] in apps]
+        good = self.followers[name].record.good
+        before = self._trees[name].index(good).directories if good is not None else {}
+        changed = {path for path, tree in found.trees.items() if before.get(path) != tree}
+        apps = [a.name for a, source in self._taking() if source.followed.name == name and source.path in changed]
+        return [self._read(row) for row in self._outcomes.of_apps(apps)] if apps else []
 
     def _taking(self) -> Iterator[tuple[App, GitSource]]:
         return ((app, app.in_git) for app in self._manifests.catalog.apps.values() if app.in_git is not None)

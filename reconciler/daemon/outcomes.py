@@ -73,6 +73,12 @@ class Outcomes:
         """Return whether what an app is made from is being read, so that its revision is not known yet."""
         return self._tracker.is_behind(name) or self._secret_files.is_being_read(name)
 
+    def of_apps(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the outcomes of these apps alone, as `rows` has them."""
+        refused = _refused(self._manifests.catalog.files.values())
+        subjects = (Subject("app", name) for name in sorted(names))
+        return [self._row(subject, refused.get(subject, ()), self._app) for subject in subjects]
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the outcome of each app, service and refused manifest, and of the host where something is wrong."""
         catalog = self._manifests.catalog

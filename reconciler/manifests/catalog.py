@@ -74,9 +74,10 @@ class ManifestFile:
             *(Subject("app", name) for name in self.names),
             *(Subject("service", document.name) for document in self.services_in_force),
         )
-        found = tuple(dict.fromkeys((*in_force, *self.parsed.subjects)))
+        if found := tuple(dict.fromkeys((*in_force, *self.parsed.subjects))):
+            return found
         stem = PurePath(self.file).stem
-        return found or ((Subject("app", stem),) if is_name(stem) else (HOST,))
+        return (Subject("app", stem),) if is_name(stem) else (HOST,)
 
     @property
     def all_names(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from reconciler.state.paths import StatePaths
 _COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\.json")
 _MOST = 4 * 1024 * 1024
 _BLOCK = 65536
+# A directory that changed this recently may change again at the same time, as the clocks of file systems tell it.
+_SETTLED_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +44,20 @@ class Directories:
         self._trees = Trees(directory)
         self.top = directory / "trees"
         self._writing = threading.Lock()  # what is followed is followed in threads
+        self._seen: tuple[int, frozenset[str]] = (0, frozenset())
 
     def known(self) -> frozenset[str]:
-        """Return the tree ids of all that are complete. Blocks."""
-        return self._trees.complete()
+        """Return the tree ids of all that are complete. Blocks; cheap while nothing is written or removed."""
+        try:
+            changed_at = self.top.stat().st_mtime_ns
+        except OSError:
+            return frozenset()
+        if self._seen[0] == changed_at:
+            return self._seen[1]
+        is_settled = time.time_ns() - changed_at > _SETTLED_NS
+        found = self._trees.complete()
+        self._seen = (changed_at if is_settled else 0, found)
+        return found
 
     def missing(self, tree: Index, before: str | None) -> list[str]:
         """Return the objects of a directory that another one does not have. Blocks."""
@@ -77,6 +90,7 @@ class SourceTrees:
         self.paths: tuple[str, ...] = ()
         self.current = directory / "current"
         self._commits = directory / "commits"
+        self._read: dict[str, tuple[tuple[int, int], SourceIndex]] = {}
 
     def in_force(self) -> str | None:
         """Return the commit that `current` leads to, None if there is none. Blocks."""
@@ -105,11 +119,21 @@ class SourceTrees:
 
     def index(self, commit: str) -> SourceIndex:
         """Return the directories of a commit, none if they were never written down. Blocks."""
+        file = self._commits / f"{commit}.json"
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            found: dict[str, Any] = read_record(self._commits / f"{commit}.json", _MOST)
-            return SourceIndex(
-                commit=commit, subject=found["subject"], directories=found["directories"], problems=found["problems"]
-            )
+            facts = file.stat()
+            stamp, index = self._read.get(commit, ((0, 0), SourceIndex(commit=commit)))
+            if stamp != (facts.st_ino, facts.st_mtime_ns):
+                found: dict[str, Any] = read_record(file, _MOST)
+                index = SourceIndex(
+                    commit=commit,
+                    subject=found["subject"],
+                    directories=found["directories"],
+                    problems=found["problems"],
+                )
+                self._read[commit] = ((facts.st_ino, facts.st_mtime_ns), index)
+            return index
+        self._read.pop(commit, None)
         return SourceIndex(commit=commit)
 
     def resolved(self) -> SourceInForce:
@@ -174,6 +198,7 @@ class SourceTrees:
         files = [self._commits / f"{each}.json" for each in {*self._recorded()} - {self.in_force(), *kept}]
         for path in sorted(files, key=_age)[max(0, keep - 1) :]:
             path.unlink(missing_ok=True)
+            self._read.pop(path.stem, None)
 
     def used(self) -> frozenset[str]:
         """Return the tree ids of every commit that is kept. Blocks."""
