@@ -29,10 +29,11 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks one_of_many", description=__doc__)
     parser.add_argument("--apps", type=int, default=500)
     parser.add_argument("--commits", type=int, default=7)
+    parser.add_argument("--way", choices=("source", "origins"), nargs="*", default=("source", "origins"))
     asked = parser.parse_args(arguments)
     print(described())
     held = []
-    for way in ("source", "origins"):
+    for way in asked.way:
         alone = _measured(way, 1, asked.commits)
         all_of_them = _measured(way, asked.apps, asked.commits)
         rest_s = statistics.median(all_of_them) - statistics.median(alone)

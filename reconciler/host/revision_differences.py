@@ -21,6 +21,7 @@ _IN_A_MANIFEST: Mapping[str, str] = {
     "build.source.path": "path",
     "build.source.pinned": "manifest (watch: false)",
     "build.content": "source",
+    "build.commit": "commit",
     "address.host": "host",
     "address.port": "port",
     "server.start_timeout_s": "health.start_timeout",
@@ -28,7 +29,8 @@ _IN_A_MANIFEST: Mapping[str, str] = {
     "server.health.timeout_s": "health.timeout",
     "server.counts": "may sleep",
 }
-_PINNED, _PATH = "build.source.pinned", "build.source.path"
+_PINNED, _PATH, _COMMIT = "build.source.pinned", "build.source.path", "build.commit"
+_SHORT = 7
 _WITHOUT = ("build.recipe.", "server.")
 
 
@@ -108,6 +110,8 @@ def _fields(revision: "Revision") -> dict[str, str]:
     del facts["app"], facts["bindings"], facts["env_secrets"]
     facts["server"]["gunicorn"] = facts["server"].pop("settings")
     found = {path: _text(value) for path, value in _flat(facts) if value is not None}
+    if commit := found.get(_COMMIT):
+        found[_COMMIT] = commit[:_SHORT]
     if found.get(_PINNED, "").startswith(TREE_MARK):
         # It says the same as the content, which people can read; so does a path that ends with it.
         tree = found.pop(_PINNED).removeprefix(TREE_MARK)

@@ -38,7 +38,8 @@ class AppRow(NamedTuple):
     """One app. `revision` serves, `wanted_revision` should; `since` and `next_try_at` are wall-clock seconds.
 
     `url` and `port` are where it serves, or where it is to serve while it does not; `wanted_url` is where it is to
-    serve if that is another address. `restarts` counts from when the revision served first.
+    serve if that is another address. `restarts` counts from when the revision served first. `commit` is the commit that
+    brought the source which is desired.
     """
 
     name: str
@@ -60,6 +61,7 @@ class AppRow(NamedTuple):
     services: Sequence[str] = ()
     persist: Sequence[str] = ()
     manifest: str | None = None
+    commit: str | None = None
 
     def facts(self) -> dict[str, Json]:
         """Return the row as JSON data."""
@@ -210,6 +212,7 @@ def _app(
         services=desired.get("services", ()),
         persist=desired.get("persist", ()),
         manifest=desired.get("manifest"),
+        commit=desired.get("commit") or None,
     )
 
 

@@ -173,6 +173,7 @@ def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float, *
     ).allocation()
     kept = {file: previous.files[file] for file in pending if file not in read}
     versions = {listing.origin: listing.versions for listing in listings if listing.versions}
+    commits = {name: identity for name, identity in identities.items() if isinstance(identity, str)}
     entries = {file: _entry(entry, allocation, is_pending=file in pending) for file, entry in {**read, **kept}.items()}
     entries = _with_free_names(entries, allocation)
     if pending:
@@ -181,7 +182,7 @@ def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float, *
         apps={
             name: _same(
                 previous.apps.get(name),
-                resolved(versioned(app, previous.apps.get(name), versions), rules.sources),
+                resolved(versioned(app, previous.apps.get(name), versions, commits), rules.sources),
             )
             for name, app in allocation.apps.items()
         },

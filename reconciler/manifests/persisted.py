@@ -112,6 +112,7 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
         "apps": {
             name: {
                 "manifest": app.manifest,
+                "commit": app.commit,
                 "url": app.url,
                 "port": None if app.address is None else app.address.port,
                 "workers": app.server.workers,

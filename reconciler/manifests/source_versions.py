@@ -14,18 +14,21 @@ from reconciler.planning.apps.revision import TREE_MARK
 Versions = Mapping[str, Mapping[str, str]]
 
 
-def versioned(app: App, before: App | None, versions: Versions) -> App:
+def versioned(app: App, before: App | None, versions: Versions, commits: Mapping[str, str]) -> App:
     """Return an app with the version of its source, if its origin knows it; else as it was before, if it can be that.
+
+    `commits` are those in force, by the origin's name.
 
     A manifest that pins its source (`watch: false`) has it read again only when the manifest changes.
     """
     source = app.source
     if source.pinned or app.manifest.startswith("/"):
         return app
-    known = versions.get(app.manifest.partition("/")[0])
+    origin = app.manifest.partition("/")[0]
+    known, commit = versions.get(origin), commits.get(origin, "")
     if known is not None:
         version = known.get(posixpath.normpath(source.path), "")
-        return replace(app, source=replace(source, pinned=f"{TREE_MARK}{version}")) if version else app
+        return replace(app, source=replace(source, pinned=f"{TREE_MARK}{version}"), commit=commit) if version else app
     if before is not None and before.source.path == source.path:
-        return replace(app, source=before.source)
+        return replace(app, source=before.source, commit=before.commit)
     return app

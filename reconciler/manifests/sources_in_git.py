@@ -35,7 +35,10 @@ def resolved(app: App, sources: SourcesInForce) -> App:
     if app.in_git is None:
         return app
     found = sources.get(app.in_git.followed.name)
-    return app if found is None else replace(app, source=_source(app, found))
+    if found is None:
+        return app
+    source = _source(app, found)
+    return replace(app, source=source, commit="" if source.missing else found.commit)
 
 
 def _source(app: App, found: SourceInForce) -> Source:

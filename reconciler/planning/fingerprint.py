@@ -1,6 +1,7 @@
 """Compute the identifiers of values: canonical JSON data, and its fingerprint.
 
-A field that holds its default is left out, so a field that a later version adds changes no identifier.
+A field that holds its default is left out, so a field that a later version adds changes no identifier; so is a field by
+which values are not compared.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 
 def canonical(value: object) -> object:
-    """Convert a value to canonical JSON data, leaving out fields that hold their default."""
+    """Convert a value to canonical JSON data, leaving out fields that hold their default or are not compared."""
     if isinstance(value, str):
         return value
     if is_dataclass(value) and not isinstance(value, type):
@@ -29,8 +30,9 @@ def canonical(value: object) -> object:
 
 @cache
 def _defaults(of: Any) -> tuple[tuple[str, object], ...]:
-    """Return the name and the default of each field of a class."""
-    return tuple((f.name, f.default_factory() if f.default_factory is not MISSING else f.default) for f in fields(of))
+    """Return the name and the default of each field of a class by which its values are compared."""
+    compared = (f for f in fields(of) if f.compare)
+    return tuple((f.name, f.default_factory() if f.default_factory is not MISSING else f.default) for f in compared)
 
 
 def fingerprint(value: object) -> str:

@@ -154,6 +154,7 @@ SCHEMAS: Mapping[str, Schema] = {
         services={"type": "array"},
         persist={"type": "array"},
         manifest=_NULLABLE_TEXT,
+        commit={"type": ["string", "null"], "description": "The commit that brought its source, if one did."},
         memory_bytes={"type": ["integer", "null"], "description": "The proportional share of its processes (PSS)."},
         cpu={"type": ["number", "null"], "description": "In cores, since the measurement before."},
         requests_per_second=_NULLABLE_NUMBER,

@@ -35,7 +35,7 @@ def settings(repository: Repository, port: int) -> dict[str, Any]:
 
 def leftovers(site: Site) -> list[Path]:
     """What a killed daemon, or a killed git, may leave behind."""
-    found = [*site.paths.git.rglob("*"), *site.paths.origin("fleet").rglob("*")]
+    found = [*site.paths.git.rglob("*"), *site.paths.origin("fleet").rglob("*"), *site.paths.sources.rglob("*")]
     locks = [path for path in found if path.name.endswith(".lock") and path.parent != site.paths.git]
     return locks + [path for path in found if path.name.startswith(("tmp_", ".draft-", ".gone-"))]
 
@@ -61,6 +61,39 @@ def test_a_daemon_killed_at_any_moment_of_taking_a_commit_is_carried_on_by_the_n
         eventually(site.serves("shop", str(version), port), 60)
         current = site.paths.current("fleet")
         assert current.readlink().name == commit
+        eventually(lambda: leftovers(site) == [])
+        site.end(heir)
+    assert killed > len(EFFECTS) // 2
+
+
+def test_a_daemon_killed_at_any_moment_of_taking_a_source_is_carried_on_by_the_next(site: Site) -> None:
+    port = a_port()
+    repository = Repository.at(site.root, "code")
+    repository.push({"shop/wsgi.py": WSGI.replace("{version}", "0")})
+    code = Settings(name="code", urls=(str(repository.bare),), signed="no", every_s=0.3)
+    given: dict[str, Any] = {
+        "repositories": {"code": code},
+        "git_host": "web1",
+        "retry_first_s": 0.1,
+        "retry_cap_s": 0.2,
+    }
+    source = "{repository: code, branch: main, path: shop}"
+    site.save(site.manifests / "shop.yaml", f"source: {source}\nport: {port}\nprobation: 0s\n")
+    first = site.live(**given)
+    eventually(site.serves("shop", "0", port), 60)
+    site.end(first)
+    killed = 0
+    for version, number in enumerate(EFFECTS, start=1):
+        commit = repository.push({"shop/wsgi.py": WSGI.replace("{version}", str(version))})
+        mortal = site.live(Cues(die_at=number), **given)
+        eventually(partial(is_dead_or_serves, mortal, port, str(version)), 60)
+        assert get(port) in {str(version - 1), str(version)}
+        killed += not mortal.is_alive()
+        mortal.kill()
+        mortal.join(20)
+        heir = site.live(**given)
+        eventually(site.serves("shop", str(version), port), 60)
+        assert (site.paths.source("code@main") / "current").readlink().stem == commit
         eventually(lambda: leftovers(site) == [])
         site.end(heir)
     assert killed > len(EFFECTS) // 2

@@ -186,13 +186,14 @@ def test_a_push_is_fetched_judged_and_in_force_and_each_is_told(host: Host, repo
 
 
 def test_a_commit_that_touches_one_app_changes_that_app_alone(host: Host, repository: Repository) -> None:
-    repository.push({**app("blog"), **app("shop")})
+    first = repository.push({**app("blog"), **app("shop")})
     host.follow()
     before = host.catalog.apps
-    repository.push({"apps/shop/wsgi.py": "application = 2\n"})
+    second = repository.push({"apps/shop/wsgi.py": "application = 2\n"})
     host.follow()
     assert host.catalog.apps["blog"] is before["blog"]
     assert host.catalog.apps["shop"].source.pinned != before["shop"].source.pinned
+    assert (host.catalog.apps["blog"].commit, host.catalog.apps["shop"].commit) == (first, second)
     repository.git("revert", "--no-edit", "HEAD")
     repository.git("push", "-q", "origin", "HEAD:main")
     host.follow()

@@ -76,6 +76,8 @@ def test_an_app_serves_the_branch_that_its_manifest_names_and_each_push_is_a_han
     assert done.returncode == 0, done.stderr
     found = followed(site)
     assert (found["kind"], found["state"], found["in_force"], found["good"]) == ("source", "current", second, second)
+    assert site.told("shop")["commit"] == second
+    assert f"commit: {first[:7]} → {second[:7]}" in site.cli("releases", "shop").stdout
     told = [text for _, kind, text in site.events("shop") if kind == "source"]
     assert told == [
         f"its source is that of commit {first[:7]} “Begin” of main of code",

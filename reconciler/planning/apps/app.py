@@ -56,7 +56,7 @@ class App:
     `address` is None for a program without a listener. A `lazy` app is first started by a connection; `holding_page` is
     an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
     NAME=VALUE lines. `in_git` is where the manifest takes the source from if that is a repository; `source` is then the
-    directory of a commit on this host.
+    directory of a commit on this host. `commit` is the commit that brought the source, "" if it is in none.
     """
 
     name: str
@@ -80,6 +80,7 @@ class App:
     env_files: Mapping[str, str] = field(default_factory=dict)
     env_lists: tuple[str, ...] = ()
     in_git: "GitSource | None" = None
+    commit: str = field(default="", compare=False)
 
     @property
     def url(self) -> str | None:
@@ -105,7 +106,7 @@ class App:
 
     def build(self, content: str) -> Build:
         """Return the build this app needs when its source's fingerprint is `content`."""
-        return Build(source=self.source, recipe=self.recipe, content=content)
+        return Build(source=self.source, recipe=self.recipe, content=content, commit=self.commit)
 
     def revision(
         self, content: str, bindings: tuple[Bound, ...] = (), env_secrets: Mapping[str, str] | None = None

@@ -63,11 +63,15 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """Code and environment to stage: a recipe, applied to the source whose fingerprint is `content`."""
+    """Code and environment to stage: a recipe, applied to the source whose fingerprint is `content`.
+
+    `commit` is the commit that brought the source, "" if it is in none; the same source of another commit is the same.
+    """
 
     source: Source
     recipe: Recipe
     content: str
+    commit: str = field(default="", compare=False)
 
     @cached_property
     def id(self) -> str:
@@ -210,7 +214,12 @@ def revision_from(data: Mapping[str, Any]) -> Revision:
     build, server, health = data["build"], data["server"], data["server"]["health"]
     return Revision(
         app=data["app"],
-        build=Build(source=Source(**build["source"]), recipe=_recipe_from(build["recipe"]), content=build["content"]),
+        build=Build(
+            source=Source(**build["source"]),
+            recipe=_recipe_from(build["recipe"]),
+            content=build["content"],
+            commit=build.get("commit", ""),
+        ),
         address=data["address"] and Address(**data["address"]),
         server=without_workers(Server(**{**server, "health": health and Health(**health)})),
         env=data["env"],
