@@ -29,7 +29,7 @@ SERVICE_MARKS: Mapping[str, str] = {"ready": "running", "retained": "stopped"} |
 ORIGIN_MARKS: Mapping[OriginState, AppState] = {
     "pending": "pending", "current": "running", "refused": "degraded", "rewound": "degraded", "missing": "degraded",
     "held": "degraded", "returned": "degraded", "unreachable": "failing", "stale": "failing", "paused": "maintenance",
-    "trial": "maintenance",
+    "trial": "maintenance", "waiting": "pending",
 }  # fmt: skip
 # In place of what takes two measurements: a cell that appeared with the second would move those beside it.
 _NOT_YET = "-"

@@ -393,3 +393,34 @@ def test_a_repository_without_a_fleet_gets_no_report_and_waits_for_nothing(fleet
         assert fleet.members["web1"].running.fleet.rows(fleet.members["web1"].running.observed) == []  # type: ignore[union-attr]
 
     run(story())
+
+
+def test_a_full_disk_takes_nothing_but_the_memory_of_durations(fleet: Fleet) -> None:
+    async def story() -> None:
+        canary = fleet.members["canary1"]
+        (canary.host.state.origin("fleet") / "fleet.json" / "x").mkdir(parents=True)
+        first = fleet.push("1")
+        await fleet.pass_time(45)
+        assert canary.in_force == first
+        assert any(text.startswith("cannot write down for how long") for text in canary.told("failed"))
+
+    run(story())
+
+
+def test_a_commit_that_an_operator_takes_is_left_no_more(fleet: Fleet) -> None:
+    async def story() -> None:
+        good = fleet.push("1")
+        await fleet.pass_time(75)
+        canary = fleet.members["canary1"]
+        canary.host.apps[good] = [OriginApp(name="shop", revision="1a0d", outcome="up-to-date")]
+        bad = fleet.push("2")
+        canary.host.apps[bad] = [BROKEN]
+        await fleet.pass_time(30, without=("web1",))
+        assert canary.in_force == good
+        follower = await canary.follower()
+        follower.request(lambda record: replace(record, taken=bad, verdict=None))
+        await fleet.pass_time(15, without=("web1",))
+        assert canary.in_force == bad
+        assert follower.fleet._record.own.bad == ()
+
+    run(story())

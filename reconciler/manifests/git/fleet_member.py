@@ -186,7 +186,8 @@ class FleetMember:
             is_good=in_force is not None and observed.good == in_force,
             apps=None if in_force is None or is_on_trial else self._apps.with_commit(self._origin.name, in_force),
             with_good=record.wanted_with_good,
-            bad=tuple(record.returned),
+            # One that an operator took all the same is left no more.
+            bad=tuple(each for each in record.returned if each not in {record.taken, in_force}),
             held="paused" if is_paused or is_on_trial else "refused" if is_refusing else "",
         )
         self._record = counted(self._record.with_time(passed_s), seen, passed_s, fleet, self._rules)
@@ -194,7 +195,13 @@ class FleetMember:
         shape = (signature_of(self._record, fleet), self._record.excused, tuple(self._record.seen_s))
         every_s = _WRITTEN_EVERY_S if left_s(self._record, fleet) else _WRITTEN_AT_LEAST_EVERY_S
         if shape != self._written or self._clock() - self._written_at >= every_s:
-            self._write(shape)
+            try:
+                self._write(shape)
+            except OSError as error:
+                self._written_at = self._clock()
+                self._tell("count", f"cannot write down for how long this host was well: {error.strerror}")
+            else:
+                self._tell("count", "")
 
     def _write(self, shape: object) -> None:
         records.write(self._file, self._record, self._clock())

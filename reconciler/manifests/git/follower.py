@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.effects import AGAIN_S, FIRST_PROOF_S, Effects, now_s
-from reconciler.manifests.git.objects import DamagedStore
+from reconciler.manifests.git.objects import CannotFetch, DamagedStore
 from reconciler.planning.origins import actions
 from reconciler.planning.origins.observed import ObservedOrigin
 from reconciler.planning.origins.plan import OriginPlan, plan
@@ -165,14 +165,23 @@ class Follower(Effects):
             await self._judge_apps(in_force)
         elif in_force is not None and in_force == self.record.trial.commit != self.record.accepted:
             self._judge_apps_on_trial(in_force)
+        await self._observe_fleet()
+
+    async def _observe_fleet(self) -> None:
+        """Note which commit the fleet lets this host go to: while that cannot be found out, the one that it has."""
         try:
             self._observed = await self.fleet.observed(self._observed, self.record)
-        except DamagedStore as error:
+        except (DamagedStore, CannotFetch, OSError, TimeoutError) as error:
+            await self._wait_for_rules(error)
+
+    async def _wait_for_rules(self, error: Exception) -> None:
+        stays = self._observed.stands_at
+        if stays == self._observed.head:
+            return  # there is nothing to take
+        if isinstance(error, DamagedStore):
             await self._renew(str(error))
-            stays = self._observed.stands_at or ""
-            self._observed = replace(
-                self._observed, goal=stays, waits=f"the rules of the fleet cannot be read: {error}"
-            )
+        why = f"the rules of the fleet cannot be read: {str(error) or 'it took too long'}"
+        self._observed = replace(self._observed, goal=stays or "", waits=why)
 
     def _judge_apps_on_trial(self, in_force: str) -> None:
         """Note how the apps are with the commit on trial; and which fail because of it, if it is left for that."""

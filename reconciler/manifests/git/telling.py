@@ -15,6 +15,7 @@ from reconciler.settings.git import GitOrigin
 from reconciler.state.journal import Journal
 
 _OF_FLEET = {
+    "count": Reason.ACTION_FAILED,
     "report": Reason.REPORT_FAILED,
     "reports": Reason.REPORT_FAILED,
     "forged": Reason.REPORT_REFUSED,

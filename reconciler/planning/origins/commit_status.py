@@ -64,6 +64,8 @@ def status_of(observed: ObservedOrigin, cannot: str) -> CommitStatus | None:
     if observed.pause is not None:
         text = f"paused by {observed.pause.by}: {observed.pause.because}"
         return CommitStatus(commit=head, state="pending", text=text)
+    if observed.waits:  # which says for how long, and would be another status each time
+        return CommitStatus(commit=head, state="pending", text="it waits for its turn in the fleet")
     return CommitStatus(commit=head, state="pending", text="it is about to take effect")
 
 
