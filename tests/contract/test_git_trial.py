@@ -115,7 +115,7 @@ def test_a_trial_whose_apps_fail_is_left_and_another_commit_of_it_is_tried(
     assert (planned.state, host.in_force, host.facts["good"]) == ("current", base, base)
     assert planned.message == (
         f"the trial is not in force: commit {bad[:7]} was left again, as its apps failed"
-        " (shop: revision 2f1e failed: it exited): push another to try/web1"
+        " (shop: revision 2f1e failed: it exited): push another commit to try/web1"
     )
     assert (host.follow().state, host.in_force) == ("current", base), "the next daemon knows it"
     fixed = tried(repository, "fixed")
@@ -146,6 +146,13 @@ def test_an_unsigned_trial_is_refused_where_commits_have_to_be_signed(
     commit = tried(repository, "a")
     assert f"commit {commit[:7]} is not signed" in host.follow().message
     assert host.in_force == signed
+    bob = make_key(repository.work.parent / "bob")
+    signers.write_text(f"{signers.read_text()}bob@example.com {bob.public}\n")
+    repository.git("checkout", "-q", "--detach")
+    repository.commit(app("shop", "workers: 2\n"), key=bob)
+    repository.git("push", "-q", "--force", "origin", "HEAD:refs/heads/try/web1")
+    assert host.follow().state == "trial"
+    assert host.facts["signed_by"].startswith("bob@example.com")
 
 
 def test_a_pause_holds_a_trial_back_and_in_force(host: Host, repository: Repository, base: str) -> None:

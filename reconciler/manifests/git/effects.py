@@ -222,7 +222,8 @@ class Effects:
 
     async def _leave_trial(self, commit: str, cause: str) -> None:
         """Write down that a commit on trial was left, so that the accepted one takes effect again."""
-        why = f"commit {commit[:7]} was left again, as its apps failed ({cause}): push another to {self.origin.trial}"
+        remedy = f"push another commit to {self.origin.trial}"
+        why = f"commit {commit[:7]} was left again, as its apps failed ({cause}): {remedy}"
         verdict = Verdict(commit=commit, ruling="returned", why=why, trust=self._observed.trial_trust)
         await self._remember(self.record.without_trial(verdict))
 

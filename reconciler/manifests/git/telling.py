@@ -181,7 +181,7 @@ class Telling:
             "since": record.in_force_since if observed.in_force is not None else None,
             "heard_at": record.heard_at,
             "signed": origin.repository.signed,
-            "signed_by": record.signed_by,
+            "signed_by": record.trial.signed_by if planned.state == "trial" else record.signed_by,
             "fleet": [text for text in self._of_fleet.values() if text],
             "subjects": dict(record.subjects),
             "behind": observed.behind,
