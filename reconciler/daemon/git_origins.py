@@ -104,10 +104,10 @@ class GitOrigins:
         statuses = origin.repository.statuses
         if statuses is None:
             return lambda _: None
-        from reconciler.daemon.statuses.reporter import StatusReporter  # most hosts tell no server
+        from reconciler.daemon.statuses.forges import context_of  # most hosts tell no server
+        from reconciler.daemon.statuses.reporter import StatusReporter
 
-        is_only = sum(each.repository.name == origin.repository.name for each in settings.origins) == 1
-        context = f"reconciler/{origin.host}" if is_only else f"reconciler/{origin.host}/{origin.name}"
+        context = context_of(origin, settings.origins)
         link = f"{settings.api.url}/origins/{origin.name}" if settings.api is not None and settings.api.url else ""
         reporter = StatusReporter(origin, statuses, self._records, self._journal, context=context, link=link)
         self._reporters[origin.name] = reporter

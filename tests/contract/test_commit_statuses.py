@@ -237,6 +237,20 @@ def test_a_proxy_that_refuses_is_told_of_in_its_words(told: Told, monkeypatch: p
     assert event.endswith("fares: Tunnel connection failed: 407 Proxy Authentication Required")
 
 
+def test_a_status_that_gitlab_has_already_is_taken(told: Told) -> None:
+    told.server.answers = [400]
+    told.server.body = b'{"message":"Cannot transition status via :enqueue from :pending"}'
+
+    async def story(reporter: StatusReporter) -> None:
+        reporter.tell(status("pending"))  # as a daemon told it that was killed before it wrote that down
+        await soon(lambda: len(told.server.asked) == 1)
+        reporter.tell(status("success"))
+        await soon(lambda: told.server.states()[1:] == [(NEW, "success")])
+
+    told.run(story)
+    assert told.events() == []
+
+
 def test_a_server_that_is_away_or_hangs_keeps_nothing_waiting_and_is_told_the_latest_once_it_is_back(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

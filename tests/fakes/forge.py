@@ -12,12 +12,13 @@ from typing import Any
 
 @dataclass(slots=True)
 class Forge:
-    """What it was asked; the statuses that it answers with, 201 once none is left, and headers beside them."""
+    """What it was asked; the statuses that it answers with, 201 once none is left, with headers and a body."""
 
     port: int = 0
     asked: list[tuple[str, Mapping[str, str], Any]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
     is_silent: bool = False
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -42,8 +43,9 @@ class _Answering(BaseHTTPRequestHandler):
             self.send_response(forge.answers.pop(0) if forge.answers else 201)
             for name, value in forge.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(forge.body)))
             self.end_headers()
+            self.wfile.write(forge.body)
 
     def log_message(self, *_: Any) -> None: ...
 

@@ -18,6 +18,7 @@ Again: TypeAlias = Literal["soon", "rarely", "never"]
 _LONGEST_PAUSE_S = 3600.0
 _LONGEST_WHY = 200
 AWAY = "away"
+_IS_KNOWN, _MOST_READ = b"Cannot transition status", 4096
 _IS_REFUSED = {400: "never", 404: "rarely", 409: "never", 410: "never", 422: "never", 401: "rarely", 403: "rarely"}
 
 
@@ -54,11 +55,21 @@ def send(post: Post, authority: Path | None, timeout_s: float) -> None:
             pass
     except urllib.error.HTTPError as error:
         with error:
+            if error.code == 400 and _is_known(error):
+                return
             raise _refusal(error.code, error.headers) from None
     except urllib.error.URLError as error:
         raise _failure(error.reason) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise _failure(error) from None
+
+
+def _is_known(error: urllib.error.HTTPError) -> bool:
+    """Return whether the commit has that status already, as a daemon told it that was killed: GitLab refuses it then."""
+    try:
+        return _IS_KNOWN in error.read(_MOST_READ)
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def _refusal(code: int, headers: "Message") -> NotTaken:

@@ -6,20 +6,23 @@ from typing import Any
 
 import pytest
 
-from reconciler.daemon.statuses.forges import post_of
+from reconciler.daemon.statuses.forges import context_of, post_of
 from reconciler.planning.origins.commit_status import CommitStatus
+from reconciler.settings.git import GitOrigin, Repository
 from reconciler.settings.git_statuses import Forge, Statuses
 
 COMMIT = "4f1c1d5c0c2f6a3fdc7c1dbb0d5fd9d4c9a2d7be"
 TOKEN = "a-token-of-these-tests"
 
 
-def posted(forge: Forge, state: str = "failure", text: str = "it fails", link: str = "") -> tuple[str, Any, Any]:
+def posted(
+    forge: Forge, state: str = "failure", text: str = "it fails", link: str = "", context: str = "reconciler/web1"
+) -> tuple[str, Any, Any]:
     statuses = Statuses(
         forge=forge, api="https://git/api", project="ops/fleet", token=Path("/t"), web="https://git/ops/fleet"
     )
     status = CommitStatus(commit=COMMIT, state=state, text=text)  # type: ignore[arg-type]
-    post = post_of(statuses, status, context="reconciler/web1", link=link, token=TOKEN)
+    post = post_of(statuses, status, context=context, link=link, token=TOKEN)
     assert TOKEN not in repr(post)
     return post.url, json.loads(post.content), post.headers
 
@@ -96,3 +99,32 @@ def test_a_page_about_the_host_is_linked_where_there_is_one() -> None:
     assert posted("github", link="https://apps/host")[1]["target_url"] == "https://apps/host"
     assert posted("bitbucket", link="https://apps/host")[1]["url"] == "https://apps/host"
     assert "target_url" not in posted("gitlab")[1]
+
+
+def test_two_long_names_have_two_keys() -> None:
+    hosts = [f"reconciler/storefront-production-eu-central-{number}" for number in (1, 2)]
+    keys = [posted("bitbucket", context=host)[1]["key"] for host in hosts]
+    assert keys[0] != keys[1]
+    assert [len(key) for key in keys] == [40, 40]
+    assert posted("bitbucket", context=hosts[0])[1]["key"] == keys[0]
+    assert posted("bitbucket", context=hosts[0])[1]["name"] == hosts[0]
+
+
+def test_a_text_has_no_character_that_a_server_refuses() -> None:
+    told = posted("gitlab", text="shop: it printed\0 \x1b[31mred\x1b[0m\udc80\tand\u202e ended")[1]["description"]
+    assert told == r"shop: it printed\x00 \x1b[31mred\x1b[0m\udc80 and\u202e ended"
+
+
+def origin(name: str, repository: str, project: str = "ops/fleet") -> GitOrigin:
+    statuses = Statuses(forge="gitea", api="https://git/api", project=project, token=Path("/t"), web="https://git/x")
+    of = Repository(name=repository, urls=("/x",), signed="no", statuses=statuses)
+    return GitOrigin(name=name, repository=of, branch="main", host="web1")
+
+
+def test_each_origin_of_a_project_has_a_name_of_its_own() -> None:
+    fleet, shops = origin("fleet", "fleet"), origin("shops", "shops", "ops/shops")
+    assert context_of(fleet, [fleet, shops]) == "reconciler/web1"
+    tagged = origin("tagged", "fleet-by-tags", "Ops/Fleet")
+    assert context_of(fleet, [fleet, shops, tagged]) == "reconciler/web1/fleet"
+    assert context_of(tagged, [fleet, shops, tagged]) == "reconciler/web1/tagged"
+    assert context_of(shops, [fleet, shops, tagged]) == "reconciler/web1"
