@@ -51,14 +51,19 @@ class Told:
 
 
 def status_of(observed: ObservedOrigin, cannot: str) -> CommitStatus | None:
-    """Return the status of the newest commit, None while it is not known; `cannot` is what this host cannot do."""
-    head, verdict = observed.head, observed.verdict
-    if head is None:
+    """Return the status of the newest commit, None while it is not known; `cannot` is what this host cannot do.
+
+    In a fleet it is that of the newest commit whose turn it is on this host, as no other one has to do with it.
+    """
+    verdict, head = observed.verdict, observed.head if observed.goal is None else observed.goal
+    if not head:
         return None
     if verdict is not None and verdict.commit == head and verdict.ruling != "accepted":
         return CommitStatus(commit=head, state="failure", text=verdict.why)
     if head == observed.in_force:
         return _of_apps(head, observed)
+    if observed.in_force is not None and observed.in_force == observed.trial.commit:
+        return CommitStatus(commit=head, state="pending", text="a trial on top of it is in force")
     if cannot:
         return CommitStatus(commit=head, state="error", text=cannot)
     if observed.pause is not None:

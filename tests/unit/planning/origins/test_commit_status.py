@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.planning.origins.commit_status import CommitStatus, Told, status_of
-from reconciler.planning.origins.observed import ObservedOrigin, Pause, Verdict
+from reconciler.planning.origins.observed import ObservedOrigin, Pause, TrialBranch, Verdict
 
 OLD, NEW = "a" * 40, "b" * 40
 SEEN = ObservedOrigin(head=NEW, accepted=OLD, in_force=OLD, good=OLD)
@@ -43,6 +43,23 @@ def test_what_this_host_cannot_do_is_an_error_and_no_failure() -> None:
     )
     assert state(SEEN) == ("pending", "it is about to take effect")
     assert state(replace(SEEN, head=None)) is None
+
+
+def test_a_host_of_a_fleet_tells_of_the_commit_whose_turn_it_is() -> None:
+    waiting = replace(SEEN, goal=OLD, waits="commit bbbbbbb waits for canaries")
+    found = status_of(waiting, "")
+    assert found == CommitStatus(commit=OLD, state="success", text="in force, and its apps are up to date")
+    taken = replace(SEEN, head="c" * 40, goal=NEW)
+    assert status_of(taken, "") == CommitStatus(commit=NEW, state="pending", text="it is about to take effect")
+    assert status_of(replace(SEEN, goal="", waits="the rules cannot be read"), "") is None
+
+
+def test_a_commit_is_pending_while_a_trial_on_top_of_it_is_in_force() -> None:
+    trial = TrialBranch(commit="c" * 40)
+    assert state(replace(IN_FORCE, in_force=trial.commit, trial=trial)) == (
+        "pending",
+        "a trial on top of it is in force",
+    )
 
 
 def told(*statuses: tuple[str, str]) -> list[tuple[str, str]]:
