@@ -65,7 +65,7 @@ def send(post: Post, authority: Path | None, timeout_s: float) -> None:
 
 
 def _is_known(error: urllib.error.HTTPError) -> bool:
-    """Return whether the commit has that status already, as a daemon told it that was killed: GitLab refuses it then."""
+    """Return whether the commit has that status already, which GitLab refuses: a daemon told it, and was killed."""
     try:
         return _IS_KNOWN in error.read(_MOST_READ)
     except (OSError, http.client.HTTPException):

@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +32,10 @@ def origins(settings: Settings) -> Iterator[Check]:
                 snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths)))
         for origin in settings.origins:
             yield from _origin(settings, origin, snapshot)
-        facts = {} if snapshot is None else {each.get("repository"): each for each in snapshot.origins}
+        followed = [] if snapshot is None else snapshot.origins
         for repository in settings.repositories.values():
-            yield from _webhook(repository, facts.get(repository.name, {}))
+            yield from _webhook(repository, _last_call([o for o in followed if o.get("repository") == repository.name]))
+            yield from _statuses(repository)
 
 
 def _origin(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | None") -> Iterator[Check]:
@@ -61,7 +62,13 @@ def _origin(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | Non
         yield Check(level="warn", subject=subject, found=_UNSIGNED, advice=advice)
 
 
-def _webhook(repository: Repository, facts: Mapping[str, Any]) -> Iterator[Check]:
+def _last_call(followed: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what is known of the webhook of one repository: what was followed since knows less than the rest."""
+    known: list[Mapping[str, Any]] = [each.get("webhook") or {} for each in followed]
+    return max(known, key=lambda each: (each.get("called_at") or 0.0, each.get("missed", 0)), default={})
+
+
+def _webhook(repository: Repository, known: Mapping[str, Any]) -> Iterator[Check]:
     """Check that the secret of a webhook can be used, and that the git server still calls it."""
     if repository.webhook is None:
         return
@@ -73,7 +80,6 @@ def _webhook(repository: Repository, facts: Mapping[str, Any]) -> Iterator[Check
         advice = "write a long random word into that file, and give the git server the same"
         yield Check(level="warn", subject=subject, found=why, advice=advice)
         return
-    known = facts.get("webhook") or {}
     if doubt := known.get("doubt"):
         advice = f"look at the deliveries of the webhook in the git server; it calls {at} at the address of the API"
         yield Check(level="warn", subject=subject, found=doubt, advice=advice)
@@ -82,3 +88,18 @@ def _webhook(repository: Repository, facts: Mapping[str, Any]) -> Iterator[Check
         yield Check(level="warn", subject=subject, found="it was never called", advice=advice)
     else:
         yield Check(level="ok", subject=subject, found="the git server calls it")
+
+
+def _statuses(repository: Repository) -> Iterator[Check]:
+    """Check that the token for statuses of commits can be read."""
+    if repository.statuses is None:
+        return
+    subject, token = f"statuses {repository.name}", repository.statuses.token
+    try:
+        token_of(token)
+    except (OSError, ValueError) as error:
+        why = f"cannot read {token}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        advice = "write a token that may write statuses of commits into that file"
+        yield Check(level="warn", subject=subject, found=why, advice=advice)
+    else:
+        yield Check(level="ok", subject=subject, found="its token can be read")

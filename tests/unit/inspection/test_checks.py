@@ -13,10 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.main import group
-from reconciler.inspection.checks import disk, kernel, network, reconciler, software, users
+from reconciler.inspection.checks import disk, kernel, network, origins, reconciler, software, users
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.checks.host import checks
 from reconciler.inspection.manifests import checked
+from reconciler.manifests.persisted import remember_origins
+from reconciler.settings.git import Repository
+from reconciler.settings.git_statuses import Statuses
 from reconciler.settings.settings import Api, ServiceServer, Settings
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import Records, ServiceStatus
@@ -224,3 +227,28 @@ def test_what_manifests_name_and_is_not_there_is_a_warning(settings: Settings) -
     (settings.manifests / "blog.yaml").write_text("path: ../nope\n")
     (found,) = reconciler.manifests(settings, checked(settings))
     assert (found.level, found.found) == ("warn", f"1 warning about {settings.manifests}")
+
+
+def test_the_secrets_of_a_repository_are_readable_and_its_webhook_is_judged_by_the_last_call(
+    settings: Settings, tmp_path: Path
+) -> None:
+    for name in ("hook", "token"):
+        (tmp_path / name).write_text("a long random word")
+    told = Statuses(forge="gitea", api="https://git/api", project="x", token=tmp_path / "token", web="https://git/x")
+    fleet = Repository(name="fleet", urls=("/x",), signed="no", webhook=tmp_path / "hook", statuses=told)
+    settings = replace(settings, repositories={"fleet": fleet})
+
+    def found(*called: float | None) -> dict[str, str]:
+        webhooks = [{"called_at": at, "missed": 0, "doubt": ""} for at in called]
+        rows = [{"name": str(each["called_at"]), "repository": "fleet", "webhook": each} for each in webhooks]
+        settings.paths.state.mkdir(mode=0o700, exist_ok=True)
+        with closing(open_database(settings.paths.database)) as database:
+            remember_origins(Records(database), rows)
+        return {check.subject: check.found for check in origins.origins(settings)}
+
+    known = {"webhook fleet": "the git server calls it", "statuses fleet": "its token can be read"}
+    assert found(1.0) == known
+    assert found(1.0, None) == known, "an app has taken its source from there since"
+    assert found(None)["webhook fleet"] == "it was never called"
+    (tmp_path / "token").unlink()
+    assert found(1.0)["statuses fleet"] == f"cannot read {tmp_path / 'token'}: No such file or directory"
