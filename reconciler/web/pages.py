@@ -54,7 +54,7 @@ _REMOVING = frozenset(
     action.__name__ for action in (Stop, Sleep, Reap, Unlisten, StopHoldingPage, RemoveBuild, ForgetApp)
 )
 # States of an origin of which nobody has to be told at once.
-_AT_EASE = frozenset(("current", "pending", "paused"))
+_AT_EASE = frozenset(("current", "pending", "waiting", "paused"))
 _NO_PLAN: Mapping[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message", "changes"))
 
 
