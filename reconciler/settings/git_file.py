@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.schema_checks import suggestion
 from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s, size_bytes
 from reconciler.settings.git import GitOrigin, Repository
-from reconciler.settings.git_statuses import Statuses, api_of, problem_of_api, project_of
-from reconciler.settings.git_url import host_of, problem_of_url, uses_https, uses_ssh
+from reconciler.settings.git_statuses import Statuses, api_of, problem_of_api, project_of, server_of
+from reconciler.settings.git_url import problem_of_url, uses_https, uses_ssh
 
 FOLLOWED = ("branch", "tags", "commit")
 _FILES = ("key", "known_hosts", "token", "signers", "openpgp")
@@ -73,7 +74,7 @@ def _repository(file: str, name: str, node: Node) -> Repository:
 def _statuses(file: str, url: str, given: Mapping[str, Any]) -> Statuses:
     forge, project = given["forge"], project_of(given.get("project"), url)
     api = api_of(forge, given.get("api"), url)
-    web = f"https://{host_of(api if url.startswith('/') else url)}/{project}"
+    web = f"https://{server_of(api if url.startswith('/') else url)}/{quote(project)}"
     return Statuses(forge=forge, api=api, project=project, token=_path(file, given["token"]["file"]), web=web)
 
 

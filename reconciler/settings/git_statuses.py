@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from reconciler.settings.git_url import host_of
 
@@ -33,11 +33,22 @@ class Statuses:
 
 def api_of(forge: Forge, given: str | None, url: str) -> str:
     """Return the URL of an API: as the settings have it, with the server's usual path if they name none."""
-    base = (given or f"https://{host_of(url)}").rstrip("/")
+    base = (given or f"https://{server_of(url)}").rstrip("/")
     parts = urlsplit(base)
     if parts.path or base in _APIS.values():
         return base
     return _APIS.get(parts.netloc, f"{base}{_PATHS[forge]}")
+
+
+def server_of(url: str) -> str:
+    """Return the host of a repository's URL as https:// addresses have it, with a port where the URL has one of https.
+
+    The port of ssh is that of another service.
+    """
+    if url.startswith("https://"):
+        return urlsplit(url).netloc.lower().removesuffix(":443")
+    host = host_of(url)
+    return f"[{host}]" if ":" in host else host
 
 
 def project_of(given: str | None, url: str) -> str:
@@ -46,7 +57,7 @@ def project_of(given: str | None, url: str) -> str:
         return given
     if url.startswith("/"):
         return ""
-    path = urlsplit(url).path if "://" in url else url.partition(":")[2]
+    path = unquote(urlsplit(url).path) if "://" in url else url.partition(":")[2]
     return path.strip("/").removesuffix(".git")
 
 

@@ -248,6 +248,10 @@ git:
     [
         ("github", None, "https://github.com/ops/fleet.git", "https://api.github.com"),
         ("github", None, "git@github.com:ops/fleet.git", "https://api.github.com"),
+        ("github", None, "https://GitHub.com:443/ops/fleet.git", "https://api.github.com"),
+        ("gitea", None, "https://git.example.com:3000/ops/fleet", "https://git.example.com:3000/api/v1"),
+        ("gitea", None, "ssh://git@git.example.com:2222/ops/fleet", "https://git.example.com/api/v1"),
+        ("gitea", None, "ssh://git@[2001:db8::1]:22/ops/fleet", "https://[2001:db8::1]/api/v1"),
         ("github", "https://api.github.com", "/srv/fleet.git", "https://api.github.com"),
         ("github", None, "https://ghe.example.com/ops/fleet", "https://ghe.example.com/api/v3"),
         ("gitlab", None, "ssh://git@gitlab.com:22/ops/fleet.git", "https://gitlab.com/api/v4"),
@@ -267,6 +271,19 @@ def test_the_project_is_that_of_the_url_unless_it_is_given() -> None:
     assert project_of(None, "https://gitlab.com/ops/web/fleet.git") == "ops/web/fleet"
     assert project_of(None, "git@github.com:ops/fleet.git") == "ops/fleet"
     assert project_of("ops/fleet", "/srv/fleet.git") == "ops/fleet"
+    assert project_of(None, "https://git.example.com/ops/the%20fleet.git") == "ops/the fleet"
+
+
+def test_the_page_of_a_project_is_at_the_server_of_the_url() -> None:
+    text = repository(
+        "url: https://git.example.com:8443/ops/the%20fleet.git, signed: no, statuses: {forge: gitea, token: {file: t}}"
+    )
+    found = parse("/h.yaml", text.encode(), DEFAULTS)
+    assert found.problems == ()
+    statuses = found.applied(DEFAULTS).repositories["fleet"].statuses
+    assert statuses is not None
+    assert (statuses.api, statuses.project) == ("https://git.example.com:8443/api/v1", "ops/the fleet")
+    assert statuses.web == "https://git.example.com:8443/ops/the%20fleet"
 
 
 @pytest.mark.parametrize(
