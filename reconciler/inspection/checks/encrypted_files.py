@@ -1,4 +1,4 @@
-"""Check that the encrypted files that manifests name can be opened, as the user that runs this check."""
+"""Check the identities of this host, and that the encrypted files of its manifests can be opened, as this user."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,24 @@ from reconciler.vault.secret_reader import SecretReader
 
 _SUBJECT = "encrypted files"
 _MOST_TOLD = 5
+
+
+def identities(settings: Settings) -> Iterator[Check]:
+    """Read the identities that the settings name, and tell what to encrypt to."""
+    if not settings.identities:
+        return
+    from reconciler.vault.encryption.identities import MISSING, NoPackage, identities_of
+
+    subject = "identities"
+    try:
+        found = identities_of(settings.identities)
+    except NoPackage:
+        yield Check(level="warn", subject=subject, found="the package that reads them is missing", advice=MISSING)
+        return
+    for problem in found.problems:
+        yield Check(level="warn", subject=subject, found=problem, advice="see 'git.identities' of the host's settings")
+    if found.known:
+        yield Check(level="ok", subject=subject, found=f"this host opens what is encrypted to {found.recipients()}")
 
 
 def encrypted_files(settings: Settings, desired: DesiredState) -> Iterator[Check]:

@@ -28,6 +28,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: reconciler.manifests(settings, catalog),
         lambda: reconciler.settings_file(settings, unusable),
         lambda: origins.origins(settings),
+        lambda: encrypted_files.identities(settings),
         lambda: encrypted_files.encrypted_files(settings, catalog),
         lambda: network.servers(settings),
         lambda: network.services(settings),

@@ -67,6 +67,7 @@ def identities_of(files: Iterable[Path]) -> Identities:
     known: list[Identity] = []
     problems: list[str] = []
     for file in files:
+        library()
         try:
             known += _read(file)
         except _Unfit as error:
