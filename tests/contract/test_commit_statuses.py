@@ -176,6 +176,24 @@ def test_a_token_that_is_refused_is_tried_again_once_it_or_the_commit_is_another
     assert len(told.events()) == 1
 
 
+def test_a_token_that_is_back_is_used_within_seconds(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "_SOON", Backoff(first_s=3600.0, cap_s=3600.0))
+    monkeypatch.setattr(reporting, "_LOOK_AT_TOKEN_EVERY_S", 0.05)
+    assert told.origin.repository.statuses is not None
+    token = told.origin.repository.statuses.token
+
+    async def story(reporter: StatusReporter) -> None:
+        reporter.tell(status("success", OLD))
+        await soon(told.server.states)
+        token.unlink()
+        reporter.tell(status("success"))
+        await soon(told.events)
+        token.write_text(TOKEN)
+        await soon(lambda: told.server.states()[1:] == [(NEW, "success")])
+
+    told.run(story)
+
+
 def test_a_pause_that_the_server_asks_for_is_kept_whatever_comes(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporting, "_LOOK_AT_TOKEN_EVERY_S", 0.05)
     told.server.answers, told.server.headers = [404], {"Retry-After": "3600"}

@@ -92,6 +92,7 @@ class StatusReporter:
 
     def _post(self, status: CommitStatus) -> None:
         """Send a status. Raises NotTaken."""
+        self._sent_token = ""
         try:
             token = token_of(self._statuses.token)
         except (OSError, ValueError) as error:
@@ -128,6 +129,7 @@ class StatusReporter:
         await asyncio.sleep(refusal.pause_s)
         while (left_s := began + pause_s - loop.time()) > 0:
             await asyncio.sleep(min(left_s, _LOOK_AT_TOKEN_EVERY_S))
+            self._found_token = ""
             with suppress(OSError, RuntimeError, MemoryError):
                 await self._thread.run(self._look_at_token, _WITHIN_S)
             if self._found_token not in {"", self._sent_token}:
