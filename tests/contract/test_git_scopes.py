@@ -192,3 +192,69 @@ def test_a_commit_in_force_stays_so_when_the_scopes_change(host: Host, repositor
     host.follow()
     scoped(host, {"alice@example.com": "all"})
     assert (host.follow().state, host.in_force) == ("current", commit)
+
+
+def linked(repository: Repository, places: Mapping[str, str]) -> None:
+    """Put symbolic links into the work tree."""
+    for place, target in places.items():
+        path = repository.work / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+
+
+def test_what_links_of_an_app_lead_to_is_a_part_of_it(host: Host, repository: Repository, team: Team) -> None:
+    """Otherwise its code and its variables are changed by whoever may not."""
+    linked(repository, {"apps/blog/web": "../shop-web", "hosts/web1/blog.env": "shared.env"})
+    files = {**app("blog", "env_files: [blog.env]\n"), "hosts/web1/shared.env": "A=1\n"}
+    repository.push(files, key=team.alice)
+    planned = host.follow()
+    assert planned.state == "current", planned.message
+    for change in (app("shop-web", "", "application = 2\n"), {"hosts/web1/shared.env": "A=2\n"}):
+        repository.push(change, key=team.bob)
+        assert "it changes blog" in host.follow().message
+        repository.git("reset", "-q", "--hard", "HEAD~1")
+        repository.git("push", "-q", "--force", "origin", "HEAD:main")
+
+
+def test_files_that_names_with_dots_or_a_list_name_are_told_apart(
+    host: Host, repository: Repository, team: Team
+) -> None:
+    scoped(host, {**SCOPES, "bob@example.com": {"services": "*"}, "bot@example.com": {"fields": "files.env_files"}})
+    credentials = "  a.file: {file: y}\n  A=1: {file: x}\n  a: {file: x}\n"
+    service = f"kind: service\nname: creds\ntype: user-provided\ncredentials:\n{credentials}"
+    repository.push({"hosts/web1/creds.yaml": service, "hosts/web1/x": "1", "hosts/web1/y": "2"}, key=team.bob)
+    planned = host.follow()
+    assert planned.state == "current", planned.message
+    repository.push({**app("blog", "env_files: [blog.env]\n"), "hosts/web1/blog.env": "A=1\n"}, key=team.alice)
+    repository.push({"hosts/web1/blog.env": "A=2\n"}, key=team.bot)
+    assert host.follow().state == "current"
+
+
+def test_a_mistake_beside_an_app_of_another_is_a_change_of_that(host: Host, repository: Repository, team: Team) -> None:
+    """A file with a mistake defines nothing, so that what its owner changes next would not take effect."""
+    host.origin = replace(host.origin, whole=False)
+    both = {"hosts/web1/both.yaml": "name: news\npath: ../../apps/blog\n---\nname: shop-x\npath: ../../apps/blog\n"}
+    repository.push(both, key=team.alice)
+    assert host.follow().state == "current"
+    repository.push({name: f"{text}wrong: 1\n" for name, text in both.items()}, key=team.bob)
+    assert "it changes news" in host.follow().message
+
+
+def test_what_is_told_of_a_hostile_commit_is_one_short_line(host: Host, repository: Repository, team: Team) -> None:
+    files = {f"hosts/web1/a{number}.yaml": f'name: "{number}\\e[31m{"x" * 300}"\npath: x\n' for number in range(9)}
+    repository.push(files, key=team.bob)
+    told = host.follow().message
+    assert told.isprintable()
+    assert "and 6 more" in told
+    assert len(told) < 1500
+
+
+def test_the_fleet_is_changed_by_a_signer_of_everything_alone(host: Host, repository: Repository, team: Team) -> None:
+    """Whoever empties its waves, or adds a host with a key of their own, decides when hosts take what others change."""
+    scoped(host, {**SCOPES, "bob@example.com": {"apps": "*", "services": "*"}})
+    fleet = f"kind: fleet\nhosts:\n  web1: {{key: {team.carol.public}}}\n"
+    repository.push({"fleet.yaml": fleet + "waves: [{name: all}]\n"}, key=team.alice)
+    planned = host.follow()
+    assert planned.state == "current", planned.message
+    repository.push({"fleet.yaml": fleet + "waves: [{name: all, well_for: 1h}]\n"}, key=team.bob)
+    assert "it changes fleet.yaml" in host.follow().message

@@ -176,7 +176,7 @@ def _unfit(origin: GitOrigin, problem: TreeProblem) -> NotAccepted:
 
 def _named(contents: Mapping[str, bytes]) -> frozenset[str]:
     """Return what manifests name in their repository, from its top."""
-    return frozenset(place for path, tree in documents(contents) for place in named_files(path, tree).values())
+    return frozenset(place for path, tree in documents(contents) for _, place in named_files(path, tree))
 
 
 def documents(contents: Mapping[str, bytes | str]) -> Iterator[tuple[str, Node]]:

@@ -140,9 +140,9 @@ def beyond_fence(file: str, tree: Node, may: May, around: Surroundings) -> list[
     return sorted(problems, key=lambda problem: (problem.line, problem.column))
 
 
-def named_files(file: str, tree: Node) -> dict[str, str]:
+def named_files(file: str, tree: Node) -> list[tuple[Path, str]]:
     """Return the places of a document that name something in its repository, with the path from the top of that."""
-    return {dotted(path): place for path, _, place in _named(file, tree)}
+    return [(path, place) for path, _, place in _named(file, tree)]
 
 
 def absent_files(file: str, tree: Node, has: Callable[[str], bool]) -> list[Problem]:

@@ -16,29 +16,32 @@ from reconciler.planning.subject import Subject
 # The field of a document, beside those of its manifest, that has the id of what is at each place it names.
 FILES = "files"
 
-Documents = Mapping[Subject, Json]
+# What is asked for, by app or service, and files of the repository that are neither, by their names.
+Documents = Mapping[Subject | str, Json]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """What a signer may change: apps and services by patterns of fnmatch, and of those some fields only, or all (None).
 
-    A field is dotted, and stands for all in it: `source.commit`, `dependencies`.
+    A field is dotted, and stands for all in it: `source.commit`, `dependencies`. `others` says whether also what is
+    neither an app nor a service, such as the fleet.
     """
 
     apps: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     fields: tuple[str, ...] | None = None
+    others: bool = False
 
 
-EVERYTHING = Scope(apps=("*",), services=("*",))
+EVERYTHING = Scope(apps=("*",), services=("*",), others=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Excess:
-    """A change beyond a scope: of which app or service, and of which field; "" for all of it."""
+    """A change beyond a scope: of which app, service or other file, and of which field; "" for all of it."""
 
-    subject: Subject
+    subject: Subject | str
     field: str
     message: str
 
@@ -78,14 +81,22 @@ def _beyond(scope: Scope, before: Documents, after: Documents) -> Iterator[Exces
             yield from _beyond_fields(scope.fields, subject, before, after)
 
 
-def _beyond_fields(fields: Sequence[str], subject: Subject, before: Documents, after: Documents) -> Iterator[Excess]:
+def _beyond_fields(
+    fields: Sequence[str], subject: Subject | str, before: Documents, after: Documents
+) -> Iterator[Excess]:
     if subject not in before or subject not in after:
         yield Excess(subject=subject, field="", message="removes" if subject in before else "adds")
         return
     allowed = [tuple(field.split(".")) for field in fields]
     for place in _differences((), before[subject], after[subject]):
         if not any(place[: len(field)] == field for field in allowed):
-            yield Excess(subject=subject, field=".".join(place), message="changes")
+            yield Excess(subject=subject, field=".".join(map(_name_of, place)), message="changes")
+
+
+def _name_of(field: str) -> str:
+    """Return a field as messages name it: of NAME=value, where a name belongs, the value is left out."""
+    name, equals, _ = field.partition("=")
+    return f"{name}{equals and '=…'}"
 
 
 def _differences(place: tuple[str, ...], before: Json, after: Json) -> Iterator[tuple[str, ...]]:
@@ -105,7 +116,9 @@ def _is_same(one: Json, other: Json) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _covers(scope: Scope, subject: Subject) -> bool:
+def _covers(scope: Scope, subject: Subject | str) -> bool:
+    if isinstance(subject, str):
+        return scope.others
     patterns = {"app": scope.apps, "service": scope.services}.get(subject.kind, ())
     return any(fnmatchcase(subject.name, pattern) for pattern in patterns)
 

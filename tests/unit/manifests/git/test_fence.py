@@ -255,6 +255,6 @@ def test_a_field_that_the_fence_does_not_know_is_refused() -> None:
 
 def test_the_files_that_a_document_names_are_told_with_their_paths() -> None:
     text = "path: ../../apps/shop\nenv: {KEY: {file: key}}\nenv_files: [/etc/x]\nruntime: python3\n"
-    assert named_files(FILE, tree(text)) == {"path": "apps/shop", "env.KEY.file": "hosts/web1/key"}
+    assert named_files(FILE, tree(text)) == [(("env", "KEY", "file"), "hosts/web1/key"), (("path",), "apps/shop")]
     text = f"{SERVICE}command: [./read, ./argument]\n"
-    assert named_files(FILE, tree(text)) == {"command[0]": "hosts/web1/read"}
+    assert named_files(FILE, tree(text)) == [(("command", 0), "hosts/web1/read")]

@@ -8,7 +8,7 @@ from reconciler.planning.origins.scopes import EVERYTHING, Scope, beyond_scope, 
 from reconciler.planning.subject import Subject
 
 WEB, BLOG, DB = Subject("app", "shop-web"), Subject("app", "blog"), Subject("service", "shop-db")
-BEFORE: dict[Subject, Any] = {
+BEFORE: dict[Subject | str, Any] = {
     WEB: {"path": "a", "source": {"commit": "1", "repository": "code"}, "files": {"path": "tree1"}, "env": {"A": "1"}},
     BLOG: {"path": "b", "watch": True},
     DB: {"type": "postgresql"},
@@ -17,15 +17,15 @@ BOT = scope_of({"fields": ["source.commit", "dependencies"]})
 BOB = scope_of({"apps": "shop-*"})
 
 
-def changed(subject: Subject, **fields: Any) -> dict[Subject, Any]:
+def changed(subject: Subject, **fields: Any) -> dict[Subject | str, Any]:
     return BEFORE | {subject: BEFORE.get(subject, {}) | fields}
 
 
-def without(subject: Subject) -> dict[Subject, Any]:
+def without(subject: Subject) -> dict[Subject | str, Any]:
     return {each: document for each, document in BEFORE.items() if each != subject}
 
 
-def beyond(scope: Scope, after: dict[Subject, Any]) -> list[str]:
+def beyond(scope: Scope, after: dict[Subject | str, Any]) -> list[str]:
     return [str(excess) for excess in beyond_scope(scope, [BEFORE], after)]
 
 
@@ -42,6 +42,13 @@ def test_a_signer_of_some_apps_changes_adds_and_removes_those() -> None:
     assert beyond(BOB, without(BLOG)) == ["changes blog"]
     assert beyond(BOB, changed(Subject("app", "new"), path="x")) == ["adds new"]
     assert beyond(BOB, changed(DB, plan="big")) == ["changes service shop-db"]
+
+
+def test_a_file_that_is_no_manifest_is_for_signers_of_everything() -> None:
+    every_app = scope_of({"apps": "*", "services": "*"})
+    assert beyond(every_app, BEFORE | {"fleet.yaml": "1"}) == ["adds fleet.yaml"]
+    assert beyond(scope_of({"fields": "env"}), BEFORE | {"fleet.yaml": "1"}) == ["adds fleet.yaml"]
+    assert beyond(EVERYTHING, BEFORE | {"fleet.yaml": "1"}) == []
 
 
 def test_a_bot_that_may_bump_a_pin_changes_nothing_else() -> None:
