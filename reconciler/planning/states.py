@@ -62,6 +62,8 @@ ORIGIN_STATES: tuple[StateInfo, ...] = (
     StateInfo("stale", "degraded", "The repository has been silent for too long."),
     StateInfo("pending", None, "A commit is about to be judged and put in force."),
     StateInfo("paused", "healthy", "An operator paused the origin."),
+    StateInfo("waiting", "healthy", "A newer commit waits for its wave of hosts."),
+    StateInfo("trial", "healthy", "A commit of the trial branch is in force."),
     StateInfo("current", "healthy", "The newest commit is in force."),
 )
 

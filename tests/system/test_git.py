@@ -201,6 +201,26 @@ def test_a_push_is_served_once_the_webhook_is_called(site: Site, repository: Rep
     assert webhook_check(site) == "the git server calls it"
 
 
+@pytest.mark.nightly
+def test_a_hundred_pushes_in_a_row_each_with_its_webhook_lose_no_request(site: Site, repository: Repository) -> None:
+    port, api_port = a_port(), a_port()
+    repository.push(app("shop", "0"))
+    for name in ("token", "hook"):
+        (site.root / name).write_text(f"a long random word for the {name}\n")
+    api = {"address": f"127.0.0.1:{api_port}", "token": {"file": "token"}}
+    hook = {"secret": {"file": "hook"}}
+    site.start("--settings", str(settings(site, repository, port, api, every="1h", webhook=hook)))
+    eventually(site.serves("shop", "0", port), 60)
+    bearer = {"Authorization": "Bearer a long random word for the hook"}
+    with under_load(port) as load:
+        for number in range(1, 101):
+            repository.push(app("shop", str(number)), f"Answer {number}")
+            assert fetch(api_port, "/hooks/fleet", "POST", "", bearer).status == 202
+            eventually(site.serves("shop", str(number), port), 60)
+        load.await_more(5)
+    assert load.failed == {}
+
+
 def webhook_check(site: Site) -> str:
     """What `doctor` finds of the webhook."""
     (found,) = [each for each in json.loads(site.cli("doctor", "--json").stdout) if each["subject"] == "webhook fleet"]

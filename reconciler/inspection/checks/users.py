@@ -22,7 +22,7 @@ def user() -> Iterator[Check]:
 
 
 def files(settings: Settings) -> Iterator[Check]:
-    """Check that no other user may write what decides what runs, or read the token of the API."""
+    """Check that no other user may write what decides what runs, or read the secrets of the API and of repositories."""
     deciding = [settings.manifests, *_files_in(settings.manifests), *([settings.file] if settings.file else [])]
     writable = [path for path in deciding if _allows(path, 0o022)]
     if writable:
@@ -38,6 +38,13 @@ def files(settings: Settings) -> Iterator[Check]:
         token = settings.api.token
         found, advice = f"other users may read or write the token {token}", f"chmod 600 {token}, and change the token"
         yield Check(level="warn", subject="permissions", found=found, advice=advice)
+    for repository in settings.repositories.values():
+        statuses = None if repository.statuses is None else repository.statuses.token
+        for secret in (repository.key, repository.token, repository.webhook, statuses):
+            if secret is not None and _allows(secret, 0o077):
+                found = f"other users may read or write {secret}, a secret of the repository {repository.name}"
+                advice = f"chmod 600 {secret}, and change the secret"
+                yield Check(level="warn", subject="permissions", found=found, advice=advice)
 
 
 def _files_in(directory: Path) -> list[Path]:

@@ -77,6 +77,25 @@ def test_a_settings_file_that_others_may_write_is_a_warning(settings: Settings, 
     assert found.found == f"other users may write {file}, and so decide what runs"
 
 
+def test_a_secret_of_a_repository_that_others_may_read_is_told(settings: Settings, tmp_path: Path) -> None:
+    names = ("key", "token", "webhook", "statuses")
+    for name in names:
+        (tmp_path / name).write_text("a long random word")
+        (tmp_path / name).chmod(0o600)
+    token = tmp_path / "statuses"
+    statuses = Statuses(forge="gitea", api="https://g/api/v1", project="a/b", token=token, web="https://g/a/b")
+    key, password, hook = (tmp_path / each for each in names[:3])
+    fleet = Repository(name="fleet", urls=("/x",), statuses=statuses, key=key, token=password, webhook=hook)
+    settings = replace(settings, repositories={"fleet": fleet})
+    assert list(users.files(settings)) == []
+    for name in names:
+        (tmp_path / name).chmod(0o640)
+    found = [each.found for each in users.files(settings)]
+    assert found == [
+        f"other users may read or write {tmp_path / each}, a secret of the repository fleet" for each in names
+    ]
+
+
 def test_more_apps_than_files_can_be_opened_for_are_a_failure() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert next(kernel.open_files(0)).level == "ok"
