@@ -117,6 +117,8 @@ class Outcomes:
         row = self._judged(Subject("app", name), self._apps, planned, outcome)
         if app is not None:
             row["services"] = [binding.service for binding in app.bindings]
+            if app.source.missing:
+                row["revision"] = None  # the plan is about the source before
         if outcome == "on-probation" and app is not None:
             row["probation_left_s"] = round(probation_left_s(app, planned, observed, now), 1)
         return row

@@ -687,3 +687,29 @@ def test_how_far_the_commit_in_force_is_behind_and_what_was_fetched_is_measured(
     host.follow()
     assert host.figures.as_json()["failures"] == {"not-found": 1}
     assert host.facts["behind"] == 2
+
+
+def test_a_manifest_that_stays_as_it_is_is_judged_again_once_the_fence_or_what_is_around_it_changes(
+    host: Host, repository: Repository
+) -> None:
+    service = "kind: service\nname: db\ntype: sqlite\n"
+    shop = app("shop", "services: [db]\n")
+    repository.push({**shop, "hosts/web1/db.yaml": service})
+    in_force = HostInForce(lambda: host.catalog, host.rules, {}, lambda: host.services_on_record)
+    bound, declared = (
+        {"fleet/hosts/web1/shop.yaml": shop["hosts/web1/shop.yaml"]},
+        {"fleet/hosts/web1/db.yaml": service},
+    )
+
+    def judged(files: Mapping[str, Any]) -> list[str]:
+        contents = {file: text.encode() for file, text in files.items()}
+        listing = Listing(origin="fleet", files=contents, identity="f" * 40)
+        return [problem.path for problem in in_force.trial(host.origin, listing).beyond_fence]
+
+    assert judged({**bound, **declared}) == []
+    assert judged({**bound, **declared}) == []
+    assert judged(bound) == ["services[0]"], "nothing declares the service any more"
+    assert judged({**bound, **declared}) == []
+    host.origin = replace(host.origin, may={"apps": "blog"})
+    assert judged({**bound, **declared}) == ["name"]
+    assert judged({**bound, **declared}) == ["name"]

@@ -47,6 +47,7 @@ class Contents:
         self.fleets = FleetReader(origin, objects)
         self._in_force = in_force
         self._scratch = scratch
+        self._named: dict[tuple[str, str], frozenset[str]] = {}
 
     async def judged(self, unjudged: Unjudged) -> tuple[Candidate, Trial]:
         """Return the commit with its files, and what would be in force with it.
@@ -75,7 +76,7 @@ class Contents:
         contents = await self._contents(manifests)
         if FILE in contents and is_fleet(contents[FILE]):
             del manifests[FILE], contents[FILE]
-        named = await asyncio.to_thread(_named, contents)
+        named = await asyncio.to_thread(self._named_in, contents, manifests)
         tree = await asyncio.to_thread(tree_of, listing, self._origin, named)
         await self.judge_files(tree)
         messages = [commit_of(each, unjudged.raw[each]).message for each in unjudged.new]
@@ -86,6 +87,15 @@ class Contents:
             messages=messages,
             directories=await self._objects.directories(commit),
         )
+
+    def _named_in(self, contents: Mapping[str, bytes], manifests: Mapping[str, Entry]) -> frozenset[str]:
+        """Return what manifests name in their repository; those that were in the commit before are not read again."""
+        keys = {path: (path, manifests[path].id) for path in contents}
+        before = self._named
+        self._named = {
+            key: before[key] if key in before else _named({path: contents[path]}) for path, key in keys.items()
+        }
+        return frozenset().union(*self._named.values())
 
     def _is_manifest(self, path: str) -> bool:
         directory, name = posixpath.split(path)
@@ -118,8 +128,9 @@ class Contents:
     async def judge_files(self, tree: Tree, top: str = "the repository") -> None:
         """Judge the links, and what is no file but stands for one, in what `top` names. Raises NotAccepted."""
         contents = await self._contents({path: e for path, e in tree.files.items() if _is_looked_into(e)})
-        problems = link_problems(tree, {path: contents[path] for path in tree.links if path in contents}, top)
-        pointers = (pointer_problem(path, content) for path, content in contents.items() if path not in tree.links)
+        links = tree.links
+        problems = link_problems(tree, {path: contents[path] for path in links if path in contents}, top)
+        pointers = (pointer_problem(path, content) for path, content in contents.items() if path not in links)
         problems += [problem for problem in pointers if problem is not None]
         if problems:
             raise _unfit(self._origin, problems[0])

@@ -66,8 +66,10 @@ class Directories:
     def write(self, tree: Index, objects: "_Objects", before: str | None) -> None:
         """Write a directory, unless it is there. Raises OSError; blocks."""
         with self._writing:
-            if tree.commit not in self.known():
+            known = self.known()
+            if tree.commit not in known:
                 self._trees.write_from(tree, objects.of(tree), before)
+                self._seen = (self.top.stat().st_mtime_ns, known | {tree.commit})  # nothing else writes here
 
     def keep(self, used: Collection[str]) -> None:
         """Remove every directory but these, and what was interrupted. Raises OSError; blocks."""

@@ -1,8 +1,9 @@
 """Try the manifests of a commit against what is in force on this host, and its origin's fence. Changes nothing."""
 
+import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from reconciler.documents.problem import Problem
 from reconciler.manifests.catalog import Catalog, Rules, review
@@ -12,6 +13,7 @@ from reconciler.manifests.git.fence import Surroundings, beyond_fence, declared_
 from reconciler.manifests.git.may_settings import may_of
 from reconciler.manifests.origin import Listing, Look, Unreadable
 from reconciler.planning.fingerprint import fingerprint
+from reconciler.planning.origins.may import May
 from reconciler.settings.git import GitOrigin
 from reconciler.version import VERSION
 
@@ -33,6 +35,7 @@ class HostInForce:
         self._on_record = on_record
         self._rules = rules
         self._servers = servers
+        self._judged: dict[str, _Judged] = {}
 
     def surroundings(self, origin: GitOrigin) -> str:
         """Return what identifies all that a trial depends on beside the commit. Blocks."""
@@ -69,14 +72,25 @@ class HostInForce:
         prefix = f"{origin.name}/"
         valid = {file: content for file, content in listing.files.items() if file not in invalid}
         inside = {file.removeprefix(prefix): content for file, content in valid.items()}
-        found = [*documents(inside)]
-        around = self._around(origin, before, declared_services(tree for _, tree in found))
+        before_this = self._judged.get(origin.name)
+        known = {} if before_this is None else before_this.documents
+        seen = {path: _seen(path, content, known.get(path)) for path, content in inside.items()}
+        around = self._around(origin, before, frozenset().union(*(each.declared for each in seen.values())))
         may = may_of(origin.may)
-        return [
-            replace(problem, file=f"{prefix}{problem.file}")
-            for path, tree in found
-            for problem in beyond_fence(path, tree, may, around)
-        ]
+        is_as_before = before_this is not None and (before_this.may, before_this.around) == (may, around)
+        problems: list[Problem] = []
+        for path, content in inside.items():
+            if is_as_before and seen[path].is_inside:
+                continue  # by all that it was judged by before
+            found = [
+                problem
+                for file, tree in documents({path: content})
+                for problem in beyond_fence(file, tree, may, around)
+            ]
+            problems += [replace(problem, file=f"{prefix}{problem.file}") for problem in found]
+            seen[path] = replace(seen[path], is_inside=not found)
+        self._judged[origin.name] = _Judged(may=may, around=around, documents=seen)
+        return problems
 
     def _around(self, origin: GitOrigin, before: Catalog, declared: frozenset[str]) -> Surroundings:
         others = [entry for entry in before.files.values() if entry.origin != origin.name]
@@ -90,6 +104,32 @@ class HostInForce:
             declared=declared,
             servers=self._servers,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A manifest that was judged: its digest, the services that it declares, and whether it was inside the fence."""
+
+    digest: bytes
+    declared: frozenset[str]
+    is_inside: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """The manifests of an origin as they were judged last, and by what."""
+
+    may: May
+    around: Surroundings
+    documents: Mapping[str, _Seen]
+
+
+def _seen(path: str, content: bytes | str, before: _Seen | None) -> _Seen:
+    """Return a manifest as it was judged before, or as one that was not."""
+    digest = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest()
+    if before is not None and before.digest == digest:
+        return before
+    return _Seen(digest=digest, declared=declared_services(tree for _, tree in documents({path: content})))
 
 
 def _names(catalog: Catalog, origin: str) -> dict[str, str]:
