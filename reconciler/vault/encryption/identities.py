@@ -120,7 +120,7 @@ def _parsed(file: Path, content: bytes) -> tuple[Identity, ...]:
     age = library()
     if content.lstrip().startswith(_SSH):
         return (_ssh_identity(age, file, content),)
-    lines = [line.strip() for line in content.decode("utf-8", "replace").splitlines()]
+    lines = [line.strip() for line in content.decode("utf-8-sig", "replace").splitlines()]
     given = [(number, text) for number, text in enumerate(lines, 1) if text and not text.startswith("#")]
     if not given:
         raise _Unfit(f"there is no identity in {file}; 'age-keygen -o {file}' writes one")

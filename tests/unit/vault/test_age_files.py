@@ -1,6 +1,7 @@
 """Files that age encrypted: opened with this host's identities, and refused in one sentence and little time."""
 
 import base64
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def test_any_of_several_identities_opens_a_file_and_one_that_is_broken_is_no_obs
     assert host.reader.value_of(tmp_path / "f.age") == SECRET
 
 
+def test_an_identity_is_read_as_editors_of_other_systems_write_it(tmp_path: Path) -> None:
+    recipient = an_identity(tmp_path / "age.txt")
+    text = (tmp_path / "age.txt").read_text()
+    write_private(tmp_path / "age.txt", "\ufeff" + text.replace("\n", "\r\n"))
+    (tmp_path / "f.age").write_bytes(encrypted(SECRET, [recipient], armored=True).replace(b"\n", b"\r\n"))
+    assert Host(identities=(tmp_path / "age.txt",)).reader.value_of(tmp_path / "f.age") == SECRET
+
+
+def test_a_private_key_with_a_passphrase_is_told_with_the_remedy(tmp_path: Path) -> None:
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(tmp_path / "key")]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    (tmp_path / "f.age").write_bytes(encrypted(SECRET, [(tmp_path / "key.pub").read_text().strip()]))
+    told = refusal(Host(identities=(tmp_path / "key",)), tmp_path / "f.age")
+    assert f"the private key {tmp_path / 'key'} has a passphrase: use one without, for this host alone" in told
+
+
 def test_an_identity_that_was_replaced_counts_at_once(tmp_path: Path) -> None:
     an_identity(tmp_path / "age.txt")
     host, file = Host(identities=(tmp_path / "age.txt",)), tmp_path / "f.age"
@@ -92,7 +109,7 @@ def test_a_file_that_is_no_identity_is_told_without_what_is_in_it(tmp_path: Path
     assert "some text" not in told
 
 
-def test_an_identity_with_a_passphrase_or_for_all_to_read_is_not_used(tmp_path: Path) -> None:
+def test_an_identity_that_all_may_read_is_not_used(tmp_path: Path) -> None:
     recipient = an_identity(tmp_path / "age.txt")
     (tmp_path / "age.txt").chmod(0o644)
     (tmp_path / "f.age").write_bytes(encrypted(SECRET, [recipient]))
