@@ -53,7 +53,8 @@ class Told:
 def status_of(observed: ObservedOrigin, cannot: str) -> CommitStatus | None:
     """Return the status of the newest commit, None while it is not known; `cannot` is what this host cannot do.
 
-    In a fleet it is that of the newest commit whose turn it is on this host, as no other one has to do with it.
+    In a fleet it is that of the newest commit whose turn it is on this host. One that waits for its turn may never have
+    it, and takes nothing away from what is in force.
     """
     verdict, head = observed.verdict, observed.head if observed.goal is None else observed.goal
     if not head:
@@ -69,8 +70,6 @@ def status_of(observed: ObservedOrigin, cannot: str) -> CommitStatus | None:
     if observed.pause is not None:
         text = f"paused by {observed.pause.by}: {observed.pause.because}"
         return CommitStatus(commit=head, state="pending", text=text)
-    if observed.waits:  # which says for how long, and would be another status each time
-        return CommitStatus(commit=head, state="pending", text="it waits for its turn in the fleet")
     return CommitStatus(commit=head, state="pending", text="it is about to take effect")
 
 
