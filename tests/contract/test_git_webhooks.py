@@ -111,6 +111,20 @@ def test_a_server_that_had_too_many_requests_is_left_alone_until_its_time(host: 
     followed(host, story)
 
 
+def test_a_call_has_no_look_at_one_commit_that_is_there(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.origin = replace(host.origin, branch="", commit=commit)
+
+    async def story(follower: Follower) -> None:
+        looks, due_at = follower.looks, follower.observed.due_at
+        follower.hook()
+        await soon(lambda: host.facts["webhook"]["called_at"] is not None)
+        assert (follower.looks, follower.observed.due_at) == (looks, due_at)
+
+    followed(host, story)
+    assert host.in_force == commit
+
+
 def test_commits_that_only_looking_found_raise_a_doubt_that_the_next_call_ends(
     host: Host, repository: Repository
 ) -> None:

@@ -48,10 +48,14 @@ class Follower(Effects):
         return self.looks + (2 if self._is_fetching else 1)
 
     def hook(self) -> None:
-        """Fetch soon, as the webhook was called; a server that had too many requests is left alone until its time."""
+        """Fetch soon, as the webhook was called; a server that had too many requests is left alone until its time.
+
+        One commit that was fetched stays what it is, whatever is pushed.
+        """
         self._called_at = now_s()
         failure, monotonic = self._observed.failure, time.monotonic()
-        if failure is None or failure.code != "rate-limited":
+        is_there = bool(self.origin.commit) and self.record.head is not None and failure is None
+        if not is_there and (failure is None or failure.code != "rate-limited"):
             looks = looks_after_call(None if self._quick_at is None else monotonic - self._quick_at)
             self._quick_at = monotonic if looks is QUICK_S else self._quick_at
             self._looks_due = [*max(looks, self._looks_due, key=len)]
