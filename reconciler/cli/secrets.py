@@ -91,8 +91,7 @@ def _set(settings: Settings, app: str, name: str) -> Changed:
         _undo(written)
         raise
     file = written[-1][0]
-    who = "which only its owner may read" if not _is_encrypted(file) else "encrypted with age: it may be committed"
-    notes = [f"wrote {file}, {who}", *_shared(settings, app, name, file)]
+    notes = [f"wrote {file}, {_for_whom(file)}", *_shared(settings, app, name, file)]
     return Changed(app=app, file=changed.file, changes=changed.changes, notes=tuple(notes))
 
 
@@ -123,6 +122,16 @@ def _encrypted(settings: Settings, file: Path, content: bytes) -> bytes | None:
         raise click.ClickException(f"git.recipients of {settings.place}: {error}; nothing was written") from None
     except NoPackage as error:
         raise click.ClickException(f"encrypting with age needs a package: {error}; nothing was written") from None
+
+
+def _for_whom(file: Path) -> str:
+    """Return who may see a file that was written, as the end of a sentence."""
+    if not _is_encrypted(file):
+        return "which only its owner may read"
+    ignore = file.parent / ".gitignore"
+    if ignore.exists():
+        return f"encrypted with age: it may be committed once {ignore}, made for plain secrets, lets it"
+    return "encrypted with age: it may be committed"
 
 
 def _is_encrypted(file: Path) -> bool:
