@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pyrage
-import yaml
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from reconciler.vault.encryption.sops.formats import Format, written
 from reconciler.vault.secret_reader import SecretReader
 
 # To which the samples of `tests/corpus/encrypted` are encrypted; whatever else is, is public.
@@ -61,7 +61,7 @@ def encrypted(content: str | bytes, recipients: Sequence[str], *, armored: bool 
 
 
 def a_document(name: str, fields: Mapping[str, Any], recipient: str) -> bytes:
-    """Return fields of text and whole numbers as SOPS encrypts them, as YAML or JSON by the file's name."""
+    """Return fields of text, bytes and whole numbers as SOPS encrypts them, as YAML or JSON by the file's name."""
     key, digest = os.urandom(32), hashlib.sha512()
 
     def sealed(text: bytes, kind: str, bound_to: str) -> str:
@@ -73,16 +73,15 @@ def a_document(name: str, fields: Mapping[str, Any], recipient: str) -> bytes:
     def leaf(value: Any, path: tuple[str, ...]) -> Any:
         if isinstance(value, Mapping):
             return {name: leaf(part, (*path, name)) for name, part in value.items()}
-        text = str(value).encode("utf-8", "surrogatepass")
+        text = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
         digest.update(text)
         if path[-1].endswith("_unencrypted") or value == "":
             return value
-        return sealed(text, "str" if isinstance(value, str) else "int", ":".join(path) + ":")
+        return sealed(text, "int" if isinstance(value, int) else "str", ":".join(path) + ":")
 
     tree = {field: leaf(value, (field,)) for field, value in fields.items()}
     now = "2026-11-26T00:00:00Z"
     enc = encrypted(key, [recipient], armored=True).decode()
     mac = sealed(digest.hexdigest().upper().encode(), "str", now)
     tree["sops"] = {"age": [{"recipient": recipient, "enc": enc}], "lastmodified": now, "mac": mac}
-    text = json.dumps(tree) if name.endswith(".json") else yaml.safe_dump(tree, sort_keys=False)
-    return text.encode()
+    return json.dumps(tree).encode() if name.endswith(".json") else written(Format.YAML, [tree])

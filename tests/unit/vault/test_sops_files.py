@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -115,7 +116,8 @@ def test_a_text_that_looks_like_a_number_stays_that_text(tmp_path: Path, name: s
         "\r\n",
         "\ufeff",
     ]
-    fields = {f"V{number}": text for number, text in enumerate(texts)} | {"big": 2**63 - 1 if name == "f.yaml" else 1}
+    fields: dict[str, Any] = {f"V{number}": text for number, text in enumerate(texts)}
+    fields |= {"big": 2**63 - 1, "id_unencrypted": -(2**63)} if name == "f.yaml" else {"big": 1}
     (tmp_path / name).write_bytes(a_document(name, fields, an_identity(tmp_path / "age.txt")))
     reader = Host(identities=(tmp_path / "age.txt",)).reader
     assert reader.fields_of(tmp_path / name) == fields
@@ -134,6 +136,14 @@ def test_a_document_with_half_of_a_character_is_refused_in_a_sentence(tmp_path: 
     for fields in ({"a": "x", "b_unencrypted": "\ud800"}, {"a": "x", "\ud800_unencrypted": "x"}):
         (tmp_path / "f.json").write_bytes(a_document("f.json", fields, recipient))
         assert refusal(host, tmp_path / "f.json").endswith(": it has text with half of a character")
+
+
+@pytest.mark.parametrize("name", ["f.yaml", "f.json"])
+def test_a_value_that_is_no_text_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(a_document(name, {"a": b"x\xff"}, an_identity(tmp_path / "age.txt")))
+    reader = Host(identities=(tmp_path / "age.txt",)).reader
+    with pytest.raises(Unusable, match="'a' is not UTF-8 text"):
+        reader.variables_of(tmp_path / name)
 
 
 def changed(tmp_path: Path, name: str, edit: "tuple[str, str] | None" = None) -> Path:

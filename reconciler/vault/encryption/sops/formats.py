@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from reconciler.documents.scalars import value_of
-from reconciler.documents.tree import trees_of
+from reconciler.documents.tree import Node, trees_of
 from reconciler.vault.encryption.age import CannotOpen
 
 Tree: TypeAlias = dict[str, Any]
@@ -25,6 +25,7 @@ _DOTENV = re.compile(r"^sops_(?:mac|version|lastmodified)=", re.MULTILINE)
 _INI = re.compile(r"^\[sops\][ \t]*$", re.MULTILINE)
 _SECTION = re.compile(r"\[([^\]]+)\]")
 _ENTRY = re.compile(r"([^=:]+)[=:]")
+_WHOLE = re.compile(r"-?[1-9][0-9]{18}")
 _QUOTES = ('"""', "`", '"', "'")
 _STEP = re.compile(r"__(?:map_|list_(?=[0-9]))")
 _UNREADABLE = "is cut short or damaged: it has values that SOPS encrypted, and"
@@ -88,10 +89,21 @@ def _of_yaml(text: str) -> list[Tree]:
     trees, problems = trees_of("", text)
     for problem in problems[:1]:
         raise CannotOpen(f"it {_UNREADABLE} no valid YAML at line {problem.line}")
-    values = [tree.value for tree in trees]
+    values = [_plain(tree) for tree in trees]
     if not all(isinstance(value, dict) for value in values):
         raise CannotOpen(f"it {_UNREADABLE} a document without fields")
-    return values  # type: ignore[return-value]  # each is one
+    return values
+
+
+def _plain(node: Node) -> Any:
+    """Return the value of a node, with whole numbers of 64 bits as such, as SOPS has them."""
+    if isinstance(node.value, dict):
+        return {name: _plain(part) for name, part in node.parts.items()}
+    if isinstance(node.value, list):
+        return [_plain(part) for part in node.parts.values()]
+    if isinstance(node.value, float) and _WHOLE.fullmatch(str(node.written)):
+        return int(str(node.written))
+    return node.value
 
 
 def _of_json(text: str) -> list[Tree]:
@@ -196,7 +208,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    is_plain = "\n" in text or (text.isprintable() and text != "" and value_of(text) == text)
+    is_plain = text != "" and text.replace("\n", "").isprintable() and ("\n" in text or value_of(text) == text)
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
 
 

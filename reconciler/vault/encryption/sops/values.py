@@ -104,7 +104,10 @@ class _Values:
 
 
 def _typed(content: bytes, kind: str, path: tuple[str, ...]) -> Any:
-    text = content.decode("utf-8", "surrogateescape")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise CannotOpen(f"{_named(path)} is not UTF-8 text") from None
     try:
         match kind:
             case "str" | "bytes" | "time":
