@@ -1,6 +1,8 @@
 """Hosts of a fleet against one real repository: what they report, what they believe, and in which order they change."""
 
 import asyncio
+import resource
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -185,6 +187,7 @@ def test_a_commit_that_fails_on_a_canary_reaches_no_other_host_and_its_fix_does(
     run(story())
 
 
+@pytest.mark.nightly
 def test_an_app_that_fails_after_its_commit_was_good_starts_the_count_again(fleet: Fleet) -> None:
     async def story() -> None:
         first = fleet.push("1")
@@ -275,6 +278,7 @@ def test_a_host_without_memory_takes_no_commit_that_is_older_than_what_another_h
     run(story())
 
 
+@pytest.mark.nightly
 def test_a_server_that_shows_hosts_two_histories_is_told(fleet: Fleet) -> None:
     async def story() -> None:
         first = fleet.push("1")
@@ -344,6 +348,7 @@ def test_durations_go_on_where_they_were_when_a_daemon_is_started_again(fleet: F
     run(story())
 
 
+@pytest.mark.nightly
 def test_with_a_gate_of_time_no_host_reports_and_later_ones_wait_by_their_own_clock(fleet: Fleet) -> None:
     waves = "[{name: canary, hosts: {ring: canary}}, {name: rest, after: 5m}]"
 
@@ -395,6 +400,7 @@ def test_a_repository_without_a_fleet_gets_no_report_and_waits_for_nothing(fleet
     run(story())
 
 
+@pytest.mark.nightly
 def test_a_full_disk_takes_nothing_but_the_memory_of_durations(fleet: Fleet) -> None:
     async def story() -> None:
         canary = fleet.members["canary1"]
@@ -407,6 +413,7 @@ def test_a_full_disk_takes_nothing_but_the_memory_of_durations(fleet: Fleet) -> 
     run(story())
 
 
+@pytest.mark.nightly
 def test_a_commit_that_an_operator_takes_is_left_no_more(fleet: Fleet) -> None:
     async def story() -> None:
         good = fleet.push("1")
@@ -424,3 +431,68 @@ def test_a_commit_that_an_operator_takes_is_left_no_more(fleet: Fleet) -> None:
         assert follower.fleet._record.own.bad == ()
 
     run(story())
+
+
+def test_a_host_whose_settings_and_fleet_disagree_about_its_reports_says_so(fleet: Fleet) -> None:
+    async def story() -> None:
+        fleet.push("1")
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        canary.host.origin = replace(
+            canary.host.origin, repository=replace(canary.host.origin.repository, report_sign=None)
+        )
+        web.host.origin = replace(web.host.origin, host="web9")
+        await fleet.pass_time(30)
+        no_settings = "this host does not report: fleet.yaml has a key of 'canary1', and the settings no 'report'"
+        assert canary.told("failed") == [no_settings]
+        assert canary.host.facts["fleet"] == [no_settings]
+        assert reports(fleet) == []
+
+    run(story())
+
+
+@pytest.mark.nightly
+def test_a_host_among_five_hundred_asks_for_nothing_that_did_not_change(tmp_path: Path) -> None:
+    """Test 48: what one look costs is what changed, however many hosts there are."""
+    names = ["canary1", "web1"]
+    for fleet in made(tmp_path, *names):
+        asyncio.run(_among_many(fleet, 500))
+
+
+async def _among_many(fleet: Fleet, number: int) -> None:
+    web = fleet.members["web1"]
+    others = {f"other{n}": make_key(fleet.repository.bare.with_name(f"other{n}-key")) for n in range(number)}
+    fleet.keys |= others
+    first = fleet.push("1")
+    for name, each in others.items():
+        run_of = Run(commit=first, state="well", well_s=600)
+        forge(fleet, name, Report(host=name, n=1, in_force=first, runs=(run_of,)), each)
+    fleet.keys = {name: each for name, each in fleet.keys.items() if name not in others}
+    await fleet.pass_time(75)
+    assert web.in_force == first
+    runs: list[tuple[str, ...]] = []
+    follower = await web.follower()
+    real = follower._git.read
+
+    async def counted(store: Path, *words: str, **options: Any) -> Any:
+        runs.append(words)
+        return await real(store, *words, **options)
+
+    follower._git.read = counted  # type: ignore[method-assign]
+    print(f"idle: {await _cost(web)}, {len(runs)} runs that read")
+    assert len(runs) < 15
+    fleet.push("2")
+    print(f"a new head, all reports read: {await _cost(web)}")
+    runs.clear()
+    print(f"waiting: {await _cost(web)}, {len(runs)} runs that read")
+    assert web.host.facts["state"] == "waiting"
+    assert len(runs) < 15
+    assert not [words for words in runs if "--batch" in words], "no report is read again that did not change"
+
+
+async def _cost(member: Member) -> str:
+    """Let a host look; the processor time that it took here, and that of git."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time()
+    await member.look()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time()
+    of_git_s = after[0].ru_utime + after[0].ru_stime - before[0].ru_utime - before[0].ru_stime
+    return f"{1000 * (after[1] - before[1]):.0f} ms and {1000 * of_git_s:.0f} ms of git"

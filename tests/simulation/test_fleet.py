@@ -85,7 +85,7 @@ def test_a_push_every_20_seconds_keeps_no_wave_waiting() -> None:
 
 def test_an_eager_canary_follows_every_push_and_the_others_still_move() -> None:
     eager = Wave(name="canary", labels={"ring": "canary"}, well_for_s=2 * MINUTE_S, eager=True)
-    world = World(fleet(eager, REST, canaries=1), random.Random(2), every_s=5.0)
+    world = World(fleet(eager, REST, canaries=1, others=4), random.Random(2), every_s=5.0)
     for host in world.hosts.values():
         host.starts_s = 1.0
 
@@ -93,9 +93,9 @@ def test_an_eager_canary_follows_every_push_and_the_others_still_move() -> None:
         if at.now % 20 < 5:
             at.push()
 
-    world.run(HOUR_S, push)
-    assert len(world.hosts["canary0"].takes) > 150
-    assert all(len(host.takes) >= 5 for host in world.hosts.values())
+    world.run(20 * MINUTE_S, push)
+    assert len(world.hosts["canary0"].takes) > 50
+    assert all(len(host.takes) >= 4 for host in world.hosts.values())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -149,7 +149,8 @@ def test_a_server_that_was_gone_for_a_day_makes_no_host_silent() -> None:
     world.checks.append(every_earlier_wave_was_well)
     world.run(10 * MINUTE_S)
     world.is_up = False
-    world.run(24 * HOUR_S)
+    world.run(10 * MINUTE_S)
+    world.now += 24 * HOUR_S
     world.is_up = True
     last = world.push()
     world.run(5.0)

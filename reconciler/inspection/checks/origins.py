@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
 
 _PATIENCE_S = 20.0
+_OF_FLEET = "see 'A fleet of hosts' in the documentation, and 'reconciler git hosts'"
 _UNSIGNED = "not signed: every user who can push to it decides what this host runs"
 
 
@@ -30,9 +31,13 @@ def origins(settings: Settings) -> Iterator[Check]:
         with contextlib.suppress(OSError, OtherVersion, sqlite3.Error):
             if settings.paths.database.exists():
                 snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths)))
+        followed = [] if snapshot is None else snapshot.origins
         for origin in settings.origins:
             yield from _origin(settings, origin, snapshot)
-        followed = [] if snapshot is None else snapshot.origins
+            for trouble in (
+                each for facts in followed if facts["name"] == origin.name for each in facts.get("fleet", ())
+            ):
+                yield Check(level="warn", subject=f"fleet of {origin.name}", found=trouble, advice=_OF_FLEET)
         for repository in settings.repositories.values():
             yield from _webhook(repository, _last_call([o for o in followed if o.get("repository") == repository.name]))
             yield from _statuses(repository)

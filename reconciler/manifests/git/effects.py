@@ -170,6 +170,8 @@ class Effects:
         head = Head(commit=commit)
         if commit == record.head:
             head = Head(commit=commit, tag=record.tag, tag_id=record.tag_id)
+        elif record.accepted_head is not None and commit == record.accepted:
+            head = record.accepted_head  # with the tag that led to it then
         try:
             record.refuse_returned(commit)
             candidate, signer = await self._judge.judged(

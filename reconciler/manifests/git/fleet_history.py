@@ -30,6 +30,11 @@ class History:
     new: Sequence[str] = ()
     urgent: frozenset[str] = frozenset()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether these are all of them: a longer history ends at its newest ones."""
+        return len(self.order) < _MOST
+
 
 class FleetReader:
     """Reads the store of an origin. The fleet of a few commits is kept, as it does not change."""

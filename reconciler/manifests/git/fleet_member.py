@@ -67,7 +67,7 @@ class FleetMember:
         self._reader = reader
         self._reports = ReportStore(git, store, origin, directory)
         self._peers = FleetPeers(self._reports, origin.followed)
-        self._witness = Witness(store, tell)
+        self._witness = Witness(tell)
         self.fleet: Fleet | None = None
         self.decision = Decision()
         self._rules: Fleet | None = None
@@ -247,17 +247,32 @@ class FleetMember:
         self._tell("forged", "; ".join(self._peers.problems[each] for each in sorted(self._peers.problems)[:3]))
         if self._whole is None or not self._whole.order or self._whole.order[0] != head:
             self._whole = await self._reader.history(head, None)
-        await self._witness.look(head, self._peers.view(fleet, self._record), fleet, self._origin.host)
+        if self._whole is not None and self._whole.is_whole:
+            view = self._peers.view(fleet, self._record)
+            self._witness.look(self._whole.graph, view, fleet, self._origin.host)
 
     # What this host reports
 
     def _is_due(self, fleet: Fleet) -> bool:
-        member = fleet.hosts.get(self._origin.host)
-        can_report = self._origin.repository.report_sign is not None and member is not None and bool(member.key)
-        if not can_report or fleet.gate == "time" or not self._peers.has_read or self._clock() < self._retry_at:
+        if fleet.gate == "time" or not self._can_report(fleet):
+            return False
+        if not self._peers.has_read or self._clock() < self._retry_at:
             return False
         is_new = signature_of(self._record, fleet) != self._pushed
         return is_new or self._clock() - self._pushed_at >= fleet.silent_after_s / 4
+
+    def _can_report(self, fleet: Fleet) -> bool:
+        """Return whether the settings and the fleet are agreed that this host reports, and tell if they are not."""
+        host, settings = self._origin.host, self._origin.repository.report_sign is not None
+        member = fleet.hosts.get(host)
+        has_key = member is not None and bool(member.key)
+        problem = ""
+        if settings and not has_key:
+            problem = f"this host does not report: fleet.yaml of the commit in force has no key of '{host}'"
+        elif has_key and not settings:
+            problem = f"this host does not report: fleet.yaml has a key of '{host}', and the settings no 'report'"
+        self._tell("member", problem)
+        return settings and has_key
 
     async def report(self) -> None:
         """Push what this host reports of itself. What fails is told once, and tried again later and later."""

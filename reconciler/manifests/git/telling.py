@@ -16,6 +16,7 @@ from reconciler.state.journal import Journal
 
 _OF_FLEET = {
     "count": Reason.ACTION_FAILED,
+    "member": Reason.REPORT_FAILED,
     "report": Reason.REPORT_FAILED,
     "reports": Reason.REPORT_FAILED,
     "forged": Reason.REPORT_REFUSED,
