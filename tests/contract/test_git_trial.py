@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.manifests.git.follower import Follower
+from reconciler.manifests.git.trees import Trees
 from reconciler.planning.origins.proof import OriginApp
 from tests.contract.test_git_origins import Host, app, host, leftovers, limited, repository
 from tests.support.repository import Repository, signing
@@ -73,6 +74,7 @@ def test_a_trial_that_the_branch_takes_over_is_accepted_without_taking_effect_ag
     repository.git("push", "-q", "origin", f"{commit}:main")
     assert (host.follow().state, host.in_force, host.facts["accepted"]) == ("current", commit, commit)
     assert len([kind for kind, _ in host.events() if kind == "applied"]) == applied
+    assert Trees(host.state.origin("fleet")).base_of_trial() is None
 
 
 def test_a_branch_that_moves_on_is_in_force_until_the_trial_is_on_top_of_it_again(

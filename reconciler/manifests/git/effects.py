@@ -190,6 +190,8 @@ class Effects:
             return
         if self.record.head != record.head:
             return  # it was replaced meanwhile
+        if verdict.ruling == "accepted" and commit == self._observed.in_force:
+            await asyncio.to_thread(self._trees.end_trial)
         if verdict.ruling != "accepted" or record.accepted == commit:
             signer = record.signed_by
         known = replace(self.record, verdict=verdict, accepted=accepted, signed_by=signer)

@@ -140,12 +140,11 @@ class Follower(Effects):
         )
 
     async def _observe(self) -> None:
-        in_force, trees, trust = await asyncio.to_thread(
-            lambda: (self._trees.in_force(), self._trees.complete(), self._trust())
+        in_force, trees, base, trust = await asyncio.to_thread(
+            lambda: (self._trees.in_force(), self._trees.complete(), self._trees.base_of_trial(), self._trust())
         )
         if self.record.accepted is None and in_force is not None:  # the record was lost
-            before = await asyncio.to_thread(self._trees.base_of_trial)
-            await self._remember(replace(self.record, accepted=before or in_force))
+            await self._remember(replace(self.record, accepted=base or in_force))
         self._observed = replace(
             self._observed,
             head=self.record.head,
@@ -161,6 +160,7 @@ class Follower(Effects):
             rejected=None,
             unbuilt=None,
             trial=self.record.trial,
+            base=base,
             is_trial_up_to_date=False,
         )
         # The tag that led to the commit in force is known only of the one that is accepted.

@@ -191,6 +191,9 @@ class SourceTrees:
     def base_of_trial(self) -> None:
         """Return None: no commit is on trial."""
 
+    def end_trial(self) -> None:
+        """Do nothing, as there is none."""
+
     def tidy(self, keep: int, kept: Collection[str | None]) -> None:
         """Remove drafts, and all commits but the newest, the one in force and those `kept`. Raises OSError; blocks."""
         for directory in (self.directory, self._commits):

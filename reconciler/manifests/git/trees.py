@@ -21,6 +21,7 @@ from reconciler.manifests.git.tree_limits import Entry
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOST_OF_AN_INDEX = 64 * 1024 * 1024
+_MOST_OF_BASES = 4096
 _CURRENT = "current"
 _BLOCK = 65536
 _FILE, _PROGRAM = 0o644, 0o755
@@ -146,15 +147,21 @@ class Trees:
         tell which of the two was accepted once all other records are lost.
         """
         if on is not None:
-            replace_file(self._base_of_trial, on)
+            before, in_force = self.base_of_trial(), self.in_force()
+            bases = {in_force: before, commit: on} if before is not None else {commit: on}
+            replace_file(self._base_of_trial, json.dumps(bases))
         self._lead_to(commit)
         if on is None:
-            self._base_of_trial.unlink(missing_ok=True)
+            self.end_trial()
+
+    def end_trial(self) -> None:
+        """Note that the commit in force is no trial, or no longer one. Raises OSError; blocks."""
+        self._base_of_trial.unlink(missing_ok=True)
 
     def base_of_trial(self) -> str | None:
         """Return the accepted commit that the one in force is tried on top of, None if it is no trial. Blocks."""
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            commit = read_own(self._base_of_trial, 256).decode("ascii").strip()
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            commit = str(read_record(self._base_of_trial, _MOST_OF_BASES).get(self.in_force()))
             return commit if _COMMIT.fullmatch(commit) else None
         return None
 

@@ -61,7 +61,8 @@ class ObservedOrigin:
     the commit in force, where it is to be left then. `behind` is how many commits of the head are not in force, and
     `store_bytes` the size of what was fetched. `rejected` says which apps of the commit in force were rejected, and
     `unbuilt` which failed otherwise, "" if none did. Each is None while that is not known. `trial` is the trial branch,
-    and `is_trial_up_to_date` whether every app that its commit changed is, once that is in force.
+    and `is_trial_up_to_date` whether every app that its commit changed is, once that is in force. `base` is the commit
+    that was accepted when the one in force was tried on top of it, None if that is no trial.
     In a fleet, `goal` is the commit that this host may go to now, "" for none, where it is not the head, and `waits`
     says why the head is not taken yet.
     """
@@ -86,6 +87,7 @@ class ObservedOrigin:
     unbuilt: str | None = None
     trial: TrialBranch = field(default_factory=TrialBranch)
     is_trial_up_to_date: bool = False
+    base: str | None = None
     goal: str | None = None
     waits: str = ""
     is_report_due: bool = False
@@ -98,7 +100,8 @@ class ObservedOrigin:
     @property
     def stands_at(self) -> str | None:
         """The commit in force, or the accepted one during a trial: what this host tells a fleet that it has."""
-        return self.accepted if self.in_force == self.trial.commit is not None else self.in_force
+        is_trial = self.base is not None or self.in_force == self.trial.commit is not None
+        return self.accepted if is_trial else self.in_force
 
     @property
     def has_trial(self) -> bool:

@@ -75,7 +75,9 @@ def _action(observed: ObservedOrigin, now: float, monotonic: float) -> Action | 
     wanted = observed.wanted
     if wanted is not None and wanted not in observed.trees:
         return Materialise(wanted)
-    if wanted not in {None, observed.in_force} and (wanted != accepted or observed.goal in {None, accepted}):
+    # A fleet may have this host wait, but not for a commit that was in force until a trial began.
+    may_take = wanted != accepted or observed.goal in {None, accepted} or accepted == observed.base
+    if wanted not in {None, observed.in_force} and may_take:
         return TakeEffect(str(wanted))
     if observed.failed and wanted is not None and wanted != accepted:
         return LeaveTrial(wanted, observed.failed)

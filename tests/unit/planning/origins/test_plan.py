@@ -174,3 +174,11 @@ def test_a_trial_whose_apps_fail_is_left_for_the_accepted_commit_and_not_for_the
 def test_nothing_is_tried_before_a_commit_was_accepted() -> None:
     fresh = ObservedOrigin(due_at=MONOTONIC + 60, trial=TrialBranch(commit=TRIED), began_at=NOW)
     assert planned(fresh).action is None
+
+
+@pytest.mark.parametrize("goal", ["", B])
+def test_a_trial_that_is_gone_ends_whatever_a_fleet_has_the_host_wait_for(goal: str) -> None:
+    verdict = Verdict(commit=goal, ruling="refused", why="it is bad")
+    gone = replace(ON_TRIAL, in_force=TRIED, trial=TrialBranch(), base=A, head=B, goal=goal, verdict=verdict)
+    assert planned(gone).action == TakeEffect(A)
+    assert planned(replace(gone, base=None)).action is None, "what was never in force waits"
