@@ -44,5 +44,5 @@ def _problems_of_repository(
         yield ("source", "repository"), f"no repository is named '{name}'; {hint}"
     elif repository.signed == "tag" and given and given != ["tag"]:
         yield ("source",), f"requires 'tag', as the repository '{name}' has 'signed: tag'"
-    elif "signed" in node.keys and repository.signers is None and repository.openpgp is None:
+    elif "signed" in node.keys and given == ["tag"] and repository.signers is None and repository.openpgp is None:
         yield ("source", "signed"), f"requires 'signers' of the repository '{name}', the file of the keys that may sign"

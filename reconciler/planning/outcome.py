@@ -23,8 +23,8 @@ def app_outcome(app: App | None, planned: Plan[Any], observed: Observed, now: fl
         return "held"
     if planned.settled and SEVERITIES[planned.state] == "healthy":
         return "on-probation" if probation_left_s(app, planned, observed, now) > 0 else "up-to-date"
-    if app.source.missing and not app.source.is_awaited:
-        return "failed"
+    if app.source.missing:
+        return "under-way" if app.source.is_awaited else "failed"
     failure = None if planned.wanted is None else observed.failure_of(planned.wanted, app.workers)
     if failure is not None and failure.last_at <= observed.restart_before and planned.actions:
         return "under-way"  # an operator asked for one more try

@@ -25,7 +25,8 @@ from reconciler.settings.git import Repository as Settings
 from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import open_database
-from tests.support.repository import Repository
+from tests.support.repository import Repository, signing
+from tests.support.signing import Key, make_key
 
 SHOP: Mapping[str, str | bytes | None] = {"shop/wsgi.py": "application = 1\n"}
 MAIN = Followed(repository="code", branch="main")
@@ -336,6 +337,47 @@ def test_a_directory_that_was_half_written_is_never_used(
     assert (host.source("shop") / "more.py").read_text() == "x = 1\n"
     assert leftovers(host) == []
     assert any("No space left" in event.text for event in host.journal.newest(None, 100))
+
+
+@pytest.fixture
+def alice(host: Host, tmp_path: Path) -> Key:
+    """A signer of a host that requires every commit to be signed."""
+    key, signers = make_key(tmp_path / "alice"), tmp_path / "signers"
+    signers.write_text(f"alice@example.com {key.public}\n")
+    host.settings = replace(host.settings, signed="every", signers=signers)
+    return key
+
+
+def test_a_commit_that_is_not_signed_as_the_repository_requires_is_no_source(
+    host: Host, repository: Repository, alice: Key
+) -> None:
+    signed = repository.push(SHOP, key=alice)
+    assert host.follow().state == "current"
+    assert host.facts["signed_by"].startswith("alice@example.com (SHA256:")
+    unsigned = repository.push({"shop/wsgi.py": "application = 2\n"})
+    planned = host.follow()
+    assert planned.state == "refused"
+    assert planned.message.startswith(f"commit {unsigned[:7]} is not signed")
+    assert host.in_force == signed
+    host.followed = Followed(repository="code", commit=unsigned)
+    assert host.follow().state == "refused", "the signature of a commit that is named counts, too"
+    assert host.trees.in_force() is None
+
+
+def test_the_signature_of_a_tag_counts_in_place_of_those_of_commits_where_the_manifest_says_so(
+    host: Host, repository: Repository, alice: Key
+) -> None:
+    commit = repository.push(SHOP)
+    repository.git(*signing(alice), "tag", "-s", "-m", "Release", "v1")
+    repository.git("tag", "-m", "Release", "v2")
+    repository.git("push", "-q", "origin", "v1", "v2")
+    host.followed = Followed(repository="code", tag="v1", signed=True)
+    assert host.follow().state == "current"
+    assert host.in_force == commit
+    host.followed = Followed(repository="code", tag="v2", signed=True)
+    assert "tag v2 is not signed" in host.follow().message
+    host.followed = Followed(repository="code", tag="v1")
+    assert f"commit {commit[:7]} is not signed" in host.follow().message
 
 
 def test_the_store_of_a_source_is_no_origins(host: Host) -> None:

@@ -138,7 +138,7 @@ def test_what_serves_stays_while_the_repository_is_away_also_for_the_next_daemon
     away = repository.bare.rename(repository.bare.with_name("away"))
     site.start(*options)
     eventually(lambda: followed(site)["state"] == "unreachable", 60)
-    assert site.told("shop")["state"] == "running"
+    eventually(lambda: site.told("shop")["state"] == "running")
     assert (get(port), site.pid("shop")) == ("1", before)
     manifest(site, "shop", port, SHOP | {"branch": "never"})
     eventually(lambda: "never of code" in site.told("shop")["message"], 60)

@@ -117,7 +117,10 @@ def _without_source(app: App, observed: Observed, now: float) -> Plan[Action]:
     missing, known = app.source, observed.source
     if known is not None:
         as_before = replace(observed, source=replace(known, problem=missing.missing, stale=False))
-        return plan_serving(replace(app, source=known.source), as_before, now)
+        planned = plan_serving(replace(app, source=known.source), as_before, now)
+        if not missing.is_awaited or planned.reason is not Reason.SOURCE_UNREADABLE:
+            return planned
+        return replace(planned, state="running" if observed.serves else "pending", reason=Reason.WAITING_FOR_SOURCE)
     answered_at = answer_at(app, observed)
     state: AppState = "pending" if missing.is_awaited else state_when_failing(observed)
     return Plan(
