@@ -239,6 +239,19 @@ def test_forged_replayed_and_far_numbered_reports_have_no_effect(fleet: Fleet, t
     run(story())
 
 
+def test_a_reference_with_an_odd_name_stops_no_host(fleet: Fleet) -> None:
+    async def story() -> None:
+        git, bare = fleet.repository.git, fleet.repository.bare
+        blob = git("hash-object", "-w", "--stdin", at=bare)
+        for name in ("x\u2028y", "x\x85y", "web1\u2028tag", "ünï", "deep/er/web1"):
+            git("update-ref", f"refs/reconciler/hosts/{name}", blob, at=bare)
+        first = fleet.push("1")
+        await fleet.pass_time(75)
+        assert {member.in_force for member in fleet.members.values()} == {first}
+
+    run(story())
+
+
 def test_a_commit_that_takes_the_waves_away_goes_through_the_old_ones(fleet: Fleet) -> None:
     async def story() -> None:
         first = fleet.push("1")

@@ -81,7 +81,7 @@ def report_of(raw: bytes, host: str, key: str, branch: str) -> Report:
         facts: Any = json.loads(found[2])
         report = _report(facts, host)
         is_of_branch = facts["branch"] == branch
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise NotGenuine("is not understood") from None
     if not is_of_branch:
         raise NotGenuine("is of another branch")
@@ -125,7 +125,7 @@ def _string(content: bytes) -> bytes:
 
 
 def _report(facts: Any, host: str) -> Report:
-    """Return the report in what JSON says. Raises ValueError, TypeError, KeyError."""
+    """Return the report in what JSON says. Raises ValueError, TypeError, KeyError, OverflowError."""
     runs, bad, n = facts["runs"], facts["bad"], facts["n"]
     is_fit = facts["version"] == 1 and facts["host"] == host and isinstance(n, int) and not isinstance(n, bool)
     if not is_fit or not 0 < n < MOST_N or len(runs) > MOST_RUNS or len(bad) > MOST_BAD:

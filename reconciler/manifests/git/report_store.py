@@ -47,7 +47,7 @@ class ReportStore:
         form = "--format=%(objecttype) %(objectsize) %(objectname) %(refname)"
         done = await self._read("for-each-ref", form, self._local)
         found = {}
-        for line in done.output.decode(errors="replace").splitlines():
+        for line in filter(None, done.output.decode(errors="replace").split("\n")):  # names hold other line ends
             kind, size, object_id, ref = line.split(" ", 3)
             if kind == "tag" and int(size) <= LARGEST:
                 found[ref.removeprefix(self._local)] = object_id

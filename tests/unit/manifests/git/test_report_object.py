@@ -83,6 +83,7 @@ def test_not_one_changed_byte_goes_unnoticed(raw: bytes, key: Key) -> None:
         {"n": MOST_N}, {"n": 0}, {"n": True}, {"n": "1"}, {"n": -1}, {"version": 2}, {"host": "web2"}, {"head": "main"},
         {"runs": [{"commit": A, "state": "well", "well_s": -1}]},
         {"runs": [{"commit": A, "state": "fine", "well_s": 1}]},
+        {"runs": [{"commit": A, "state": "well", "well_s": 10**400}]},
         {"runs": [{"commit": A, "state": "well", "well_s": float("nan")}]}, {"runs": [{"commit": None}]}, {"runs": 3},
         {"runs": [{"commit": A, "state": "well", "well_s": 1}] * 101}, {"bad": ["x"]}, {"held": "maybe"}, {"bad": {}},
     ],
