@@ -76,8 +76,10 @@ def trees_in(form: Format, text: str) -> list[Tree]:
 
 
 def fields_of(trees: Sequence[Tree]) -> Tree:
-    """Return the fields of the one document there is. Raises CannotOpen for several."""
-    if len(trees) != 1:
+    """Return the fields of the one document there is. Raises CannotOpen for none or several."""
+    if not trees:
+        raise CannotOpen("it has no fields")
+    if len(trees) > 1:
         raise CannotOpen("it has several documents, where one is expected")
     return trees[0]
 
