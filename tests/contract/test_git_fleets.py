@@ -509,3 +509,28 @@ async def _cost(member: Member) -> str:
     after = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time()
     of_git_s = after[0].ru_utime + after[0].ru_stime - before[0].ru_utime - before[0].ru_stime
     return f"{1000 * (after[1] - before[1]):.0f} ms and {1000 * of_git_s:.0f} ms of git"
+
+
+@pytest.mark.nightly
+def test_a_host_with_a_trial_counts_neither_way_and_goes_on_by_the_rules_of_the_accepted_commit(three: Fleet) -> None:
+    async def story() -> None:
+        first = three.push("1")
+        await three.pass_time(75)
+        canary, web = three.members["canary1"], three.members["web1"]
+        canary.host.origin = replace(canary.host.origin, trial="try/{host}".replace("{host}", "canary1"))
+        canary.running = None
+        tried = three.repository.commit({"apps/shop/wsgi.py": "application = 'tried'\n"})
+        three.repository.git("push", "-q", "origin", "HEAD:try/canary1")
+        three.repository.git("reset", "-q", "--hard", first)
+        await three.pass_time(30)
+        assert canary.in_force == tried
+        own = canary.running.fleet._record.own  # type: ignore[attr-defined]
+        assert (own.in_force, own.held) == (first, "paused")
+        second = three.push("2")
+        await three.pass_time(30)
+        assert canary.in_force == second
+        assert web.in_force == first
+        await three.pass_time(60)
+        assert web.in_force == second
+
+    run(story())

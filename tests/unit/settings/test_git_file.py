@@ -301,3 +301,28 @@ def test_where_statuses_are_told_is_checked_with_the_settings(fields: str, told:
     (found,) = problems(repository(f"url: /srv/fleet.git, signed: no, statuses: {{{fields}}}"))
     assert f"git.repositories.fleet.{told}" in found
     assert "secret" not in found
+
+
+def test_how_a_host_reports_to_its_fleet_is_read_with_the_repository() -> None:
+    report = "report: {sign: {file: host-key}, token: {file: /etc/push}, refs: refs/heads/reports/}"
+    text = repository(f"url: https://x/y, signed: no, {report}") + "origins: {a: {repository: fleet, branch: main}}\n"
+    (origin,) = parse("/etc/host.yaml", text.encode(), DEFAULTS).applied(DEFAULTS).origins
+    found = origin.repository
+    assert (found.report_sign, found.report_token) == (Path("/etc/host-key"), Path("/etc/push"))
+    assert (found.report_key, found.report_refs) == (None, "refs/heads/reports/")
+
+
+@pytest.mark.parametrize("refs", ["heads/x/", "refs/heads/x", "refs/../x/", "refs//x/", "refs/.x/"])
+def test_references_of_reports_are_the_beginning_of_some(refs: str) -> None:
+    (told,) = problems(repository(f"url: /x, signed: no, report: {{sign: {{file: k}}, refs: {refs}}}"))
+    assert "report.refs: expected the beginning of references, such as refs/heads/reconciler/" in told
+
+
+def test_a_host_has_one_report_in_a_repository() -> None:
+    text = repository("url: /x, signed: no, report: {sign: {file: k}}")
+    text += "origins:\n  a: {repository: fleet, branch: main}\n  b: {repository: fleet, branch: prod}\n"
+    (told,) = problems(text)
+    assert told == (
+        "/h.yaml:4:19: origins.b.repository: 'fleet' has 'report', and its one report of this host is that of 'a':"
+        " declare the repository once more, without 'report'"
+    )
