@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -231,6 +231,7 @@ class GitOrigins:
         if facts is None:
             self._facts.pop(name, None)
         else:
+            spare_looks(self._all.values(), self._facts.get(name, facts), facts)
             self._facts[name] = facts
         self._report(name, facts)
         with contextlib.suppress(sqlite3.Error):  # it is told again with the next change
@@ -252,6 +253,15 @@ class GitOrigins:
         names = {name for entry in catalog.files.values() if entry.origin == origin for name in entry.all_names}
         is_being_read = self._outcomes.is_being_read
         return [app for app in (app_of(row, is_being_read) for row in self._outcomes.rows()) if app.name in names]
+
+
+def spare_looks(followers: Iterable[Follower], before: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Have the others in a repository look less often, once one origin there leads to another commit."""
+    if facts["head"] == before["head"]:
+        return
+    for each in followers:
+        if each.origin.repository.name == facts["repository"] and each.origin.name != facts["name"]:
+            each.caught_up()
 
 
 def app_of(row: Mapping[str, Any], is_being_read: Callable[[str], bool]) -> OriginApp:

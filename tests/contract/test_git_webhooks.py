@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from reconciler.daemon.git_origins import spare_looks
 from reconciler.manifests.git.follower import Follower
 from reconciler.planning.origins.observed import FetchFailure
-from reconciler.planning.origins.webhook import QUICK_S, Webhook, looks_after_call
+from reconciler.planning.origins.webhook import QUICK_S, SLOW_S, Webhook, looks_after_call
 from tests.contract.test_git_origins import Host, app, host, limited, repository
 from tests.support.eventually import soon
 from tests.support.repository import Repository
@@ -109,6 +110,22 @@ def test_a_server_that_had_too_many_requests_is_left_alone_until_its_time(host: 
         assert (follower.looks, follower.observed.due_at) == (looks, due_at)
 
     followed(host, story)
+
+
+def test_one_call_for_all_of_a_repository_leads_to_few_looks_at_what_was_not_pushed(host: Host) -> None:
+    pushed, other, elsewhere = host.follower(), host.follower(), host.follower()
+    other.origin = replace(host.origin, name="other")
+    elsewhere.origin = replace(other.origin, repository=replace(other.origin.repository, name="elsewhere"))
+    followers = (pushed, other, elsewhere)
+    for each in followers:
+        each.hook()
+    facts = {"name": host.origin.name, "repository": host.origin.repository.name, "head": "a" * 40}
+    spare_looks(followers, facts, facts)
+    assert [len(each._looks_due) for each in followers] == [len(QUICK_S)] * 3
+    spare_looks(followers, facts, {**facts, "head": "b" * 40})
+    assert [len(each._looks_due) for each in followers] == [len(QUICK_S), len(SLOW_S), len(QUICK_S)]
+    other.hook()
+    assert len(other._looks_due) == len(SLOW_S), "quick looks are for one call a minute"
 
 
 def test_a_call_has_no_look_at_one_commit_that_is_there(host: Host, repository: Repository) -> None:

@@ -13,7 +13,7 @@ from reconciler.planning.origins import actions
 from reconciler.planning.origins.observed import ObservedOrigin
 from reconciler.planning.origins.plan import OriginPlan, plan
 from reconciler.planning.origins.proof import is_good, rejected, unbuilt, why_failed
-from reconciler.planning.origins.webhook import LEAST_APART_S, QUICK_S, looks_after_call
+from reconciler.planning.origins.webhook import LEAST_APART_S, QUICK_S, SLOW_S, looks_after_call
 
 # After a request to look that found nothing new: a replica of the server may be behind.
 _LOOKS_AFTER_REQUEST_S = (2.0, 5.0, 15.0)
@@ -64,6 +64,11 @@ class Follower(Effects):
             self._observed = replace(self._observed, due_at=min(self._observed.due_at, soon))
             self._proof_s = FIRST_PROOF_S
         self.wake()
+
+    def caught_up(self) -> None:
+        """Look less often after a call of the webhook: the server shows what was pushed, though of something else."""
+        if len(self._looks_due) > len(SLOW_S):
+            self._looks_due[:] = SLOW_S
 
     def request(self, change: Callable[[records.Record], records.Record]) -> None:
         """Have what an operator requested written down and acted on, as soon as the action under way is done."""

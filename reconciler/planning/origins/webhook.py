@@ -7,7 +7,7 @@ _MOST_MISSED = 2
 # A replica of the server may be behind: it is looked at again at once, and less often if webhooks come all the time.
 LEAST_APART_S = 0.5
 QUICK_S = (0.8,) * 13 + (5.0, 15.0)
-_SLOW_S = (LEAST_APART_S, 2.0, 5.0, 15.0)
+SLOW_S = (LEAST_APART_S, 2.0, 5.0, 15.0)
 _QUICK_EVERY_S = 60.0
 
 
@@ -39,4 +39,4 @@ def looks_after_call(since_quick_s: float | None) -> tuple[float, ...]:
 
     `since_quick_s` is how long ago quick looks began, None if they never did.
     """
-    return QUICK_S if since_quick_s is None or since_quick_s >= _QUICK_EVERY_S else _SLOW_S
+    return QUICK_S if since_quick_s is None or since_quick_s >= _QUICK_EVERY_S else SLOW_S
