@@ -4,7 +4,7 @@ A commit that leaves the directory of an app alone does not concern that app.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -121,6 +121,7 @@ class GitSources:
             paths=(),
             returns=False,
             is_source=True,
+            in_fleet=goes_by_waves(followed, self._settings.origins),
         )
         return Follower(
             origin,
@@ -206,6 +207,18 @@ class GitSources:
 
     def _taking(self) -> Iterator[tuple[App, GitSource]]:
         return ((app, app.in_git) for app in self._manifests.catalog.apps.values() if app.in_git is not None)
+
+
+def goes_by_waves(followed: Followed, origins: Iterable[GitOrigin]) -> bool:
+    """Return whether a source goes by what a fleet reports: only where its branch is that of an origin, too.
+
+    Reports are about the commits of origins, and of others nobody has any. A tag or a commit came with a manifest.
+    """
+    return bool(followed.branch) and any(
+        (each.repository.name, each.branch) == (followed.repository, followed.branch)
+        for each in origins
+        if not each.is_source
+    )
 
 
 def _untold(_: CommitStatus | None) -> None:

@@ -64,7 +64,7 @@ class GitOrigin:
     as the settings have it. With `whole`, a commit with a manifest that has an error is refused as a whole. With
     `returns`, a commit whose apps fail is left again. `templates` are the paths as they are written, with `{host}`.
     What `is_source` has no manifests: apps take their sources from it. `trial` is a branch that is tried on top of what
-    is accepted, "" for none.
+    is accepted, "" for none. Unless `in_fleet`, no waves of the repository concern it.
     """
 
     name: str
@@ -80,6 +80,7 @@ class GitOrigin:
     returns: bool = True
     may: Mapping[str, Any] = field(default_factory=dict)
     is_source: bool = False
+    in_fleet: bool = field(default=True, repr=False)
 
     def as_trial(self) -> "GitOrigin":
         """Return the origin that follows the trial branch in place of what this one follows."""

@@ -252,6 +252,46 @@ def test_a_reference_with_an_odd_name_stops_no_host(fleet: Fleet) -> None:
     run(story())
 
 
+def test_a_source_of_the_same_branch_goes_by_the_reports_and_makes_none(fleet: Fleet, tmp_path: Path) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        await fleet.pass_time(75)
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        with ExitStack() as stack:
+            sources = {}
+            for name in fleet.members:
+                host = stack.enter_context(a_host(tmp_path / "sources", fleet.repository, name))
+                host.origin = replace(host.origin, is_source=True)
+                sources[name] = Member(host, fleet)
+                await sources[name].look()
+            second = fleet.push("2")
+            canary.host.apps[second] = [replace(BROKEN, rejected="")]
+            for _ in range(4):
+                await fleet.pass_time(15, without=("web1",))
+                for member in (sources["canary1"], web, sources["web1"]):
+                    await member.look()
+            assert (sources["canary1"].in_force, web.in_force, sources["web1"].in_force) == (second, first, first)
+
+    (tmp_path / "sources").mkdir()
+    for name, key in fleet.keys.items():
+        (tmp_path / "sources" / f"{name}-key").write_bytes(key.file.read_bytes())
+    run(story())
+
+
+def test_a_source_that_is_in_no_fleet_takes_each_commit_at_once(fleet: Fleet, tmp_path: Path) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        with a_host(tmp_path / "sources", fleet.repository, "web1") as host:
+            host.origin = replace(host.origin, is_source=True, in_fleet=False)
+            source = Member(host, fleet)
+            await source.look()
+            assert source.in_force == first
+        assert not reports(fleet)
+
+    (tmp_path / "sources").mkdir()
+    run(story())
+
+
 def test_a_commit_that_takes_the_waves_away_goes_through_the_old_ones(fleet: Fleet) -> None:
     async def story() -> None:
         first = fleet.push("1")

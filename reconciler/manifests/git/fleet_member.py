@@ -81,6 +81,7 @@ class FleetMember:
         self._pushed_at = self._retry_at = float("-inf")
         self._retry_s = _FIRST_RETRY_S
         self._has_read_record = False
+        self._has_waves = origin.in_fleet and not origin.commit
 
     # What is true, and where to go
 
@@ -92,7 +93,7 @@ class FleetMember:
         observed = replace(observed, goal=None, waits="", is_report_due=False)
         self.decision, self.fleet = Decision(), None
         base, head = observed.stands_at or observed.head, observed.head
-        if base is None or self._origin.commit:
+        if base is None or not self._has_waves:
             return observed
         fleet = await self._reader.fleet(base)
         if fleet is None or isinstance(fleet, list):
@@ -224,7 +225,7 @@ class FleetMember:
         """Read the reports of the other hosts where they matter now. What fails is told, and tried at the next look."""
         try:
             fleet = await self._reader.fleet(in_force or head)
-            if not isinstance(fleet, Fleet) or self._origin.commit:
+            if not isinstance(fleet, Fleet) or not self._has_waves:
                 return
             self._read_record()
             if in_force is None:
@@ -254,7 +255,7 @@ class FleetMember:
     # What this host reports
 
     def _is_due(self, fleet: Fleet) -> bool:
-        if fleet.gate == "time" or not self._can_report(fleet):
+        if self._origin.is_source or fleet.gate == "time" or not self._can_report(fleet):
             return False
         if not self._peers.has_read or self._clock() < self._retry_at:
             return False
