@@ -278,6 +278,24 @@ def test_a_source_of_the_same_branch_goes_by_the_reports_and_makes_none(fleet: F
     run(story())
 
 
+def test_the_fix_of_a_commit_that_one_host_of_a_wave_refuses_is_taken(tmp_path: Path) -> None:
+    async def story(fleet: Fleet) -> None:
+        fleet.push("1")
+        await fleet.pass_time(45)
+        refused = fleet.push("2", **{"hosts/canary2/shop.yaml": "port: none\n"})
+        await fleet.pass_time(30)
+        one, other = fleet.members["canary1"], fleet.members["canary2"]
+        assert (one.in_force == refused, other.in_force == refused) == (True, False)
+        fix = fleet.push("3")
+        await fleet.pass_time(30, without=("canary1",))
+        await fleet.pass_time(45)
+        assert {one.in_force, other.in_force} == {fix}
+
+    for fleet in made(tmp_path, "canary1", "canary2", "web1"):
+        del fleet.members["web1"]
+        run(story(fleet))
+
+
 def test_a_source_that_is_in_no_fleet_takes_each_commit_at_once(fleet: Fleet, tmp_path: Path) -> None:
     async def story() -> None:
         first = fleet.push("1")

@@ -81,6 +81,7 @@ class FleetMember:
         self._pushed_at = self._retry_at = float("-inf")
         self._retry_s = _FIRST_RETRY_S
         self._has_read_record = False
+        self._refused: tuple[str | None, str, frozenset[str]] = (None, "", frozenset())
         self._has_waves = origin.in_fleet and not origin.commit
 
     # What is true, and where to go
@@ -177,9 +178,9 @@ class FleetMember:
 
     async def _count(self, observed: ObservedOrigin, record: Record, fleet: Fleet) -> None:
         passed_s, self._at = max(0.0, self._clock() - self._at), self._clock()
-        in_force, verdict = observed.stands_at, observed.verdict
+        in_force = observed.stands_at
         is_on_trial = in_force != observed.in_force
-        is_refusing = verdict is not None and verdict.ruling in _REFUSALS and verdict.commit == observed.head
+        is_refusing = self._is_refusing(observed)
         is_paused = observed.pause is not None and observed.pause.holds(now_s())
         seen = Seen(
             head=observed.head,
@@ -203,6 +204,19 @@ class FleetMember:
                 self._tell("count", f"cannot write down for how long this host was well: {error.strerror}")
             else:
                 self._tell("count", "")
+
+    def _is_refusing(self, observed: ObservedOrigin) -> bool:
+        """Return whether this host refuses a commit that is newer than the one in force, by what it is judged by now.
+
+        That is so until another one is in force: the others of its wave would wait for it once a fix is the head.
+        """
+        stands_at, trust, verdict = observed.stands_at, observed.trust, observed.verdict
+        refused = self._refused[2] if self._refused[:2] == (stands_at, trust) else frozenset[str]()
+        is_now = verdict is not None and verdict.ruling in _REFUSALS and verdict.commit == observed.head
+        if verdict is not None and verdict.ruling in {"refused", "held"} and verdict.trust == trust:
+            refused |= {verdict.commit}
+        self._refused = (stands_at, trust, refused - {stands_at})
+        return is_now or (bool(self._refused[2]) and observed.head not in {None, stands_at})
 
     def _write(self, shape: object) -> None:
         records.write(self._file, self._record, self._clock())
