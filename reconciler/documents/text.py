@@ -11,8 +11,8 @@ LARGEST_MANIFEST = 256 * 1024
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
-def text_of(file: str, content: bytes) -> str | Problem:
-    """Return the manifest's text without a byte order mark."""
+def text_of(file: str, content: bytes, *, remedy: str = "") -> str | Problem:
+    """Return the file's text without a byte order mark; `remedy` says what to do about an empty one."""
     if len(content) > LARGEST_MANIFEST:
         return _problem(file, "", too_large(len(content)))
     try:
@@ -20,7 +20,7 @@ def text_of(file: str, content: bytes) -> str | Problem:
     except Undecodable as error:
         return Problem(file=file, line=error.line, column=error.column, path="", message=f"is {error}")
     if not text.strip():
-        return _problem(file, "", "is empty; delete the file to remove the app")
+        return _problem(file, "", f"is empty{remedy and f'; {remedy}'}")
     if found := _UNPRINTABLE.search(text):
         return _problem(file, text[: found.start()], f"contains the control character U+{ord(found[0]):04X}; remove it")
     return text

@@ -18,6 +18,8 @@ from reconciler.manifests.gunicorn_settings import owned_settings
 from reconciler.manifests.service_document import ServiceDocument, service_of
 from reconciler.planning.subject import Subject
 
+_REMOVE = "delete the file to remove the app"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
@@ -31,12 +33,12 @@ class Parsed:
 
 def parse(file: str, content: bytes, host: HostDefaults) -> Parsed:
     """Parse the `content` of `file`, to whose directory its relative paths are relative."""
-    text = text_of(file, content)
+    text = text_of(file, content, remedy=_REMOVE)
     if isinstance(text, Problem):
         return Parsed(problems=(text,))
     trees, problems = trees_of(file, text)
     if not trees and not problems:
-        problems = [_problem(file, None, "", "holds only comments; delete the file to remove the app")]
+        problems = [_problem(file, None, "", f"holds only comments; {_REMOVE}")]
     default_name = _default_name(file, trees)
     for tree in trees:
         problems += _document_problems(file, tree, default_name, host)

@@ -101,6 +101,7 @@ def test_what_is_not_said_keeps_its_default() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("", "/h.yaml:1:1: is empty"),
         ("prots: {first: 1}\n", "/h.yaml:1:1: prots: unknown field 'prots'; did you mean 'ports'?"),
         ("ports:\n  frist: 1\n", "/h.yaml:2:3: ports.frist: unknown field 'frist'; did you mean 'first'?"),
         ("ports: {first: 99999}\n", "/h.yaml:1:16: ports.first: expected a port, 1 to 65535, not 99999"),
