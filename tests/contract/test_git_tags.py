@@ -54,6 +54,16 @@ def test_the_newest_tag_is_in_force_and_no_commit_without_one(host: Host, reposi
 
 
 @pytest.mark.usefixtures("follows_tags")
+def test_a_tag_with_a_separator_of_lines_in_its_name_is_no_other_tag(host: Host, repository: Repository) -> None:
+    first = repository.push(app("shop"))
+    tag(repository, "v1.9")
+    assert host.follow().state == "current"
+    repository.push(app("blog"))
+    tag(repository, "v2.0\u2028x")
+    assert (host.follow().state, host.in_force) == ("current", first)
+
+
+@pytest.mark.usefixtures("follows_tags")
 def test_a_tag_that_was_accepted_and_is_moved_is_refused_until_an_operator_takes_it(
     host: Host, repository: Repository
 ) -> None:

@@ -264,7 +264,7 @@ def _missing(origin: GitOrigin) -> BranchMissing:
 
 def _tags_of(listing: bytes) -> dict[str, str]:
     """Return the objects of tags by the tags' names, as `ls-remote` lists them."""
-    lines = (line.partition("\t") for line in listing.decode(errors="replace").splitlines())
+    lines = (line.partition("\t") for line in listing.decode(errors="replace").split("\n"))
     return {ref.removeprefix("refs/tags/"): object_id for object_id, _, ref in lines if OBJECT_ID.fullmatch(object_id)}
 
 
