@@ -66,6 +66,7 @@ def test_a_daemon_killed_at_any_moment_of_taking_a_commit_is_carried_on_by_the_n
     assert killed > len(EFFECTS) // 2
 
 
+@pytest.mark.nightly
 def test_a_daemon_killed_at_any_moment_of_taking_a_source_is_carried_on_by_the_next(site: Site) -> None:
     port = a_port()
     repository = Repository.at(site.root, "code")

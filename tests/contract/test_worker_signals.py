@@ -39,7 +39,7 @@ def workers(machine: Machine, pid: int) -> int:
 
 async def have(machine: Machine, pid: int, count: int) -> None:
     """Wait until exactly so many workers are there, and the record says so."""
-    await soon(lambda: workers(machine, pid) == count)
+    await soon(lambda: workers(machine, pid) == count, 90)  # gunicorn itself gives a stuck worker 30 s
     (record,) = machine.records.instances()
     assert record.workers == count
 

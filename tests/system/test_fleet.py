@@ -81,6 +81,7 @@ def a_fleet(root: Path, store: Store, *names: str) -> Iterator[Fleet]:
         yield Fleet(Repository.at(root), sites, {name: a_port() for name in names}, keys)
 
 
+@pytest.mark.nightly
 def test_a_commit_goes_from_the_canary_to_the_others_and_one_that_fails_there_goes_no_further(
     tmp_path: Path, store: Store
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_release_command_runs_before_the_app_serves_and_a_failing_one_leaves_t
     eventually(site.serves("shop", "2", port), 60)
 
 
+@pytest.mark.nightly
 def test_what_nothing_needs_is_collected_and_what_serves_stays(site: Site) -> None:
     port = a_port()
     source = site.source("shop", "1")

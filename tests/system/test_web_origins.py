@@ -53,7 +53,7 @@ def origin(site: Site) -> dict[str, object]:
         pytest.param(1280, False, id="desktop-light"),
         pytest.param(1280, True, id="desktop-dark", marks=pytest.mark.nightly),
         pytest.param(390, False, id="phone-light", marks=pytest.mark.nightly),
-        pytest.param(390, True, id="phone-dark"),
+        pytest.param(390, True, id="phone-dark", marks=pytest.mark.nightly),
     ],
 )
 def test_an_origin_is_shown_with_its_commits_and_why_the_newest_is_not_in_force(
