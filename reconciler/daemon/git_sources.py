@@ -212,7 +212,7 @@ class GitSources:
 def goes_by_waves(followed: Followed, origins: Iterable[GitOrigin]) -> bool:
     """Return whether a source goes by what a fleet reports: only where its branch is that of an origin, too.
 
-    Reports are about the commits of origins, and of other commits there are none. A tag or a commit came with a manifest.
+    Reports are about the commits of origins only. A tag or a commit came with a manifest.
     """
     return bool(followed.branch) and any(
         (each.repository.name, each.branch) == (followed.repository, followed.branch)
