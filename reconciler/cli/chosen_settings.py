@@ -38,8 +38,10 @@ def settings_of(
     """
     paths = _paths(manifests, state, default_among_several=default_among_several)
     used = None if manifests is not None and file is not None else _recorded(paths)
-    if manifests is not None or used is None:
+    if manifests is not None:
         return _settings(manifests, paths, file, used)
+    if used is None:
+        return _beside_origins(_settings(None, paths, file, None), None)
     return _with_origin(_with_file(Settings(manifests=used.manifests, paths=paths), file, used), used.short_origin)
 
 
@@ -51,7 +53,11 @@ def settings_to_start(manifests: Path | str | None, state: Path | None, file: Pa
     """
     from reconciler.state.paths import StatePaths, default_state
 
-    return _settings(manifests, StatePaths(state=(state or default_state()).absolute()), file, None)
+    paths = StatePaths(state=(state or default_state()).absolute())
+    settings = _settings(manifests, paths, file, None)
+    if manifests is not None or not settings.origins:
+        return settings
+    return _beside_origins(settings, _recorded(paths))
 
 
 def _settings(
@@ -60,24 +66,21 @@ def _settings(
     """Return the settings with these manifests, whatever the daemon's are. Raises UnusableSettings."""
     short_origin = manifests if isinstance(manifests, str) else None
     directory = paths.manifests if isinstance(manifests, str) else (manifests or _MANIFESTS).absolute()
-    settings = _with_file(Settings(manifests=directory, paths=paths), file, used)
-    if manifests is None and settings.origins:
-        from dataclasses import replace
-
-        settings = replace(settings, manifests=_beside_origins(directory, paths))
-    return _with_origin(settings, short_origin)
+    return _with_origin(_with_file(Settings(manifests=directory, paths=paths), file, used), short_origin)
 
 
-def _beside_origins(default: Path, paths: "StatePaths") -> Path:
-    """Return the directory of manifests of a host that has others from git, and names no directory.
+def _beside_origins(settings: Settings, before: "DaemonRecord | None") -> Settings:
+    """Return the settings of a host that names no directory of manifests, and may have others from git.
 
-    It need not have one: then it is that in the state directory. One that a daemon has followed stays, as nothing but
-    its files could say that they are gone.
+    Such a host need not have one: then it is that in the state directory. One that the daemon `before` has followed
+    stays, as nothing but its files could say that they are gone.
     """
-    before = _recorded(paths)
-    if before is not None and before.manifests in (default, paths.manifests):
-        return before.manifests
-    return default if default.exists() else paths.manifests
+    from dataclasses import replace
+
+    default, own = settings.manifests, settings.paths.manifests
+    if before is not None and before.manifests in (default, own):
+        return replace(settings, manifests=before.manifests)
+    return replace(settings, manifests=own) if settings.origins and not default.exists() else settings
 
 
 def _with_origin(settings: Settings, short_origin: str | None) -> Settings:
