@@ -144,7 +144,7 @@ def _fields(tree: Node) -> dict[str, Json]:
 def _typed(node: Node) -> Json:
     """Return a value with its scalars as text behind their type: 3.10 is not 3.1, and the text "true" is not true."""
     if isinstance(node.value, dict):
-        return {str(name): _typed(part) for name, part in node.parts.items()}
+        return _fields(node)
     if isinstance(node.value, list):
         return [_typed(part) for part in node.parts.values()]
     return f"{type(node.value).__name__} {node.written}"
