@@ -38,7 +38,7 @@ from reconciler.web.facts_process import CannotTell, facts_while_connected
 from reconciler.web.login_links import LINK_S
 from reconciler.web.openapi import document
 from reconciler.web.request_body import media_type, read_body
-from reconciler.web.responses import JsonAnswer, Problem
+from reconciler.web.responses import JsonAnswer, Problem, named
 from reconciler.web.status_cache import Status
 
 ALL_EVENTS = 20_000
@@ -191,10 +191,7 @@ def with_load(row: Mapping[str, Any], status: Status) -> dict[str, Any]:
 
 def known_app(request: Request, status: Status) -> Mapping[str, Any]:
     """Return the row of the app that the path names; raises Problem."""
-    row = status.app(request.path_params["name"])
-    if row is None:
-        raise Problem(404, "there is no app with that name on this host")
-    return row
+    return named(status.apps, request.path_params["name"], "app")
 
 
 def shown_lines(context: WebContext, app: str, file: Path, count: int, fold: bool) -> list[str]:

@@ -13,7 +13,7 @@ from reconciler.web.authentication import Caller
 from reconciler.web.context import WebContext
 from reconciler.web.event_groups import grouped
 from reconciler.web.rendering import Templates
-from reconciler.web.responses import Problem
+from reconciler.web.responses import named
 from reconciler.web.status_cache import Status
 
 _EVENTS, _GROUPS = 500, 30
@@ -53,8 +53,4 @@ class OriginPages:
 
 def _known_origin(request: Request, status: Status) -> Mapping[str, Any]:
     """Return the facts about the origin that the path names; raises Problem."""
-    name = request.path_params["name"]
-    origin: Mapping[str, Any] | None = next((each for each in status.facts["origins"] if each["name"] == name), None)
-    if origin is None:
-        raise Problem(404, "there is no origin in git with that name on this host")
-    return origin
+    return named(status.facts["origins"], request.path_params["name"], "origin in git")

@@ -1,5 +1,6 @@
 """Responses whose text is safe to print: invisible characters are escaped in JSON."""
 
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -30,3 +31,11 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     """Return the answer to a request that failed or was refused."""
     content: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     return ProblemResponse({**content, "detail": detail}, status, headers)
+
+
+def named(rows: Iterable[Mapping[str, Any]], name: str, what: str) -> Mapping[str, Any]:
+    """Return the row of that name; raises Problem, which says that there is no such `what`."""
+    row = next((each for each in rows if each["name"] == name), None)
+    if row is None:
+        raise Problem(404, f"there is no {what} with that name on this host")
+    return row

@@ -19,7 +19,7 @@ from reconciler.web.event_groups import grouped
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.rendering import Templates
 from reconciler.web.request_body import read_form
-from reconciler.web.responses import Problem
+from reconciler.web.responses import Problem, named
 from reconciler.web.rows import row
 from reconciler.web.status_cache import Status
 
@@ -91,11 +91,7 @@ class ServicePages:
 
 def _known_service(request: Request, status: Status) -> Mapping[str, Any]:
     """Return the row of the service that the path names; raises Problem."""
-    name = request.path_params["name"]
-    service: Mapping[str, Any] | None = next((each for each in status.facts["services"] if each["name"] == name), None)
-    if service is None:
-        raise Problem(404, "there is no service with that name on this host")
-    return service
+    return named(status.facts["services"], request.path_params["name"], "service")
 
 
 def _known_request(request: Request) -> str:
