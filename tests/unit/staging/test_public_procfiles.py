@@ -38,7 +38,8 @@ def _projects() -> Iterator[Project]:
             yield project
         elif line and not line.startswith("#"):
             match = _LINE.fullmatch(line)
-            assert match is not None and project is not None, line
+            assert match is not None, line
+            assert project is not None, line
             project.lines.append((match[1], match[2], match[3]))
 
 
