@@ -12,8 +12,9 @@ class LocalApps:
         self._history = history
 
     def revisions_alive(self, app: str) -> frozenset[str]:
-        """Return the ids of the revisions that an instance of the app runs."""
-        return frozenset(instance.revision for instance in self._instances.of(app))
+        """Return the ids of the revisions that an instance of the app runs, or anything else of it."""
+        served = frozenset(instance.revision for instance in self._instances.of(app))
+        return served | {use.revision for use in self._instances.users.of(app)}
 
     def rollback_grants(self, app: str) -> frozenset[str]:
         """Return the grants that a revision uses to which the app may go back."""

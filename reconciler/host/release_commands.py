@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from reconciler.host.app_places import AppPlaces
 from reconciler.host.builds import AppBuilds
 from reconciler.host.secret_source import SecretSource
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Release
 from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, ReleaseOrigin, ReleaseStep, Revision
 from reconciler.planning.subject import Subject
-from reconciler.serving.instances import Instances
-from reconciler.serving.programs.gunicorn import Code, InstancePaths
+from reconciler.serving.programs.gunicorn import Code
 from reconciler.settings.settings import Settings
 from reconciler.staging.detection.shown_text import quoted
 from reconciler.staging.errors import StagingError
@@ -66,12 +66,12 @@ class AppReleaseCommands:
         stores: Stores,
         secret_source: SecretSource,
         builds: AppBuilds,
-        instances: Instances,
+        places: AppPlaces,
     ) -> None:
         self._settings = settings
         self._secret_source = secret_source
         self._builds = builds
-        self._instances = instances
+        self._places = places
         self._stores = stores
         self._done: dict[str, frozenset[str]] = stores.records.releases()
 
@@ -82,14 +82,12 @@ class AppReleaseCommands:
     async def run(self, name: str, action: Release, progress: Callable[[Phase], None]) -> None:
         """Run the steps of a release to their end, and record that. Raises StagingError when one fails."""
         revision = action.revision
-        code, paths = self._builds.code(name, revision.build), InstancePaths.of(self._settings.paths, name)
-        paths.create(self._instances.sandbox_of(name))
-        injected = self._secret_source.injected(revision, paths.revisions / revision.id)
-        environment = self._instances.surroundings(revision, code, paths, injected)
+        place = self._places.of(revision)
+        environment = self._places.surroundings(place)
         release = Steps.of(revision, self._builds.commands(name), environment)
         record, build = self._stores.record_event, revision.build.id
         record(name, "releasing", f"running {release} of build {build}", action.cause, action.reason)
-        await self._run(name, release, code, progress)
+        await self._run(name, release, place.code, progress)
         try:
             with self._stores.records.lasting():
                 self._stores.records.add_release(name, action.release)

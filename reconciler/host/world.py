@@ -14,6 +14,7 @@ from functools import partial
 from reconciler.convergence.world import Report
 from reconciler.host.adoptions import adopt_all
 from reconciler.host.app_listeners import AppListeners
+from reconciler.host.app_places import AppPlaces
 from reconciler.host.app_statuses import Standings
 from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
@@ -71,7 +72,7 @@ from reconciler.state.journal import EventKind
 
 
 class AppWorld:
-    """The World of apps on this host; `files` notices what apps write into their builds."""
+    """The World of apps here; `files` notices what apps write into builds, `places` is where all else of them runs."""
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
@@ -101,7 +102,8 @@ class AppWorld:
         self._standings = Standings(stores, runtime.publish)
         self._listeners = AppListeners(instances, keeper, self._on_connection)
         self._builds = AppBuilds(settings.paths, stager, runtime.removals, self._on_staging)
-        self._release_commands = AppReleaseCommands(settings, stores, secret_source, self._builds, instances)
+        self.places = AppPlaces(self._paths, self._history, self._builds, instances, secret_source)
+        self._release_commands = AppReleaseCommands(settings, stores, secret_source, self._builds, self.places)
         self._releases = ReleaseRecorder(settings.paths, stores)
         self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
         self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
@@ -194,6 +196,7 @@ class AppWorld:
             has_residue=name in self._standings or self._tracker.last(name) is not None,
             inputs=self._secret_source.inputs(self._apps.get(name), name),
             written=self._builds.written(name),
+            builds_in_use=frozenset(use.build for use in self._instances.users.of(name)),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
@@ -299,17 +302,15 @@ class AppWorld:
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
         assert revision.address is not None
-        code, paths = self._builds.code(name, revision.build), self.paths(name)
-        paths.create(self._instances.sandbox_of(name))
+        code = self._builds.code(name, revision.build)
         self._builds.mark_served(name, revision.build.id)
         self._history.start(name, revision, {i.revision for i in self._instances.of(name)})
         async with self._slots.slot():
             try:
                 listener, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
-                injected = self._secret_source.injected(revision, paths.revisions / revision.id)
-                sandbox = self._instances.sandbox_of(name)
-                program = program_of(revision, code, paths, injected, sandbox, action.workers)
-                instance = await self._instances.start(program, paths, listener, since=since)
+                place = self.places.of(revision, code)
+                program = program_of(revision, code, place.paths, place.given, place.sandbox, action.workers)
+                instance = await self._instances.start(program, place.paths, listener, since=since)
             except CannotStart as error:
                 missing = self._builds.missing(name, revision.build.id, of_python=error.of_python)
                 damaged = await self._builds.suspect(name, revision.build.id)

@@ -21,16 +21,16 @@ from reconciler.linux.processes import KILLED, Command, Process, start_ticks
 from reconciler.linux.removals import Removals
 from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Instance
-from reconciler.planning.apps.revision import Revision
 from reconciler.serving import failed_start, gate_figures_reader, logs, worker_signals
 from reconciler.serving.adoption import Adoption, end_strays, on_record_or_marked, restored, with_process
+from reconciler.serving.build_users import BuildUsers
 from reconciler.serving.fork_or_exec import launch
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instance_directories import keep_only
 from reconciler.serving.leftovers import Leftovers
 from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.marks import RECORD_MARK, Identity, marked
-from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment
+from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.serving.programs.program import Program, StaysAlive, WorkersReady
 from reconciler.serving.python_failures import depends_on_python
 from reconciler.serving.sandbox import SANDBOX_VARIABLE, Sandbox
@@ -45,7 +45,8 @@ class Instances:
 
     `launched` is called with an app's name and a sentence that says what was started, and how. `sandbox_of`
     decides the rights of every process of an app, and is asked by what creates a file or a directory for one.
-    `unadopted` are the records, as stored and as completed, of instances that could not be adopted yet, by id.
+    `users` are those of builds beside instances. `unadopted` are the records, as stored and as
+    completed, of instances that could not be adopted yet, by id.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -72,6 +73,7 @@ class Instances:
         self._leftovers = Leftovers(state_id, removals)
         self._apps: dict[str, dict[str, LiveInstance]] = {}
         self._ended: set[str] = set()
+        self.users = BuildUsers()
         self.unadopted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
 
     def apps(self) -> frozenset[str]:
@@ -110,10 +112,9 @@ class Instances:
             if live.process is not None and live.end is None:
                 yield live.observed(), live.process
 
-    def surroundings(self, revision: Revision, code: Code, places: InstancePaths, given: InjectedEnv) -> dict[str, str]:
-        """Return the environment of an instance, for a command that runs in its place; marked, and on no record."""
-        identity = self._identity(secrets.token_hex(6))
-        return {**self.sandbox_of(revision.app).environment, **environment(revision, code, places, identity, given)}
+    def new_identity(self) -> Identity:
+        """Return the identity of something that is about to start in an app's place, and is on no record yet."""
+        return self._identity(secrets.token_hex(6))
 
     def tend(self) -> None:
         """Keep the kernel's out-of-memory kills until now from explaining a later exit."""
@@ -178,6 +179,7 @@ class Instances:
         lives, make_directory = self._apps.get(app, {}), self.sandbox_of(app).make_directory
         with survived(f"remove what no instance of {app} uses"):
             revisions = {live.record.directory_name for live in lives.values()}
+            revisions |= {use.revision for use in self.users.of(app)}
             keep_only(places.revisions, revisions, make_directory, self._removals)
             used = lives.keys() | self._leftovers.directories_in(places.readiness)
             keep_only(places.readiness, used, make_directory, self._removals)

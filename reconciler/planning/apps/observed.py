@@ -178,7 +178,7 @@ class Observed:
     `unmet_dependencies` are the apps it depends on that do not serve, `unknown_dependencies` those of them that no
     manifest describes, `stopping_dependents` the apps that depend on it and still have to stop. `has_residue` says that
     records of the app are left. `written` are files that the app has written into a build, which goes with a later
-    deploy.
+    deploy. `builds_in_use` are those that something of the app uses beside its instances: a process, a task.
     """
 
     source: SourceState | None = None
@@ -203,6 +203,7 @@ class Observed:
     has_residue: bool = False
     inputs: ExternalInputs = ExternalInputs()
     written: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    builds_in_use: frozenset[str] = frozenset()
 
     @property
     def alive(self) -> tuple[Instance, ...]:

@@ -64,7 +64,11 @@ def _must_read(app: App, observed: Observed, now: float) -> bool:
 
 def _remove(observed: Observed) -> Plan[Action]:
     actions = _stop_everything(observed, _REMOVED)
-    actions += [RemoveBuild(build=b, cause=_REMOVED.text, reason=_REMOVED.reason) for b in observed.builds]
+    unused = (build for build in observed.builds if build not in observed.builds_in_use)
+    actions += [RemoveBuild(build=b, cause=_REMOVED.text, reason=_REMOVED.reason) for b in unused]
+    if observed.builds_in_use:
+        waits = Cause(Reason.STILL_USED, f"{_REMOVED.text}; waiting for its processes and tasks to end")
+        return replace(_dependents_first(observed, actions, "stopping", waits), settled=False, reportable=True)
     if actions or observed.has_residue:
         actions.append(ForgetApp(cause=_REMOVED.text, reason=_REMOVED.reason))
     return _dependents_first(observed, actions, "stopping", _REMOVED)

@@ -344,9 +344,9 @@ def _stop_surplus(known: Assessment) -> list[Stop]:
 
 
 def _remove_builds(known: Assessment) -> list[Action]:
-    """Keep the builds of the target, the desired revision, instances and known good revisions; remove all others."""
+    """Keep the builds of the target, the desired revision, known good ones and whatever runs; remove all others."""
     needed = {known.target.build.id, known.desired.build.id, *(i.build for i in known.observed.alive)}
-    needed |= {p.build.id for p in known.observed.known_good}
+    needed |= {p.build.id for p in known.observed.known_good} | known.observed.builds_in_use
     return [
         RemoveBuild(build=b, cause="newer builds replaced it", reason=Reason.OBSOLETE)
         for b in known.observed.builds

@@ -25,6 +25,7 @@ from reconciler.state.paths import StatePaths
 
 CONFIG_NAME = "gunicorn.config"
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}
+_OF_LISTENERS = frozenset(("PORT", "CF_INSTANCE_PORT", "CF_INSTANCE_ADDR", "VCAP_APP_HOST", "VCAP_APP_PORT"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +227,11 @@ def environment(
     if scripts not in variables["PATH"].split(":"):  # one that the app sets finds its environment's commands as well
         variables["PATH"] = f"{scripts}:{variables['PATH']}"
     return variables
+
+
+def without_listener(variables: Mapping[str, str], revision: Revision) -> dict[str, str]:
+    """Return the variables of an instance without those that name its address, but for what the manifest sets."""
+    return {name: value for name, value in variables.items() if name not in _OF_LISTENERS or name in revision.env}
 
 
 def _address(revision: Revision) -> Address:

@@ -183,6 +183,19 @@ def test_a_removed_app_goes_away_with_all_it_left() -> None:
     """)
 
 
+def test_a_removed_app_waits_for_what_still_runs_from_one_of_its_builds() -> None:
+    left = serving(APP, builds=(B1.id, B2.id), builds_in_use=frozenset({B1.id}), instances=(), listeners=frozenset())
+    assert planned(None, left) == "remove build b2: its manifest was removed"
+    waiting = plan(None, replace(left, builds=(B1.id,)), NOW)
+    assert (waiting.actions, waiting.settled, waiting.reportable) == ((), False, True)
+    assert waiting.message == "its manifest was removed; waiting for its processes and tasks to end"
+    assert planned(None, replace(left, builds_in_use=frozenset())) == lines("""
+        remove build b1: its manifest was removed
+        remove build b2: its manifest was removed
+        forget the app: its manifest was removed
+    """)
+
+
 def test_a_removed_app_of_which_only_traces_are_left_is_forgotten() -> None:
     assert planned(None, Observed(has_residue=True)) == "forget the app: its manifest was removed"
 

@@ -209,6 +209,8 @@ def test_builds_of_what_is_wanted_alive_or_proven_are_kept_and_others_go_once_th
     )
     assert planned(APP, unproven) == ""
     assert planned(APP, replace(unproven, known_good=(V3, V2))) == "remove build b1: newer builds replaced it"
+    used = replace(unproven, known_good=(V3, V2), builds_in_use=frozenset({B1.id}))
+    assert planned(APP, used) == ""
 
 
 def test_a_listener_that_could_not_be_fetched_back_gets_a_successor() -> None:

@@ -1,0 +1,92 @@
+"""The place of each app's instances, for what else runs there: processes, tasks, release commands.
+
+Whatever of an app is not web runs the revision that its web serves, with the same code, directories and secrets.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.host.builds import AppBuilds
+from reconciler.host.secret_source import SecretSource
+from reconciler.planning.apps.observed import Instance
+from reconciler.planning.apps.revision import CodeCommands, Revision
+from reconciler.serving.instances import Instances
+from reconciler.serving.marks import Identity
+from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment, without_listener
+from reconciler.serving.sandbox import Sandbox
+from reconciler.state.paths import StatePaths
+from reconciler.state.revision_history import RevisionHistory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a program of a revision runs: its code, its directories, its rights, and what it is supplied with."""
+
+    revision: Revision
+    code: Code
+    paths: InstancePaths
+    sandbox: Sandbox
+    given: InjectedEnv = field(repr=False)
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the app's logs."""
+        return self.paths.log.parent
+
+    def environment(self, identity: Identity, *, listens: bool = False) -> dict[str, str]:
+        """Return the variables of a program that has this identity; without a listener, none that names an address."""
+        variables = environment(self.revision, self.code, self.paths, identity, self.given)
+        return {**self.sandbox.environment, **(variables if listens else without_listener(variables, self.revision))}
+
+
+class AppPlaces:
+    """The place of each app's instances, and the revision that whatever is not web is to run."""
+
+    def __init__(
+        self,
+        paths: StatePaths,
+        history: RevisionHistory,
+        builds: AppBuilds,
+        instances: Instances,
+        secret_source: SecretSource,
+    ) -> None:
+        self._paths = paths
+        self._history = history
+        self._builds = builds
+        self._instances = instances
+        self._secret_source = secret_source
+
+    def revision(self, app: str) -> Revision | None:
+        """Return the revision that serves, or served last where none does now; None before the first.
+
+        Of two that serve, it is the one that became ready last: it takes over, and may still be on probation. The app
+        may be sleeping, or failing: what is not web runs on.
+        """
+        history = self._history.of(app)
+        serving = (history.started_as(instance.revision) for instance in _newest_first(self._instances.of(app)))
+        before = history.started_as(history.restarts.revision), *history.known_good[:1]
+        known = (revision for revision in (*serving, *before) if revision is not None)
+        return next((revision for revision in known if revision.build.id in self._builds.of(app)), None)
+
+    def commands(self, revision: Revision) -> CodeCommands | None:
+        """Return the commands that the code of a revision asks for, None if it asks for none."""
+        return self._builds.commands(revision.app).get(revision.build.id)
+
+    def of(self, revision: Revision, code: Code | None = None) -> Place:
+        """Return the place of a revision whose build is finished, its directories and files made.
+
+        From here on its credentials are in use. Raises CannotStart, or OSError if a directory cannot be made.
+        """
+        code = code or self._builds.code(revision.app, revision.build)
+        paths, sandbox = InstancePaths.of(self._paths, revision.app), self._instances.sandbox_of(revision.app)
+        paths.create(sandbox)
+        given = self._secret_source.injected(revision, paths.revisions / revision.id)
+        return Place(revision=revision, code=code, paths=paths, sandbox=sandbox, given=given)
+
+    def surroundings(self, place: Place) -> dict[str, str]:
+        """Return the environment of an instance, for a command that runs in its place; marked, and on no record."""
+        return place.environment(self._instances.new_identity(), listens=True)
+
+
+def _newest_first(instances: tuple[Instance, ...]) -> list[Instance]:
+    return sorted((i for i in instances if i.serves), key=lambda i: i.ready_at or 0.0, reverse=True)
