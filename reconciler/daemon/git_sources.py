@@ -121,7 +121,8 @@ class GitSources:
             paths=(),
             returns=False,
             is_source=True,
-            in_fleet=goes_by_waves(followed, self._settings.origins),
+            in_fleet=bool(leader := leader_of(followed, self._settings.origins)),
+            goes_by=leader,
         )
         return Follower(
             origin,
@@ -209,16 +210,17 @@ class GitSources:
         return ((app, app.in_git) for app in self._manifests.catalog.apps.values() if app.in_git is not None)
 
 
-def goes_by_waves(followed: Followed, origins: Iterable[GitOrigin]) -> bool:
-    """Return whether a source goes by what a fleet reports: only where its branch is that of an origin, too.
+def leader_of(followed: Followed, origins: Iterable[GitOrigin]) -> str:
+    """Return the origin by whose reports a source goes, "" for none: the first with the branch of the source.
 
     Reports are about the commits of origins only. A tag or a commit came with a manifest.
     """
-    return bool(followed.branch) and any(
-        (each.repository.name, each.branch) == (followed.repository, followed.branch)
+    leaders = (
+        each.name
         for each in origins
-        if not each.is_source
+        if not each.is_source and (each.repository.name, each.branch) == (followed.repository, followed.branch)
     )
+    return next(leaders, "") if followed.branch else ""
 
 
 def _untold(_: CommitStatus | None) -> None:

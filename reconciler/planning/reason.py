@@ -43,6 +43,7 @@ class Reason(StrEnum):
     REPORT_REFUSED = "report-refused"
     HISTORY_DIFFERS = "history-differs"
     FLEET_SILENT = "fleet-silent"
+    HOST_NAME_SHARED = "host-name-shared"
 
     # Requests of an operator.
     STOPPED_BY_OPERATOR = "stopped-by-operator"

@@ -19,6 +19,7 @@ class Repository:
     `urls` are its addresses in the order in which they are tried. Sizes are in bytes, times in seconds. `webhook` is
     the file with the secret of the git server's webhook, and `statuses` is where statuses of commits are told; None
     without one. `scopes` are what each signer may change, as the settings have it; none if each may change all.
+    `urgent` are the signers whose commits may be urgent, None for all.
     This host signs its reports with `report_sign`, and pushes them below `report_refs` with `report_key` or
     `report_token`, if those are not what it fetches with.
     """
@@ -44,6 +45,7 @@ class Repository:
     fsck: tuple[str, ...] = ()
     webhook: Path | None = None
     statuses: Statuses | None = None
+    urgent: tuple[str, ...] | None = field(default=None, repr=False)
     report_sign: Path | None = None
     report_key: Path | None = None
     report_token: Path | None = None
@@ -64,7 +66,8 @@ class GitOrigin:
     as the settings have it. With `whole`, a commit with a manifest that has an error is refused as a whole. With
     `returns`, a commit whose apps fail is left again. `templates` are the paths as they are written, with `{host}`.
     What `is_source` has no manifests: apps take their sources from it. `trial` is a branch that is tried on top of what
-    is accepted, "" for none. Unless `in_fleet`, no waves of the repository concern it.
+    is accepted, "" for none. Unless `in_fleet`, no waves of the repository concern it; `goes_by` is the origin whose
+    reports count for it, "" for its own.
     """
 
     name: str
@@ -81,10 +84,16 @@ class GitOrigin:
     may: Mapping[str, Any] = field(default_factory=dict)
     is_source: bool = False
     in_fleet: bool = field(default=True, repr=False)
+    goes_by: str = field(default="", repr=False)
 
     def as_trial(self) -> "GitOrigin":
         """Return the origin that follows the trial branch in place of what this one follows."""
         return replace(self, name=f"{self.name}/trial", branch=self.trial, tags="", commit="", trial="")
+
+    @property
+    def reported(self) -> str:
+        """The name of the origin whose reports count for this one; it is the same on every host of the fleet."""
+        return self.goes_by or self.name
 
     @property
     def followed(self) -> str:

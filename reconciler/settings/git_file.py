@@ -60,6 +60,8 @@ def _repository(file: str, name: str, node: Node) -> Repository:
         read["statuses"] = _statuses(file, given["url"], given["statuses"])
     if "scopes" in given:
         read["scopes"] = given["scopes"]
+    if "urgent" in given:
+        read["urgent"] = tuple(given["urgent"])
     if "files" in given:
         read["most_files"] = given["files"]
     report = given.get("report", {})
@@ -125,7 +127,6 @@ def _problems(file: str, tree: Node) -> Iterator[Problem]:
     for name, part in repositories.parts.items() if repositories else ():
         for at, message in _problems_of_repository(part, has_address=has_address):
             yield _problem(file, part.at(at), ("git", "repositories", name, *at), message)
-    yield from _problems_of_reports(file, repositories, origins)
     known = frozenset(map(str, repositories.parts)) if repositories else frozenset()
     for name, part in origins.parts.items() if origins else ():
         if message := _problem_of_followed(part, repositories):
@@ -144,23 +145,6 @@ def _problems(file: str, tree: Node) -> Iterator[Problem]:
                 ("origins", name, "repository"),
                 f"no repository is named '{repository}'{hint}",
             )
-
-
-def _problems_of_reports(file: str, repositories: Node | None, origins: Node | None) -> Iterator[Problem]:
-    """Yield a problem of each origin but the first that reports to a repository: a host has one report there."""
-    first: dict[str, str | int] = {}
-    for name, part in origins.parts.items() if origins else ():
-        repository = part.written_at("repository")
-        declared = repositories.parts.get(repository) if repositories is not None else None
-        if declared is None or "report" not in declared.keys:
-            continue
-        if repository in first:
-            message = (
-                f"'{repository}' has 'report', and its one report of this host is that of '{first[repository]}':"
-                " declare the repository once more, without 'report'"
-            )
-            yield _problem(file, part.at(("repository",)), ("origins", name, "repository"), message)
-        first.setdefault(repository, name)
 
 
 def _problem_of_followed(origin: Node, repositories: Node | None) -> str:
@@ -217,6 +201,8 @@ def _problems_of_signatures(given: Mapping[str, Any]) -> Iterator[tuple[tuple[st
         yield ("signed",), "is 'no', but 'signers' names keys: say 'every', 'head' or 'tag', or leave them out"
     if "scopes" in given and "first" not in given:
         yield ("scopes",), "requires 'first', the commit from which on a fresh host judges what signers change"
+    if "urgent" in given and given.get("signed") not in {"every", "head"}:
+        yield ("urgent",), "is for signed commits: say 'every' or 'head' in 'signed'"
     if "scopes" in given and given.get("signed") == "no":
         yield ("scopes",), "is for signed commits: say 'every', 'head' or 'tag' in 'signed'"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.manifests.catalog import Catalog
 from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.report_object import report_text, signed
 from reconciler.planning.fleet.reports import Report, Run
@@ -25,6 +26,7 @@ from tests.support.repository import Repository
 from tests.support.signing import Key, make_key
 
 BROKEN = OriginApp(name="shop", revision="2f1e", outcome="failed", rejected="it exited")
+REPORT_OF_CANARY = "refs/reconciler/origins/fleet/canary1"
 WAVES = "[{name: canary, hosts: {ring: canary}, well_for: 30s}, {name: rest}]"
 
 
@@ -132,13 +134,18 @@ def reports(fleet: Fleet) -> list[str]:
     ).split()
 
 
-def forge(fleet: Fleet, host: str, report: Report, key: Key) -> None:
-    """Push a report of a host, signed with a key, as who can push to the repository may."""
+def forge(fleet: Fleet, host: str, report: Report, key: Key, *, before: bool = False) -> None:
+    """Push a report of a host, signed with a key, as who can push to the repository may.
+
+    `before` pushes it as the version did that knew no origins.
+    """
     git = fleet.repository.git
     blob = git("hash-object", "-w", "--stdin")
-    text = report_text(replace(report, host=host), "main", blob, 0.0)
+    text = report_text(replace(report, host=host), "fleet", "main", blob, 0.0)
+    if before:
+        text = text.replace(b'"origin": "fleet", ', b"").replace(b'"series": 0, ', b"")
     tag = git("mktag", given=signed(text, key.file.read_bytes()))
-    git("push", "-q", "-f", "origin", f"{tag}:refs/reconciler/hosts/{host}")
+    git("push", "-q", "-f", "origin", f"{tag}:refs/reconciler/{'hosts' if before else 'origins/fleet'}/{host}")
 
 
 def test_a_commit_reaches_a_later_wave_once_the_earlier_one_was_well_with_it(fleet: Fleet) -> None:
@@ -163,7 +170,7 @@ def test_a_commit_reaches_a_later_wave_once_the_earlier_one_was_well_with_it(fle
         assert [text.partition(": ")[0] for text in web.told("waiting")] == [
             f"commit {first[:7]} “1” waits", f"commit {second[:7]} “2” waits",
         ]  # fmt: skip
-        assert reports(fleet) == [f"refs/reconciler/hosts/{name}" for name in ("canary1", "web1")]
+        assert reports(fleet) == [f"refs/reconciler/origins/fleet/{name}" for name in ("canary1", "web1")]
 
     run(story())
 
@@ -214,7 +221,7 @@ def test_forged_replayed_and_far_numbered_reports_have_no_effect(fleet: Fleet, t
         await fleet.pass_time(75)
         web, genuine = (
             fleet.members["web1"],
-            fleet.repository.git("rev-parse", "refs/reconciler/hosts/canary1", at=fleet.repository.bare),
+            fleet.repository.git("rev-parse", "refs/reconciler/origins/fleet/canary1", at=fleet.repository.bare),
         )
         second = fleet.push("2")
         lie = Report(host="canary1", n=1000, in_force=second, runs=(Run(commit=second, state="well", well_s=9999),))
@@ -229,7 +236,7 @@ def test_forged_replayed_and_far_numbered_reports_have_no_effect(fleet: Fleet, t
         assert web.in_force == first
         assert any("has the number 1073741824, and the last one" in text for text in web.told("failed"))
         await fleet.pass_time(30)
-        fleet.repository.git("update-ref", "refs/reconciler/hosts/canary1", genuine, at=fleet.repository.bare)
+        fleet.repository.git("update-ref", "refs/reconciler/origins/fleet/canary1", genuine, at=fleet.repository.bare)
         await fleet.pass_time(15, without=("canary1",))
         assert web.in_force == first
         forge(fleet, "stranger", lie, make_key(tmp_path / "other"))
@@ -239,12 +246,123 @@ def test_forged_replayed_and_far_numbered_reports_have_no_effect(fleet: Fleet, t
     run(story())
 
 
+def test_what_the_version_before_reported_counts_until_this_one_reports(fleet: Fleet) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        well = Report(host="canary1", n=41, in_force=first, runs=(Run(commit=first, state="well", well_s=30),))
+        forge(fleet, "canary1", well, fleet.keys["canary1"], before=True)
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        await web.look()
+        assert web.in_force == first
+        await fleet.pass_time(15, without=("web1",))
+        own = canary.running.fleet._record.own  # type: ignore[union-attr]
+        assert (own.series, own.n > 41) == (0, True), "its count goes on"
+        second = fleet.push("2")
+        await fleet.pass_time(75)
+        assert web.in_force == second
+        assert not web.told("failed")
+
+    run(story())
+
+
+def test_two_origins_of_a_repository_go_by_reports_of_their_own(fleet: Fleet, tmp_path: Path) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        await fleet.pass_time(75)
+        fleet.repository.git("push", "-q", "origin", "HEAD:prod")
+        for member in fleet.members.values():
+            member.host.origin = replace(member.host.origin, name="prod", branch="prod")
+            member.host.catalog = Catalog()
+            member.running = None
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        await web.look()
+        assert web.in_force is None, "the canary was well with this commit, though for another origin"
+        await fleet.pass_time(75)
+        assert {canary.in_force, web.in_force} == {first}
+        names = [f"refs/reconciler/origins/{origin}/{name}" for origin in ("fleet", "prod") for name in fleet.members]
+        assert reports(fleet) == names
+        fleet.repository.git("update-ref", names[2], names[0], at=fleet.repository.bare)
+        fleet.now_s += 80
+        await web.look()
+        assert "the report of canary1 is of another origin" in web.host.facts["fleet"]
+
+    run(story())
+
+
+@pytest.mark.nightly
+def test_a_commit_that_was_left_is_remembered_when_the_report_is_gone(fleet: Fleet) -> None:
+    async def story() -> None:
+        good = fleet.push("1")
+        await fleet.pass_time(75)
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        canary.host.apps[good] = [OriginApp(name="shop", revision="1a0d", outcome="up-to-date")]
+        old = fleet.repository.git("rev-parse", REPORT_OF_CANARY, at=fleet.repository.bare)
+        bad = fleet.push("2")
+        canary.host.apps[bad] = [BROKEN]
+        await fleet.pass_time(45)
+        told = f"commit {bad[:7]} was left again by canary1; commit {good[:7]} stays in force"
+        assert web.message == told
+        for command in (("update-ref", REPORT_OF_CANARY, old), ("update-ref", "-d", REPORT_OF_CANARY)):
+            fleet.repository.git(*command, at=fleet.repository.bare)
+            web.running = None
+            await web.look()
+            assert (web.message, web.in_force) == (told, good)
+
+    run(story())
+
+
+@pytest.mark.nightly
+def test_two_daemons_under_one_name_are_told_to_have_one_each(fleet: Fleet, tmp_path: Path) -> None:
+    async def story() -> None:
+        fleet.push("1")
+        canary = fleet.members["canary1"]
+        await fleet.pass_time(45)
+        with a_host(tmp_path / "second", fleet.repository, "canary1") as host:
+            second = Member(host, fleet)
+            fleet.members["second"] = second
+            await fleet.pass_time(240)
+            for member in (canary, second):
+                (told,) = [text for text in member.told("failed") if "another daemon reports as 'canary1' too" in text]
+                assert "give each host a name (git.host) and a key of its own" in told
+                assert told in member.host.facts["fleet"]
+        del fleet.members["second"]
+        await fleet.pass_time(405)
+        assert any(text.startswith("over: another daemon") for text in canary.told("recovered"))
+
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "canary1-key").write_bytes(fleet.keys["canary1"].file.read_bytes())
+    run(story())
+
+
+@pytest.mark.nightly
+def test_a_host_that_lost_its_count_and_its_report_is_heard_at_once(fleet: Fleet, tmp_path: Path) -> None:
+    async def story() -> None:
+        fleet.push("1")
+        await fleet.pass_time(120)
+        web = fleet.members["web1"]
+        fleet.repository.git("update-ref", "-d", REPORT_OF_CANARY, at=fleet.repository.bare)
+        with a_host(tmp_path / "rebuilt", fleet.repository, "canary1") as host:
+            later = Member(host, fleet)
+            fleet.members["canary1"] = later
+            own = (await later.follower()).fleet
+            second = fleet.push("2")
+            await fleet.pass_time(90)
+            assert own._record.own.n < 10
+            assert web.in_force == second
+            assert not web.told("failed")
+            assert not later.told("failed")
+
+    (tmp_path / "rebuilt").mkdir()
+    (tmp_path / "rebuilt" / "canary1-key").write_bytes(fleet.keys["canary1"].file.read_bytes())
+    run(story())
+
+
 def test_a_reference_with_an_odd_name_stops_no_host(fleet: Fleet) -> None:
     async def story() -> None:
         git, bare = fleet.repository.git, fleet.repository.bare
         blob = git("hash-object", "-w", "--stdin", at=bare)
         for name in ("x\u2028y", "x\x85y", "web1\u2028tag", "ünï", "deep/er/web1"):
-            git("update-ref", f"refs/reconciler/hosts/{name}", blob, at=bare)
+            git("update-ref", f"refs/reconciler/origins/fleet/{name}", blob, at=bare)
         first = fleet.push("1")
         await fleet.pass_time(75)
         assert {member.in_force for member in fleet.members.values()} == {first}
@@ -455,6 +573,33 @@ def test_a_fleet_file_that_is_wrong_refuses_its_commit_wherever_manifests_are(fl
         assert canary.in_force == first
         assert canary.host.facts["state"] == "refused"
         assert "fleet/fleet.yaml:3:10: waves[0].nmae: unknown field 'nmae'" in canary.message
+
+    run(story())
+
+
+@pytest.mark.nightly
+def test_only_a_commit_of_a_signer_with_the_right_to_it_is_urgent(fleet: Fleet, tmp_path: Path) -> None:
+    alice, bob = make_key(tmp_path / "alice"), make_key(tmp_path / "bob")
+    signers = tmp_path / "signers"
+    signers.write_text(f"alice@example.com {alice.public}\nbob@example.com {bob.public}\n")
+
+    async def story() -> None:
+        fleet.push("1")
+        await fleet.pass_time(75)
+        canary = fleet.members["canary1"]
+        rights: dict[str, Any] = {"signed": "head", "signers": signers, "urgent": ("alice@*",)}
+        canary.host.origin = replace(canary.host.origin, repository=replace(canary.host.origin.repository, **rights))
+        canary.running = None
+        urgent = "Change it\n\nReconciler-Urgent: it leaks"
+        second = fleet.repository.push({"apps/shop/wsgi.py": "application = '2'\n"}, "2", key=bob)
+        await fleet.pass_time(15)
+        fleet.repository.push({"apps/shop/wsgi.py": "application = '3'\n"}, urgent, key=bob)
+        await fleet.pass_time(15)
+        assert canary.in_force == second
+        assert f"commit {second[:7]} comes first" in canary.message
+        last = fleet.repository.push({"apps/shop/wsgi.py": "application = '4'\n"}, urgent, key=alice)
+        await fleet.pass_time(15)
+        assert canary.in_force == last
 
     run(story())
 

@@ -1,7 +1,7 @@
 """Read from what was fetched by what a host decides: fleet.yaml of a commit, and the commits that are new."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.documents.problem import Problem
@@ -37,10 +37,14 @@ class History:
 
 
 class FleetReader:
-    """Reads the store of an origin. The fleet of a few commits is kept, as it does not change."""
+    """Reads the store of an origin. The fleet of a few commits is kept, as it does not change.
+
+    `may_be_urgent` is asked of each commit that says of itself that it is, if not every signer has the right to.
+    """
 
     def __init__(self, origin: GitOrigin, store: Objects) -> None:
         self._store = store
+        self.may_be_urgent: Callable[[str], Awaitable[bool]] | None = None
         self._file = f"{origin.name}/{FILE}"
         self._has_manifests_at_top = "" in origin.paths
         self._fleets: dict[str, Fleet | list[Problem] | None] = {}
@@ -106,4 +110,7 @@ class FleetReader:
             commit, _, message = entry.partition("\n")
             if urgency(message):
                 found.add(commit)
-        return frozenset(found).intersection(new)
+        urgent = found.intersection(new)
+        if self.may_be_urgent is not None:
+            urgent = {commit for commit in urgent if await self.may_be_urgent(commit)}
+        return frozenset(urgent)

@@ -37,6 +37,7 @@ _WRITTEN_EVERY_S, _WRITTEN_AT_LEAST_EVERY_S = 15.0, 60.0
 _SAMPLED_EVERY_S = 15.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 5.0, 900.0
 _MOST_BY_TIME = 300
+_MOST_OWN_IDS = 100
 _REFUSALS = frozenset(("refused", "held", "missing", "rewound"))
 
 
@@ -66,18 +67,20 @@ class FleetMember:
         self._clock = clock
         self._reader = reader
         self._reports = ReportStore(git, store, origin, directory)
-        self._peers = FleetPeers(self._reports, origin.followed)
+        self._peers = FleetPeers(self._reports, origin.reported, origin.followed)
         self._witness = Witness(tell)
         self.fleet: Fleet | None = None
         self.decision = Decision()
         self._rules: Fleet | None = None
         self._record = FleetRecord(own=Report(host=origin.host))
         self._whole: History | None = None
-        self._history: tuple[tuple[str, str | None], History | None] | None = None
+        self._history: tuple[tuple[str, str | None, str], History | None] | None = None
         self._at = self._written_at = clock()
         self._read_at: float | None = None
         self._written: object = None
         self._pushed: object = None
+        self._own_ids: tuple[str, ...] = ()
+        self._shared_at: float | None = None
         self._pushed_at = self._retry_at = float("-inf")
         self._retry_s = _FIRST_RETRY_S
         self._has_read_record = False
@@ -109,7 +112,7 @@ class FleetMember:
         is_decided = head in {observed.stands_at, record.taken, *record.returned, *record.refusals}
         if head is None or is_decided:
             return observed
-        history = await self._known_history(head, observed.stands_at)
+        history = await self._known_history(head, observed.stands_at, observed.trust)
         if history is None:
             return observed  # the judge says that it was rewound
         return self._gated(observed, fleet, history)
@@ -163,9 +166,9 @@ class FleetMember:
                 )
         return ""
 
-    async def _known_history(self, head: str, in_force: str | None) -> History | None:
-        if self._history is None or self._history[0] != (head, in_force):
-            self._history = ((head, in_force), await self._reader.history(head, in_force))
+    async def _known_history(self, head: str, in_force: str | None, trust: str) -> History | None:
+        if self._history is None or self._history[0] != (head, in_force, trust):  # who may be urgent is of the last
+            self._history = ((head, in_force, trust), await self._reader.history(head, in_force))
         return self._history[1]
 
     # What is counted
@@ -260,11 +263,25 @@ class FleetMember:
         self._record, self._read_at = await self._peers.read(fleet, self._record, passed_s), now
         self._tell("reports", "")
         self._tell("forged", "; ".join(self._peers.problems[each] for each in sorted(self._peers.problems)[:3]))
+        self._look_for_namesake(fleet)
         if self._whole is None or not self._whole.order or self._whole.order[0] != head:
             self._whole = await self._reader.history(head, None)
         if self._whole is not None and self._whole.is_whole:
             view = self._peers.view(fleet, self._record)
             self._witness.look(self._whole.graph, view, fleet, self._origin.host)
+
+    def _look_for_namesake(self, fleet: Fleet) -> None:
+        """Tell of another daemon that reports under the name of this host, until none was noticed for a while."""
+        own, found = self._record.own, self._peers.of(self._origin.host)
+        is_foreign = found is not None and own.n > 0 and self._peers.id_of(own.host) not in self._own_ids
+        # A number is written down before it is used, so one that is higher is another daemon's.
+        if is_foreign and found is not None and found.number >= (own.number if self._own_ids else _next(own)):
+            self._shared_at = self._clock()
+        if self._shared_at is not None and self._clock() - self._shared_at > fleet.silent_after_s:
+            self._shared_at = None
+        text = f"another daemon reports as '{own.host}' too, with the same key: give each host a name (git.host) and a"
+        text += " key of its own; if this state directory was restored from a copy, this ends by itself"
+        self._tell("shared", "" if self._shared_at is None else text)
 
     # What this host reports
 
@@ -293,7 +310,9 @@ class FleetMember:
         """Push what this host reports of itself. What fails is told once, and tried again later and later."""
         fleet, before = self.fleet, self._peers.of(self._origin.host)
         assert fleet is not None
-        own = replace(self._record.own, n=max(self._record.own.n, 0 if before is None else before.n) + 1)
+        series, n = max(self._record.own.number, (0, 0) if before is None else before.number)
+        # One that knows of no number of its own may have lost its count, and its report with it.
+        own = replace(self._record.own, series=series if n else int(now_s()), n=n + 1)
         # Written down first: a number that was used is never used again.
         self._record = replace(self._record, own=own)
         try:
@@ -311,16 +330,19 @@ class FleetMember:
     async def _pushed_text(self, own: Report, fleet: Fleet) -> None:
         file = self._origin.repository.report_sign
         assert file is not None
-        text = report_text(own, self._origin.followed, await self._reports.blob(), now_s())
+        origin, branch = self._origin.reported, self._origin.followed
+        text = report_text(own, origin, branch, await self._reports.blob(), now_s())
         try:
             raw = signed(text, read_file(file, _LARGEST_KEY))
         except ValueError as error:
             raise ValueError(f"{file} {error}") from None
         try:
-            report_of(raw, own.host, fleet.hosts[own.host].key, self._origin.followed)
+            report_of(raw, own.host, fleet.hosts[own.host].key, origin, branch)
         except NotGenuine as error:
             raise ValueError(f"what is signed with {file} {error} than fleet.yaml has for {own.host}") from None
-        await self._reports.push(own.host, raw)
+        tag = await self._reports.tag(raw)
+        self._own_ids = (*self._own_ids, tag)[-_MOST_OWN_IDS:]
+        await self._reports.push(own.host, tag)
 
     # What is shown
 
@@ -331,6 +353,10 @@ class FleetMember:
             return []
         peers = self._peers.view(fleet, self._record)
         return rows(fleet, self._origin.host, head, self._whole, peers, now_s(), self._record.seen_s)
+
+
+def _next(report: Report) -> tuple[int, int]:
+    return report.series, report.n + 1
 
 
 def _staying(observed: ObservedOrigin, why: str) -> ObservedOrigin:

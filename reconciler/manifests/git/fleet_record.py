@@ -22,11 +22,27 @@ _MOST_SEEN = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """The last report of a host: its number, the key that it was signed with, and how long it has been the last one."""
+    """The last report of a host: its number, the key that it was signed with, and how long it has been the last one.
 
+    What it said of commits counts even when it is gone from the repository: which one was `in_force`, and which were
+    `bad`.
+    """
+
+    series: int = 0
     n: int = 0
     key: str = ""
     unchanged_s: float = 0.0
+    in_force: str | None = None
+    bad: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """What has to be higher in a report that comes after this one."""
+        return self.series, self.n
+
+    def report(self, host: str) -> Report | None:
+        """Return what is remembered of the report, None if there was none: nothing of how the host's apps were."""
+        return Report(host=host, series=self.series, n=self.n, in_force=self.in_force, bad=self.bad) if self.n else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +91,7 @@ def read(path: Path, host: str, now_s: float) -> tuple[FleetRecord, float]:
         record = FleetRecord(
             own=replace(Report(**own), host=host),
             seen_s={commit: float(known_s) for commit, known_s in found["seen_s"].items()},
-            heard={name: Heard(**heard) for name, heard in found["heard"].items()},
+            heard={name: _heard(heard) for name, heard in found["heard"].items()},
             excused=tuple(found["excused"]),
             excused_with=found["excused_with"],
             counted=found["counted"],
@@ -85,6 +101,10 @@ def read(path: Path, host: str, now_s: float) -> tuple[FleetRecord, float]:
         passed_s = now_s - float(found["at_s"]) if found["boot"] == boot_id() else 0.0
         return record, max(0.0, passed_s)
     return FleetRecord(own=Report(host=host)), 0.0
+
+
+def _heard(found: Mapping[str, Any]) -> Heard:
+    return Heard(**{**found, "bad": tuple(found.get("bad", ()))})
 
 
 def write(path: Path, record: FleetRecord, now_s: float) -> None:

@@ -4,6 +4,7 @@ The first of these, in this order, that fails decides. Nothing is in force becau
 changes anything.
 """
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures, Unjudged
@@ -28,6 +29,8 @@ class Judge:
         self._contents = Contents(origin, store, in_force, scratch)
         self._scopes = SignerScopes(origin, store, self._contents)
         self.fleets = self._contents.fleets
+        if origin.repository.urgent is not None:
+            self.fleets.may_be_urgent = self._may_be_urgent
 
     async def judged(self, head: Head, accepted: Head | None, *, taken: bool, refused: bool) -> tuple[Candidate, str]:
         """Return a commit that is accepted, and who signed it. Raises NotAccepted, DamagedStore, OSError.
@@ -69,6 +72,17 @@ class Judge:
         await self._scopes.judge(unjudged, signed.names)
         candidate, _ = await self._contents.judged(unjudged)
         return candidate, signed.text
+
+    async def _may_be_urgent(self, commit: str) -> bool:
+        """Return whether the signer of a commit may have it not wait. Raises DamagedStore, OSError."""
+        raw = {commit: await self._store.raw(commit)}
+        named = commit_of(commit, raw[commit])
+        unjudged = Unjudged(origin=self._origin, store=self._store, commit=named, accepted=None, new=(commit,), raw=raw)
+        try:
+            signer = (await self._signatures.signed_by(unjudged)).names.get(commit, "")
+        except NotAccepted:
+            return False
+        return any(fnmatchcase(signer, pattern) for pattern in self._origin.repository.urgent or ())
 
     async def _tag(self, head: Head) -> dict[str, bytes]:
         """Return the bytes of the tag that led to a commit, by its id. Raises NotAccepted if there are none."""

@@ -18,6 +18,7 @@ from reconciler.planning.fleet.reports import MOST_BAD, MOST_RUNS, Report, Run
 NAMESPACE = b"reconciler-report"
 LARGEST = 64 * 1024
 MOST_N = 2**31
+_MOST_SERIES = 2**53
 
 _MAGIC = b"SSHSIG"
 _TYPE = b"ssh-ed25519"
@@ -31,12 +32,14 @@ class NotGenuine(ValueError):
     """The reason why a report does not count."""
 
 
-def report_text(report: Report, branch: str, blob: str, at_s: float) -> bytes:
+def report_text(report: Report, origin: str, branch: str, blob: str, at_s: float) -> bytes:
     """Return the text of a tag that is to be signed; `blob` is any object that the repository has."""
     facts = {
         "version": 1,
         "host": report.host,
+        "origin": origin,
         "branch": branch,
+        "series": report.series,
         "n": report.n,
         "head": report.head,
         "in_force": report.in_force,
@@ -69,8 +72,11 @@ def signed(text: bytes, private_key: bytes) -> bytes:
     return text + _BEGIN + b"".join(line + b"\n" for line in lines) + _END
 
 
-def report_of(raw: bytes, host: str, key: str, branch: str) -> Report:
-    """Return the report of a host on a branch. Raises NotGenuine, which says why it does not count."""
+def report_of(raw: bytes, host: str, key: str, origin: str, branch: str) -> Report:
+    """Return the report of a host on an origin with a branch. Raises NotGenuine, which says why it does not count.
+
+    A report of an earlier version names no origin.
+    """
     if len(raw) > LARGEST:
         raise NotGenuine("is too large")
     found = _TAG.match(raw)
@@ -80,9 +86,11 @@ def report_of(raw: bytes, host: str, key: str, branch: str) -> Report:
     try:
         facts: Any = json.loads(found[2])
         report = _report(facts, host)
-        is_of_branch = facts["branch"] == branch
+        is_of_branch, is_of_origin = facts["branch"] == branch, facts.get("origin", origin) == origin
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise NotGenuine("is not understood") from None
+    if not is_of_origin:
+        raise NotGenuine("is of another origin")
     if not is_of_branch:
         raise NotGenuine("is of another branch")
     return report
@@ -126,14 +134,17 @@ def _string(content: bytes) -> bytes:
 
 def _report(facts: Any, host: str) -> Report:
     """Return the report in what JSON says. Raises ValueError, TypeError, KeyError, OverflowError."""
-    runs, bad, n = facts["runs"], facts["bad"], facts["n"]
-    is_fit = facts["version"] == 1 and facts["host"] == host and isinstance(n, int) and not isinstance(n, bool)
+    runs, bad, n, series = facts["runs"], facts["bad"], facts["n"], facts.get("series", 0)
+    is_fit = facts["version"] == 1 and facts["host"] == host and type(n) is int and type(series) is int
     if not is_fit or not 0 < n < MOST_N or len(runs) > MOST_RUNS or len(bad) > MOST_BAD:
+        raise ValueError
+    if not 0 <= series < _MOST_SERIES:
         raise ValueError
     if facts["held"] not in ("", "paused", "refused"):
         raise ValueError
     return Report(
         host=host,
+        series=series,
         n=n,
         head=_commit(facts["head"]),
         in_force=_commit(facts["in_force"]),

@@ -22,13 +22,16 @@ class ReportStore:
         self._git = git
         self._store = store
         self._repository = origin.repository
-        self._remote = f"{origin.repository.report_refs}hosts/"
-        self._local = f"refs/reconciler/{origin.name}/hosts/"
+        refs = origin.repository.report_refs
+        self._remote = f"{refs}origins/{origin.reported}/"
+        self._local = f"refs/reconciler/{origin.name}/reports/"
+        # Where an earlier version wrote them, whatever the origin.
+        self._remote_before, self._local_before = f"{refs}hosts/", f"refs/reconciler/{origin.name}/hosts/"
         self._scratch = scratch
 
     async def fetch(self) -> None:
         """Fetch every report. Raises CannotFetch, OSError, TimeoutError."""
-        refspecs = (f"+{self._remote}*:{self._local}*",)
+        refspecs = (f"+{self._remote}*:{self._local}*", f"+{self._remote_before}*:{self._local_before}*")
         failed: CannotFetch | None = None
         async with self._store.locked():
             for url in self._repository.urls:
@@ -42,16 +45,22 @@ class ReportStore:
     async def ids(self) -> dict[str, str]:
         """Return the id of each host's report, by host; what is no report, or is too large, is left out.
 
+        What an earlier version of a host wrote counts until this one writes.
+
         Raises DamagedStore, OSError, TimeoutError.
         """
         form = "--format=%(objecttype) %(objectsize) %(objectname) %(refname)"
-        done = await self._read("for-each-ref", form, self._local)
-        found = {}
+        done = await self._read("for-each-ref", form, self._local_before, self._local)
+        before, found = {}, {}
         for line in filter(None, done.output.decode(errors="replace").split("\n")):  # names hold other line ends
             kind, size, object_id, ref = line.split(" ", 3)
-            if kind == "tag" and int(size) <= LARGEST:
+            if kind != "tag" or int(size) > LARGEST:
+                continue
+            if ref.startswith(self._local):
                 found[ref.removeprefix(self._local)] = object_id
-        return found
+            else:
+                before[ref.removeprefix(self._local_before)] = object_id
+        return before | found
 
     async def contents(self, ids: Collection[str]) -> dict[str, bytes]:
         """Return reports by their ids. Raises DamagedStore, OSError, TimeoutError."""
@@ -70,9 +79,12 @@ class ReportStore:
         """
         return await self._written(b"", "hash-object", "-w", "--stdin")
 
-    async def push(self, host: str, text: bytes) -> None:
-        """Push this host's report. Raises CannotFetch, DamagedStore, OSError, TimeoutError."""
-        tag = await self._written(text, "mktag")
+    async def tag(self, text: bytes) -> str:
+        """Return the id of a signed report, which is written. Raises DamagedStore, OSError, TimeoutError."""
+        return await self._written(text, "mktag")
+
+    async def push(self, host: str, tag: str) -> None:
+        """Push this host's report, by its id. Raises CannotFetch, OSError, TimeoutError."""
         url = self._repository.urls[0]
         done = await self._git.push(self._store.path, _pushing(self._repository), url, f"+{tag}:{self._remote}{host}")
         if done.status != 0:

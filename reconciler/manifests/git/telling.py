@@ -22,6 +22,7 @@ _OF_FLEET = {
     "forged": Reason.REPORT_REFUSED,
     "history": Reason.HISTORY_DIFFERS,
     "silence": Reason.FLEET_SILENT,
+    "shared": Reason.HOST_NAME_SHARED,
 }
 _OF_STATE = {
     "refused": Reason.COMMIT_REFUSED,

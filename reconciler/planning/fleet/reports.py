@@ -26,15 +26,25 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The report number `n` of a host. `runs` are the oldest first; `bad` are the commits that it has left again."""
+    """The report number `n` of a host. `runs` are the oldest first; `bad` are the commits that it has left again.
+
+    A host that has lost its count begins another `series`, by its own time of day: a later one comes after all of an
+    earlier one.
+    """
 
     host: str
+    series: int = 0
     n: int = 0
     head: str | None = None
     in_force: str | None = None
     runs: tuple[Run, ...] = ()
     bad: tuple[str, ...] = ()
     held: Held = ""
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """What is higher in a newer report of the same host."""
+        return self.series, self.n
 
     def run(self, commit: str | None) -> Run | None:
         """Return the run of a commit, None if the host never had it in force or has forgotten it."""

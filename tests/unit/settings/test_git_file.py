@@ -318,11 +318,17 @@ def test_references_of_reports_are_the_beginning_of_some(refs: str) -> None:
     assert "report.refs: expected the beginning of references, such as refs/heads/reconciler/" in told
 
 
-def test_a_host_has_one_report_in_a_repository() -> None:
+def test_several_origins_of_a_repository_report_each_for_itself() -> None:
     text = repository("url: /x, signed: no, report: {sign: {file: k}}")
     text += "origins:\n  a: {repository: fleet, branch: main}\n  b: {repository: fleet, branch: prod}\n"
-    (told,) = problems(text)
-    assert told == (
-        "/h.yaml:4:19: origins.b.repository: 'fleet' has 'report', and its one report of this host is that of 'a':"
-        " declare the repository once more, without 'report'"
-    )
+    origins = parse("/etc/host.yaml", text.encode(), DEFAULTS).applied(DEFAULTS).origins
+    assert [origin.reported for origin in origins] == ["a", "b"]
+
+
+def test_who_may_have_a_commit_not_wait_is_read_with_the_repository() -> None:
+    signed = repository("url: /x, signed: head, signers: {file: s}, urgent: [alice@example.com]")
+    text = signed + "origins: {a: {repository: fleet, branch: main}}\n"
+    (origin,) = parse("/etc/host.yaml", text.encode(), DEFAULTS).applied(DEFAULTS).origins
+    assert origin.repository.urgent == ("alice@example.com",)
+    (told,) = problems(repository("url: /x, signed: no, urgent: []"))
+    assert "urgent: is for signed commits: say 'every' or 'head' in 'signed'" in told

@@ -24,11 +24,11 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
 
 @pytest.fixture(scope="module")
 def raw(key: Key) -> bytes:
-    return signed(report_text(REPORT, "main", BLOB, 0.0), key.file.read_bytes())
+    return signed(report_text(REPORT, "fleet", "main", BLOB, 0.0), key.file.read_bytes())
 
 
 def test_a_report_is_read_as_it_was_written(raw: bytes, key: Key) -> None:
-    assert report_of(raw, "web1", key.public, "main") == REPORT
+    assert report_of(raw, "web1", key.public, "fleet", "main") == REPORT
 
 
 def test_openssh_verifies_what_is_signed_here_and_what_it_signs_counts(raw: bytes, key: Key, tmp_path: Path) -> None:
@@ -51,30 +51,33 @@ def test_openssh_verifies_what_is_signed_here_and_what_it_signs_counts(raw: byte
     ]
     assert subprocess.run(words, input=raw[:at], check=False, capture_output=True).returncode == 0
     theirs = raw[:at] + key.sign(raw[:at], "reconciler-report")
-    assert report_of(theirs, "web1", key.public, "main") == REPORT
+    assert report_of(theirs, "web1", key.public, "fleet", "main") == REPORT
 
 
-def test_a_report_of_another_key_host_branch_or_purpose_does_not_count(raw: bytes, key: Key, tmp_path: Path) -> None:
+def test_a_report_of_another_key_host_origin_branch_or_purpose_does_not_count(
+    raw: bytes, key: Key, tmp_path: Path
+) -> None:
     other = make_key(tmp_path / "other")
-    text = report_text(REPORT, "main", BLOB, 0.0)
+    text = report_text(REPORT, "fleet", "main", BLOB, 0.0)
     cases = {
-        "is signed by another key": (raw, "web1", other.public, "main"),
-        "is no report of this host": (raw, "web2", key.public, "main"),
-        "is of another branch": (raw, "web1", key.public, "prod"),
-        "has a signature for something else": (text + key.sign(text, "git"), "web1", key.public, "main"),
-        "is not signed": (text, "web1", key.public, "main"),
-        "is too large": (raw + b"x" * 70_000, "web1", key.public, "main"),
+        "is signed by another key": (raw, "web1", other.public, "fleet", "main"),
+        "is no report of this host": (raw, "web2", key.public, "fleet", "main"),
+        "is of another origin": (raw, "web1", key.public, "prod", "main"),
+        "is of another branch": (raw, "web1", key.public, "fleet", "prod"),
+        "has a signature for something else": (text + key.sign(text, "git"), "web1", key.public, "fleet", "main"),
+        "is not signed": (text, "web1", key.public, "fleet", "main"),
+        "is too large": (raw + b"x" * 70_000, "web1", key.public, "fleet", "main"),
     }
-    for why, (given, host, public, branch) in cases.items():
+    for why, (given, host, public, origin, branch) in cases.items():
         with pytest.raises(NotGenuine, match=why):
-            report_of(given, host, public, branch)
+            report_of(given, host, public, origin, branch)
 
 
 def test_not_one_changed_byte_goes_unnoticed(raw: bytes, key: Key) -> None:
     for at in range(0, len(raw), 7):
         changed = raw[:at] + bytes((raw[at] ^ 1,)) + raw[at + 1 :]
         with pytest.raises(NotGenuine):
-            report_of(changed, "web1", key.public, "main")
+            report_of(changed, "web1", key.public, "fleet", "main")
 
 
 @pytest.mark.parametrize(
@@ -89,14 +92,14 @@ def test_not_one_changed_byte_goes_unnoticed(raw: bytes, key: Key) -> None:
     ],
 )  # fmt: skip
 def test_a_report_that_says_what_none_can_say_does_not_count(change: dict[str, object], key: Key) -> None:
-    text = report_text(REPORT, "main", BLOB, 0.0).decode()
+    text = report_text(REPORT, "fleet", "main", BLOB, 0.0).decode()
     head, _, facts = text.partition("\n\n")
     given = f"{head}\n\n{json.dumps(json.loads(facts) | change)}\n".encode()
     if change == {"bad": {}}:
-        assert report_of(signed(given, key.file.read_bytes()), "web1", key.public, "main").bad == ()
+        assert report_of(signed(given, key.file.read_bytes()), "web1", key.public, "fleet", "main").bad == ()
         return
     with pytest.raises(NotGenuine, match="is not understood"):
-        report_of(signed(given, key.file.read_bytes()), "web1", key.public, "main")
+        report_of(signed(given, key.file.read_bytes()), "web1", key.public, "fleet", "main")
 
 
 def test_a_key_that_cannot_sign_is_told_without_its_content(tmp_path: Path) -> None:
