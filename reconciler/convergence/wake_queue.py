@@ -6,6 +6,28 @@ as long as desired state is unknown, nothing that happens is a reason to act.
 
 import asyncio
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Wakes(Protocol):
+    """Whatever takes the name of something that may need to be looked at."""
+
+    def wake(self, name: str) -> None:
+        """Have this name looked at soon."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WakeRoutes:
+    """Passes the names of apps to one queue, and those of their processes, `APP/PROCESS`, to another."""
+
+    apps: Wakes
+    processes: Wakes
+
+    def wake(self, name: str) -> None:
+        """Have this name looked at soon."""
+        (self.processes if "/" in name else self.apps).wake(name)
 
 
 class WakeQueue:

@@ -5,12 +5,19 @@ import re
 LONGEST_NAME = 63
 NAME_PATTERN = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _NAME = re.compile(NAME_PATTERN)
+PROCESS_PATTERN = "[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_PROCESS = re.compile(PROCESS_PATTERN)
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 def is_name(text: str) -> bool:
     """Return whether an app or a service may have this name."""
     return _NAME.fullmatch(text) is not None
+
+
+def is_process_name(text: str) -> bool:
+    """Return whether a process of an app may have this name: that of a line in a Procfile, as a rule."""
+    return _PROCESS.fullmatch(text) is not None
 
 
 def name_from(text: str) -> str:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.documents.names import is_name
+from reconciler.documents.names import is_name, is_process_name
 from reconciler.linux.processes import adopt, await_end, kill_group, start_ticks
 from reconciler.planning.address import Address
+from reconciler.planning.processes.stop import parsed
 from reconciler.serving import logs
 from reconciler.serving.live_instance import LiveInstance
 from reconciler.serving.marks import Marked, is_id
@@ -28,9 +29,9 @@ _STRAYS_END_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adoption:
-    """An instance as it was found when the daemon started."""
+    """An instance as it was found when the daemon started; `key` is its app, or `APP/PROCESS`."""
 
-    app: str
+    key: str
     pid: int
     alive: bool
 
@@ -69,7 +70,9 @@ def is_sound(record: InstanceRecord) -> bool:
     texts: tuple[Any, ...] = (record.app, record.boot, record.address.host)
     ids: tuple[Any, ...] = (record.id, record.revision, record.build, record.directory_name)
     times: tuple[Any, ...] = (record.started_at, record.stop_timeout_s, record.ready_at, record.stopping_since)
-    numbers: tuple[Any, ...] = (record.workers, record.address.port, record.pid, record.ticks)
+    numbers: tuple[Any, ...] = (
+        record.workers, record.address.port, record.pid, record.ticks, record.slot, record.steps,
+    )  # fmt: skip
     return (
         all(isinstance(each, str) and is_id(each) for each in ids)
         and all(isinstance(each, str) for each in texts)
@@ -77,7 +80,19 @@ def is_sound(record: InstanceRecord) -> bool:
         and all(each is None or (isinstance(each, int | float) and 0 <= each < math.inf) for each in times)
         and all(each is None or (isinstance(each, int) and 0 <= each < 2**63) for each in numbers)
         and record.address.port < 2**16
+        and _is_sound_process(record)
     )
+
+
+def _is_sound_process(record: InstanceRecord) -> bool:
+    """Return whether what a record says of a process may be; nothing, if it is of a web server."""
+    said: tuple[Any, ...] = (record.process, record.version, record.stop)  # Any: as above
+    if said == ("", "", ""):
+        return True
+    process, version, stop = said
+    if not all(isinstance(each, str) for each in said):
+        return False
+    return is_process_name(process) and is_id(version) and parsed(stop) is not None
 
 
 def with_process(record: InstanceRecord, known: Iterable[Marked]) -> InstanceRecord:
@@ -94,12 +109,13 @@ def restored(
     record: InstanceRecord, readiness: Path, places: InstancePaths, on_end: Callable[[LiveInstance], None]
 ) -> LiveInstance:
     """Adopt the process of a record, if it is still there; `on_end` is called with the instance when it ends."""
+    log = places.log_of(record.process, record.slot)
     live = LiveInstance(
         record=record,
         readiness=readiness,
-        log=places.log,
+        log=log,
         link=places.code(record.directory_name),
-        log_start=logs.size(places.log),
+        log_start=logs.size(log),
     )
     if record.pid is not None and record.ticks is not None:
         live.process = adopt(record.pid, record.ticks, ended=lambda: on_end(live))

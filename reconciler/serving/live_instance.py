@@ -45,7 +45,7 @@ class CannotScale(CannotStart):
 class LiveInstance:
     """An instance on record, its process while it has one, and an event that is set whenever it may have changed.
 
-    `link` leads to the code that it runs.
+    `link` leads to the code that it runs. One of a process that is not web `says_ready` itself.
     """
 
     record: InstanceRecord
@@ -68,6 +68,7 @@ class LiveInstance:
     said: str = ""
     failed_start: str | None = None
     never_idle: bool = False
+    says_ready: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

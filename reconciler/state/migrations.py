@@ -92,12 +92,21 @@ def _add_commits_of_releases(database: sqlite3.Connection) -> None:
         database.execute(f"ALTER TABLE app_release ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
 
 
+def _add_processes(database: sqlite3.Connection) -> None:
+    """Let an instance be one of a process that is not web; every one of before is of a web server."""
+    text, number = "TEXT NOT NULL DEFAULT ''", "INTEGER NOT NULL DEFAULT 0"
+    columns = {"process": text, "slot": number, "version": text, "stop": text, "steps": number}
+    for column, kind in columns.items():
+        database.execute(f"ALTER TABLE instance ADD COLUMN {column} {kind}")
+
+
 # A change of the schema is one step more, at the end; a step that was released never changes.
 OLDEST = 2
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _add_subjects_reasons_and_directories,
     _add_releases,
     _add_commits_of_releases,
+    _add_processes,
 )
 NEWEST = OLDEST + len(_STEPS)
 

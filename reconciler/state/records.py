@@ -20,7 +20,11 @@ NO_ADDRESS = Address(host="", port=0)  # of an instance that listens nowhere; th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceRecord:
-    """An instance, started or about to be. Its times are monotonic seconds of `boot`."""
+    """An instance, started or about to be. Its times are monotonic seconds of `boot`.
+
+    One of a `process` that is not web has a number, its `slot`, a `version` that says what it runs, and the sequence by
+    which it is stopped, of which so many `steps` were taken.
+    """
 
     id: str
     app: str
@@ -36,6 +40,16 @@ class InstanceRecord:
     ready_at: float | None = None
     stopping_since: float | None = None
     directory: str | None = None
+    process: str = ""
+    slot: int = 0
+    version: str = ""
+    stop: str = ""
+    steps: int = 0
+
+    @property
+    def key(self) -> str:
+        """Its app's name, or `APP/PROCESS` for an instance of a process that is not web."""
+        return f"{self.app}/{self.process}" if self.process else self.app
 
     @property
     def directory_name(self) -> str:

@@ -31,7 +31,9 @@ CREATE TABLE instance (
     id TEXT PRIMARY KEY, app TEXT NOT NULL, revision TEXT NOT NULL, build TEXT NOT NULL,
     host TEXT NOT NULL, port INTEGER NOT NULL, boot TEXT NOT NULL, started_at REAL NOT NULL,
     stop_timeout_s REAL NOT NULL, workers INTEGER NOT NULL, pid INTEGER, ticks INTEGER,
-    ready_at REAL, stopping_since REAL, directory TEXT
+    ready_at REAL, stopping_since REAL, directory TEXT, process TEXT NOT NULL DEFAULT '',
+    slot INTEGER NOT NULL DEFAULT 0, version TEXT NOT NULL DEFAULT '', stop TEXT NOT NULL DEFAULT '',
+    steps INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE history (app TEXT, what TEXT, value TEXT NOT NULL, PRIMARY KEY (app, what)) WITHOUT ROWID;
 CREATE TABLE standing (

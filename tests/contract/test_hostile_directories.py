@@ -9,7 +9,7 @@ import pytest
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.planning.apps.actions import ForgetApp, RemoveBuild, Stop
 from reconciler.planning.apps.app import App
-from reconciler.serving import instances as module
+from reconciler.serving import supervised as module
 from reconciler.serving.adoption import restored
 from reconciler.serving.live_instance import LiveInstance
 from reconciler.state.records import InstanceRecord
@@ -120,7 +120,7 @@ async def test_an_instance_that_cannot_be_adopted_keeps_no_other_from_it_and_is_
             machine.instances.adopt(instance, machine.host.paths)
         monkeypatch.setattr(module, "restored", restored)
         (found,) = machine.instances.adopt(instance, machine.host.paths)
-        assert (found.app, found.pid, machine.only("blog").pid) == ("blog", pids["blog"], pids["blog"])
+        assert (found.key, found.pid, machine.only("blog").pid) == ("blog", pids["blog"], pids["blog"])
         assert machine.instances.unadopted == {}
         await asyncio.sleep(0)
 

@@ -69,6 +69,10 @@ class InstancePaths:
         """Return the link to the code of the revision whose directory has this name."""
         return self.revisions / directory / "code"
 
+    def log_of(self, process: str, slot: int) -> Path:
+        """Return the log of the web server, or of a process with its number."""
+        return self.log.with_name(f"{process}.{slot}.log") if process else self.log
+
     def create(self, sandbox: Sandbox) -> None:
         """Create every directory, as the processes of the sandbox may use it.
 

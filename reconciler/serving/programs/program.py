@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from reconciler.planning.address import Address
 from reconciler.serving.marks import Identity
@@ -35,6 +35,23 @@ class Forkable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """Which of an app's programs it is: the web server, or a process with its number, what it runs, how it is stopped.
+
+    `stop` is the text of its stop sequence.
+    """
+
+    process: str = ""
+    slot: int = 0
+    version: str = ""
+    stop: str = ""
+
+    def as_recorded(self) -> dict[str, Any]:
+        """Return the fields of an instance's record that say so."""
+        return {"process": self.process, "slot": self.slot, "version": self.version, "stop": self.stop}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """A program of a revision. `name` is what messages call it, `address` where it listens, if it does.
 
@@ -56,3 +73,4 @@ class Program:
     address: Address | None = None
     forkable: Forkable | None = None
     counts_requests: bool = False
+    role: Role = Role()

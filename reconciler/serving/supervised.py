@@ -1,0 +1,298 @@
+"""The instances of this host: started, recognised after the daemon's own death, scaled, stopped, reaped.
+
+An instance is on record before its process exists, so that whatever instruction the daemon dies at, the next one finds
+either a record to finish or a marked process to own. Nothing here decides; it only makes an action true.
+"""
+
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from reconciler.convergence.standing_tasks import survived
+from reconciler.convergence.wake_queue import Wakes
+from reconciler.linux.oom import OomKillCounter
+from reconciler.linux.processes import KILLED, Command, Process, start_ticks
+from reconciler.linux.removals import Removals
+from reconciler.planning.address import Address
+from reconciler.planning.apps.observed import Instance
+from reconciler.serving import gate_figures_reader, logs
+from reconciler.serving.adoption import Adoption, end_strays, on_record_or_marked, restored, with_process
+from reconciler.serving.build_users import BuildUsers
+from reconciler.serving.fork_or_exec import launch
+from reconciler.serving.forkserver.pool import ForkServerPool
+from reconciler.serving.instance_directories import keep_only
+from reconciler.serving.leftovers import Leftovers
+from reconciler.serving.live_instance import CannotStart, LiveInstance
+from reconciler.serving.marks import RECORD_MARK, Identity, marked
+from reconciler.serving.programs.gunicorn import InstancePaths
+from reconciler.serving.programs.program import Program, WorkersReady
+from reconciler.serving.sandbox import SANDBOX_VARIABLE, Sandbox
+from reconciler.state.records import NO_ADDRESS, InstanceRecord, Records
+
+
+class SupervisedInstances:
+    """Every instance of this state directory, by key and id. Wakes a key when an instance of it changes.
+
+    The key is the name of the app for those of its web server, `APP/PROCESS` for those of another process.
+
+    `launched` is called with an app's name and a sentence that says what was started, and how. `sandbox_of`
+    decides the rights of every process of an app, and is asked by what creates a file or a directory for one.
+    `users` are those of builds beside instances. `unadopted` are the records, as stored and as
+    completed, of instances that could not be adopted yet, by id.
+    """
+
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        records: Records,
+        *,
+        state_id: str,
+        boot: str,
+        sandbox_of: Callable[[str], Sandbox],
+        templates: ForkServerPool,
+        wakeups: Wakes,
+        removals: Removals,
+        launched: Callable[[str, str], None],
+    ) -> None:
+        self.sandbox_of = sandbox_of
+        self._records = records
+        self._fork_servers = templates
+        self._on_launch = launched
+        self._state_id = state_id
+        self._boot = boot
+        self._wakeups = wakeups
+        self._removals = removals
+        self._oom_kills = OomKillCounter()
+        self._leftovers = Leftovers(state_id, removals)
+        self._lives: dict[str, dict[str, LiveInstance]] = {}
+        self._keys: dict[str, set[str]] = {}
+        self._ended: set[str] = set()
+        self.users = BuildUsers()
+        self.unadopted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
+
+    def apps(self) -> frozenset[str]:
+        """Return the apps that have an instance of their web server on record."""
+        return frozenset(key for key, lives in self._lives.items() if lives and "/" not in key)
+
+    def process_keys(self, app: str | None = None) -> frozenset[str]:
+        """Return the keys of the processes, of one app or of all, that have an instance on record."""
+        keys = self._lives if app is None else self._keys.get(app, ())
+        return frozenset(key for key in keys if "/" in key and self._lives.get(key))
+
+    def lives(self, key: str) -> tuple[LiveInstance, ...]:
+        """Return the instances of a key, oldest first."""
+        return tuple(self._lives.get(key, {}).values())
+
+    def live(self, key: str, instance: str) -> LiveInstance | None:
+        """Return one instance of a key, None once it is forgotten."""
+        return self._lives.get(key, {}).get(instance)
+
+    def take_ended(self) -> frozenset[str]:
+        """Return the apps of which an instance has ended since the last call."""
+        ended, self._ended = frozenset(self._ended), set()
+        return ended
+
+    def of(self, app: str) -> tuple[Instance, ...]:
+        """Return the instances of an app as they are now, oldest first."""
+        return tuple(live.observed() for live in self._lives.get(app, {}).values())
+
+    def on_wakeup(self, app: str) -> None:
+        """Read what the workers of an app have to say."""
+        for live in self.lives(app):
+            live.update_from_workers()
+            live.changed.set()
+        self._wakeups.wake(app)
+
+    def processes(self, app: str) -> Iterator[tuple[Instance, Process]]:
+        """Return the instances of an app that are alive, each with its process."""
+        for live in self.lives(app):
+            if live.process is not None and live.end is None:
+                yield live.observed(), live.process
+
+    def new_identity(self) -> Identity:
+        """Return the identity of something that is about to start in an app's place, and is on no record yet."""
+        return self._identity(secrets.token_hex(6))
+
+    def tend(self) -> None:
+        """Keep the kernel's out-of-memory kills until now from explaining a later exit."""
+        self._oom_kills.look()
+
+    def restore(
+        self, places: Callable[[str], InstancePaths], keep_listener: Callable[[str, Address, int], None]
+    ) -> list[Adoption]:
+        """Adopt the instances that an earlier daemon left: those that run, and those that have ended.
+
+        `keep_listener` is called with app, address and pid for every process that holds a listener, those included
+        that are about to be ended: a worker whose master is gone may be the last to hold it. Instances of another boot
+        are forgotten, as are those that never had a process; marked processes of no instance are ended. An instance
+        that cannot be adopted is left as it is, for `adopt`.
+        """
+        found: list[Adoption] = []
+        known = list(marked(self._state_id))
+        stored = on_record_or_marked(self._records, known)
+        records = [with_process(record, known) for record in stored]
+        listeners = {record.id: record.address for record in records if record.address != NO_ADDRESS}
+        for process in known:
+            if process.instance in listeners:
+                with survived(f"fetch the listener of {process.app}"):
+                    keep_listener(process.app, listeners[process.instance], process.pid)
+        for before, record in zip(stored, records, strict=True):
+            if self.live(record.key, record.id) is not None:
+                continue  # adopted before an error made the daemon begin again
+            self.unadopted[record.id] = before, record
+            with contextlib.suppress(Exception):  # one app's must not be the others'; raised again by `adopt`
+                found += self.adopt(record.id, places)
+        alive = {live.record.id for lives in self._lives.values() for live in lives.values() if live.process}
+        end_strays(known, alive | self.unadopted.keys())
+        return found
+
+    def adopt(self, instance: str, places: Callable[[str], InstancePaths]) -> list[Adoption]:
+        """Adopt or forget an instance that an earlier daemon left; raises whatever keeps it from that."""
+        before, record = self.unadopted[instance]
+        readiness, found = places(record.app).readiness / record.id, list[Adoption]()
+        if record.boot != self._boot or record.pid is None:
+            self._drop(record.id, readiness)
+        else:
+            live = restored(record, readiness, places(record.app), self._on_end)
+            if live.record != before:
+                self._records.put_instance(live.record)
+            self._hold(live)
+            found.append(Adoption(key=record.key, pid=live.record.pid or 0, alive=live.end is None))
+        del self.unadopted[instance]
+        return found
+
+    def remove_unused(self, app: str, places: InstancePaths) -> None:
+        """Remove the configurations and readiness directories that no instance of the app uses."""
+        lives, make_directory = self._of_app(app), self.sandbox_of(app).make_directory
+        with survived(f"remove what no instance of {app} uses"):
+            revisions = {live.record.directory_name for live in lives}
+            revisions |= {use.revision for use in self.users.of(app)}
+            keep_only(places.revisions, revisions, make_directory, self._removals)
+            used = {live.record.id for live in lives} | self._leftovers.directories_in(places.readiness)
+            keep_only(places.readiness, used, make_directory, self._removals)
+
+    def rename_revision(self, app: str, instance: str, revision: str) -> None:
+        """Give the revision of an instance another id; its directory keeps the name it has."""
+        live = self._lives[app][instance]
+        self.put(live, revision=revision, directory=live.record.directory_name)
+
+    def forget_app(self, app: str) -> None:
+        """End whatever is left of an app that was removed."""
+        if not self._of_app(app):
+            self._leftovers.of_app(app)
+
+    def reap(self, key: str, instance: str) -> None:
+        """Forget an instance that has ended."""
+        live = self.live(key, instance)
+        if live is not None and live.end is not None:
+            self.forget(live, soon=True)
+
+    def put(self, live: LiveInstance, **changes: Any) -> None:
+        """Change the record of an instance, in memory first: a full disk makes nothing of it untrue."""
+        live.record = replace(live.record, **changes)
+        self._records.put_instance(live.record)
+
+    async def launch(self, program: Program, places: InstancePaths, passed: int | None) -> LiveInstance:
+        """Start the process of a program; `passed` becomes its descriptor 3. Raises CannotStart."""
+        self._leftovers.keep(program.app)
+        live = self._recorded(program, places)
+        identity, sandbox = self._identity(live.record.id), self.sandbox_of(program.app)
+        env = {
+            **sandbox.environment,
+            **program.environment(identity),
+            **identity.marks(program.app, program.revision),
+            RECORD_MARK: json.dumps(asdict(live.record)),
+            SANDBOX_VARIABLE: sandbox.as_variable(),
+        }
+        command = Command(argv=program.argv, env=env, listener=passed, output=live.log, output_mode=sandbox.log)
+        try:
+            launched = await launch(command, program.forkable, self._fork_servers, ended=lambda: self._on_end(live))
+        except OSError as error:
+            self.forget(live)
+            raise CannotStart(f"the kernel refused to start it: {error.strerror}") from error
+        except BaseException:
+            self.forget(live)  # a process that a fork server had made for it was never let go
+            raise
+        live.process = launched.process
+        mute = logs.unwritable(live.log, sandbox.log)
+        self._on_launch(
+            program.app,
+            f"{program.name} {launched.process.pid} started {launched.way}{mute and f', without a log: {mute}'}",
+        )
+        self.put(live, pid=live.process.pid, ticks=start_ticks(live.process.pid))
+        return live
+
+    def _recorded(self, program: Program, places: InstancePaths) -> LiveInstance:
+        """Put an instance on record that is about to be started."""
+        record = InstanceRecord(
+            id=secrets.token_hex(6),
+            app=program.app,
+            revision=program.revision,
+            build=program.build,
+            address=program.address or NO_ADDRESS,
+            boot=self._boot,
+            started_at=time.monotonic(),
+            stop_timeout_s=program.stop_timeout_s,
+            workers=program.readiness.workers if isinstance(program.readiness, WorkersReady) else 0,
+            directory=program.directory,
+            **program.role.as_recorded(),
+        )
+        readiness = places.readiness / record.id
+        self.sandbox_of(program.app).make_directory(readiness)
+        live = LiveInstance(
+            record=record,
+            readiness=readiness,
+            log=(log := places.log_of(record.process, record.slot)),
+            link=places.code(program.directory),
+            log_start=logs.size(log),
+            counts_requests=program.counts_requests,
+        )
+        self._records.put_instance(record)
+        self._hold(live)
+        self.remove_unused(record.app, places)
+        return live
+
+    def _of_app(self, app: str) -> list[LiveInstance]:
+        """Return the instances of an app, whatever they run."""
+        return [live for key in self._keys.get(app, ()) for live in self.lives(key)]
+
+    def _hold(self, live: LiveInstance) -> None:
+        self._lives.setdefault(live.record.key, {})[live.record.id] = live
+        self._keys.setdefault(live.record.app, set()).add(live.record.key)
+
+    def _identity(self, instance: str) -> Identity:
+        return Identity(state=self._state_id, instance=instance, started_at=time.time())  # noqa: TID251  display
+
+    def _on_end(self, live: LiveInstance) -> None:
+        assert live.process is not None
+        live.end = live.process.end
+        live.said = live.last_words()
+        self._ended.add(live.record.app)
+        if live.end == KILLED and not live.process.told_to_end and self._oom_kills.struck():
+            live.end = f"{KILLED}, most likely by the kernel, which was out of memory"
+        live.changed.set()
+        self._wakeups.wake(live.record.key)
+
+    async def _kill(self, live: LiveInstance) -> None:
+        if live.process is not None and live.end is None:
+            live.process.kill_group()
+            await live.ended()
+        self.forget(live)
+
+    def forget(self, live: LiveInstance, *, soon: bool = False) -> None:
+        """Forget an instance, and end whatever is left of it."""
+        if live.process is not None:
+            live.process.forget()
+            self._leftovers.of_instance(live.record.id, started_here=live.process.child)
+        self._drop(live.record.id, live.readiness, soon=soon)
+        self._lives.get(live.record.key, {}).pop(live.record.id, None)
+
+    def _drop(self, instance: str, readiness: Path, *, soon: bool = False) -> None:
+        gate_figures_reader.keep(readiness)
+        with contextlib.suppress(OSError, RuntimeError):  # what cannot be removed now is unused, and found later
+            self._leftovers.remove(readiness) if soon else self._removals.begin(readiness)
+        self._records.drop_instance(instance)

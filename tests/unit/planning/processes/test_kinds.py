@@ -1,0 +1,68 @@
+"""Queue libraries are recognised by their commands, and each is stopped in its own way."""
+
+import shlex
+
+import pytest
+
+from reconciler.planning.processes.kinds import kind_of
+from reconciler.planning.processes.process import Process, Target
+from reconciler.planning.processes.stop import StopSequence, StopStep, one_signal, parsed
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "stop"),
+    [
+        ("celery -A shop worker -c 2", "celery worker", "TERM 900 QUIT 10"),
+        ("celery --app=shop worker", "celery worker", "TERM 900 QUIT 10"),
+        ("python -m celery -A worker.app beat", "celery beat", "TERM 10"),
+        ("celery -A worker flower --port=5555", "celery flower", "TERM 10"),
+        ("celery -A shop inspect ping", "other", "TERM 900"),
+        ("env C_FORCE_ROOT=1 /srv/venv/bin/celery -A shop worker", "celery worker", "TERM 900 QUIT 10"),
+        ("rq worker high low", "rq", "TERM 900"),
+        ("python manage.py rqworker default", "rq", "TERM 900"),
+        ("dramatiq shop.tasks -p 2", "dramatiq", "TERM 900"),
+        ("python manage.py rundramatiq", "dramatiq", "TERM 900"),
+        ("huey_consumer.py shop.huey", "huey", "TERM 900"),
+        ("python -u manage.py run_huey", "huey", "TERM 900"),
+        ("python3 manage.py db_worker", "django-tasks", "TERM 900"),
+        ("python worker.py", "other", "TERM 900"),
+        ("env", "other", "TERM 900"),
+        ("python", "other", "TERM 900"),
+        ("python -m", "other", "TERM 900"),
+    ],
+)
+def test_a_command_tells_its_kind_and_how_it_is_stopped(command: str, kind: str, stop: str) -> None:
+    words = tuple(shlex.split(command))
+    process = Process(name="worker", stop_timeout_s=900.0)
+    assert (kind_of(words).name, str(process.stop_of(words))) == (kind, stop)
+    assert process.is_single(words) == (kind == "celery beat")
+
+
+def test_a_manifest_overrides_what_was_recognised() -> None:
+    words, stop = ("celery", "beat"), one_signal(3.0, "INT")
+    process = Process(name="beat", single=False, stop=stop)
+    assert not process.is_single(words)
+    assert process.stop_of(words) == stop
+
+
+def test_a_sequence_says_when_each_of_its_steps_is_due() -> None:
+    stop = StopSequence((StopStep("TERM", 900.0), StopStep("QUIT", 10.0)))
+    assert parsed(str(stop)) == stop
+    assert [stop.due_after_s(taken) for taken in range(4)] == [0.0, 900.0, 910.0, 910.0]
+    assert [stop.next_signal(taken) for taken in range(3)] == ["TERM", "QUIT", None]
+    assert stop.kill_after_s == 910.0
+
+
+@pytest.mark.parametrize("text", ["", "TERM", "KILL 1", "TERM x", "TERM -1", "TERM nan", "TERM 1 QUIT", "TERM 1 " * 9])
+def test_what_is_no_sequence_is_none(text: str) -> None:
+    assert parsed(text.strip()) is None
+
+
+def test_only_what_runs_makes_another_version() -> None:
+    target = Target(revision="r", build="b", inputs="i", command=("python", "worker.py"))
+    process = Process(name="worker")
+    version = target.version(process)
+    assert target.version(Process(name="worker", count=3, stop_timeout_s=1.0, required=False)) == version
+    assert target.version(Process(name="worker", env={"A": "1"})) != version
+    assert target.version(Process(name="worker", single=True)) != version
+    assert target.version(Process(name="worker", watchdog_s=1.0)) != version
