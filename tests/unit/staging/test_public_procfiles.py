@@ -1,12 +1,14 @@
 """Procfiles as fifty public projects have them: each line is used as written down, or said to be unused."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from reconciler.planning.processes.kinds import kind_of
 from reconciler.staging.detection.procfile import Procfile, read_procfile, web_process
 
 _LINE = re.compile(r"([\w-]+) \[([\w -]+)\] (.*)")
@@ -72,3 +74,15 @@ def test_every_other_line_is_told(tmp_path: Path, project: Project) -> None:
     told = list(project.plant(tmp_path).others())
     names = dict.fromkeys(name for name, _, _ in project.lines if name not in {"web", "release"})
     assert [line.split()[1] for line in told] == list(names)
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_the_kind_of_every_process_is_recognised(project: Project) -> None:
+    """What needs a shell is given to one as a manifest would: the last command takes the shell's place."""
+    for name, kind, command in project.lines:
+        if name in {"web", "release"} or kind == "nothing":
+            continue
+        before, operator, last = command.rpartition("&& ")
+        line = f"{before}{operator}exec {last}" if operator else command
+        words = ["sh", "-c", line] if "&" in command else shlex.split(command)
+        assert kind_of(words).name == kind, command

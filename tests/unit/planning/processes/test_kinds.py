@@ -22,8 +22,26 @@ from reconciler.planning.processes.stop import StopSequence, StopStep, one_signa
         ("python manage.py rqworker default", "rq", "TERM 900"),
         ("dramatiq shop.tasks -p 2", "dramatiq", "TERM 900"),
         ("python manage.py rundramatiq", "dramatiq", "TERM 900"),
-        ("huey_consumer.py shop.huey", "huey", "TERM 900"),
-        ("python -u manage.py run_huey", "huey", "TERM 900"),
+        ("celery -A shop worker --beat", "celery worker with beat", "TERM 900 QUIT 10"),
+        ("celery worker -B --app=shop", "celery worker with beat", "TERM 900 QUIT 10"),
+        ("python manage.py celery worker -l info", "celery worker", "TERM 900 QUIT 10"),
+        ("REMAP_SIGTERM=SIGQUIT celery -A shop worker", "celery worker", "INT 900 QUIT 10"),
+        ("nice -n 5 newrelic-admin run-program celery -A shop worker", "celery worker", "TERM 900 QUIT 10"),
+        ("uv run --project site -- celery -A shop worker", "celery worker", "TERM 900 QUIT 10"),
+        ("sh -c 'cd src && exec celery -A shop worker -l info'", "celery worker", "TERM 900 QUIT 10"),
+        ("sh -c 'cd src && celery -A shop worker'", "other", "TERM 900"),
+        ("sh -c 'exec celery -A shop worker; echo'", "other", "TERM 900"),
+        ("sh -c", "other", "TERM 900"),
+        ("flower --broker=redis://", "celery flower", "TERM 10"),
+        ("rq worker-pool -n 4", "rq", "TERM 900"),
+        ("python -m rq.cli worker", "rq", "TERM 900"),
+        ("rqworker default", "rq", "TERM 900"),
+        ("flask --app shop rq worker", "rq", "TERM 900"),
+        ("flask --app shop rq scheduler", "other", "TERM 900"),
+        ("huey_consumer.py shop.huey", "huey", "INT 900"),
+        ("python -u manage.py run_huey", "huey", "INT 900"),
+        ("huey_consumer shop.huey -g TERM -w 4", "huey", "TERM 900"),
+        ("django-admin run_huey --graceful-signal=TERM", "huey", "TERM 900"),
         ("python3 manage.py db_worker", "django-tasks", "TERM 900"),
         ("python worker.py", "other", "TERM 900"),
         ("env", "other", "TERM 900"),
@@ -35,7 +53,7 @@ def test_a_command_tells_its_kind_and_how_it_is_stopped(command: str, kind: str,
     words = tuple(shlex.split(command))
     process = Process(name="worker", stop_timeout_s=900.0)
     assert (kind_of(words).name, str(process.stop_of(words))) == (kind, stop)
-    assert process.is_single(words) == (kind == "celery beat")
+    assert process.is_single(words) == (kind in {"celery beat", "celery worker with beat"})
 
 
 def test_a_manifest_overrides_what_was_recognised() -> None:
