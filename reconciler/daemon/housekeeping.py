@@ -11,6 +11,7 @@ from reconciler.daemon.log_rotation import LogRotation
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.staging_settings import collect
 from reconciler.host.stores import Stores
+from reconciler.linux.heap import own_heap
 from reconciler.linux.processes import Orphans
 from reconciler.metrics.load_recorder import LoadRecorder
 from reconciler.metrics.sample import MemoryMeter, Sampler
@@ -90,9 +91,11 @@ class Housekeeping:
                     self._journal.write(HOST, "removed", f"unused environments: {', '.join(removed)}")
 
     async def _end_idle(self) -> None:
-        """End fork servers that nothing needs."""
+        """End fork servers that nothing needs, and give freed memory back."""
+        heap = own_heap()
         while True:
             await next_tick(_END_IDLE_EVERY_S)
+            heap.give_back()
             with contextlib.suppress(OSError):
                 self._fork_servers.end_idle()
                 self._instances.tend()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import random
 import signal
@@ -17,6 +16,7 @@ from reconciler.convergence.world import Report
 from reconciler.daemon.daemon import Daemon
 from reconciler.daemon.shutdown import is_going_down
 from reconciler.daemon.summary import HostSummary
+from reconciler.linux.heap import share_one_heap
 from reconciler.linux.open_files import allow_many_open_files
 from reconciler.linux.processes import adopt_orphans, keep_descriptors
 from reconciler.linux.systemd import ServiceManager
@@ -30,17 +30,10 @@ from reconciler.state.records import Records
 from reconciler.state.schema import open_or_rebuild
 
 _STATUS_EVERY_S = 5.0
-_M_ARENA_MAX = -8  # malloc.h
 
 
 class _Ended(Exception):
     """Raised inside the task group to end every task of it."""
-
-
-def _share_one_heap() -> None:
-    """Give all threads one heap: they mostly wait, and glibc's heap for each of them only costs memory."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _tell_dropped(key: Hashable, error: Exception) -> None:
@@ -74,7 +67,7 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTask
     """
     keep_descriptors()
     allow_many_open_files()  # a sleeping app costs one
-    _share_one_heap()
+    share_one_heap()
     adopt_orphans()
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
