@@ -7,6 +7,7 @@ characters, and marks that change the direction of text, are printed as escapes 
 """
 
 import contextlib
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 _POLL_S = 0.3
 _LOOK_FOR_APPS_EVERY = 10  # polls
 _STREAMS = ("app", "access", "staging")
+_OF_TASK = re.compile("task:[0-9a-f]{1,8}")
+
+
+class _Which(click.Choice[str]):
+    """One of an app's streams, all of them, or what a task printed."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        return text if _OF_TASK.fullmatch(text) else super().convert(text, param, ctx)
 
 
 class _Time(click.ParamType[float]):
@@ -65,6 +75,7 @@ class _Time(click.ParamType[float]):
         "reconciler logs blog -f",
         "reconciler logs 'shop-*' --since 1h --grep 'GET */admin'",
         "reconciler logs blog --which staging",
+        "reconciler logs blog --which task:8f3a -f",
         "reconciler logs blog --instance previous --all-lines",
     ),
 )
@@ -88,11 +99,11 @@ class _Time(click.ParamType[float]):
 )
 @click.option(
     "--which",
-    type=click.Choice([*_STREAMS, "all"]),
+    type=_Which([*_STREAMS, "all", "task:ID"]),
     multiple=True,
     default=("app",),
     show_default=True,
-    help="The app's output, its access log, or the output of staging; may be repeated.",
+    help="The app's output, its access log, the output of staging, or that of a task; may be repeated.",
 )
 @click.option(
     "--instance",
@@ -128,6 +139,8 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     from reconciler.cli.log_printer import Chosen, Printer
 
     paths = paths_in_use(state)
+    if any(map(_OF_TASK.fullmatch, streams)):
+        streams, apps = _tasks(paths, streams, apps)
     count = lines if lines is not None else 100 if since is None else None
     chosen = Chosen(
         paths,
@@ -152,6 +165,26 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
                 follow = _follow(printer, paths, apps)
         except OSError as error:
             raise click.ClickException(f"cannot read {error.filename or 'a log'}: {error.strerror}") from error
+
+
+def _tasks(paths: "StatePaths", streams: Sequence[str], apps: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the streams with the whole id of each task, and the one app that they are of."""
+    from reconciler.cli.failure import Failure
+    from reconciler.cli.options import open_snapshot
+
+    whole, of = [], set(apps)
+    with open_snapshot(paths) as snapshot:
+        for stream in streams:
+            beginning = stream.removeprefix("task:")
+            found = snapshot.records.task_log.find(beginning) if beginning != stream else []
+            if beginning != stream and len(found) != 1:
+                wrong = "begins more than one task" if found else "is the id of no task on record"
+                raise Failure("not-found", f"'{beginning}' {wrong}; 'reconciler tasks' lists them")
+            whole.append(f"task:{found[0].id}" if found else stream)
+            of |= {task.app for task in found}
+    if len(of) != 1:
+        raise click.UsageError(f"a task is of one app: {', '.join(map(plain, sorted(of)))} are more")
+    return tuple(whole), list(of)
 
 
 def _limit_bytes(state: Path | None) -> int:

@@ -30,7 +30,7 @@ _URL = re.compile(
 )
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # These exit as the program does that they run.
-_EXIT_AS_A_PROGRAM = frozenset(("shell", "service-shell"))
+_EXIT_AS_A_PROGRAM = frozenset(("shell", "service-shell", "task"))
 
 
 class NotThere(Failure):

@@ -3,7 +3,9 @@
 from typing import Any, Protocol
 
 from reconciler.control.requests import REQUESTS, NotFound, Refused
+from reconciler.control.tasks import TaskRequests
 from reconciler.host.world import AppWorld
+from reconciler.planning.apps.app import App
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
@@ -72,6 +74,7 @@ class OperatorRequests:
         *,
         metrics: Metrics,
         outcomes: Outcomes,
+        tasks: TaskRequests,
         origins: Origins | None = None,
     ) -> None:
         self._manifests = manifests
@@ -80,6 +83,7 @@ class OperatorRequests:
         self._journal = journal
         self._metrics = metrics
         self._outcomes = outcomes
+        self._tasks = tasks
         self._origins = origins
 
     def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
@@ -95,22 +99,33 @@ class OperatorRequests:
                 if self._origins is None:
                     raise Refused("no origins in git; 'origins' in the host's settings names them")
                 return self._origins.grant(request, who)
-            case "rotate":
-                return {"done": self._rotate(request.get("service"), request.get("app"), who)}
-            case "backup":
-                return {"done": self._back_up(request.get("service"), who)}
-            case "rekey":
-                return {"done": self._rekey(who)}
-            case "prune":
-                return {"done": self._prune(who)}
+            case "task":
+                return self._tasks.run(self._app(request.get("app")), request, who)
+            case "cancel":
+                return self._tasks.cancel(request, who)
             case name:
-                return {"done": self._of_app(name, request, who)}
+                return {"done": self._done(name, request, who)}
 
-    def _of_app(self, kind: Any, request: dict[str, Any], who: str) -> str:
-        name = request.get("app")
+    def _done(self, name: Any, request: dict[str, Any], who: str) -> str:
+        match name:
+            case "rotate":
+                return self._rotate(request.get("service"), request.get("app"), who)
+            case "backup":
+                return self._back_up(request.get("service"), who)
+            case "rekey":
+                return self._rekey(who)
+            case "prune":
+                return self._prune(who)
+        return self._of_app(name, request, who)
+
+    def _app(self, name: Any) -> App:
         app = self._manifests.catalog.apps.get(name) if isinstance(name, str) else None
         if app is None:
             raise NotFound(f"no valid manifest describes an app named '{name}'; 'reconciler status' lists the apps")
+        return app
+
+    def _of_app(self, kind: Any, request: dict[str, Any], who: str) -> str:
+        app = self._app(request.get("app"))
         known = REQUESTS.get(kind) if isinstance(kind, str) else None
         if known is None:
             raise Refused(f"there is no request '{kind}'; there are {', '.join(REQUESTS)}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.control.granting import OperatorRequests
 from reconciler.control.socket import Control
+from reconciler.control.tasks import TaskRequests
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.daemon.housekeeping import Housekeeping
@@ -20,6 +21,7 @@ from reconciler.daemon.outcomes import Outcomes
 from reconciler.daemon.reports import Reports
 from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.state_directory import StateDirectory, WorldInPlace
+from reconciler.daemon.task_world import task_world
 from reconciler.daemon.web_process import WebProcess
 from reconciler.daemon.worlds import converging
 from reconciler.host.credential_users import LocalApps
@@ -54,6 +56,7 @@ from reconciler.state.lock import Lock
 from reconciler.state.records import Records
 from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import state_id
+from reconciler.tasks.world import TaskQueues
 from reconciler.vault.env_files import EnvFiles
 from reconciler.vault.vault import Vault
 from reconciler.vault.watched_files import Files
@@ -96,7 +99,7 @@ class Daemon:
         self._sandbox = todays_sandbox()
         self._stores = Stores(records=records, journal=self.journal, history=RevisionHistory(records, self._boot))
         self._stager = stager_of(settings)
-        self._app_wakeups, self._service_wakeups = WakeQueue(), WakeQueue()
+        self._app_wakeups, self._service_wakeups, self._task_wakeups = WakeQueue(), WakeQueue(), WakeQueue()
         self._tracker = SourceTracker(records, self.journal, self._app_wakeups, tasks)
         self._removals = Removals()
         self._instances = Instances(
@@ -112,6 +115,10 @@ class Daemon:
         stores = ServiceStores(records=records, service_records=service_records, env_files=env_files)
         self._services = self._service_world(stores)
         self._apps = self._app_world(service_records)
+        self._task_world = task_world(
+            settings, self._stores, self._apps.places, TaskQueues(tasks=self._task_wakeups, apps=self._app_wakeups)
+        )
+        self._instances.users.add(self._task_world.uses)
         self._counters = Counters(time.monotonic, self._apps.probe_results, self._services.backups.failures)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
         self._converging = [
@@ -119,11 +126,17 @@ class Daemon:
             for world, acting, wakeups in (
                 (self._services, self._services, self._service_wakeups),  # first: it says what apps are supplied with
                 (self._apps, counted, self._app_wakeups),
+                (self._task_world, self._task_world, self._task_wakeups),
             )
         ]
         self._secret_files = SecretFiles(settings, self._services, self._stores, self._app_wakeups, tasks)
         self.manifests = ManifestLoop(settings, self._stores, self._app_wakeups, self._secret_files, self._converging)
-        self.reports.listeners += [self._services.on_report, self.manifests.on_report, self._counters.on_report]
+        self.reports.listeners += [
+            self._services.on_report,
+            self._task_world.on_report,
+            self.manifests.on_report,
+            self._counters.on_report,
+        ]
         self.outcomes = Outcomes(
             self.manifests,
             services=self._converging[0],
@@ -184,6 +197,7 @@ class Daemon:
             self.journal,
             metrics=self._counters,
             outcomes=self.outcomes,
+            tasks=TaskRequests(self._task_world, self._stores.records.task_log, self.journal),
             origins=self._git,
         )
         with contextlib.closing(Control(self.settings.paths.control, requests.grant)) as control:
@@ -268,6 +282,7 @@ class Daemon:
 
     def _begin(self) -> None:
         """Adopt what runs, and start what runs beside convergence."""
+        self._task_world.restore()
         ports = self._apps.restore()
         if self._lost:
             text = "the state database was lost; what runs was found in the process table"
@@ -310,20 +325,9 @@ class Daemon:
             self._tasks.keep(f"notify {target}", notifier.run)
 
     async def _drain_logs(self, drain: Drain) -> None:
-        # Most hosts drain no logs, so they load nothing for it.
-        from reconciler.daemon.drains.drain import LogDrain
-        from reconciler.daemon.drains.targets import target_of
+        from reconciler.daemon.drains.of_host import drain_logs  # most hosts drain no logs
 
-        settings = self.settings
-        await LogDrain(
-            drain,
-            target_of(drain, limit_bytes=settings.log_limit_bytes, keep=settings.logs_kept),
-            settings.paths,
-            limit_bytes=settings.log_limit_bytes,
-            apps=self._instances.apps,
-            secrets=lambda app: self._redactor.texts(Subject("app", app)),
-            record=lambda reason, text: self.journal.write(HOST, "daemon", text, reason=reason),
-        ).run()
+        await drain_logs(self.settings, drain, self._instances, self._redactor, self.journal)
 
     async def _listen_to_workers(self) -> None:
         loop, pipe = asyncio.get_running_loop(), open_wakeup_pipe(self.settings.paths.wakeup_pipe, self._sandbox.pipe)

@@ -68,6 +68,13 @@ class AppPlaces:
         known = (revision for revision in (*serving, *before) if revision is not None)
         return next((revision for revision in known if revision.build.id in self._builds.of(app)), None)
 
+    def startable(self, app: str) -> tuple[Revision, ...]:
+        """Return the revisions whose builds are on this host: the one that serves, then those known to be good."""
+        serving = self.revision(app)
+        known = ((serving,) if serving is not None else ()) + self._history.of(app).known_good
+        builds = self._builds.of(app)
+        return tuple({revision.id: revision for revision in known if revision.build.id in builds}.values())
+
     def commands(self, revision: Revision) -> CodeCommands | None:
         """Return the commands that the code of a revision asks for, None if it asks for none."""
         return self._builds.commands(revision.app).get(revision.build.id)

@@ -53,6 +53,18 @@ class Reason(StrEnum):
     RETRY_REQUESTED = "retry-requested"
     OVERRIDE_ENDED = "override-ended"
 
+    # Tasks and schedules.
+    TASK_REQUESTED = "task-requested"
+    TASK_SUCCEEDED = "task-succeeded"
+    TASK_FAILED = "task-failed"
+    TASK_CANCELLED = "task-cancelled"
+    SCHEDULE_LATE = "schedule-late"
+    SCHEDULE_MISSED = "schedule-missed"
+    SCHEDULE_SKIPPED = "schedule-skipped"
+    SCHEDULE_FAILED = "schedule-failed"
+    SCHEDULE_RECOVERED = "schedule-recovered"
+    SCHEDULE_TOO_LONG = "schedule-too-long"
+
     # Work under way.
     READING_SOURCE = "reading-source"
     STAGING = "staging"

@@ -97,11 +97,16 @@ def end_marked(
     instances: Collection[str],
     apps: Collection[str],
     look: Callable[[str], Iterable[Marked]] = _anywhere,
+    tasks: Collection[str] = (),
 ) -> int:
     """Send SIGKILL to every process marked with one of these, and to what it starts meanwhile; return their number."""
     ended, empty_rounds = set[int](), 0
     for _ in range(_ROUNDS):
-        found = [each for each in look(state_id) if each.instance in instances or each.app in apps]
+        found = [
+            each
+            for each in look(state_id)
+            if each.instance in instances or each.app in apps or (each.task and each.task in tasks)
+        ]
         for process in found:
             with contextlib.suppress(OSError):
                 descriptor = os.pidfd_open(process.pid)

@@ -18,14 +18,21 @@ APP_MARK = "RECONCILER_APP"
 REVISION_MARK = "RECONCILER_REVISION"
 PROCESS_MARK = "RECONCILER_PROCESS"
 RECORD_MARK = "RECONCILER_RECORD"
-
+TASK_MARK = "RECONCILER_TASK"
+RUNNER_MARK = "RECONCILER_TASK_RUNNER"
 
 _ID = re.compile("[0-9a-f]{12}")
+_TASK_ID = re.compile("[0-9a-f]{8}")
 
 
 def is_id(text: str) -> bool:
     """Return whether this may be the id of an instance, a revision or a build: only what may is made part of a path."""
     return _ID.fullmatch(text) is not None
+
+
+def is_task_id(text: str) -> bool:
+    """Return whether this may be the id of a task."""
+    return _TASK_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +52,8 @@ class Identity:
 class Marked:
     """A process that carries the marks of a state directory.
 
-    `record` is the instance's record as JSON when it was started, for the case that the database is lost.
+    `record` is the instance's record as JSON when it was started, for the case that the database is lost. A process of
+    a task has the id of that in place of an instance's; its `runner` is the one that ends all others.
     """
 
     pid: int
@@ -53,6 +61,8 @@ class Marked:
     app: str
     leads: bool
     record: str = ""
+    task: str = ""
+    runner: bool = False
 
 
 def marked(state_id: str, user: int | None = None) -> Iterator[Marked]:
@@ -83,12 +93,15 @@ def read_marks(pid: int, state_id: str, user: int | None = None) -> Marked | Non
         return None
     env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
     instance, app = proc_text(env.get(INSTANCE_MARK.encode(), b"")), proc_text(env.get(APP_MARK.encode(), b""))
-    if not is_id(instance) or not is_name(app):
-        instance = app = ""
+    task = proc_text(env.get(TASK_MARK.encode(), b"")) if not instance else ""
+    if not (is_id(instance) or is_task_id(task)) or not is_name(app):
+        instance = app = task = ""
     return Marked(
         pid=pid,
         instance=instance,
         app=app,
         leads=group_of(pid) == pid,
         record=proc_text(env.get(RECORD_MARK.encode(), b"")),
+        task=task,
+        runner=bool(task) and RUNNER_MARK.encode() in env,
     )

@@ -132,7 +132,7 @@ class SupervisedInstances:
         that cannot be adopted is left as it is, for `adopt`.
         """
         found: list[Adoption] = []
-        known = list(marked(self._state_id))
+        known = [process for process in marked(self._state_id) if not process.task]
         stored = on_record_or_marked(self._records, known)
         records = [with_process(record, known) for record in stored]
         listeners = {record.id: record.address for record in records if record.address != NO_ADDRESS}

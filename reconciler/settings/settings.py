@@ -127,6 +127,10 @@ class Settings:
     key_file: Path | None = None
     verify_every_s: float = duration("services.verify_every", "60s")
     backup_slots: int = number("services.backup_concurrency", "2")
+    tasks_at_once: int = 2
+    tasks_nice: int = 5
+    tasks_kept_s: float = 30 * 86400.0
+    task_timeout_s: float = 86400.0
     grace_s: float = duration("services.grace", "1h", may_be_zero=True)
 
     @property

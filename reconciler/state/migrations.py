@@ -100,6 +100,27 @@ def _add_processes(database: sqlite3.Connection) -> None:
         database.execute(f"ALTER TABLE instance ADD COLUMN {column} {kind}")
 
 
+_TASK_OF_7 = """
+CREATE TABLE task (
+    id TEXT PRIMARY KEY, app TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, command TEXT NOT NULL,
+    state TEXT NOT NULL, owed_at REAL NOT NULL, timeout_s REAL NOT NULL, cause TEXT NOT NULL, asked_by TEXT NOT NULL,
+    schedule TEXT NOT NULL, fingerprint TEXT NOT NULL, planned_at REAL, attempt INTEGER NOT NULL, wanted TEXT NOT NULL,
+    revision TEXT NOT NULL, build TEXT NOT NULL, boot TEXT NOT NULL, pid INTEGER, ticks INTEGER, attached TEXT NOT NULL,
+    started_at REAL, told_at REAL, cancelled_by TEXT NOT NULL, ended_at REAL, took_s REAL, code INTEGER, signal INTEGER,
+    ending TEXT NOT NULL, peak_memory INTEGER, log_size INTEGER, said TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX task_of_app ON task (app, owed_at);
+CREATE INDEX open_task ON task (state) WHERE state IN ('owed', 'running');
+CREATE UNIQUE INDEX occurrence ON task (app, schedule, fingerprint, planned_at, attempt) WHERE planned_at IS NOT NULL
+"""
+
+
+def _add_tasks(database: sqlite3.Connection) -> None:
+    """Add the table of tasks."""
+    for statement in _TASK_OF_7.split(";"):
+        database.execute(statement)
+
+
 # A change of the schema is one step more, at the end; a step that was released never changes.
 OLDEST = 2
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
@@ -107,6 +128,7 @@ _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _add_releases,
     _add_commits_of_releases,
     _add_processes,
+    _add_tasks,
 )
 NEWEST = OLDEST + len(_STEPS)
 

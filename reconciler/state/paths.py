@@ -174,8 +174,27 @@ class StatePaths:
         """The record of how far the log drain has read each log, and of how its target does."""
         return self.state / "drained.json"
 
+    @property
+    def tasks(self) -> Path:
+        """The directory of what the runners of tasks leave for a daemon, and of the sockets of terminals."""
+        return self.state / "tasks"
+
+    def task_result(self, task: str) -> Path:
+        """Return the file in which the runner of a task says how it ended."""
+        return self.tasks / f"{task}.result"
+
+    def task_logs(self, name: str) -> Path:
+        """Return the directory of the logs of an app's tasks."""
+        return self.logs / name / "tasks"
+
+    def task_log(self, name: str, task: str) -> Path:
+        """Return the path of what a task printed."""
+        return self.task_logs(name) / f"{task}.log"
+
     def log(self, name: str, which: str) -> Path:
-        """Return the path of a log; `which` is app, access or staging."""
+        """Return the path of a log; `which` is app, access or staging, or task: and the id of one."""
+        if which.startswith("task:"):
+            return self.task_log(name, which.removeprefix("task:"))
         return self.logs / name / f"{which}.log"
 
 

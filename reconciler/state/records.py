@@ -14,6 +14,7 @@ from reconciler.planning.subject import Subject
 from reconciler.state.database import Database
 from reconciler.state.release_log import ReleaseLog
 from reconciler.state.table import Table
+from reconciler.state.task_log import TaskLog
 
 NO_ADDRESS = Address(host="", port=0)  # of an instance that listens nowhere; the columns are not null
 
@@ -199,6 +200,11 @@ class Records:
     def release_log(self) -> ReleaseLog:
         """The releases of each app."""
         return ReleaseLog(self._database)
+
+    @property
+    def task_log(self) -> TaskLog:
+        """The tasks of each app."""
+        return TaskLog(self._database)
 
     def app_statuses(self) -> dict[str, AppStatus]:
         """Return the last reported status of each app."""

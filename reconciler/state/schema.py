@@ -72,6 +72,17 @@ CREATE TABLE service_standing (
 CREATE TABLE env_file (
     app TEXT NOT NULL, path TEXT NOT NULL, values_of TEXT NOT NULL, PRIMARY KEY (app, path)
 ) WITHOUT ROWID;
+CREATE TABLE task (
+    id TEXT PRIMARY KEY, app TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, command TEXT NOT NULL,
+    state TEXT NOT NULL, owed_at REAL NOT NULL, timeout_s REAL NOT NULL, cause TEXT NOT NULL, asked_by TEXT NOT NULL,
+    schedule TEXT NOT NULL, fingerprint TEXT NOT NULL, planned_at REAL, attempt INTEGER NOT NULL, wanted TEXT NOT NULL,
+    revision TEXT NOT NULL, build TEXT NOT NULL, boot TEXT NOT NULL, pid INTEGER, ticks INTEGER, attached TEXT NOT NULL,
+    started_at REAL, told_at REAL, cancelled_by TEXT NOT NULL, ended_at REAL, took_s REAL, code INTEGER, signal INTEGER,
+    ending TEXT NOT NULL, peak_memory INTEGER, log_size INTEGER, said TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX task_of_app ON task (app, owed_at);
+CREATE INDEX open_task ON task (state) WHERE state IN ('owed', 'running');
+CREATE UNIQUE INDEX occurrence ON task (app, schedule, fingerprint, planned_at, attempt) WHERE planned_at IS NOT NULL;
 """
 
 

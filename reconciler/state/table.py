@@ -41,10 +41,11 @@ class Table(Generic[Row]):
 
     def put(self, row: Row, **others: Any) -> Statement:
         """Return the statement that writes a whole row, new or changed, and its values."""
-        columns = (*self._columns, *others)
-        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        statement = f"INSERT OR REPLACE INTO {self._name} ({names}) VALUES ({marks})"  # noqa: S608  names of ours
-        return statement, (*self._values(row), *others.values())
+        return self._insert("INSERT OR REPLACE", row, others)
+
+    def add(self, row: Row, **others: Any) -> Statement:
+        """Return the statement that writes a new row, which fails if one has any of its keys, and its values."""
+        return self._insert("INSERT", row, others)
 
     def change(self, row: Row, key: str, **others: Any) -> Statement:
         """Return the statement that changes the row of the same `key`, a column, and leaves columns not named."""
@@ -53,6 +54,11 @@ class Table(Generic[Row]):
         values = (*self._values(row), *others.values())
         statement = f"UPDATE {self._name} SET {changes} WHERE {key} = ?"  # noqa: S608  names of ours
         return statement, (*values, values[columns.index(key)])
+
+    def _insert(self, verb: str, row: Row, others: Mapping[str, Any]) -> Statement:
+        columns = (*self._columns, *others)
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        return f"{verb} INTO {self._name} ({names}) VALUES ({marks})", (*self._values(row), *others.values())
 
     def _values(self, row: Row) -> tuple[Any, ...]:
         return tuple(get(row) for get in self._getters)

@@ -53,6 +53,7 @@ def command_lines(page: Path) -> Iterator[tuple[str, bool]]:
 def words_of(line: str) -> Iterator[list[str]]:
     """The arguments of each `reconciler` in a line for a shell."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
     words: list[str] | None = None
     for word in (*lexer, ";"):
         if set(word) <= set("();<>|&"):

@@ -16,7 +16,8 @@ _HEAD = """\
 `scripts/reference` writes this page from the command line itself: change the text there.
 
 `reconciler COMMAND --help` prints the same. Options may stand anywhere after the command; `shell` and `service-shell`
-take theirs before the first argument, because they pass arguments on. `--host` runs a command [on another
+take theirs before the first argument, because they pass arguments on, and so do they and `task` pass on the exit code
+of what they run. `--host` runs a command [on another
 host](../howto/remote.md).
 
 | exit code | meaning |
@@ -25,6 +26,10 @@ host](../howto/remote.md).
 | 1 | failure; the reason is on standard error or in the output |
 | 2 | a wrong command line; from `plan`: there are actions to do |
 | 3 | no daemon is running where one is needed; from `status --check`: all is up to date, but no daemon is running |
+| 125 | from `task`: the command was not begun |
+| 130 | from `task`: Ctrl-C was pressed; the task goes on |
+| 137 | from `task`: the command was killed with its runner |
+| 141 | from `task`: the reader of the output has gone; the task goes on |
 | 127 | with `--host`: no reconciler is on the other host's PATH |
 | 255 | with `--host`: ssh could not run the command on the other host |
 

@@ -1,0 +1,115 @@
+"""Grant the requests of operators about tasks: run a command, cancel a task."""
+
+import json
+import re
+import secrets
+import time
+from typing import Any
+
+from reconciler.control.requests import NotFound, Refused
+from reconciler.planning.apps.app import App
+from reconciler.planning.reason import Reason
+from reconciler.planning.subject import Subject
+from reconciler.planning.tasks.task import Task
+from reconciler.state.journal import Journal
+from reconciler.state.task_log import TaskLog
+from reconciler.tasks.texts import command_line
+from reconciler.tasks.world import TaskWorld
+
+_MOST_WORDS, _MOST_CHARACTERS = 1000, 32 * 1024
+_LONGEST_S = 30 * 86400.0
+_NAME = re.compile(r"[\w][\w .:@/+-]{0,63}")
+_REVISION = re.compile("[0-9a-f]{1,12}")
+_TASK = re.compile("[0-9a-f]{1,8}")
+_TERMINAL = re.compile("[0-9a-f]{16}")
+
+
+class TaskRequests:
+    """Grants requests such as {"do": "task", "app": "blog", "command": ["python", "-V"]}."""
+
+    def __init__(self, tasks: TaskWorld, log: TaskLog, journal: Journal) -> None:
+        self._tasks = tasks
+        self._log = log
+        self._journal = journal
+
+    def run(self, app: App, request: dict[str, Any], who: str) -> dict[str, Any]:
+        """Put a task of an app on record that starts at once; return its id. Raises Refused."""
+        words = _words(request.get("command"))
+        wanted = _matching(request.get("revision"), _REVISION, "a revision is up to twelve hexadecimal digits")
+        if self._tasks.revision(app.name) is None:
+            raise Refused(
+                f"{app.name}: no revision of it has served yet, so there is no environment to run a command in;"
+                f" see 'reconciler status {app.name}'"
+            )
+        if wanted and self._tasks.revision(app.name, wanted) is None:
+            raise Refused(f"{app.name}: no revision that begins with '{wanted}' can be started, or more than one")
+        task = Task(
+            id=self._new_id(),
+            app=app.name,
+            kind="task",
+            name=_matching(request.get("name"), _NAME, "a name has up to 64 letters, digits and .:@/+-") or words[0],
+            command=json.dumps(words),
+            state="owed",
+            owed_at=time.time(),  # noqa: TID251  on record and shown
+            timeout_s=_timeout_s(request.get("timeout")) or self._tasks.limits.timeout_s,
+            cause=f"requested by {who}",
+            asked_by=who,
+            wanted=wanted,
+            attached=_matching(request.get("terminal"), _TERMINAL, "a terminal has sixteen hexadecimal digits"),
+        )
+        self._tasks.owe(task)
+        text = f"task {task.id}: {command_line(task)}"
+        self._journal.write(Subject("app", app.name), "request", text, task.cause, Reason.TASK_REQUESTED)
+        return {"done": f"{app.name}: {text}", "task": task.id}
+
+    def cancel(self, request: dict[str, Any], who: str) -> dict[str, Any]:
+        """Have a task end. Raises Refused, and NotFound if there is none of that id."""
+        beginning = _matching(request.get("task"), _TASK, "the id of a task is up to eight hexadecimal digits")
+        open_tasks = [task for task in self._tasks.open.all() if beginning and task.id.startswith(beginning)]
+        if len(open_tasks) > 1:
+            raise Refused(f"'{beginning}' begins {', '.join(sorted(task.id for task in open_tasks))}: write more of it")
+        if not open_tasks:
+            past = self._log.find(beginning) if beginning else []
+            if past:
+                raise Refused(f"task {past[0].id} of {past[0].app} has ended: {past[0].state}, {past[0].ending}")
+            raise NotFound(f"there is no task '{beginning}'; 'reconciler tasks' lists them")
+        task = open_tasks[0]
+        if not task.cancelled_by:
+            self._tasks.cancel(task, who)
+            text = f"cancel task {task.id}: {command_line(task)}"
+            self._journal.write(Subject("app", task.app), "request", text, f"requested by {who}", Reason.TASK_CANCELLED)
+        ends = "it is not started" if task.state == "owed" else "it is told to end"
+        return {"done": f"{task.app}: task {task.id} is cancelled; {ends}", "task": task.id, "app": task.app}
+
+    def _new_id(self) -> str:
+        while self._log.find(found := secrets.token_hex(4)):
+            pass
+        return found
+
+
+def _words(command: Any) -> list[str]:
+    if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
+        raise Refused("a command is a list of words, such as ['python', 'manage.py', 'migrate']")
+    if not command[0]:
+        raise Refused("the first word of a command is a program's name")
+    if any("\0" in word for word in command):
+        raise Refused("no word of a command has a NUL")
+    if len(command) > _MOST_WORDS or sum(map(len, command)) > _MOST_CHARACTERS:
+        raise Refused(f"a command has up to {_MOST_WORDS} words and {_MOST_CHARACTERS // 1024} KiB")
+    return command
+
+
+def _matching(value: Any, pattern: re.Pattern[str], expected: str) -> str:
+    if value is None or value == "":
+        return ""
+    if not isinstance(value, str) or pattern.fullmatch(value) is None:
+        raise Refused(expected)
+    return value
+
+
+def _timeout_s(value: Any) -> float:
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST_S:
+        raise Refused("a timeout is a number of seconds, of 30 days at most")
+    return float(value)

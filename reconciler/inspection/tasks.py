@@ -1,0 +1,45 @@
+"""The tasks of apps as facts, for the command line, the API and the page."""
+
+from shlex import join
+from typing import Any
+
+from reconciler.planning.tasks.task import Task
+from reconciler.vault.command_lines import redacted_command
+
+_SHELL = ("/bin/sh", "-c")
+
+
+def command_line(task: Task) -> str:
+    """Return the command of a task as an operator would write it, its secrets masked."""
+    words = task.words
+    return redacted_command(words[2] if words[:2] == _SHELL and len(words) == len(_SHELL) + 1 else join(words))
+
+
+def facts(task: Task) -> dict[str, Any]:
+    """Return what is known of a task; times are wall-clock seconds, sizes bytes, and None is what is not known."""
+    return {
+        "id": task.id,
+        "app": task.app,
+        "kind": task.kind,
+        "name": task.name,
+        "command": command_line(task),
+        "state": task.state,
+        "cause": task.cause,
+        "asked_by": task.asked_by or None,
+        "schedule": task.schedule or None,
+        "planned_at": task.planned_at,
+        "attempt": task.attempt,
+        "revision": task.revision or None,
+        "owed_at": task.owed_at,
+        "started_at": task.started_at,
+        "ended_at": task.ended_at,
+        "took_s": task.took_s,
+        "timeout_s": task.timeout_s,
+        "exit": task.exit_status,
+        "signal": task.signal,
+        "message": task.ending,
+        "memory": task.peak_memory,
+        "printed": task.log_size,
+        "said": task.said,
+        "cancelled_by": task.cancelled_by or None,
+    }

@@ -1,0 +1,33 @@
+"""Choose which owed tasks of all apps may start now, within the limits of the host. Pure."""
+
+from collections.abc import Iterable
+
+from reconciler.planning.tasks.task import Task
+
+# Of those that operators ask for, which wait for no occurrence: a bound on a client that asks again and again.
+MOST_BY_HAND = 64
+
+
+def admitted(tasks: Iterable[Task], concurrency: int) -> frozenset[str]:
+    """Return the ids of the owed tasks that may start, given every task of the host that has not ended.
+
+    Occurrences start in the order of their planned times, `concurrency` of them at once; what an operator asked for
+    starts at once, whatever occurrences run.
+    """
+    open_tasks = tuple(tasks)
+    chosen: list[str] = []
+    for by_hand, most in ((False, concurrency), (True, MOST_BY_HAND)):
+        queue = [task for task in open_tasks if is_by_hand(task) is by_hand]
+        free = most - sum(task.state == "running" for task in queue)
+        owed = sorted((task for task in queue if task.state == "owed"), key=_order)
+        chosen += [task.id for task in owed[: max(0, free)]]
+    return frozenset(chosen)
+
+
+def is_by_hand(task: Task) -> bool:
+    """Return whether an operator waits for this task, and no slot has to be free for it."""
+    return task.kind != "schedule" or task.planned_at is None
+
+
+def _order(task: Task) -> tuple[float, float, str]:
+    return (task.owed_at if task.planned_at is None else task.planned_at, task.owed_at, task.id)

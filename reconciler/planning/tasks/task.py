@@ -1,0 +1,76 @@
+"""One task of an app as it is on record: a command that ends, what asked for it, and what became of it.
+
+A task is on record before its process exists. Times are wall-clock seconds where nothing else is said.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+# `schedule` is an occurrence, `release` a release command; a `shell` was opened by an operator in a terminal.
+TaskKind: TypeAlias = Literal["task", "schedule", "release", "shell"]
+TaskState: TypeAlias = Literal["owed", "running", "succeeded", "failed", "cancelled", "skipped", "missed"]
+
+OPEN: frozenset[str] = frozenset(("owed", "running"))
+ENDED: frozenset[str] = frozenset(("succeeded", "failed", "cancelled", "skipped", "missed"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task. `command` is a JSON list of words; `cause` says in words what asked for it, `asked_by` which user did.
+
+    An occurrence has its `schedule`, the `fingerprint` of that, the time it was planned for, and which `attempt` it is;
+    one that was triggered out of turn has no `planned_at`. `wanted` is how the revision begins that an operator chose,
+    "" for the one that serves; `revision` and `build` are those it was started with. A `running` one without a `pid` is
+    about to be started. `told_at` is when it was told to end, by whom `cancelled_by` says. `attached` names the socket
+    of a terminal. `ending` is how it ended in words, `code` its exit code, `signal` the number of the signal that ended
+    it; `peak_memory` is in bytes, `said` its last lines without secrets, `log_size` the bytes that it printed.
+    """
+
+    id: str
+    app: str
+    kind: TaskKind
+    name: str
+    command: str
+    state: TaskState
+    owed_at: float
+    timeout_s: float
+    cause: str = ""
+    asked_by: str = ""
+    schedule: str = ""
+    fingerprint: str = ""
+    planned_at: float | None = None
+    attempt: int = 1
+    wanted: str = ""
+    revision: str = ""
+    build: str = ""
+    boot: str = ""
+    pid: int | None = None
+    ticks: int | None = None
+    attached: str = ""
+    started_at: float | None = None
+    told_at: float | None = None
+    cancelled_by: str = ""
+    ended_at: float | None = None
+    took_s: float | None = None
+    code: int | None = None
+    signal: int | None = None
+    ending: str = ""
+    peak_memory: int | None = None
+    log_size: int | None = None
+    said: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in OPEN
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of its command."""
+        return tuple(json.loads(self.command))
+
+    @property
+    def exit_status(self) -> int | None:
+        """What a shell would say of its end: its code, or 128 and the signal; None as long as that is not known."""
+        return self.code if self.signal is None else 128 + self.signal

@@ -1,0 +1,79 @@
+"""The tasks of every app: what was asked for, what runs, and what became of it.
+
+A task is written before its process exists, so that whatever instruction the daemon dies at, the next one finds either
+a task to start or one to follow. Those that have ended are kept for a time, and of each schedule the newest few.
+"""
+
+from collections.abc import Sequence
+
+from reconciler.planning.tasks.task import Task, TaskState
+from reconciler.state.database import Database
+from reconciler.state.table import Table
+
+_TASKS = Table("task", Task)
+
+
+class TaskLog:
+    """Reads and writes the tasks of apps."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open_tasks(self) -> list[Task]:
+        """Return every task that has not ended, oldest first. Raises sqlite3.Error."""
+        return _TASKS.rows(self._database, "WHERE state IN ('owed', 'running') ORDER BY owed_at, id")
+
+    def find(self, beginning: str, app: str | None = None, most: int = 5) -> list[Task]:
+        """Return tasks whose id begins so, of an app or of all, the newest first. Raises sqlite3.Error."""
+        return _TASKS.rows(
+            self._database,
+            "WHERE substr(id, 1, ?) = ? AND (? IS NULL OR app = ?) ORDER BY owed_at DESC, id LIMIT ?",
+            (len(beginning), beginning, app, app, most),
+        )
+
+    def newest(self, app: str | None, most: int, *, schedule: str | None = None) -> list[Task]:
+        """Return the newest tasks of an app or of all, of a schedule or of any, newest first. Raises sqlite3.Error."""
+        return _TASKS.rows(
+            self._database,
+            "WHERE (? IS NULL OR app = ?) AND (? IS NULL OR schedule = ?) ORDER BY owed_at DESC, id LIMIT ?",
+            (app, app, schedule, schedule, most),
+        )
+
+    def of_schedule(self, app: str, schedule: str, fingerprint: str, most: int) -> list[Task]:
+        """Return the newest tasks of a schedule as it is now, newest first. Raises sqlite3.Error."""
+        return _TASKS.rows(
+            self._database,
+            "WHERE app = ? AND schedule = ? AND fingerprint = ? ORDER BY owed_at DESC, id LIMIT ?",
+            (app, schedule, fingerprint, most),
+        )
+
+    def ended_count(self) -> dict[tuple[str, TaskState], int]:
+        """Return how many tasks of each kind are kept that ended in each state. Raises sqlite3.Error."""
+        rows = self._database.execute("SELECT kind, state, count(*) FROM task GROUP BY kind, state")
+        return {(kind, state): count for kind, state, count in rows}
+
+    def add(self, task: Task) -> None:
+        """Write a new task; the same occurrence cannot be written twice."""
+        self._database.write(("task", task.id), *_TASKS.add(task))
+
+    def put(self, task: Task) -> None:
+        """Write a task that has changed, whether or not its first writing was done."""
+        self._database.write(("task", task.id), *_TASKS.put(task))
+
+    def drop(self, ids: Sequence[str]) -> None:
+        """Forget these tasks."""
+        for task in ids:
+            self._database.write(("task", task), "DELETE FROM task WHERE id = ?", (task,))
+
+    def past(self, before: float, *, kept: int) -> list[tuple[str, str]]:
+        """Return id and app of tasks that ended before a time, or that are not of the newest `kept` of a schedule.
+
+        Raises sqlite3.Error.
+        """
+        rows = self._database.execute(
+            "SELECT id, app FROM (SELECT id, app, state, ended_at, schedule, row_number() OVER"
+            " (PARTITION BY app, schedule ORDER BY owed_at DESC, id) AS age FROM task)"
+            " WHERE state NOT IN ('owed', 'running') AND (coalesce(ended_at, 0) < ? OR (schedule != '' AND age > ?))",
+            (before, kept),
+        )
+        return [(str(task), str(app)) for task, app in rows]

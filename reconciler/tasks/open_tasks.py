@@ -1,0 +1,87 @@
+"""The tasks of this host that have not ended: held in memory, and on record before anything follows from them.
+
+A full disk or a locked database delays a record and keeps no task from running.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+
+from reconciler.planning.tasks.admission import admitted
+from reconciler.planning.tasks.task import Task
+from reconciler.state.records import Records
+
+
+class OpenTasks:
+    """Every owed and running task, by app; `concurrency` is how many occurrences may run at once."""
+
+    def __init__(self, records: Records, concurrency: int) -> None:
+        self._records = records
+        self._log = records.task_log
+        self._concurrency = concurrency
+        self._apps: dict[str, dict[str, Task]] = {}
+        self._admitted: frozenset[str] | None = None
+
+    def restore(self) -> tuple[Task, ...]:
+        """Read what an earlier daemon left, and return it. Raises sqlite3.Error."""
+        found = self._log.open_tasks()
+        for task in found:
+            self._apps.setdefault(task.app, {})[task.id] = task
+        self._admitted = None
+        return tuple(found)
+
+    def apps(self) -> frozenset[str]:
+        """Return the apps that have one."""
+        return frozenset(self._apps)
+
+    def of(self, app: str) -> tuple[Task, ...]:
+        """Return those of an app, oldest first."""
+        return tuple(self._apps.get(app, {}).values())
+
+    def get(self, app: str, task: str) -> Task | None:
+        """Return one of them, None once it has ended."""
+        return self._apps.get(app, {}).get(task)
+
+    def all(self) -> Iterator[Task]:
+        """Return each of them."""
+        for tasks in self._apps.values():
+            yield from tasks.values()
+
+    @property
+    def admitted(self) -> frozenset[str]:
+        """The owed ones that may start now, as far as the limits of the host are concerned."""
+        if self._admitted is None:
+            self._admitted = admitted(self.all(), self._concurrency)
+        return self._admitted
+
+    def waiting(self) -> frozenset[str]:
+        """Return the apps with a task that may start now."""
+        return frozenset(task.app for task in self.all() if task.id in self.admitted) if self.admitted else frozenset()
+
+    def add(self, task: Task) -> None:
+        """Put a new task on record."""
+        self._log.add(task)
+        self._keep(task)
+
+    def put(self, task: Task, *, lasting: bool = False) -> bool:
+        """Put on record that a task has changed; return whether that survives a power cut, when it should."""
+        self._keep(task)
+        if lasting:
+            try:
+                with self._records.lasting():
+                    self._log.put(task)
+            except sqlite3.Error:
+                pass
+            else:
+                return True
+        self._log.put(task)
+        return False
+
+    def _keep(self, task: Task) -> None:
+        self._admitted = None
+        if task.is_open:
+            self._apps.setdefault(task.app, {})[task.id] = task
+            return
+        known = self._apps.get(task.app, {})
+        known.pop(task.id, None)
+        if not known:
+            self._apps.pop(task.app, None)

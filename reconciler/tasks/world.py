@@ -1,0 +1,268 @@
+"""The tasks of this host as a World: their observation, their plans, and the actions that change them.
+
+No action waits for the end of a task: that wakes its app. A task is on record as begun before its process exists, and
+its end before anything of it is removed.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.convergence.world import Report
+from reconciler.host.app_places import AppPlaces
+from reconciler.host.stores import Stores
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.revision import Revision
+from reconciler.planning.cache import Planner
+from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Reason
+from reconciler.planning.subject import Subject
+from reconciler.planning.tasks.actions import Action, DropTask, EndTask, KillTask, RecordEnd, StartTask
+from reconciler.planning.tasks.observed import ObservedTasks
+from reconciler.planning.tasks.plan import plan
+from reconciler.planning.tasks.task import Task
+from reconciler.serving.build_users import Use
+from reconciler.serving.live_instance import CannotStart
+from reconciler.state.paths import StatePaths
+from reconciler.tasks.endings import HOST_WENT_DOWN, NEVER_BEGAN, RUNNER_KILLED, ended, lost
+from reconciler.tasks.open_tasks import OpenTasks
+from reconciler.tasks.results import forget_result, read_result
+from reconciler.tasks.runners import Runners, TaskLimits
+from reconciler.tasks.texts import described, told
+
+_SHORT_OF_A_REVISION = "no revision of it was served yet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskQueues:
+    """The queue of this World, and that of the apps: what a task used may go once it has ended."""
+
+    tasks: WakeQueue
+    apps: WakeQueue
+
+
+class TaskWorld:
+    """The World of tasks, one name for each app. `on_end` is called with each task that has ended, as it is on record.
+
+    `state_id` and `boot` are the ids of the state directory and of this boot of the host.
+    """
+
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        paths: StatePaths,
+        limits: TaskLimits,
+        stores: Stores,
+        places: AppPlaces,
+        queues: TaskQueues,
+        *,
+        state_id: str,
+        boot: str,
+    ) -> None:
+        self.limits = limits
+        self.on_end: list[Callable[[Task], None]] = []
+        self._paths = paths
+        self._boot = boot
+        self._stores = stores
+        self._journal = stores.journal
+        self._places = places
+        self._queues = queues
+        self.open = OpenTasks(stores.records, limits.concurrency)
+        self._runners = Runners(paths, limits, state_id=state_id, boot=boot, ended=self._on_runner_end)
+        self._how: dict[str, str] = {}
+        self._apps: Mapping[str, App] | None = None
+        self._planner: Planner[App, ObservedTasks, Plan[Action]] = Planner(lambda _, observed, now: plan(observed, now))
+
+    # Desired state
+
+    def follow(self, desired: DesiredState) -> Mapping[str, App]:
+        """Learn which apps are desired; the tasks of others end."""
+        self._apps = desired.apps
+        for name in self.open.apps() - self._apps.keys():
+            self._queues.tasks.wake(name)
+        return {}
+
+    def names(self) -> frozenset[str]:
+        """Return every app with a task that has not ended."""
+        return self.open.apps()
+
+    # What others ask
+
+    def uses(self, app: str) -> Iterable[Use]:
+        """Return what the running tasks of an app use."""
+        running = (task for task in self.open.of(app) if task.state == "running" and task.revision)
+        return [Use(revision=task.revision, build=task.build) for task in running]
+
+    def revision(self, app: str, wanted: str = "") -> Revision | None:
+        """Return the revision that serves an app, or the one that can be started and whose id begins so."""
+        if not wanted:
+            return self._places.revision(app)
+        found = [revision for revision in self._places.startable(app) if revision.id.startswith(wanted)]
+        return found[0] if len(found) == 1 else None
+
+    def owe(self, task: Task) -> None:
+        """Put a task on record that is to be started, and have it started soon."""
+        self.open.add(task)
+        self._queues.tasks.wake(task.app)
+
+    def cancel(self, task: Task, who: str) -> None:
+        """Have a task end, or not start at all."""
+        self.open.put(replace(task, cancelled_by=who))
+        self._queues.tasks.wake(task.app)
+
+    def on_report(self, subject: Subject, _: Report | None) -> None:
+        """Look again at the tasks of an app that may be able to start now."""
+        if subject.kind == "app" and self.open.of(subject.name):
+            self._queues.tasks.wake(subject.name)
+
+    def restore(self) -> None:
+        """Follow the tasks that an earlier daemon left running; what was never begun is owed again."""
+        tasks = self.open.restore()
+        running = [task for task in tasks if task.state == "running"]
+        found = self._runners.found() if self._paths.tasks.exists() else []
+        for task in running:
+            if task.boot != self._boot:
+                continue
+            process = self._runners.adopt(task, found)
+            if process is not None:
+                self.open.put(replace(task, pid=process[0], ticks=process[1]))
+            elif task.pid is None and not self._runners.is_claimed(task.id):
+                self.open.put(replace(task, state="owed", started_at=None, revision="", build=""))
+        led = {process.task for process in found if process.runner}
+        self._runners.kill_now(process.pid for process in found if process.task not in led)
+        self._forget_results({task.id for task in tasks})
+
+    # The World
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
+
+    def plan(self, name: str, asked: App | None) -> Plan[Action]:
+        """Plan what to do about the tasks of an app now."""
+        return self._planner.plan(name, asked, self.observe(name), self.now())
+
+    def when_failing(self, name: str) -> str:  # noqa: ARG002  it is the same for each
+        """Return the state of tasks of which an action fails."""
+        return "failing"
+
+    def observe(self, name: str) -> ObservedTasks:
+        """Return what is true of the tasks of an app now."""
+        tasks = self.open.of(name)
+        if not tasks:
+            return ObservedTasks()
+        running = [task.id for task in tasks if task.state == "running"]
+        overdue = ((task, self._runners.overdue_at(task)) for task in running)
+        return ObservedTasks(
+            tasks=tasks,
+            ended=frozenset(task for task in running if not self._runners.has(task)),
+            admitted=self.open.admitted & {task.id for task in tasks},
+            removed=self._apps is not None and name not in self._apps,
+            unready="" if self._places.revision(name) is not None else _SHORT_OF_A_REVISION,
+            overdue_at=tuple((task, at) for task, at in overdue if at is not None),
+        )
+
+    async def do(self, name: str, action: Action) -> None:
+        """Carry out one action. Raises sqlite3.Error or OSError if it fails."""
+        task = self.open.get(name, action.task)
+        if task is None:
+            return
+        match action:
+            case StartTask():
+                self._start(task)
+            case EndTask():
+                self._runners.tell(task.id)
+                who = task.cancelled_by or "the daemon, as its app was removed"
+                self.open.put(replace(task, told_at=_wall_clock(), cancelled_by=who))
+            case KillTask():
+                await self._runners.kill(task.id)
+            case DropTask():
+                who = task.cancelled_by or "the daemon, as its app was removed"
+                self._close(replace(task, state="cancelled", ending=f"cancelled by {who}", ended_at=_wall_clock()))
+            case RecordEnd():
+                await self._record_end(task)
+        for waiting in self.open.waiting() - {name}:
+            self._queues.tasks.wake(waiting)
+
+    def report(self, name: str, report: Report) -> None:
+        """Tell of an action that failed."""
+        if report.failed_now and report.failures == 1:
+            self._stores.record_event(name, "task", f"tasks: {report.message}", reason=report.reason)
+
+    # Actions
+
+    def _start(self, task: Task) -> None:
+        revision = self.revision(task.app, task.wanted)
+        if revision is None:
+            self._fail(task, f"cannot start: no revision that begins with {task.wanted} can be started")
+            return
+        try:
+            place = self._places.of(revision)
+        except (CannotStart, OSError) as error:
+            self._fail(task, f"cannot start: {error}")
+            return
+        begun = replace(
+            task,
+            state="running",
+            revision=revision.id,
+            build=revision.build.id,
+            boot=self._boot,
+            started_at=_wall_clock(),
+        )
+        self.open.put(begun, lasting=True)  # a task that has begun must never be taken for one that has not
+        try:
+            pid, ticks = self._runners.start(begun, place)
+        except OSError as error:
+            self._fail(begun, f"cannot start: the kernel refused it: {error.strerror}")
+            return
+        self.open.put(replace(begun, pid=pid, ticks=ticks))
+
+    async def _record_end(self, task: Task) -> None:
+        result = read_result(self._paths.task_result(task.id), task.id)
+        if result is not None:
+            said = self._journal.redacted(Subject("app", task.app), result.said)
+            self._close(ended(task, replace(result, ended_at=min(result.ended_at, _wall_clock())), said))
+            return
+        claimed = self._runners.is_claimed(task.id)
+        if task.boot == self._boot and claimed:
+            await self._runners.end_remains(task.id)
+        ending = RUNNER_KILLED if claimed else NEVER_BEGAN
+        if task.boot != self._boot:
+            ending = HOST_WENT_DOWN
+        how = self._how.get(task.id, "")
+        self._fail(task, f"{ending} (the runner {how})" if how and how != "ended" else ending)
+
+    def _fail(self, task: Task, ending: str) -> None:
+        self._close(lost(task, ending, _wall_clock()))
+
+    def _close(self, task: Task) -> None:
+        """Put the end of a task on record, and then remove what its runner left."""
+        task = replace(task, ending=self._journal.redacted(Subject("app", task.app), task.ending))
+        if self.open.put(task, lasting=True):
+            forget_result(self._paths.task_result(task.id))
+        self._how.pop(task.id, None)
+        if told(task):
+            self._stores.record_event(task.app, "task", described(task), task.cause, _REASONS.get(task.state, ""))
+        for listener in self.on_end:
+            listener(task)
+        self._queues.apps.wake(task.app)
+
+    def _on_runner_end(self, task: Task, how: str) -> None:
+        self._how[task.id] = how
+        self._queues.tasks.wake(task.app)
+
+    def _forget_results(self, kept: set[str]) -> None:
+        """Remove what runners and terminals left of tasks that are on record as ended."""
+        with suppress(OSError):
+            for file in self._paths.tasks.iterdir():
+                if file.name.partition(".")[0] not in kept:
+                    file.unlink(missing_ok=True)
+
+
+_REASONS = {"failed": Reason.TASK_FAILED, "cancelled": Reason.TASK_CANCELLED, "succeeded": Reason.TASK_SUCCEEDED}
+
+
+def _wall_clock() -> float:
+    return time.time()  # noqa: TID251  on record and shown, across boots

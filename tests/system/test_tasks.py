@@ -1,0 +1,179 @@
+"""Tasks on a running host: attached and detached, with the daemon or without it, ended by an operator."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.state.schema import open_database
+from reconciler.state.task_log import TaskLog
+from tests.support.eventually import eventually
+from tests.support.site import REPOSITORY, Site
+
+COUNTING = "import time\nfor n in range(30):\n print(n, flush=True)\n time.sleep(0.1)\nraise SystemExit(5)\n"
+
+
+def command(site: Site, *words: str) -> list[str]:
+    """The command line of `reconciler task`, whose options stand before what it runs."""
+    return [sys.executable, "-m", "reconciler", "task", "--state", str(site.state), *words]
+
+
+def run(site: Site, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(site, *words), capture_output=True, text=True, cwd=REPOSITORY, timeout=120, check=False
+    )
+
+
+def listed(site: Site, *words: str) -> list[dict[str, Any]]:
+    told = site.cli("tasks", *words, "--json")
+    assert told.returncode == 0, told.stderr
+    found: list[dict[str, Any]] = json.loads(told.stdout)["tasks"]
+    return found
+
+
+def named(site: Site, name: str) -> dict[str, Any]:
+    (found,) = (task for task in listed(site) if task["name"] == name)
+    return found
+
+
+def ended(site: Site, name: str) -> dict[str, Any]:
+    def over() -> dict[str, Any]:
+        found = named(site, name)
+        assert found["state"] not in {"owed", "running"}, found
+        return found
+
+    return eventually(over, 20)
+
+
+def test_a_task_runs_in_the_place_of_an_instance_and_its_terminal_is_as_a_local_commands(site: Site) -> None:
+    site.app("shop", env={"COLOUR": "green"})
+    site.start()
+    site.await_settled("shop")
+    script = (
+        "import os, sys; print(os.environ['COLOUR'], 'PORT' in os.environ, 'RECONCILER_INSTANCE' in os.environ);"
+        "print(sys.prefix, os.getcwd()); print('oops', file=sys.stderr); sys.exit(3)"
+    )
+    told = run(site, "shop", "--", "python", "-c", script)
+    assert told.returncode == 3
+    assert told.stderr == "oops\n"
+    first, second = told.stdout.splitlines()
+    assert first == "green False False"
+    assert str(site.state / "environments") in second
+    assert str(site.paths.builds("shop")) in second
+    assert run(site, "shop", "--", "sh", "-c", "kill -9 $$").returncode == 137
+    missing = run(site, "shop", "--", "no-such-program")
+    assert (missing.returncode, "no-such-program: not found" in missing.stderr) == (127, True)
+    late = run(site, "shop", "--timeout", "300ms", "--name", "late", "--", "sleep", "60")
+    assert (late.returncode, "took longer" in late.stderr) == (143, True)
+    big = subprocess.run(
+        command(site, "shop", "--", "sh", "-c", "yes x | head -c 100000000"),
+        capture_output=True, cwd=REPOSITORY, check=False, timeout=120,
+    )  # fmt: skip
+    assert (len(big.stdout), set(big.stdout[::4096])) == (100_000_000, {ord("x")})
+    assert ended(site, "late")["message"] == "took longer than 0.3s, and was ended (killed by SIGTERM)"
+    assert "no valid manifest describes an app named 'shoop'" in run(site, "shoop", "--", "true").stderr
+
+    run(site, "shop", "--detach", "--name", "nap", "--", "sh", "-c", "echo here; setsid sleep 600 & sleep 600")
+    nap = named(site, "nap")
+    assert (nap["state"], nap["revision"]) == ("running", site.told("shop")["revision"])
+    eventually(lambda: "here" in site.cli("logs", "shop", "--which", f"task:{nap['id'][:6]}").stdout)
+    assert site.cli("cancel", nap["id"][:7]).returncode == 0
+    over = ended(site, "nap")
+    assert (over["state"], over["exit"], over["said"]) == ("cancelled", 143, "here")
+    assert "has ended: cancelled" in site.cli("cancel", nap["id"]).stderr
+    assert "task" in {kind for _, kind, text in site.events("shop") if nap["id"] in text}
+    assert list(site.paths.tasks.iterdir()) == [], "neither a result nor a terminal's socket is left"
+
+
+def test_a_task_goes_on_without_its_terminal_and_without_the_daemon(site: Site) -> None:
+    site.app("shop")
+    daemon = site.start()
+    site.await_settled("shop")
+    attached = subprocess.Popen(
+        command(site, "shop", "--name", "attached", "--", "python", "-c", COUNTING),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    left = subprocess.Popen(
+        command(site, "shop", "--name", "left", "--", "python", "-c", COUNTING),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    try:
+        for process in (attached, left):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "0\n"
+        left.send_signal(signal.SIGINT)
+        _, words = left.communicate(timeout=30)
+        assert left.returncode == 130
+        assert f"reconciler logs shop --which task:{named(site, 'left')['id']} -f" in words
+        site.end(daemon, signal.SIGKILL)
+        rest, _ = attached.communicate(timeout=60)
+        assert (attached.returncode, rest.split()) == (5, [str(number) for number in range(1, 30)])
+    finally:
+        for process in (attached, left):
+            process.kill()
+            process.wait()
+    site.start()
+    for name in ("attached", "left"):
+        found = ended(site, name)
+        assert (found["state"], found["exit"], found["message"]) == ("failed", 5, "exit code 5")
+    assert site.paths.task_log("shop", named(site, "left")["id"]).read_text().split() == [str(n) for n in range(30)]
+
+
+@pytest.mark.nightly
+def test_the_tasks_of_an_app_end_with_it_and_its_build_stays_for_so_long(site: Site) -> None:
+    site.app("shop")
+    site.start()
+    site.await_settled("shop")
+    run(site, "shop", "--detach", "--name", "long", "--", "sleep", "600")
+    build = site.instances("shop")[0].build
+    for version in ("2", "3", "4"):
+        before = site.pid("shop")
+        site.source("shop", version)
+        site.await_successor("shop", before)
+    assert (site.paths.builds("shop") / build).exists()
+    assert named(site, "long")["state"] == "running"
+    (site.manifests / "shop.yaml").unlink()
+    (site.manifests / "other.yaml").write_text("path: ../apps/shop\n")
+    assert ended(site, "long")["state"] == "cancelled"
+    eventually(lambda: not site.paths.app("shop").exists(), 30)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("pause_s", [0.0, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3])
+def test_no_task_runs_twice_or_is_lost_wherever_the_daemon_is_killed(
+    pause_s: float, site: Site, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    site.app("shop")
+    daemon = site.start()
+    site.await_settled("shop")
+    asked = 0
+    for round_ in range(6):
+        name = f"task-{round_}"
+        one = subprocess.Popen(
+            command(site, "shop", "--detach", "--name", name, "--", "sh", "-c", f"echo {name} >> {ran}"),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
+        )  # fmt: skip
+
+        def is_on_record(wanted: str = name) -> bool:
+            with open_database(site.paths.database, read_only=True) as database:
+                return any(task.name == wanted for task in TaskLog(database).newest(None, 50))
+
+        eventually(is_on_record, 20)
+        asked += 1
+        time.sleep(pause_s)
+        os.kill(daemon.pid, signal.SIGKILL)
+        daemon.wait()
+        one.wait()
+        daemon = site.start()
+        site.await_settled("shop")
+        ended(site, name)
+    for task in listed(site):
+        assert task["state"] == "succeeded", task
+    assert sorted(ran.read_text().split()) == sorted(f"task-{number}" for number in range(asked))
