@@ -119,7 +119,7 @@ class Catalog:
                 content=content,
                 parsed=parsed,
             )
-        proposals = {file: _in_force(entry) for file, entry in files.items()}
+        proposals = {file: _proposal(entry, is_kept=True) for file, entry in files.items()}
         allocation = allocated(proposals, leases, Ports(range=range(0), is_free=lambda _, __: False))
         return cls(
             apps=allocation.apps, services=allocation.services, files=files, leases=leases, identities=identities
@@ -224,7 +224,8 @@ def _read(
 ) -> ManifestFile:
     """Return the file with its newest content, which is not in force yet."""
     if before is not None and before.content == content:
-        return replace(before, origin=origin, problems=before.parsed.problems)
+        is_same = before.origin == origin and before.problems == before.parsed.problems
+        return before if is_same else replace(before, origin=origin, problems=before.parsed.problems)
     if isinstance(content, str):
         parsed = Parsed(problems=(Problem(file=file, line=1, column=1, path="", message=content),))
     else:
@@ -295,9 +296,7 @@ class _Review:
     def _proposals(self, pending: Mapping[str, float]) -> dict[str, Proposal]:
         kept = {file: self.previous.files[file] for file in pending if file not in self.read}
         return {
-            file: _in_force(entry)
-            if entry.parsed.problems or file in pending or file in self.unseen
-            else replace(_in_force(entry), proposed=entry.parsed.apps, proposed_services=entry.parsed.services)
+            file: _proposal(entry, is_kept=bool(entry.parsed.problems) or file in pending or file in self.unseen)
             for file, entry in sorted({**self.read, **self.unseen, **kept}.items())
         }
 
@@ -331,22 +330,26 @@ class _Review:
                 yield file, until
 
 
-def _in_force(entry: ManifestFile) -> Proposal:
-    """Return the proposal to leave a file as it is."""
-    return Proposal(proposed=None, in_force=entry.in_force, services_in_force=entry.services_in_force)
+def _proposal(entry: ManifestFile, *, is_kept: bool) -> Proposal:
+    """Return the proposal of a file's newest content, or to leave it as it is."""
+    return Proposal(
+        proposed=None if is_kept else entry.parsed.apps,
+        in_force=entry.in_force,
+        proposed_services=() if is_kept else entry.parsed.services,
+        services_in_force=entry.services_in_force,
+    )
 
 
 def _entry(entry: ManifestFile, allocation: Allocation, *, is_pending: bool) -> ManifestFile:
     refused, lost = allocation.refused.get(entry.file, ()), allocation.lost.get(entry.file, ())
     if refused or is_pending or entry.parsed.problems or isinstance(entry.content, str):
         return replace(entry, problems=(*entry.parsed.problems, *refused, *lost))
-    return replace(
-        entry,
-        problems=lost,
-        in_force=_of(entry.file, entry.parsed.apps, allocation.apps),
-        services_in_force=_of(entry.file, entry.parsed.services, allocation.services),
-        last_good=entry.content,
-    )
+    apps = _of(entry.file, entry.parsed.apps, allocation.apps)
+    services = _of(entry.file, entry.parsed.services, allocation.services)
+    before = (entry.problems, entry.in_force, entry.services_in_force, entry.last_good)
+    if before == (lost, apps, services, entry.content):
+        return entry
+    return replace(entry, problems=lost, in_force=apps, services_in_force=services, last_good=entry.content)
 
 
 def _of(file: str, documents: tuple[Document, ...], allocated_to: Mapping[str, App | Service]) -> tuple[Document, ...]:

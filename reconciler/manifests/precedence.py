@@ -30,6 +30,8 @@ def allocated(proposals: Mapping[str, Proposal], leases: Mapping[str, int], port
 def _with_local_first(proposals: Mapping[str, Proposal]) -> tuple[dict[str, Proposal], dict[str, tuple[Problem, ...]]]:
     """Return the proposals without what local manifests claim as well, and a problem for each claim that is lost."""
     apps, services = _claimed(proposals.values())
+    if not apps and not services:
+        return dict(proposals), {}
     found: dict[str, Proposal] = {}
     lost: dict[str, tuple[Problem, ...]] = {}
     for file, proposal in proposals.items():

@@ -323,13 +323,13 @@ def test_a_directory_that_was_half_written_is_never_used(
 ) -> None:
     repository.push({**SHOP, "shop/more.py": "x = 1\n"})
     full = OSError(28, "No space left on device")
-    written: list[Path] = []
+    written: list[str] = []
 
-    def write(path: Path, *args: Any) -> None:
+    def write(path: str, *args: Any) -> None:
         written.append(path)
         if len(written) == 2:
             raise full
-        path.write_bytes(args[1])
+        Path(path).write_bytes(args[1])
 
     monkeypatch.setattr("reconciler.manifests.git.trees._write_file", write)
     monkeypatch.setattr("reconciler.manifests.git.follower.AGAIN_S", 0.01)

@@ -9,6 +9,7 @@ from reconciler.linux.inotify import WatchProblem
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.fleet_file import FILE, is_fleet
+from reconciler.manifests.git.tree_limits import Entry
 from reconciler.manifests.git.trees import DamagedTree, Index, Trees
 from reconciler.manifests.origin import Listing, Look, Unreadable
 from reconciler.manifests.parse_file import parse
@@ -27,6 +28,7 @@ class GitOrigin:
         self._settings = settings
         self._trees = Trees(paths.origin(settings.name))
         self._last: Listing | None = None
+        self._contents: dict[str, tuple[Entry, bytes]] = {}
 
     async def look(self) -> Look:
         """Return the manifests of the commit in force."""
@@ -51,7 +53,9 @@ class GitOrigin:
 
     def _read(self, commit: str) -> Listing:
         index = self._trees.index(commit)
-        found = {path: self._content(index, path) for path in sorted(index.files) if self._has(path)}
+        paths = [path for path in sorted(index.files) if self._has(path)]
+        found = {path: self._content(index, path) for path in paths}
+        self._contents = {path: self._contents[path] for path in paths if path in self._contents}
         if isinstance(fleet := found.get(FILE), bytes) and is_fleet(fleet):
             del found[FILE]
         return Listing(
@@ -71,7 +75,9 @@ class GitOrigin:
             return "is a symbolic link, not a file; put the manifest itself in its place"
         if entry.size > LARGEST_MANIFEST:
             return too_large(entry.size)
-        content = self._trees.read(index, path)
+        read = self._contents.get(path)
+        content = read[1] if read is not None and read[0] == entry else self._trees.read(index, path)
+        self._contents[path] = (entry, content)
         if path in index.invalid and not parse(path, content, HostDefaults()).problems:
             return (
                 "has problems for the version of reconciler that judged this commit, and none for this one: it takes"
@@ -88,7 +94,8 @@ def versions_of(index: Index, top: str) -> Mapping[str, str]:
     leaving = {above for path, entry in index.files.items() if entry.kind == "link" for above in _above(path)}
     known = {path: entry.id for path, entry in index.files.items() if entry.kind != "link"}
     known |= {path: tree for path, tree in index.directories.items() if path not in leaving}
-    return {posixpath.normpath(posixpath.join(top, path)): version for path, version in known.items()}
+    top = posixpath.normpath(top)
+    return {f"{top}/{path}" if path else top: version for path, version in known.items()}  # of git, so normal already
 
 
 def _above(path: str) -> list[str]:

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from reconciler.documents.problem import one_line
@@ -96,6 +97,7 @@ class TreeReader:
         self._limits = limits
         self._paths = tuple(dict.fromkeys(map(_plain, paths)))
         self._used_paths = tuple(dict.fromkeys((*self._paths, *map(_plain, named))))
+        self._used_below = frozenset(self._used_paths)
         self._files: set[str] = set()
         self._directories: set[str] = {""}
         self._used: dict[str, Entry] = {}
@@ -126,7 +128,7 @@ class TreeReader:
         path = self._check_name(name)
         self._place(path)
         mode, _, object_id, size = fields
-        is_used = any(_is_below(path, used) for used in self._used_paths)
+        is_used = path in self._used_below or any(above in self._used_below for above in directories_above(path))
         if any(_is_below(used, path) for used in self._paths):
             kind = "a submodule, which is not fetched" if mode == _SUBMODULE else "not a directory"
             raise UnfitTree(path, f"is {kind}; the origin takes its manifests from there")
@@ -189,6 +191,7 @@ class TreeReader:
         return size
 
 
+@lru_cache(8192)
 def name_problem(name: str) -> str:
     """Return what is wrong with the name of one file or directory, "" for nothing."""
     if name in ("", ".", ".."):
@@ -260,14 +263,14 @@ def _led(path: str, target: bytes, links: Mapping[str, Entry], top: str) -> tupl
     place = resolved(path.rpartition("/")[0], text)
     if place is None:
         return f"is a symbolic link out of {top}, or has '..' after a name", ""
-    if any(each in links for each in _ancestors(f"{place}/")):
+    if any(each in links for each in directories_above(f"{place}/")):
         return "is a symbolic link that leads through another", ""
     return "", place
 
 
 def _circles(leads_to: Mapping[str, str]) -> list[str]:
     """Return the links from which following links never ends: each is removed once none lies below its target."""
-    below = Counter(directory for path in leads_to for directory in _ancestors(path))
+    below = Counter(directory for path in leads_to for directory in directories_above(path))
     by_target = defaultdict(list)
     for path, target in leads_to.items():
         by_target[target].append(path)
@@ -276,14 +279,14 @@ def _circles(leads_to: Mapping[str, str]) -> list[str]:
     while free:
         path = free.pop()
         del left[path]
-        for directory in _ancestors(path):
+        for directory in directories_above(path):
             below[directory] -= 1
             if not below[directory]:
                 free += by_target.pop(directory, ())
     return list(left)
 
 
-def _ancestors(path: str) -> Iterator[str]:
+def directories_above(path: str) -> Iterator[str]:
     """Yield the directories above a path, the top as ""."""
     while path:
         path = path.rpartition("/")[0]

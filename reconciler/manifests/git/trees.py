@@ -15,9 +15,10 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from reconciler.linux.files import draft, leftovers, publish, remove, replace_file
+from reconciler.linux.files import draft, leftovers, publish, remove, replace_file, set_aside
 from reconciler.linux.regular_files import read_own, read_record
-from reconciler.manifests.git.tree_limits import Entry
+from reconciler.linux.sync import sync_directories, sync_directory
+from reconciler.manifests.git.tree_limits import Entry, directories_above
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOST_OF_AN_INDEX = 64 * 1024 * 1024
@@ -52,6 +53,7 @@ class Trees:
         self.current = directory / _CURRENT  # as the paths of the state directory have it
         self._trees = directory / "trees"
         self._base_of_trial = directory / "base-of-trial"
+        self._same: tuple[str, str | None, Mapping[tuple[str, str], str]] = ("", None, {})
 
     def in_force(self) -> str | None:
         """Return the commit that `current` leads to, None if there is none. Blocks."""
@@ -108,12 +110,12 @@ class Trees:
     def write_from(self, index: Index, contents: Iterator[tuple[str, bytes]], before: str | None) -> None:
         """Write a tree from the objects of `missing`, each with its id. Raises OSError; blocks."""
         self._trees.mkdir(mode=0o700, parents=True, exist_ok=True)
-        linked = self._linkable(before)
+        linked = self._same_as_before(index, before)
         fresh = draft(self._trees, index.commit)
         try:
             fresh.mkdir(mode=0o755)
-            _write_files(index, fresh, linked, contents)
-            _sync_directories(fresh)
+            directories = _write_files(index, str(fresh), linked, contents)
+            sync_directories(directories)
             replace_file(self._index(index.commit), _as_json(index))
             remove(self._trees / index.commit)
             publish(fresh, self._trees / index.commit)
@@ -122,23 +124,29 @@ class Trees:
                 remove(fresh)
             raise
 
-    def _linkable(self, before: str | None) -> dict[tuple[str, str], Path]:
-        """Return the files that another tree has, by kind and object."""
+    def _same_as_before(self, index: Index, before: str | None) -> Mapping[tuple[str, str], str]:
+        """Return the files of the tree before that still hold what a tree has, by kind and object."""
+        if self._same[:2] == (index.commit, before):
+            found = self._same[2]  # they were read to find out what is missing
+            self._same = ("", None, {})
+            return found
         if before is None or not self._is_complete(before):
             return {}
+        top, wanted = str(self._trees / before), {(each.kind, each.id): each for each in index.files.values()}
+        same: dict[tuple[str, str], str] = {}
         with contextlib.suppress(DamagedTree):
-            return {
-                (entry.kind, entry.id): self._trees / before / path
-                for path, entry in self.index(before).files.items()
-                if entry.kind != "link"
-            }
-        return {}
+            for path, entry in self.index(before).files.items():
+                key = (entry.kind, entry.id)
+                if key in wanted and key not in same and _is_same(f"{top}/{path}", entry):
+                    same[key] = f"{top}/{path}"
+        return same
 
     def missing(self, index: Index, before: str | None) -> list[str]:
         """Return the objects of a tree, each once, that no other tree on the disk has. Blocks."""
-        linked = self._linkable(before)
-        needed = dict.fromkeys(e.id for e in index.files.values() if not _is_same(linked.get((e.kind, e.id)), e))
-        return list(needed)
+        self._same = ("", None, {})
+        same = self._same_as_before(index, before)
+        self._same = (index.commit, before, same)
+        return list(dict.fromkeys(each.id for each in index.files.values() if (each.kind, each.id) not in same))
 
     def take_effect(self, commit: str, on: str | None = None) -> None:
         """Let `current` lead to a complete tree. Raises OSError; blocks.
@@ -190,9 +198,23 @@ class Trees:
         """Remove that. Raises OSError; blocks."""
         for path in self.untidy(keep, kept):
             if path.is_dir() and not path.is_symlink():
-                remove(path)
+                self._remove(path)
             else:
                 path.unlink(missing_ok=True)
+
+    def _remove(self, tree: Path) -> None:
+        """Remove a tree: first what its index says is in it, which is quicker than to look."""
+        gone = set_aside(tree)
+        if gone is None:
+            return
+        with contextlib.suppress(DamagedTree, OSError):
+            index = self.index(tree.name)
+            for path in index.files:
+                os.unlink(f"{gone}/{path}")  # noqa: PTH108  one of thousands
+            above = {directory for path in index.files for directory in directories_above(path)}
+            for directory in sorted(above - {""}, key=len, reverse=True):
+                os.rmdir(f"{gone}/{directory}")  # noqa: PTH106  the same
+        remove(gone)
 
 
 def lead(link: Path, target: str) -> None:
@@ -200,15 +222,7 @@ def lead(link: Path, target: str) -> None:
     fresh = draft(link.parent, link.name)
     fresh.symlink_to(target)
     os.replace(fresh, link)  # noqa: PTH105  of the link itself
-    _sync(link.parent)
-
-
-def _sync(directory: Path | str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(link.parent)
 
 
 def _as_json(index: Index) -> str:
@@ -216,13 +230,13 @@ def _as_json(index: Index) -> str:
     return json.dumps({"files": files, "directories": dict(index.directories), "invalid": sorted(index.invalid)})
 
 
-def _is_same(path: Path | None, entry: Entry) -> bool:
+def _is_same(path: str, entry: Entry) -> bool:
     """Return whether a file on the disk can be linked: it has its mode, and still holds its object."""
-    if path is None:
+    if entry.kind == "link":
         return False
     mode = _PROGRAM if entry.kind == "program" else _FILE
     try:
-        facts = path.lstat()
+        facts = os.lstat(path)
         is_alike = facts.st_size == entry.size and facts.st_mode & 0o777 == mode
         return is_alike and _is_object(read_own(path, entry.size + 1), entry.id)
     except OSError:
@@ -238,31 +252,45 @@ def _is_object(content: bytes, object_id: str) -> bool:
 
 
 def _write_files(
-    index: Index, top: Path, linked: Mapping[tuple[str, str], Path], contents: Iterator[tuple[str, bytes]]
-) -> None:
+    index: Index, top: str, linked: Mapping[tuple[str, str], str], contents: Iterator[tuple[str, bytes]]
+) -> list[str]:
+    """Write the files below `top`, and return its directories."""
     by_object: dict[str, list[tuple[str, Entry]]] = {}
+    made = {"": top}
     for path, entry in index.files.items():
-        (top / path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        directory = path.rpartition("/")[0]
+        if directory not in made:
+            _make(directory, made)
         other = linked.get((entry.kind, entry.id))
-        if other is not None and _is_same(other, entry):
-            _link_or_copy(other, top / path, entry)
+        if other is not None:
+            _link_or_copy(other, f"{top}/{path}", entry)
             continue
         by_object.setdefault(entry.id, []).append((path, entry))
     for object_id, content in contents:
         for path, entry in by_object.pop(object_id, ()):
-            _write_file(top / path, entry, content)
+            _write_file(f"{top}/{path}", entry, content)
     if by_object:
         raise OSError(f"git did not print {len(by_object)} of the objects")
+    return [*made.values()]
 
 
-def _link_or_copy(other: Path, path: Path, entry: Entry) -> None:
+def _make(directory: str, made: dict[str, str]) -> None:
+    """Make a directory below those that were `made`, with what is above it."""
+    above, _, name = directory.rpartition("/")
+    if above not in made:
+        _make(above, made)
+    made[directory] = f"{made[above]}/{name}"
+    os.mkdir(made[directory], 0o755)  # noqa: PTH102  one of thousands
+
+
+def _link_or_copy(other: str, path: str, entry: Entry) -> None:
     try:
         os.link(other, path)
     except OSError:  # the file system allows only so many
-        _write_file(path, entry, other.read_bytes())
+        _write_file(path, entry, read_own(other, entry.size + 1))
 
 
-def _write_file(path: Path, entry: Entry, content: bytes) -> None:
+def _write_file(path: str, entry: Entry, content: bytes) -> None:
     if entry.kind == "link":
         os.symlink(content, os.fsencode(path))  # noqa: PTH211  the bytes of the object, as they are
         return
@@ -291,8 +319,3 @@ def contents_of(batch: Path, kind: str = "blob") -> dict[str, bytes]:
     """Return the objects that `cat-file --batch` printed into a file, by id. Raises OSError; blocks."""
     with batch.open("rb") as objects:
         return dict(_contents(objects, kind))
-
-
-def _sync_directories(top: Path) -> None:
-    for above, _, _ in os.walk(top):
-        _sync(above)
