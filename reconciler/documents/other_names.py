@@ -6,7 +6,7 @@ from collections.abc import Mapping
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("environment", "environments", "envs", "env_vars", "variables", "vars", "config_vars"), ("env",)),
     **dict.fromkeys(("env_file", "envfile", "dotenv"), ("env_files",)),
-    **dict.fromkeys(("command", "cmd", "run", "exec", "start_command"), ("entrypoint", "release")),
+    **dict.fromkeys(("cmd", "run", "exec", "start_command"), ("command", "entrypoint", "release")),
     **dict.fromkeys(("app", "module", "wsgi", "asgi", "callable", "image", "main"), ("entrypoint",)),
     **dict.fromkeys(("migrate", "predeploy", "pre_deploy", "post_deploy", "release_command"), ("release",)),
     **dict.fromkeys(("python", "python_version", "version", "interpreter", "buildpack", "stack"), ("runtime",)),
@@ -16,7 +16,7 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("dependencies_file", "requirements", "requirements_file", "packages", "lockfile"), ("dependencies",)
     ),
-    **dict.fromkeys(("ports", "listen", "expose"), ("port",)),
+    **dict.fromkeys(("ports", "expose"), ("port",)),
     **dict.fromkeys(("bind", "address", "ip", "hostname"), ("host",)),
     **dict.fromkeys(("databases", "database", "bindings", "binds", "addons"), ("services",)),
     **dict.fromkeys(("volumes", "mounts", "storage", "data"), ("persist",)),

@@ -4,6 +4,7 @@ An installation outlives its action: a crash of the app that has to be handled f
 """
 
 import asyncio
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -156,7 +157,9 @@ def _directories(parent: Path) -> list[str]:
 
 
 def _summary(staged: Staged) -> str:
-    what = f"{staged.entrypoint} on python {staged.python_version} with gunicorn {staged.gunicorn_version}"
+    what = f"{shlex.join(staged.command)} on {staged.runtime}"
+    if not staged.command:
+        what = f"{staged.entrypoint} on python {staged.python_version} with gunicorn {staged.gunicorn_version}"
     environment = f"; environment {staged.because}" if staged.because else ""
     missing = f"; {staged.missing}" if staged.missing else ""
     reported = f"; ignored: {', '.join(staged.reported)}" if staged.reported else ""
@@ -171,8 +174,10 @@ def code_of(staged: Staged) -> Code:
         python=staged.python,
         target=staged.entrypoint,
         worker_class=staged.worker_class,
-        runtime=f"python {staged.python_version}",
+        runtime=staged.runtime or f"python {staged.python_version}",
         settings=_settings_of(staged),
+        command=staged.command,
+        listen=staged.listen,
     )
 
 

@@ -320,7 +320,7 @@ class AppWorld:
         remark = self._instances.remark(name, instance.id)
         self._releases.served(name, revision.id)
         action = replace(action, cause=await self._releases.cause_of(name, action))
-        self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}{remark}", action)
+        self._record_action(name, "ready", f"{instance.called} serves revision {revision.id}{remark}", action)
         if self._history.served(name, revision.id):
             self._standings.deployed(name)
         self._listeners.succeed(revision.address)
@@ -334,7 +334,8 @@ class AppWorld:
         self._record_action(name, "sleeping", "stopped until a request arrives", action)
 
     def _on_adopted(self, name: str, pid: int) -> None:
-        self._record(name, "adopted", f"gunicorn {pid} keeps serving", "the daemon started")
+        called = next(each.called for each in self._instances.of(name) if each.pid == pid)
+        self._record(name, "adopted", f"{called} keeps serving", "the daemon started")
         self._activated(name)
 
     def _on_connection(self, name: str) -> None:
@@ -365,7 +366,7 @@ class AppWorld:
         how = await self._instances.stop(name, action.instance, at_once=action.at_once)
         if stopping is not None:
             kind: EventKind = "stopped" if stopping.ready else "discarded"
-            self._record_action(name, kind, f"gunicorn {stopping.pid} {how}", action)
+            self._record_action(name, kind, f"{stopping.called} {how}", action)
         self._instances.remove_unused(name, self.paths(name))  # credentials that were replaced stand in it
         self._wake_all(self._dependencies.depends_on(name))
 
@@ -380,7 +381,7 @@ class AppWorld:
         kind: EventKind = "exited" if ended.stopping_since is None else "stopped"
         if kind == "exited" and ended.ready:
             self._history.exited(name, ended.revision)
-        self._record(name, kind, ended.failed_start or f"gunicorn {ended.pid} {ended.end}", reason=action.reason)
+        self._record(name, kind, ended.failed_start or f"{ended.called} {ended.end}", reason=action.reason)
 
     async def _forget_app(self, name: str, action: ForgetApp) -> None:
         await self._builds.cancel(name)

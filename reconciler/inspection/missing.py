@@ -61,7 +61,7 @@ class StagingForecast:
         source, recipe = app.source.path, app.recipe
         if not source:
             return ()  # in a repository, and not known here
-        key = (source, recipe.runtime, recipe.entrypoint, recipe.dependencies)
+        key = (source, recipe.runtime, recipe.entrypoint, recipe.dependencies, *recipe.command, *recipe.build)
         if key not in self._found:
             self._found[key] = tuple(self._look(source, recipe))
         return self._found[key]

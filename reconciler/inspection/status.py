@@ -203,7 +203,7 @@ def _app(
         revision=newest.revision if newest else None,
         wanted_revision=last.wanted,
         override=_override(pin, last),
-        runtime=f"python{build.python_version}" if build else desired.get("runtime"),
+        runtime=_runtime(build) if build else desired.get("runtime"),
         pid=newest.pid if newest else None,
         workers=newest.workers if newest else 0,
         restarts=_restarts(restarts),
@@ -214,6 +214,11 @@ def _app(
         manifest=desired.get("manifest"),
         commit=desired.get("commit") or None,
     )
+
+
+def _runtime(build: "Staged") -> str:
+    """Return what runs a build, as a manifest or a Procfile may name it."""
+    return build.runtime.replace(" ", "") if build.runtime else f"python{build.python_version}"
 
 
 def _with_note(last: AppStatus, passed: Path, build: "Staged | None") -> AppStatus:

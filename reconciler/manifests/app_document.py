@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.documents.tree import Node
 from reconciler.manifests.checks import variables, worker_count
+from reconciler.manifests.program_checks import words_given
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App, Binding, CrashPolicy, Liveness
 from reconciler.planning.apps.revision import AWAITED_MARK, Health, Recipe, Server, Source
@@ -92,6 +93,9 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         recipe=Recipe(
             runtime=tree.written_at("runtime") if "runtime" in given else None,
             entrypoint=given.get("entrypoint"),
+            command=words_given(given.get("command")),
+            listen=given.get("listen"),
+            build=words_given(given.get("build")),
             persist=tuple(given.get("persist", ())),
             **_dependencies(given.get("dependencies")),
         ),
@@ -170,6 +174,8 @@ def _server(tree: Node, given: dict[str, Any], host: HostDefaults) -> Server:
 def _workers(tree: Node, given: dict[str, Any], host: HostDefaults) -> int:
     """Return the number of workers; where it is left out, that of the variable from which gunicorn itself takes it."""
     workers = given.get("workers")
+    if "command" in given:
+        return Server().workers  # the program itself reads WEB_CONCURRENCY, if it does
     if workers == "auto":
         return host.auto_workers
     if workers is not None:

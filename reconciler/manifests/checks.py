@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s
+from reconciler.manifests.program_checks import program_problems
 from reconciler.planning.apps.app import MOST_VARIABLES
 from reconciler.planning.apps.entrypoint import FORM, is_well_formed
 from reconciler.planning.wording import span
@@ -92,6 +93,7 @@ def _app_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
             yield ("env", variable), message
     yield from _persist_problems(tree)
     yield from _entrypoint_problems(tree)
+    yield from program_problems(tree)
     yield from _service_problems(tree)
     yield from _health_problems(tree)
     yield from _dependency_problems(tree, name)

@@ -127,6 +127,7 @@ def restored(
     elif record.ready_at is None and 0 < live.record.workers <= live.workers_ready():
         live.mark_ready()
     live.counts_requests = live.is_counting()
+    live.program = live.own_program() or live.program
     live.update_from_workers()
     return live
 

@@ -24,6 +24,8 @@ async def launch(
     command: Command, forkable: Forkable | None, fork_servers: ForkServerPool, ended: Callable[[], None]
 ) -> Launched:
     """Start a process as the leader of a session of its own. Raises OSError if the kernel refuses."""
+    if forkable is None:
+        return Launched(process=spawn(command, ended), way="by exec")
     try:
         process = await fork_servers.fork(kind(command, forkable), command, ended)
     except NotForkable as refusal:

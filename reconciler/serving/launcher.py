@@ -8,7 +8,7 @@ import resource
 import sys
 
 
-def _apply_sandbox(encoded):
+def apply_sandbox(encoded):
     """Take on umask, the limits of descriptors, and user and group if they are given."""
     umask, soft, hard = encoded[:3]
     os.umask(umask)
@@ -114,7 +114,7 @@ def _become_gunicorn(preloaded):
 if __name__ == "__main__":
     sys.path.pop(0)  # no directory of the app
     if "RECONCILER_SANDBOX" in os.environ:
-        _apply_sandbox([int(number) for number in os.environ.pop("RECONCILER_SANDBOX").split()])
+        apply_sandbox([int(number) for number in os.environ.pop("RECONCILER_SANDBOX").split()])
     os.chdir(sys.argv[1])
     if sys.argv[2] == "--":
         os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  becoming the program is all there is to do

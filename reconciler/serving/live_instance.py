@@ -45,7 +45,8 @@ class CannotScale(CannotStart):
 class LiveInstance:
     """An instance on record, its process while it has one, and an event that is set whenever it may have changed.
 
-    `link` leads to the code that it runs. One of a process that is not web `says_ready` itself.
+    `link` leads to the code that it runs, `program` is what messages call it. One of a process that is not web
+    `says_ready` itself.
     """
 
     record: InstanceRecord
@@ -69,6 +70,7 @@ class LiveInstance:
     failed_start: str | None = None
     never_idle: bool = False
     says_ready: bool = False
+    program: str = "gunicorn"
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -100,6 +102,7 @@ class LiveInstance:
             failed_start=self.failed_start,
             never_idle=self.never_idle,
             stop_timeout_s=record.stop_timeout_s,
+            program=self.program,
         )
 
     def workers_ready(self) -> int:
@@ -141,6 +144,10 @@ class LiveInstance:
         if self.record.ready_at is not None:
             return False
         return any(os.path.lexists(f"{self.readiness}/{name}") for name in ("refused", "exited"))
+
+    def own_program(self) -> str:
+        """Return the name of the app's own program, which it runs behind a forwarder; "" for gunicorn."""
+        return self._words("program")
 
     def worker_exit(self) -> str | None:
         """Return how a worker ended before it was ready, None if none did."""

@@ -250,6 +250,7 @@ class SupervisedInstances:
             link=places.code(program.directory),
             log_start=logs.size(log),
             counts_requests=program.counts_requests,
+            program=program.name,
         )
         self._records.put_instance(record)
         self._hold(live)

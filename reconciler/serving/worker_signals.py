@@ -17,6 +17,8 @@ _LOOK_S = 0.25
 
 async def scale(live: LiveInstance, workers: int) -> None:
     """Have so many workers, each past its gate. Raises CannotScale if that takes longer than WITHIN_S."""
+    if live.own_program():
+        raise CannotScale("its program decides how many processes it has, and can be given no number of workers")
     try:
         async with asyncio.timeout(WITHIN_S):
             while live.runs and not await _is_reached(live, workers):

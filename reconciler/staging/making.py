@@ -15,6 +15,9 @@ from reconciler.staging import staged
 from reconciler.staging.concurrency import in_thread, look_in_thread
 from reconciler.staging.detection import django
 from reconciler.staging.detection.entry_point import EntryPoint
+from reconciler.staging.detection.programs.languages import runtime_of
+from reconciler.staging.detection.programs.program import ServingProgram
+from reconciler.staging.detection.programs.recognition import needs_python, serving_program
 from reconciler.staging.detection.runtimes import Interpreters, Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.detection.target import loadable, write_app
@@ -29,6 +32,7 @@ from reconciler.staging.environments.store import Environments
 from reconciler.staging.errors import SourceChanged, StagingError, UnsuitablePython
 from reconciler.staging.log import Log
 from reconciler.staging.persist import link_persisted
+from reconciler.staging.program_build import ProgramBuild, build_program, for_builds, staged_program
 from reconciler.staging.progress import Phase, Progress
 from reconciler.staging.slots import slot_of
 from reconciler.staging.source.snapshot import snapshot
@@ -66,12 +70,19 @@ class Maker:
         log.name(unfinished / _CODE, ".")
         try:
             await self._copy(request, builds, unfinished / _CODE)
-            selection, environment = await self._installed(request, unfinished / _CODE)
+            program = await self._program(request, unfinished / _CODE)
+            if program is not None and not await in_thread(lambda _: needs_python(unfinished / _CODE, recipe, program)):
+                return await self._made_without_python(request, program, directory, unfinished)
+            selection, environment = await self._installed(request, unfinished / _CODE, program)
             if selection.entry.installed:
                 packages = site_packages(Path(environment.directory))
                 await in_thread(lambda _: refuse_absent(selection.entry, unfinished / _CODE, packages))
-            selection = replace(selection, entry=loadable(selection.entry, environment.gunicorn_version))
-            made = _staged(directory, selection, environment)
+            runtime = ""
+            if program is None:
+                selection = replace(selection, entry=loadable(selection.entry, environment.gunicorn_version))
+            else:
+                runtime = await self._built(request, program, unfinished / _CODE, str(Path(environment.python).parent))
+            made = _staged(directory, selection, environment, runtime)
             if recipe.persist:
                 await in_thread(lambda _: self._persist(request, unfinished / _CODE))
             await in_thread(lambda _: _finish(unfinished, selection, made, self.boot))
@@ -95,10 +106,38 @@ class Maker:
         if content != request.build.content:
             raise SourceChanged("the source changed while it was copied: the new content is staged instead")
 
-    async def _installed(self, request: "_Request", code: Path) -> tuple[Selection, Environment]:
+    async def _program(self, request: "_Request", code: Path) -> ServingProgram | None:
+        """Return what serves the app in place of gunicorn, if anything does."""
+        async with slot_of(self.slots, request.progress):
+            return await look_in_thread(lambda: serving_program(code, request.build.recipe), self.timeout_s)
+
+    async def _built(self, request: "_Request", program: ServingProgram, code: Path, scripts: str = "") -> str:
+        """Build a program in the code, and return what runs it. `scripts` are the commands of its environment."""
+        home = self.builds(request.app).parent / "build-home"
+        build = ProgramBuild(code=code, scripts=scripts, home=home, environment=for_builds(self.environ()))
+        async with slot_of(self.slots, request.progress), asyncio.timeout(self.timeout_s):
+            await build_program(build, program, request.log, request.progress)
+        return await in_thread(lambda _: runtime_of(program.command[0], build.variables()))
+
+    async def _made_without_python(
+        self, request: "_Request", program: ServingProgram, directory: Path, unfinished: Path
+    ) -> Staged:
+        """Finish the build of an app for which no environment is made."""
+        for line in (program.line, *program.notes, *(f"ignored: {each}" for each in program.reported)):
+            request.log.step(line)
+        runtime = await self._built(request, program, unfinished / _CODE)
+        made = staged_program(directory, program, runtime)
+        if request.build.recipe.persist:
+            await in_thread(lambda _: self._persist(request, unfinished / _CODE))
+        await in_thread(lambda _: _complete(unfinished, made, self.boot))
+        return made
+
+    async def _installed(
+        self, request: "_Request", code: Path, program: ServingProgram | None
+    ) -> tuple[Selection, Environment]:
         """Return what the app needs, installed: for another Python if it names none and a package cannot have this."""
         runtimes = await self.interpreters.known(request.build.recipe.runtime)
-        selection = await self._selection(request, code, runtimes, self._previous_runtime(request.app))
+        selection = await self._selection(request, code, runtimes, self._previous_runtime(request.app), program)
         try:
             return selection, await self._environment(request, selection, code, runtimes)
         except UnsuitablePython as error:
@@ -108,7 +147,7 @@ class Maker:
         while len(tried) <= _MOST_OTHER_PYTHONS:
             others = tuple(each for each in runtimes if all(each.release[:2] != other.release[:2] for other in tried))
             try:
-                selection = await self._selection(request, code, others, None, failed.reason)
+                selection = await self._selection(request, code, others, None, program, failed.reason)
                 return selection, await self._environment(request, selection, code, runtimes)
             except UnsuitablePython as error:
                 request.log.step(error.reason)
@@ -119,13 +158,19 @@ class Maker:
         more = f"; nor for {', '.join(each.name for each in tried[1:])}" if tried[1:] else ""
         raise UnsuitablePython(f"{failed}{more}", failed.reason) from failed
 
-    async def _selection(
-        self, request: "_Request", code: Path, runtimes: tuple[Runtime, ...], previous: str | None, instead: str = ""
+    async def _selection(  # noqa: PLR0913, PLR0917  each is another part of what is selected from
+        self,
+        request: "_Request",
+        code: Path,
+        runtimes: tuple[Runtime, ...],
+        previous: str | None,
+        program: ServingProgram | None,
+        instead: str = "",
     ) -> Selection:
         """Select from the code, and log it; `instead` says why it is not the Python that was chosen first."""
         async with slot_of(self.slots, request.progress):
             recipe = request.build.recipe
-            found = await look_in_thread(lambda: select(code, recipe, runtimes, previous), self.timeout_s)
+            found = await look_in_thread(lambda: select(code, recipe, runtimes, previous, program), self.timeout_s)
         if instead:
             python = f"Python {'.'.join(map(str, found.runtime.release[:2]))}"
             note = f"{instead}; {python} was taken: write `runtime: {found.runtime.name}` to keep it"
@@ -159,12 +204,12 @@ class Maker:
     def _previous(self, app: str) -> Mapping[str, str]:
         """Return what the environment of the app's newest build was made from; empty if there is none."""
         found = self._newest(app)
-        return {} if found is None else self.environments.facts(found.environment)
+        return {} if found is None or not found.environment else self.environments.facts(found.environment)
 
     def _previous_runtime(self, app: str) -> str | None:
         """Return the version of the Python that was chosen for the app's newest build; None if it was named."""
         found = self._newest(app)
-        return None if found is None or found.runtime_named else found.python_version
+        return None if found is None or found.runtime_named or not found.python_version else found.python_version
 
     def _newest(self, app: str) -> Staged | None:
         records = staged.records(self.builds(app))
@@ -180,8 +225,8 @@ class _Request:
     kept: Path
 
 
-def _staged(directory: Path, selection: Selection, environment: Environment) -> Staged:
-    entry = selection.entry
+def _staged(directory: Path, selection: Selection, environment: Environment, runtime: str) -> Staged:
+    entry, program = selection.entry, selection.program
     return Staged(
         directory=str(directory),
         code=str(directory / _CODE / entry.chdir),
@@ -202,6 +247,9 @@ def _staged(directory: Path, selection: Selection, environment: Environment) -> 
         notes=selection.notes,
         runtime_named=selection.runtime_named,
         python_advice=selection.python_advice,
+        command=() if program is None else program.command,
+        listen="port" if program is None else program.listen,
+        runtime=runtime,
     )
 
 
@@ -215,6 +263,10 @@ def _finish(unfinished: Path, selection: Selection, made: Staged, boot: str) -> 
         django.write_module(served, selection.entry.settings)
     if selection.entry.expression is not None:
         write_app(served, selection.entry.expression)
+    _complete(unfinished, made, boot)
+
+
+def _complete(unfinished: Path, made: Staged, boot: str) -> None:
     staged.write(made, unfinished, boot)
     remove(Path(made.directory))  # a directory that does not count as finished
     unfinished.rename(made.directory)

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.regular_files import read_record
-from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands
+from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, Listen
 
 if TYPE_CHECKING:
     from reconciler.staging.detection.frameworks import Interface
@@ -40,7 +40,8 @@ class Staged:
     what was ignored of a Procfile and other files, `notes` what else an operator should know. `commands` are what the
     code asks to run before it serves. `missing` says what it imports and nothing installs. `runtime_named` tells
     whether a manifest or a file names the Python; it is None in the records of earlier versions. `python_advice` says
-    how to get another where nothing does.
+    how to get another where nothing does. `command` is the program that serves in place of gunicorn, `listen` how it is
+    reached, `runtime` what runs it; without Python, what belongs to Python is "".
     """
 
     directory: str
@@ -62,6 +63,9 @@ class Staged:
     notes: tuple[str, ...] = ()
     runtime_named: bool | None = None
     python_advice: str = ""
+    command: tuple[str, ...] = ()
+    listen: Listen = "port"
+    runtime: str = ""
 
 
 _TEXTS = tuple(each.name for each in fields(Staged) if each.type in {"str", str, "Interface"})
@@ -104,7 +108,7 @@ def read(directory: Path, boot: str) -> Staged | None:
     """Return the build in `directory`; None if there is none, or it did not survive a power cut."""
     try:
         record = read_record(directory / RECORD, _MOST_OF_A_RECORD)
-        lists = {name: tuple(record["staged"].get(name, ())) for name in ("pythonpath", "reported", "notes")}
+        lists = {name: tuple(record["staged"].get(name, ())) for name in ("pythonpath", "reported", "notes", "command")}
         staged = Staged(**{**record["staged"], **lists}, commands=commands_of(directory))
         if record["boot"] != boot and any(_emptied(directory / file) for file in record["files"]):
             return None
@@ -115,9 +119,14 @@ def read(directory: Path, boot: str) -> Staged | None:
 
 def _is_sound(staged: Staged) -> bool:
     """Return whether every value is of its kind: an app can replace the record."""
-    lists = (staged.pythonpath, staged.reported, staged.notes)
+    lists = (staged.pythonpath, staged.reported, staged.notes, staged.command)
     texts = (getattr(staged, name) for name in _TEXTS)
-    return isinstance(staged.gunicorn, dict) and all(isinstance(each, str) for each in (*texts, *chain(*lists)))
+    is_reached = staged.listen in get_args(Listen)
+    return (
+        is_reached
+        and isinstance(staged.gunicorn, dict)
+        and all(isinstance(each, str) for each in (*texts, *chain(*lists)))
+    )
 
 
 def records(builds: Path) -> list[Path]:

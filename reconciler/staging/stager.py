@@ -97,14 +97,18 @@ class Stager:
         if stamp != (stat.st_mtime_ns, stat.st_ino):
             found = staged.read(directory, self._boot)
             self._loaded[directory] = (stat.st_mtime_ns, stat.st_ino), found
-        if found is None or self._environments.finished(Path(found.environment).name) is None:
-            return None
-        return found
+        if found is None or not found.environment:
+            return found  # a program that is not Python's has none
+        return None if self._environments.finished(Path(found.environment).name) is None else found
 
     async def is_damaged(self, app: str, build_id: str) -> bool:
         """Compare the environment of a finished build with what was installed; a damaged one is created again."""
         found = self.finished(app, build_id)
-        return found is not None and bool(await self._environments.verify(Path(found.environment).name))
+        return (
+            found is not None
+            and bool(found.environment)
+            and bool(await self._environments.verify(Path(found.environment).name))
+        )
 
     def build_ids(self, app: str) -> tuple[str, ...]:
         """Return the ids of the builds on disk, oldest first; `finished` tells whether one is still usable."""
@@ -123,7 +127,7 @@ class Stager:
     def collect(self, apps: Iterable[str], retention_s: float) -> tuple[str, ...]:
         """Remove the environments that no build of these apps uses and none requested in `retention_s`. Blocks."""
         found = (staged.read(record.parent, self._boot) for app in apps for record in staged.records(self._builds(app)))
-        in_use = frozenset(Path(each.environment).name for each in found if each is not None)
+        in_use = frozenset(Path(each.environment).name for each in found if each is not None and each.environment)
         return self._environments.collect(in_use, retention_s)
 
     async def compile_ahead(self) -> None:

@@ -101,11 +101,11 @@ def _after_exit(app: App, observed: Observed, exited: Instance, now: float) -> F
 
 
 def _how_it_ended(instance: Instance) -> str:
-    return instance.failed_start or f"gunicorn {instance.pid} {instance.end}{quoted(instance.said)}"
+    return instance.failed_start or f"{instance.called} {instance.end}{quoted(instance.said)}"
 
 
 def _how_a_worker_ended(instance: Instance) -> str:
-    return f"a worker of gunicorn {instance.pid} {instance.worker_end or 'exited'} on probation{quoted(instance.said)}"
+    return f"a worker of {instance.called} {instance.worker_end or 'exited'} on probation{quoted(instance.said)}"
 
 
 def _failure(app: App, observed: Observed, instance: Instance, now: float, reason: str) -> Failure:

@@ -23,7 +23,8 @@ class Instance:
     `workers_died` counts the workers that exited on their own, `worker_end` says how the last of them did. `said` is
     the last line that the app wrote before that, or before the instance's own end. `failed_start` is why it cannot
     become ready, once that is known: it is being ended. A `never_idle` one has workers that do not count their
-    requests, so that they may be busy at any time. `stop_timeout_s` is how long it may take to finish its requests.
+    requests, so that they may be busy at any time. `stop_timeout_s` is how long it may take to finish its requests,
+    `program` is what messages call it.
     """
 
     id: str
@@ -46,6 +47,12 @@ class Instance:
     failed_start: str | None = None
     never_idle: bool = False
     stop_timeout_s: float = 30.0
+    program: str = "gunicorn"
+
+    @property
+    def called(self) -> str:
+        """What messages call it: its program with its pid."""
+        return f"{self.program} {self.pid}"
 
     @property
     def ready(self) -> bool:

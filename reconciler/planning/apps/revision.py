@@ -17,6 +17,9 @@ TREE_MARK = "tree:"
 # What begins that of a source in a commit that is not on this host: not yet, or not as things are. A sentence follows.
 AWAITED_MARK, ABSENT_MARK = "awaited:", "absent:"
 
+# How a program of another kind than gunicorn is reached: it inherits a socket, or opens one at $SOCKET or $PORT.
+Listen: TypeAlias = Literal["descriptor", "socket", "port"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -46,7 +49,8 @@ class Source:
 class Recipe:
     """The way from code to a build. None means: detected while staging.
 
-    `persist` are paths of the source that every build of the app shares, kept outside of all of them.
+    `persist` are paths of the source that every build of the app shares, kept outside of all of them. `command` is the
+    program that serves in place of gunicorn, `listen` how it is reached, `build` a command that runs once in the code.
     """
 
     runtime: str | None = None
@@ -55,6 +59,9 @@ class Recipe:
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     persist: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    listen: Listen | None = None
+    build: tuple[str, ...] = ()
 
     def persists(self, path: str) -> bool:
         """Whether a path of the source is one of those, or lies in one."""
@@ -234,5 +241,5 @@ def without_workers(server: Server) -> Server:
 
 
 def _recipe_from(data: Mapping[str, Any]) -> Recipe:
-    lists = {name: tuple(data.get(name, ())) for name in ("extras", "groups", "persist")}
+    lists = {name: tuple(data.get(name, ())) for name in ("extras", "groups", "persist", "command", "build")}
     return Recipe(**{**data, **lists})

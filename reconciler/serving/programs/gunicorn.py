@@ -16,7 +16,7 @@ from pathlib import Path
 from reconciler.linux.files import replace_file, require_no_link
 from reconciler.linux.regular_files import read_own
 from reconciler.planning.address import Address
-from reconciler.planning.apps.revision import Revision, Server
+from reconciler.planning.apps.revision import Listen, Revision, Server
 from reconciler.planning.fingerprint import Json
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, Identity
 from reconciler.serving.programs.program import Forkable, Program, WorkersReady
@@ -24,13 +24,18 @@ from reconciler.serving.sandbox import Sandbox
 from reconciler.state.paths import StatePaths
 
 CONFIG_NAME = "gunicorn.config"
+# Where the packages of other languages put their commands, in the code.
+OWN_COMMANDS = ("vendor/bin", "node_modules/.bin")
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}
 _OF_LISTENERS = frozenset(("PORT", "CF_INSTANCE_PORT", "CF_INSTANCE_ADDR", "VCAP_APP_HOST", "VCAP_APP_PORT"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
-    """The code and environment of a build, as far as serving it needs them. Paths are absolute."""
+    """The code and environment of a build, as far as serving it needs them. Paths are absolute.
+
+    `command` is the program that serves in place of gunicorn, reached as `listen` says; `python` is "" without one.
+    """
 
     directory: str
     python: str
@@ -38,6 +43,8 @@ class Code:
     worker_class: str
     runtime: str
     settings: Mapping[str, Json] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    listen: Listen = "port"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +215,7 @@ def environment(
 ) -> dict[str, str]:
     """Return the variables of an instance, to be added to those of its sandbox."""
     address = _address(revision)
-    port, scripts = str(address.port), str(Path(code.python).parent)
+    port = str(address.port)
     base = {
         "HOME": str(paths.home),
         "TMPDIR": str(paths.scratch),
@@ -228,14 +235,21 @@ def environment(
         **identity.marks(revision.app, revision.id),
     }
     variables = {**base, **given.fallback, **given.env, **revision.env, **ours, **(given.ours or _NO_SERVICES)}
-    if scripts not in variables["PATH"].split(":"):  # one that the app sets finds its environment's commands as well
-        variables["PATH"] = f"{scripts}:{variables['PATH']}"
+    for scripts in _scripts(code):  # a PATH that the app sets finds its own commands as well
+        if scripts not in variables["PATH"].split(":"):
+            variables["PATH"] = f"{scripts}:{variables['PATH']}"
     return variables
 
 
 def without_listener(variables: Mapping[str, str], revision: Revision) -> dict[str, str]:
     """Return the variables of an instance without those that name its address, but for what the manifest sets."""
     return {name: value for name, value in variables.items() if name not in _OF_LISTENERS or name in revision.env}
+
+
+def _scripts(code: Code) -> tuple[str, ...]:
+    """Return the directories of the commands that a build has, the first one last."""
+    of_python = (str(Path(code.python).parent),) if code.python else ()
+    return (*(f"{code.directory}/{each}" for each in OWN_COMMANDS), *of_python) if code.command else of_python
 
 
 def _address(revision: Revision) -> Address:

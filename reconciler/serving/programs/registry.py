@@ -1,19 +1,15 @@
-"""The kinds of programs by what a revision says about its server, each with the function that builds it."""
+"""The kinds of programs, by what a build says about how it is served, each with the function that builds it."""
 
-from collections.abc import Callable, Mapping
-
-from reconciler.planning.apps.revision import Revision, Server
+from reconciler.planning.apps.revision import Revision
+from reconciler.serving.programs.command import command_program
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, gunicorn_program
 from reconciler.serving.programs.program import Program
 from reconciler.serving.sandbox import Sandbox
-
-_BUILDERS: Mapping[type, Callable[[Revision, Code, InstancePaths, InjectedEnv, Sandbox, int], Program]] = {
-    Server: gunicorn_program,
-}
 
 
 def program_of(  # noqa: PLR0913, PLR0917  each is another part of what an instance is made of
     revision: Revision, code: Code, paths: InstancePaths, given: InjectedEnv, sandbox: Sandbox, workers: int
 ) -> Program:
-    """Build the program of a revision that starts with so many workers."""
-    return _BUILDERS[type(revision.server)](revision, code, paths, given, sandbox, workers)
+    """Build the program of a revision that starts with so many workers. Raises CannotStart."""
+    build = command_program if code.command else gunicorn_program
+    return build(revision, code, paths, given, sandbox, workers)

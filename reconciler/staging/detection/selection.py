@@ -12,6 +12,7 @@ from reconciler.staging.detection.dependencies import Dependencies, DependencyOp
 from reconciler.staging.detection.entry_point import EntryPoint, detect
 from reconciler.staging.detection.offline import OfflinePackages, find_offline_packages
 from reconciler.staging.detection.pkg_resources import imports_pkg_resources
+from reconciler.staging.detection.programs.program import ServingProgram
 from reconciler.staging.detection.python_version import PythonConstraint, choose_runtime
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.static_files import static_files
@@ -25,7 +26,7 @@ class Selection:
     `runtime_named` says that a manifest or a file names the runtime: otherwise it is the daemon's choice, and
     `python_advice` says how to get another. `notes` are what an operator should know of the selection.
     `imports_pkg_resources` says that the code does. `commands` are what the code asks to run before it serves,
-    `missing` says what it imports and nothing installs.
+    `missing` says what it imports and nothing installs. `program` serves in place of gunicorn, if any.
     """
 
     runtime: Runtime
@@ -39,11 +40,15 @@ class Selection:
     commands: CodeCommands = NO_COMMANDS
     missing: str = ""
     imports_pkg_resources: bool = False
+    program: ServingProgram | None = None
 
     def lines(self) -> Iterator[str]:
         """Yield lines for the staging log: what was selected, and why."""
         yield f"runtime: {self.runtime.description}, {self.runtime.path} ({self.because})"
-        yield f"entry point: {self.entry.target} ({self.entry.interface}; {self.entry.because})"
+        if self.program is None:
+            yield f"entry point: {self.entry.target} ({self.entry.interface}; {self.entry.because})"
+        else:
+            yield self.program.line
         for reported in self.entry.reported:
             yield f"entry point: ignored: {reported}"
         yield f"dependencies: {self.dependencies.file or 'none'} ({self.dependencies.because})"
@@ -57,14 +62,35 @@ class Selection:
             yield f"packages: from {self.offline.name} in the source"
 
 
-def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...], previous: str | None = None) -> Selection:
+def select(
+    code: Path,
+    recipe: Recipe,
+    runtimes: tuple[Runtime, ...],
+    previous: str | None = None,
+    program: ServingProgram | None = None,
+) -> Selection:
     """Select from the code; raises StagingError if something is missing or ambiguous. Blocks.
 
-    `previous` is the version of the runtime that was chosen for the build before, None if it was named.
+    `previous` is the version of the runtime that was chosen for the build before, None if it was named; `program`
+    serves the app in place of gunicorn.
     """
     options = DependencyOptions(file=recipe.dependencies, extras=recipe.extras, groups=recipe.groups)
     found = dependencies(code, options)
     choice = choose_runtime(runtimes, recipe.runtime, code, python_of_lock(found), previous)
+    if program is not None:
+        return Selection(
+            runtime=choice.runtime,
+            because=choice.because,
+            runtime_named=choice.named,
+            python_advice=choice.advice,
+            notes=(*filter(None, (choice.note,)), *program.notes),
+            entry=EntryPoint(target="", interface="wsgi", because=program.because, reported=program.reported),
+            commands=CodeCommands(release=program.release),
+            dependencies=found,
+            offline=find_offline_packages(code),
+            imports_pkg_resources=imports_pkg_resources(code),
+            program=program,
+        )
     entry = detect(code, recipe.entrypoint, found.directory)
     static = static_files(code, entry)
     unread = unread_files(code, found)

@@ -21,7 +21,7 @@ def noted(place: Path, classes: Sequence[int], *, django: bool = False) -> tuple
     if django:
         (code / "manage.py").write_text("")
     (passed / str(os.getpid())).touch()  # as its worker did when it passed its gate
-    figures: Any = Figures(str(passed), time.monotonic)  # type: ignore[no-untyped-call]
+    figures: Any = Figures(str(passed), time.monotonic)
     for status in classes:
         figures.end(figures.begin(), status)
     note = note_on_answers(passed, code)

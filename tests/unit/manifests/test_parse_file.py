@@ -308,7 +308,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ("path: x\nwrokers: 2\n", "2:1: wrokers: unknown field 'wrokers'; did you mean 'workers'?"),
         ("health: {zzz: 2}\npath: x\n", f"1:10: health.zzz: unknown field 'zzz'; the fields here are {HEALTH}"),
         ("path: x\nenviroment: {}\n", "2:1: enviroment: unknown field 'enviroment'; did you mean 'env'?"),
-        ("path: x\ncmd: x\n", "2:1: cmd: unknown field 'cmd'; did you mean 'entrypoint' or 'release'?"),
+        ("path: x\ncmd: x\n", "2:1: cmd: unknown field 'cmd'; did you mean 'command' or 'entrypoint' or 'release'?"),
         ("directory: x\n", "1:1: directory: unknown field 'directory'; did you mean 'path'?"),
         ("path: x\nport: '81'\n", "2:7: port: expected a port between 1 and 65535, not '81'; remove the quotes"),
         ("path: x\nwatch: 'true'\n", "2:8: watch: expected true or false, not 'true'; remove the quotes"),

@@ -17,5 +17,5 @@ from reconciler.serving.probes import _readable
     ],
 )
 def test_a_body_is_shown_on_one_line_and_html_by_its_title(body: str, shown: str) -> None:
-    assert readable(body) == shown  # type: ignore[no-untyped-call]  # gate.py runs on Python 2.7, too
+    assert readable(body) == shown
     assert _readable(body) == shown

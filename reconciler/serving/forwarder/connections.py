@@ -1,0 +1,174 @@
+"""Accept connections at an app's listener and pass each on to the program, until it is told to let them go.
+
+A connection is accepted only once there is one to the program: whatever happens to the program before that, the client
+waits in the listener's backlog for the next instance.
+"""
+
+import contextlib
+import errno
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from reconciler.serving.forwarder.endpoints import Endpoint
+from reconciler.serving.forwarder.pair import Pair
+
+if TYPE_CHECKING:
+    from reconciler.serving.gate_figures import Figures
+
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_AGAIN_S = 0.05
+_SPARE_S = 1.0
+_AT_ONCE = 256
+
+
+class Connections:
+    """Every connection of an instance. `closing` has each answer from now on be the last of its connection."""
+
+    def __init__(self, listener: socket.socket, endpoint: Endpoint, figures: "Figures | None") -> None:
+        self.closing = False
+        self._listener = listener
+        self._endpoint = endpoint
+        self._figures = figures
+        self._epoll = select.epoll()
+        self._pairs: dict[int, tuple[Pair, int]] = {}
+        self._others: dict[int, Callable[[], None]] = {}
+        self._lingering: set[Pair] = set()
+        self._spare: tuple[socket.socket, float] | None = None
+        self._accept_at: float | None = None
+        self._accepts = False
+        listener.setblocking(False)
+
+    def watch(self, number: int, called: Callable[[], None]) -> None:
+        """Call this whenever a descriptor is readable."""
+        self._others[number] = called
+        self._epoll.register(number, select.EPOLLIN)
+
+    def begin(self) -> None:
+        """Accept from now on."""
+        if not self._accepts:
+            self._accepts, self._accept_at = True, None
+            self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+
+    def stop(self) -> None:
+        """Accept no more; those that were accepted go on."""
+        self._accept_at = None
+        self._pause()
+        self._drop_spare()
+        self.closing = True
+
+    def pairs(self) -> list[Pair]:
+        """Return the connections that are open."""
+        return list({id(pair): pair for pair, _ in self._pairs.values()}.values())
+
+    def step(self, at_most_s: float | None) -> None:
+        """Wait until something can be done, or so long, and do it."""
+        waits = [] if at_most_s is None else [at_most_s]
+        now = time.monotonic()
+        if self._accept_at is not None:
+            waits.append(max(0.0, self._accept_at - now))
+        if self._lingering:
+            waits.append(1.0)
+        listener = self._listener.fileno()
+        for number, events in self._epoll.poll(min(waits, default=None), _AT_ONCE):
+            if number == listener:
+                self._accept()
+            elif number in self._others:
+                self._others[number]()
+            elif number in self._pairs:
+                self._move(*self._pairs[number], events)
+        if self._accept_at is not None and time.monotonic() >= self._accept_at:
+            self.begin()
+        if self._lingering:
+            self._end_lingering()
+
+    def _move(self, pair: Pair, side: int, events: int) -> None:
+        numbers = [each.fileno() for each in pair.sides]
+        pair.ready(side, events, closing=self.closing)
+        self._follow(pair, numbers)
+
+    def let_go(self, pair: Pair) -> None:
+        """Close a connection on which no client waits."""
+        numbers = [each.fileno() for each in pair.sides]
+        pair.finish()
+        self._follow(pair, numbers)
+
+    def close(self) -> None:
+        """Close what is still open."""
+        for pair in self.pairs():
+            pair.close()
+
+    def _follow(self, pair: Pair, numbers: list[int]) -> None:
+        if pair.over:
+            for number in numbers:
+                self._pairs.pop(number, None)
+            self._lingering.discard(pair)
+        elif pair.until is not None:
+            self._lingering.add(pair)
+
+    def _end_lingering(self) -> None:
+        now = time.monotonic()
+        for pair in [each for each in self._lingering if each.until is not None and each.until <= now]:
+            numbers = [each.fileno() for each in pair.sides]
+            pair.close()
+            self._follow(pair, numbers)
+
+    def _accept(self) -> None:
+        program = self._to_program()
+        if program is None:
+            self._later()
+            return
+        try:
+            client, _ = self._listener.accept()
+        except OSError as error:
+            self._spare = program, time.monotonic()
+            if error.errno in _EXHAUSTED:
+                self._drop_spare()
+                self._later()
+            return
+        client.setblocking(False)
+        for each in (client, program):
+            with contextlib.suppress(OSError):  # a unix socket has no such option
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        pair = Pair(client, program, self._epoll, self._figures)
+        self._pairs[client.fileno()] = pair, 0
+        self._pairs[program.fileno()] = pair, 1
+
+    def _to_program(self) -> socket.socket | None:
+        """Return a connection to the program: first one whose client another instance got."""
+        if self._spare is not None:
+            spare, made_at = self._spare
+            if time.monotonic() - made_at < _SPARE_S:
+                self._spare = None
+                return spare
+            self._drop_spare()
+        try:
+            return self._endpoint.connect()
+        except OSError:  # no descriptor is left
+            return None
+
+    def _drop_spare(self) -> None:
+        if self._spare is not None:
+            self._spare[0].close()
+            self._spare = None
+
+    def _later(self) -> None:
+        self._pause()
+        self._accept_at = time.monotonic() + _AGAIN_S
+
+    def _pause(self) -> None:
+        if self._accepts:
+            self._accepts = False
+            self._epoll.unregister(self._listener.fileno())
+
+
+def figures_of(directory: str) -> "Figures | None":
+    """Return what counts the requests of this process in a directory; None on a full disk."""
+    from reconciler.serving.gate_figures import Figures
+
+    try:
+        return Figures(directory, time.monotonic)
+    except OSError:
+        return None

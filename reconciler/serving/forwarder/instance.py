@@ -1,0 +1,242 @@
+"""Run one instance of an app that is a program of its own: start it, ask whether it is ready, forward to it, end it.
+
+The program listens at a private address. It gets no client before it has passed its gate; when the instance is told to
+stop, no further connection is accepted, those that are there are finished, and only then the program is told to stop.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from reconciler.linux.regular_files import read_own
+from reconciler.serving.forwarder.child import Child
+from reconciler.serving.forwarder.command_line import expanded
+from reconciler.serving.forwarder.connections import Connections, figures_of
+from reconciler.serving.forwarder.endpoints import Endpoint, endpoint_of
+from reconciler.serving.forwarder.output import Output
+from reconciler.serving.forwarder.readiness import ask
+from reconciler.serving.gate import BOOT_ERROR, Gate, Refused
+
+_FIRST_NAP_S = 0.02
+_LONGEST_NAP_S = 1.0
+_SILENT_S = 2.0  # until what is normal while a program starts is worth telling
+_LINGER_S = 2.5  # for clients with an idle connection to learn that it is their last
+_TICK_S = 0.05
+_REST_S = 1.0
+_LAST_WORDS_S = 0.2
+_LISTENER = 3
+_MOST_OF_SETTINGS = 1 << 20
+_OF_ACTIVATION = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "PORT", "SOCKET")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the daemon wrote about an instance; `health` holds path and timeout, None if it is not asked."""
+
+    app: str
+    command: tuple[str, ...]
+    listen: str
+    directory: str
+    readiness: str
+    scratch: str
+    wakeup_pipe: str
+    log: str
+    health_path: str | None
+    health_host: str
+    health_timeout_s: float
+    start_timeout_s: float
+    stop_timeout_s: float
+
+    @classmethod
+    def read(cls, path: str) -> "Settings":
+        """Return the settings in a file. Raises OSError, ValueError, TypeError."""
+        found: dict[str, Any] = json.loads(read_own(path, _MOST_OF_SETTINGS))
+        return cls(**{**found, "command": tuple(found["command"])})
+
+
+def serve(settings: Settings, instance: str) -> NoReturn:
+    """Serve as this instance; ends the process."""
+    directory = os.path.join(settings.readiness, instance)  # noqa: PTH118  as its gate writes it
+    gate = Gate(
+        app=settings.app,
+        passed=directory,
+        doorbell=settings.wakeup_pipe,
+        path=settings.health_path,
+        host=settings.health_host,
+        timeout_s=settings.health_timeout_s,
+        start_timeout_s=settings.start_timeout_s,
+    )
+    _Instance(settings, gate, Path(directory)).run()
+
+
+class _Told(BaseException):
+    """The daemon told the instance to stop before it was ready."""
+
+
+class _Instance:
+    def __init__(self, settings: Settings, gate: Gate, directory: Path) -> None:
+        self._settings = settings
+        self._gate = gate
+        self._endpoint: Endpoint = endpoint_of(settings.listen, directory, Path(settings.scratch))
+        self._directory = directory
+        self._told_at: float | None = None
+        self._is_ready = False
+
+    def run(self) -> NoReturn:
+        listener = socket.socket(fileno=_LISTENER)
+        os.set_inheritable(_LISTENER, False)
+        for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._on_term)
+        self._gate.write("program", os.path.basename(self._settings.command[0]))  # noqa: PTH119  a word
+        reading, writing = os.pipe()
+        child = self._started(writing)
+        os.close(writing)
+        output = Output(reading, self._settings.log)
+        signal.signal(signal.SIGUSR1, lambda *_: output.reopen())
+        try:
+            self._until_ready(child, output)
+        except _Told:
+            self._end_unready(child)
+        if remark := self._endpoint.remark():
+            self._gate.log(remark)
+        if self._endpoint.descriptor is not None:
+            self._endpoint.descriptor.close()
+            self._endpoint.descriptor = None
+        self._forward(listener, child, output)
+
+    def _started(self, writing: int) -> Child:
+        variables = {name: value for name, value in os.environ.items() if name not in _OF_ACTIVATION}
+        if self._settings.listen == "descriptor":
+            variables["PORT"] = os.environ.get("PORT", "")
+        variables |= self._endpoint.variables
+        command = expanded(self._settings.command, variables)
+        handed = self._endpoint.descriptor
+        listener = None if handed is None else handed.fileno()
+        return Child(command, variables, directory=self._settings.directory, listener=listener, output=writing)
+
+    def _on_term(self, *_: object) -> None:
+        if self._told_at is None:
+            self._told_at = time.monotonic()
+        if not self._is_ready:
+            raise _Told
+
+    def _until_ready(self, child: Child, output: Output) -> None:
+        """Ask again and again: the daemon ends an instance whose start timeout is over. Raises _Told."""
+        nap, began = _FIRST_NAP_S, time.monotonic()
+        while True:
+            if child.is_over():
+                self._fail(child, output)
+            try:
+                ask(self._gate, self._endpoint, child.ends)
+                break
+            except Refused as refused:
+                if child.is_over():
+                    continue
+                if time.monotonic() - began > _SILENT_S or str(refused).startswith("GET"):
+                    self._gate.tell(str(refused))
+            nap = min(nap * 1.5, _LONGEST_NAP_S)
+            select.select([child.ends], [], [], nap)
+        if child.is_over():
+            self._fail(child, output)
+        self._is_ready = True
+        if self._told_at is not None:
+            raise _Told
+
+    def _fail(self, child: Child, output: Output) -> NoReturn:
+        """Say why the program ended before it was ready, and end."""
+        output.ended(_REST_S)
+        said = output.why()
+        how = f"{child.name} {child.end()} before it was ready"
+        self._gate.reject(f"{how}: {said}" if said else how)
+        self._endpoint.close()
+        os._exit(BOOT_ERROR)
+
+    def _end_unready(self, child: Child) -> NoReturn:
+        child.signal(signal.SIGTERM)
+        while not child.is_over():
+            select.select([child.ends], [], [], _REST_S)
+        self._endpoint.close()
+        os._exit(0)
+
+    def _forward(self, listener: socket.socket, child: Child, output: Output) -> NoReturn:
+        woken, wakes = os.pipe()
+        os.set_blocking(wakes, False)
+        os.set_blocking(woken, False)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        self._gate.write(str(os.getpid()), "")
+        figures = figures_of(str(self._directory))
+        self._gate.rename(str(os.getpid()), str(child.pid))  # as its pid is the one that operators see
+        connections = Connections(listener, self._endpoint, figures)
+        connections.watch(woken, lambda: _emptied(woken))
+        connections.watch(child.ends, lambda: None)
+        connections.begin()
+        self._gate.remove(f"waiting-{os.getpid()}")
+        if self._gate.told:
+            self._gate.log("ready")
+        self._gate.ring()
+        if os.path.exists(self._directory / "unwanted"):  # noqa: PTH110  the daemon looks here only after writing it
+            self._told_at = time.monotonic()
+        while self._told_at is None and not child.is_over():
+            connections.step(None)
+        connections.stop()
+        if not child.is_over():
+            self._let_go(connections, child)
+        self._end(connections, child, output)
+
+    def _let_go(self, connections: Connections, child: Child) -> None:
+        """Finish what clients wait for, then tell the program to stop; return when it has."""
+        assert self._told_at is not None
+        stop_s = self._settings.stop_timeout_s
+        finished_by = self._told_at + max(0.0, stop_s - max(1.0, min(5.0, stop_s / 4)))
+        linger_until = self._told_at + min(_LINGER_S, stop_s / 2)
+        told = False
+        while not child.is_over():
+            now = time.monotonic()
+            pairs = connections.pairs()
+            is_busy = any(pair.is_busy(now) for pair in pairs)
+            if not told and (now >= finished_by or (not is_busy and (not pairs or now >= linger_until))):
+                told = True
+                for pair in pairs:
+                    if not pair.answers.opaque and not pair.is_busy(now):
+                        connections.let_go(pair)
+                child.signal(signal.SIGTERM)
+            connections.step(_TICK_S)
+
+    def _end(self, connections: Connections, child: Child, output: Output) -> NoReturn:
+        """Pass on what the program said last, and end as it did, unless it was told to."""
+        until = time.monotonic() + (_LAST_WORDS_S if self._told_at is None else _REST_S)
+        while connections.pairs() and time.monotonic() < until:
+            connections.step(_TICK_S)
+        connections.close()
+        output.ended(_REST_S)
+        self._gate.rename(str(child.pid), f"done-{child.pid}")
+        self._endpoint.close()
+        if self._told_at is not None:
+            os._exit(0)
+        self._gate.log(f"{child.name} {child.end()}")
+        child.end_alike()
+        os._exit(1)
+
+
+def _emptied(pipe: int) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while os.read(pipe, 512):
+            pass
+
+
+def main(arguments: list[str], environ: Mapping[str, str]) -> NoReturn:
+    """Run as the program of an instance: the argument is the file of its settings."""
+    from reconciler.serving.marks import INSTANCE_MARK
+
+    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    serve(Settings.read(arguments[0]), environ[INSTANCE_MARK])

@@ -1,0 +1,18 @@
+"""Run as a script by the daemon's interpreter, `python -I -S main.py SETTINGS`, as an instance of an app.
+
+The app's listener is descriptor 3; the sandbox is applied before anything else.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).resolve().parents[3]))
+    from reconciler.serving.launcher import apply_sandbox
+
+    if "RECONCILER_SANDBOX" in os.environ:
+        apply_sandbox([int(number) for number in os.environ.pop("RECONCILER_SANDBOX").split()])
+    from reconciler.serving.forwarder.instance import main
+
+    main(sys.argv[1:], os.environ)

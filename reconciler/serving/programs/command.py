@@ -1,0 +1,89 @@
+"""Build the program that serves a staged revision by a command of its own, behind a forwarder at the app's listener."""
+
+import json
+import sys
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+from reconciler.linux.files import replace_file
+from reconciler.planning.apps.revision import Revision, Server
+from reconciler.serving.live_instance import CannotStart
+from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment, health_host
+from reconciler.serving.programs.program import Program, WorkersReady
+from reconciler.serving.sandbox import Sandbox
+
+SETTINGS_NAME = "program.json"
+
+
+def command_program(  # noqa: PLR0913, PLR0917  each is another part of what an instance is made of
+    revision: Revision, code: Code, paths: InstancePaths, given: InjectedEnv, sandbox: Sandbox, workers: int
+) -> Program:
+    """Build the program of a revision, its settings written. Raises CannotStart if it is to have more workers."""
+    server = revision.server
+    _refuse_settings_of_gunicorn(server, code, workers)
+    return Program(
+        name=Path(code.command[0]).name,
+        app=revision.app,
+        revision=revision.id,
+        build=revision.build.id,
+        argv=_argv(_written(revision, code, paths, sandbox)),
+        environment=partial(environment, revision, code, paths, given=given),
+        readiness=WorkersReady(workers=1),
+        directory=revision.id,
+        start_timeout_s=server.start_timeout_s,
+        stop_timeout_s=server.stop_timeout_s,
+        address=revision.address,
+        counts_requests=server.counts,
+    )
+
+
+def _refuse_settings_of_gunicorn(server: Server, code: Code, workers: int) -> None:
+    """Raise CannotStart for what the manifest says to gunicorn: it can tell only if it names the command itself."""
+    default = Server()
+    given = {
+        "workers": workers != default.workers,
+        "threads": server.threads != default.threads,
+        "worker_class": server.worker_class is not None,
+        "gunicorn": bool(server.settings),
+    }
+    fields = [name for name, is_given in given.items() if is_given]
+    if fields:
+        raise CannotStart(
+            f"the manifest's '{fields[0]}' is for gunicorn, and {code.runtime} serves this app by itself: remove it"
+            " (or write `command`, and give the program what it needs by `env`)"
+        )
+
+
+def _argv(settings: Path) -> tuple[str, ...]:
+    script = str(resources.files("reconciler.serving.forwarder") / "main.py")
+    return (sys.executable, "-I", "-S", script, str(settings))
+
+
+def _written(revision: Revision, code: Code, paths: InstancePaths, sandbox: Sandbox) -> Path:
+    """Write the forwarder's settings beside a link to the code, and return their path."""
+    directory = paths.revisions / revision.id
+    sandbox.make_directory(directory)
+    link = paths.code(revision.id)
+    if not link.is_symlink():
+        link.symlink_to(code.directory)
+    settings = directory / SETTINGS_NAME
+    server = revision.server
+    health = server.health
+    stored = {
+        "app": revision.app,
+        "command": code.command,
+        "listen": code.listen,
+        "directory": code.directory,
+        "readiness": str(paths.readiness),
+        "scratch": str(paths.scratch),
+        "wakeup_pipe": str(paths.wakeup_pipe),
+        "log": str(paths.log),
+        "health_path": None if health is None else health.path,
+        "health_host": health_host(revision),
+        "health_timeout_s": 2.0 if health is None else health.timeout_s,
+        "start_timeout_s": server.start_timeout_s,
+        "stop_timeout_s": server.stop_timeout_s,
+    }
+    replace_file(settings, json.dumps(stored, indent=1), mode=sandbox.readable, durable=False)
+    return settings

@@ -1,0 +1,34 @@
+"""A program that serves an app by itself, as a manifest names it or as the code shows it."""
+
+import shlex
+from dataclasses import dataclass
+
+from reconciler.planning.apps.revision import Listen
+from reconciler.staging.detection.shown_text import shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingProgram:
+    """The command that serves an app in place of gunicorn, and what runs once in its code before.
+
+    `because` says where it was found, `release` is the release line of a Procfile, `reported` lists what is not
+    followed, `notes` what an operator should know.
+    """
+
+    command: tuple[str, ...]
+    listen: Listen
+    because: str
+    build: tuple[str, ...] = ()
+    release: str = ""
+    reported: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """A line of the staging log: what serves, how it is reached, and why."""
+        return f"program: {shown(shlex.join(self.command))} (listen: {self.listen}; {self.because})"
+
+    @property
+    def name(self) -> str:
+        """The name of the program, without its directory."""
+        return self.command[0].rpartition("/")[2]
