@@ -1,6 +1,7 @@
 """Show what the daemon would do now, and why.
 
-Shows the actions for APP, or for every app and service, and changes nothing. Of what failed, says when it is tried
+Shows the actions for APP, or for every app and service, and changes nothing; for one APP, also when its schedules start
+next, on their own clocks and on the host's. Of what failed, says when it is tried
 again, or that an edit has to fix it. Reads the manifests and every source again, whether a daemon is running or not.
 Warns of what staging would certainly refuse. Exits with 0 when everything is up to date, with 2 when something is to be
 done or waits, and with 1 when a manifest or a source is wrong.
@@ -9,6 +10,7 @@ With --commit, shows what it would do with a commit of an origin in git, and exi
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,9 +133,11 @@ def _report(  # noqa: PLR0913  what there is to show, and how
         what = f"no app named '{plain(app)}', neither in {settings.manifests} nor on this host"
         raise Failure("not-found", what)
     if more is not None:
-        show_json({**more, **facts(plans, catalog)})
+        show_json({**more, **facts(plans, catalog), **_schedule_facts(catalog, app)})
     else:
         _show(plans, catalog, settings if with_diff else None)
+        for line in _schedules(catalog, app):
+            click.echo(line)
     code = exit_code(plans, catalog)
     if code == 1:
         raise Told("manifest-errors", plain(catalog.notice or summary(plans, catalog)))
@@ -153,6 +157,25 @@ def _show(plans: list[AppPlan], catalog: "Catalog", with_diff: Settings | None) 
         for line in (*_diff(each), *_source(each, with_diff)) if with_diff is not None else ():
             click.echo(line)
     click.echo(summary(plans, catalog))
+
+
+def _schedules(catalog: "Catalog", name: str | None) -> Iterator[str]:
+    """Yield when the schedules of the one app that was asked about start next."""
+    app = None if name is None else catalog.apps.get(name)
+    if app is None or not app.schedules:
+        return
+    from reconciler.inspection.schedule_times import lines  # most apps have none
+
+    yield from map(plain, lines(app.schedules, datetime.now(UTC).timestamp()))
+
+
+def _schedule_facts(catalog: "Catalog", name: str | None) -> Mapping[str, Any]:
+    app = None if name is None else catalog.apps.get(name)
+    if app is None or not app.schedules:
+        return {}
+    from reconciler.inspection.schedule_times import facts as times  # most apps have none
+
+    return {"schedules": times(app.schedules, datetime.now(UTC).timestamp())}
 
 
 def _lines(app_plan: AppPlan) -> Iterator[str]:

@@ -97,7 +97,9 @@ def _explained(error: Any, tree: Node) -> Iterator[tuple[Path, tuple[int, int], 
 def _of_alternatives(
     error: Any, node: Node, path: Path, position: tuple[int, int]
 ) -> Iterator[tuple[Path, tuple[int, int], str]]:
-    """Explain that one of some fields is required, and all but one are too many."""
+    """Explain that one of some fields is required, and all but one are too many; what has no fields is told already."""
+    if not isinstance(node.value, dict):
+        return
     first, *others = (name for each in error.validator_value for name in each["required"])
     known = frozenset(error.schema.get("properties", ()))
     given = [name for name in (first, *others) if name in node.keys]

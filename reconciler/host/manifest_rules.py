@@ -15,6 +15,7 @@ def rules_of(settings: Settings) -> Rules:
             crash=settings.crash,
             directories={origin.name: str(settings.paths.current(origin.name)) for origin in settings.origins},
             repositories=settings.repositories,
+            zone=settings.schedules_zone,
         ),
         ports=settings.ports,
         is_free=is_free,

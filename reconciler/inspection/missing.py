@@ -111,6 +111,11 @@ def _of_app(app: "App", names: _Names) -> Iterator[_Found]:
     files: list[tuple[Place, str]] = [(("env", name, "file"), path) for name, path in app.env_files.items()]
     files += [(("env_files", number), path) for number, path in enumerate(app.env_lists)]
     files += [(("holding_page",), app.holding_page)] if app.holding_page else []
+    if app.schedules:
+        from reconciler.inspection.changed_nights import files_of_pings, nights  # most apps have none
+
+        yield from nights(app.schedules)
+        files += files_of_pings(app.schedules)
     yield from _absent(files)
 
 

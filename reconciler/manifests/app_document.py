@@ -15,6 +15,7 @@ from reconciler.planning.fingerprint import fingerprint
 
 if TYPE_CHECKING:  # most hosts have no repository
     from reconciler.planning.apps.git_source import GitSource
+    from reconciler.planning.schedules.schedule import Schedule
     from reconciler.settings.git import Repository
 
 # An app whose manifest leaves everything out.
@@ -26,13 +27,15 @@ class HostDefaults:
     """What this host fills in where a manifest leaves a field out, or says `auto`.
 
     `directories` are where the files of origins are that are no directories themselves, by the origin's name.
-    `repositories` are those of the settings, in which sources may be; None if they are not known.
+    `repositories` are those of the settings, in which sources may be; None if they are not known. `zone` is the time
+    zone of schedules.
     """
 
     auto_workers: int = 1
     crash: CrashPolicy = CrashPolicy()
     directories: Mapping[str, str] = field(default_factory=dict)
     repositories: "Mapping[str, Repository] | None" = None
+    zone: str = "UTC"
 
     def directory_of(self, file: str) -> str:
         """Return the absolute directory that the relative paths of a manifest begin at, by the file's identity."""
@@ -116,6 +119,18 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
             name: joined(directory, str(part.parts["file"].value)) for name, part in variables(tree) if part.keys
         },
         env_lists=tuple(joined(directory, path) for path in given.get("env_files", ())),
+        schedules=_schedules(directory, tree, name, host.zone),
+    )
+
+
+def _schedules(directory: str, tree: Node, app: str, zone: str) -> "tuple[Schedule, ...]":
+    if "schedules" not in tree.keys:
+        return ()
+    from reconciler.manifests.schedule_fields import schedules_of  # most apps have none
+
+    return tuple(
+        replace(each, ping=each.ping.read_from(lambda path: joined(directory, path)))
+        for each in schedules_of(tree, app, zone)
     )
 
 

@@ -97,6 +97,14 @@ def _app_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
     yield from _service_problems(tree)
     yield from _health_problems(tree)
     yield from _dependency_problems(tree, name)
+    yield from _schedule_problems(tree)
+
+
+def _schedule_problems(tree: Node) -> Iterator[tuple[Path, str]]:
+    if "schedules" in tree.keys:
+        from reconciler.manifests.schedule_fields import schedule_problems  # most apps have none
+
+        yield from schedule_problems(tree)
 
 
 def _entrypoint_problems(tree: Node) -> Iterator[tuple[Path, str]]:

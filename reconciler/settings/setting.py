@@ -18,7 +18,8 @@ _KEY = "setting"
 class Setting:
     """One scalar of the settings file. `default` is its text there, None when it is computed on each host.
 
-    `least` is the smallest value as text; `above_zero` when the value must be greater than zero.
+    `least` is the smallest value as text; `above_zero` when the value must be greater than zero. `refuses` returns what
+    is wrong with a value, empty when nothing is.
     """
 
     path: Path
@@ -26,6 +27,7 @@ class Setting:
     default: str | None
     least: str = ""
     above_zero: bool = False
+    refuses: Callable[[Any], str] | None = None
 
     def problem(self, value: Any) -> str:
         """Return what is wrong with a value, empty when nothing is."""
@@ -33,7 +35,7 @@ class Setting:
             return "must be greater than zero"
         if self.least and value < self.read(self.least):
             return f"must be at least {self.least}"
-        return ""
+        return "" if self.refuses is None else self.refuses(value)
 
 
 def number(path: str, default: str | Callable[[], int]) -> Any:
@@ -49,6 +51,11 @@ def duration(path: str, default: str, *, may_be_zero: bool = False) -> Any:
 def size(path: str, default: str | Callable[[], int], *, least: str) -> Any:
     """Declare a field for a size in bytes."""
     return _declared(path, size_bytes, default, least=least)
+
+
+def text(path: str, default: str, refuses: Callable[[str], str]) -> Any:
+    """Declare a field for a text; `refuses` returns what is wrong with one, empty when nothing is."""
+    return _declared(path, str, default, refuses=refuses)
 
 
 def declared_by(of: "Field[Any]") -> Setting | None:

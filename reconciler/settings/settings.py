@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.fingerprint import Json
 from reconciler.settings.place import DEFAULT_SETTINGS
-from reconciler.settings.setting import duration, number, size
+from reconciler.settings.setting import duration, number, size, text
 from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
@@ -58,6 +58,16 @@ def _cores() -> int:
 
 def _half_the_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _zone_problem(name: str) -> str:
+    from reconciler.planning.schedules.zones import zone_of  # most hosts name none
+
+    try:
+        zone_of(name)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +137,11 @@ class Settings:
     key_file: Path | None = None
     verify_every_s: float = duration("services.verify_every", "60s")
     backup_slots: int = number("services.backup_concurrency", "2")
-    tasks_at_once: int = 2
-    tasks_nice: int = 5
-    tasks_kept_s: float = 30 * 86400.0
-    task_timeout_s: float = 86400.0
+    tasks_at_once: int = number("tasks.concurrency", _cores)
+    tasks_nice: int = number("tasks.nice", "5")
+    tasks_kept_s: float = duration("tasks.keep", "30d")
+    task_timeout_s: float = duration("tasks.timeout", "24h")
+    schedules_zone: str = text("schedules.zone", "UTC", _zone_problem)
     grace_s: float = duration("services.grace", "1h", may_be_zero=True)
 
     @property

@@ -254,6 +254,17 @@ def test_the_options_of_a_server_are_those_of_the_schema() -> None:
     assert first_cells(DOCS / "reference" / "servers.md", "## Options") == set(servers["properties"])
 
 
+def test_the_fields_of_a_schedule_are_those_of_the_schema() -> None:
+    of = schema("app")["properties"]["schedules"]["additionalProperties"]["properties"]
+    told = rows(DOCS / "reference" / "manifest.md", "## A schedule")
+    assert set(told) == set(of)
+    for name, (_, default, examples) in told.items():
+        meant = of[name].get("default")
+        assert meant in {None, ""} if not default.startswith("`") else True, name
+        for example in re.findall(r"`([^`]+)`", examples):
+            assert accepts("app", of[name], yaml.safe_load(example)), name
+
+
 def test_the_fields_of_a_notification_target_are_those_of_the_schema() -> None:
     target = schema("host")["properties"]["notifications"]["items"]
     assert first_cells(DOCS / "reference" / "notifications.md", "## A target") == set(target["properties"])

@@ -58,6 +58,7 @@ APP_EDITS: dict[str, tuple[Any, Any]] = {
     "depends_on": (["a"], ["b"]),
     "watch": (True, False),
     "persist": (["data"], ["media"]),
+    "schedules": ({"a": {"command": "a", "every": "1h"}}, {"a": {"command": "a", "every": "2h"}}),
 }
 # What another part of the program decides than the plan of the app.
 APP_OTHERS = {

@@ -10,6 +10,7 @@ from reconciler.planning.fingerprint import Json, canonical, fingerprint
 
 if TYPE_CHECKING:  # most hosts have no repository
     from reconciler.planning.apps.git_source import GitSource
+    from reconciler.planning.schedules.schedule import Schedule
 
 # In place of the source of an app whose source is in a repository.
 _IN_GIT = Source(path="")
@@ -80,6 +81,7 @@ class App:
     env_files: Mapping[str, str] = field(default_factory=dict)
     env_lists: tuple[str, ...] = ()
     in_git: "GitSource | None" = None
+    schedules: "tuple[Schedule, ...]" = ()
     commit: str = field(default="", compare=False)
 
     @property

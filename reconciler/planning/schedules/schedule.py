@@ -4,6 +4,7 @@ Instants are whole seconds since 1970 in UTC; an occurrence is named by the inst
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -33,6 +34,11 @@ class Ping:
     start: str | None = None
     ok: str | None = None
     failed: str | None = None
+
+    def read_from(self, place: Callable[[str], str]) -> "Ping":
+        """Return the same with each path as `place` makes it of what the manifest names."""
+        start, ok, failed = (path and place(path) for path in (self.start, self.ok, self.failed))
+        return Ping(start=start, ok=ok, failed=failed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,8 @@ def test_the_documented_manifest_is_valid() -> None:
     validator("app").validate(app)
     validator("service").validate(service)
     assert set(schema("app")["properties"]) - set(app) == {
-        "kind", "crash", "access_log", "env_files", "persist", "source",
+        "kind", "crash", "access_log", "env_files", "persist", "schedules", "source",
+        "command", "listen", "build",
     }  # fmt: skip
 
 

@@ -233,3 +233,11 @@ def test_the_port_range_of_the_settings_is_used(tmp_path: Path) -> None:
     done = CliRunner().invoke(group, [*words, "--settings", str(tmp_path / "host.yaml")])
     (app,) = json.loads(done.output)["apps"]
     assert "listen on 127.0.0.1:2345" in app["actions"][0]["what"]
+
+
+def test_tasks_and_schedules_have_limits_of_the_host() -> None:
+    found = settings("schedules: {zone: Europe/Berlin}\ntasks: {concurrency: 3, nice: 0, keep: 1d, timeout: 2h}\n")
+    assert (found.schedules_zone, found.tasks_at_once, found.tasks_nice) == ("Europe/Berlin", 3, 0)
+    assert (found.tasks_kept_s, found.task_timeout_s) == (86400.0, 7200.0)
+    (problem,) = problems("schedules: {zone: Berlin}\n")
+    assert problem == '/h.yaml:1:19: schedules.zone: there is no time zone "Berlin"; Europe/Berlin?'

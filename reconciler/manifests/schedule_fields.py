@@ -1,0 +1,136 @@
+"""Read and check the field `schedules` of a manifest: the commands of an app that run at set times."""
+
+import shlex
+from collections.abc import Iterator
+
+from reconciler.documents.problem import Path
+from reconciler.documents.tree import Node
+from reconciler.documents.units import duration_s
+from reconciler.planning.schedules.expression import expression_of
+from reconciler.planning.schedules.schedule import Ping, Retries, Schedule
+from reconciler.planning.schedules.zones import zone_of
+from reconciler.planning.wording import span
+
+_DURATIONS: tuple[tuple[str, ...], ...] = (
+    ("every",),
+    ("timeout",),
+    ("within",),
+    ("spread",),
+    ("retries", "first"),
+    ("retries", "cap"),
+)
+_MAY_BE_ZERO = frozenset({("spread",)})
+# What comes more often is a process that sleeps.
+_SHORTEST_EVERY_S = 10.0
+_PINGS = ("start", "ok", "failed")
+_OPERATORS = frozenset("();<>|&")
+_SILENT = Schedule(app="", name="", command=())
+
+
+def schedules_of(tree: Node, app: str, zone: str) -> tuple[Schedule, ...]:
+    """Return the schedules of a document that has no problem, by name; `zone` is that of the host.
+
+    The files of `ping` are as the document names them.
+    """
+    given = tree.given("schedules")
+    return () if given is None else tuple(_schedule(app, name, given.parts[name], zone) for name in sorted(given.keys))
+
+
+def schedule_problems(tree: Node) -> Iterator[tuple[Path, str]]:
+    """Yield what is wrong with the schedules of a document beyond its schema."""
+    given = tree.given("schedules")
+    for name in given.keys if given is not None else ():
+        assert given is not None
+        for path, message in _problems(given.parts[name]):
+            yield ("schedules", name, *path), message
+
+
+def _problems(node: Node) -> Iterator[tuple[Path, str]]:
+    if not isinstance(node.value, dict):
+        return
+    for field, read in (("at", expression_of), ("zone", zone_of), ("command", _words)):
+        if field in node.keys and isinstance(node.parts[field].value, str) and (why := _refusal(node, field, read)):
+            yield (field,), why
+    for path in _DURATIONS:
+        if message := _duration_problem(node, path):
+            yield path, message
+    if "every" in node.keys:
+        for field in ("zone", "spread"):
+            if field in node.keys and "at" not in node.keys:
+                yield (field,), "requires 'at': 'every' counts from the last start"
+    first, cap = node.seconds("retries", "first"), node.seconds("retries", "cap")
+    if first and cap and first > cap:
+        yield ("retries", "first"), "is longer than 'cap'"
+
+
+def _refusal(node: Node, field: str, read: object) -> str:
+    assert callable(read)
+    try:
+        read(str(node.parts[field].written))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _duration_problem(node: Node, path: tuple[str, ...]) -> str:
+    found = node.given(*path)
+    if found is None or not isinstance(found.value, str | int | float):
+        return ""
+    try:
+        seconds = duration_s(str(found.written))
+    except ValueError as error:
+        return str(error)
+    if seconds == 0 and path not in _MAY_BE_ZERO:
+        return "must be positive"
+    if path == ("every",) and seconds < _SHORTEST_EVERY_S:
+        return f"must be at least {span(_SHORTEST_EVERY_S)}"
+    return ""
+
+
+def _schedule(app: str, name: str, node: Node, zone: str) -> Schedule:
+    given = node.value if isinstance(node.value, dict) else {}
+    retries, cap = node.given("retries"), node.seconds("retries", "cap")
+    first_s = node.seconds("retries", "first") or min(_SILENT.retries.first_s, cap or _SILENT.retries.cap_s)
+    at, every_s = node.given("at"), node.seconds("every")
+    return Schedule(
+        app=app,
+        name=name,
+        command=_command(node.parts["command"]),
+        at=None if at is None else " ".join(str(at.written).split()),
+        every_s=every_s,
+        zone=str(given.get("zone", zone)) if at is not None else "UTC",
+        timeout_s=node.seconds("timeout") or _SILENT.timeout_s,
+        overlap=given.get("overlap", _SILENT.overlap),  # type: ignore[arg-type]  # the schema has seen to it
+        missed=given.get("missed", _SILENT.missed),  # type: ignore[arg-type]  # the same
+        within_s=node.seconds("within") or _SILENT.within_s,
+        retries=Retries(
+            count=0 if retries is None else int(str(retries.value.get("count", 0))),  # type: ignore[union-attr]
+            first_s=first_s,
+            cap_s=cap or max(_SILENT.retries.cap_s, first_s),
+        ),
+        spread_s=node.seconds("spread") or 0.0,
+        ping=Ping(**{when: node.written_at("ping", when, "file") for when in _PINGS if node.given("ping", when)}),
+        paused=given.get("paused") is True,
+        keep=int(str(given.get("keep", _SILENT.keep))),
+    )
+
+
+def _command(node: Node) -> tuple[str, ...]:
+    if isinstance(node.value, list):
+        return tuple(str(part.written) for part in node.parts.values())
+    return _words(str(node.written))
+
+
+def _words(line: str) -> tuple[str, ...]:
+    """Return the arguments of a line as a shell would split it. Raises ValueError."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        words = tuple(lexer)
+    except ValueError as error:
+        raise ValueError(f"a quotation has no end ({error})") from error
+    if operator := next((word for word in words if word and set(word) <= _OPERATORS), ""):
+        raise ValueError(f"needs a shell, for '{operator}': write [sh, -c, '…']")
+    if not words:
+        raise ValueError("names no program")
+    return words
