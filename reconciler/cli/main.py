@@ -24,7 +24,7 @@ _TASKS: Mapping[str, Sequence[str]] = {
     "Change a manifest": ("config", "secrets", "scale", "maintenance", "edit"),
     "See what is running": ("status", "ps", "top", "open", "page", "releases", "events", "logs", "metrics"),
     "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),
-    "Work inside an app": ("env", "shell", "task", "tasks", "cancel"),
+    "Work inside an app": ("env", "shell", "task", "tasks", "cancel", "trigger"),
     "Look after services": (
         "services",
         "rotate",

@@ -101,6 +101,8 @@ class OperatorRequests:
                 return self._origins.grant(request, who)
             case "task":
                 return self._tasks.run(self._app(request.get("app")), request, who)
+            case "trigger":
+                return self._tasks.trigger(self._app(request.get("app")), request, who)
             case "cancel":
                 return self._tasks.cancel(request, who)
             case name:

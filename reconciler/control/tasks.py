@@ -1,8 +1,7 @@
-"""Grant the requests of operators about tasks: run a command, cancel a task."""
+"""Grant the requests of operators about tasks: run a command, trigger a schedule, cancel a task."""
 
 import json
 import re
-import secrets
 import time
 from typing import Any
 
@@ -16,6 +15,7 @@ from reconciler.state.task_log import TaskLog
 from reconciler.tasks.texts import command_line
 from reconciler.tasks.world import TaskWorld
 
+_NO_REVISION = "no revision of it has served yet, so there is no environment to run a command in"
 _MOST_WORDS, _MOST_CHARACTERS = 1000, 32 * 1024
 _LONGEST_S = 30 * 86400.0
 _NAME = re.compile(r"[\w][\w .:@/+-]{0,63}")
@@ -37,14 +37,11 @@ class TaskRequests:
         words = _words(request.get("command"))
         wanted = _matching(request.get("revision"), _REVISION, "a revision is up to twelve hexadecimal digits")
         if self._tasks.revision(app.name) is None:
-            raise Refused(
-                f"{app.name}: no revision of it has served yet, so there is no environment to run a command in;"
-                f" see 'reconciler status {app.name}'"
-            )
+            raise Refused(f"{app.name}: {_NO_REVISION}; see 'reconciler status {app.name}'")
         if wanted and self._tasks.revision(app.name, wanted) is None:
             raise Refused(f"{app.name}: no revision that begins with '{wanted}' can be started, or more than one")
         task = Task(
-            id=self._new_id(),
+            id=self._tasks.open.new_id(),
             app=app.name,
             kind="task",
             name=_matching(request.get("name"), _NAME, "a name has up to 64 letters, digits and .:@/+-") or words[0],
@@ -59,6 +56,24 @@ class TaskRequests:
         )
         self._tasks.owe(task)
         text = f"task {task.id}: {command_line(task)}"
+        self._journal.write(Subject("app", app.name), "request", text, task.cause, Reason.TASK_REQUESTED)
+        return {"done": f"{app.name}: {text}", "task": task.id}
+
+    def trigger(self, app: App, request: dict[str, Any], who: str) -> dict[str, Any]:
+        """Put a task of a schedule on record that starts as soon as no other one of it runs. Raises Refused."""
+        name = request.get("schedule")
+        schedule = next((each for each in app.schedules if each.name == name), None)
+        if schedule is None:
+            known = ", ".join(sorted(each.name for each in app.schedules))
+            there = f"it has {known}" if known else "its manifest has none"
+            raise NotFound(f"{app.name} has no schedule '{name}': {there}")
+        if self._tasks.revision(app.name) is None:
+            raise Refused(f"{app.name}: {_NO_REVISION}; see 'reconciler status {app.name}'")
+        if app.state == "stopped":
+            raise Refused(f"{app.name} is stopped, and so are its schedules; 'reconciler task' runs a command of it")
+        task = self._tasks.schedules.triggered(app, schedule, who)
+        self._tasks.owe(task)
+        text = f"task {task.id} of schedule {schedule.name}: {command_line(task)}"
         self._journal.write(Subject("app", app.name), "request", text, task.cause, Reason.TASK_REQUESTED)
         return {"done": f"{app.name}: {text}", "task": task.id}
 
@@ -80,11 +95,6 @@ class TaskRequests:
             self._journal.write(Subject("app", task.app), "request", text, f"requested by {who}", Reason.TASK_CANCELLED)
         ends = "it is not started" if task.state == "owed" else "it is told to end"
         return {"done": f"{task.app}: task {task.id} is cancelled; {ends}", "task": task.id, "app": task.app}
-
-    def _new_id(self) -> str:
-        while self._log.find(found := secrets.token_hex(4)):
-            pass
-        return found
 
 
 def _words(command: Any) -> list[str]:

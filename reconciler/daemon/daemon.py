@@ -157,6 +157,7 @@ class Daemon:
         self._tasks.keep("serve the page", self._serve_page)
         self._tasks.keep("back up services", self._services.backups.run)
         self._tasks.keep("make requested backups", self._services.requested_backups.run)
+        self._tasks.keep("watch the clock", self._task_world.watch_the_clock)
         self._tasks.keep("follow the manifests", self._follow_manifests)
         if self._git is not None:
             self._git.begin(self._tasks)
@@ -320,6 +321,7 @@ class Daemon:
                 failed=partial(self.journal.write, HOST, "daemon"),
             )
             self.reports.listeners.append(notifier.on_report)
+            self._task_world.reports.listeners.append(notifier.on_report)
             if self._git is not None:
                 self._git.listeners.append(notifier.on_report)
             self._tasks.keep(f"notify {target}", notifier.run)

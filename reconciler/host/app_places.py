@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reconciler.host.builds import AppBuilds
 from reconciler.host.secret_source import SecretSource
+from reconciler.planning.apps.app import App, AskedState
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import CodeCommands, Revision
 from reconciler.serving.instances import Instances
@@ -67,6 +68,13 @@ class AppPlaces:
         before = history.started_as(history.restarts.revision), *history.known_good[:1]
         known = (revision for revision in (*serving, *before) if revision is not None)
         return next((revision for revision in known if revision.build.id in self._builds.of(app)), None)
+
+    def state(self, app: App) -> AskedState:
+        """Return the state that is asked of an app: by an operator, as long as that holds, or by its manifest."""
+        override = self._history.of(app.name).override
+        if override is None or override.kind == "rolled back" or override.holds_for != app.fingerprint:
+            return app.state
+        return override.kind
 
     def startable(self, app: str) -> tuple[Revision, ...]:
         """Return the revisions whose builds are on this host: the one that serves, then those known to be good."""

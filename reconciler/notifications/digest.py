@@ -111,7 +111,7 @@ class Digest:
 
 
 def _order(subject: Subject) -> tuple[int, str]:
-    return ("host", "origin", "service", "app").index(subject.kind), subject.name
+    return ("host", "origin", "service", "app", "schedule").index(subject.kind), subject.name
 
 
 def _key_of(subject: Subject) -> str:

@@ -20,13 +20,20 @@ from reconciler.convergence.world import Report
 from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Digest, Entry
 from reconciler.notifications.target import NotSent, Target
-from reconciler.planning.states import APP_STATES, ORIGIN_STATES, SERVICE_STATES, Severity, StateInfo
+from reconciler.planning.states import (
+    APP_STATES,
+    ORIGIN_STATES,
+    SCHEDULE_STATES,
+    SERVICE_STATES,
+    Severity,
+    StateInfo,
+)
 from reconciler.planning.subject import HOST, Subject, SubjectKind
 
 _TRIES = 5
 _CHECK_EVERY_S = 5.0
 _STATES: Mapping[SubjectKind, tuple[StateInfo, ...]] = {
-    "app": APP_STATES, "service": SERVICE_STATES, "origin": ORIGIN_STATES,
+    "app": APP_STATES, "service": SERVICE_STATES, "origin": ORIGIN_STATES, "schedule": SCHEDULE_STATES,
 }  # fmt: skip
 _SEVERITIES: Mapping[tuple[SubjectKind, str], Severity] = {
     (kind, state.name): state.severity

@@ -67,6 +67,13 @@ ORIGIN_STATES: tuple[StateInfo, ...] = (
     StateInfo("current", "healthy", "The newest commit is in force."),
 )
 
+SCHEDULE_STATES: tuple[StateInfo, ...] = (
+    StateInfo("failing", "failing", "Its last task failed, after every retry."),
+    StateInfo("late", "degraded", "A task did not start within five minutes of its time."),
+    StateInfo("overlong", "degraded", "A task runs for much longer than the last ones did."),
+    StateInfo("ready", "healthy", "Its last task succeeded."),
+)
+
 SEVERITIES: dict[str, Severity | None] = {state.name: state.severity for state in (*APP_STATES, *SERVICE_STATES)}
 
 # Followed by another state without a further cause, as long as a daemon is running.

@@ -1,9 +1,12 @@
-"""Identify what a report, an event, a metric or a message is about: an app, a service, an origin, or the host."""
+"""Identify what a report, an event, a metric or a message is about: an app, a service, a schedule, and others.
+
+The name of a schedule is that of its app, a slash, and its own.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-SubjectKind: TypeAlias = Literal["app", "service", "origin", "host"]
+SubjectKind: TypeAlias = Literal["app", "service", "origin", "schedule", "host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class Subject:
                 return f"service {self.name}"
             case "origin":
                 return f"origin {self.name}"
+            case "schedule":
+                return f"schedule {self.name}"
             case "host":
                 return "host"
 

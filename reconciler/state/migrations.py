@@ -121,6 +121,20 @@ def _add_tasks(database: sqlite3.Connection) -> None:
         database.execute(statement)
 
 
+_SCHEDULE_OF_8 = """
+CREATE TABLE schedule (
+    app TEXT NOT NULL, name TEXT NOT NULL, history TEXT NOT NULL, PRIMARY KEY (app, name)
+) WITHOUT ROWID
+"""
+
+
+def _add_schedules(database: sqlite3.Connection) -> None:
+    """Add the histories of schedules, and what they have to know of a task."""
+    database.execute(_SCHEDULE_OF_8)
+    database.execute("ALTER TABLE task ADD COLUMN made_up INTEGER NOT NULL DEFAULT 0")
+    database.execute("ALTER TABLE task ADD COLUMN started_monotonic REAL")
+
+
 # A change of the schema is one step more, at the end; a step that was released never changes.
 OLDEST = 2
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
@@ -129,6 +143,7 @@ _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _add_commits_of_releases,
     _add_processes,
     _add_tasks,
+    _add_schedules,
 )
 NEWEST = OLDEST + len(_STEPS)
 

@@ -78,11 +78,15 @@ CREATE TABLE task (
     schedule TEXT NOT NULL, fingerprint TEXT NOT NULL, planned_at REAL, attempt INTEGER NOT NULL, wanted TEXT NOT NULL,
     revision TEXT NOT NULL, build TEXT NOT NULL, boot TEXT NOT NULL, pid INTEGER, ticks INTEGER, attached TEXT NOT NULL,
     started_at REAL, told_at REAL, cancelled_by TEXT NOT NULL, ended_at REAL, took_s REAL, code INTEGER, signal INTEGER,
-    ending TEXT NOT NULL, peak_memory INTEGER, log_size INTEGER, said TEXT NOT NULL
+    ending TEXT NOT NULL, peak_memory INTEGER, log_size INTEGER, said TEXT NOT NULL,
+    made_up INTEGER NOT NULL DEFAULT 0, started_monotonic REAL
 ) WITHOUT ROWID;
 CREATE INDEX task_of_app ON task (app, owed_at);
 CREATE INDEX open_task ON task (state) WHERE state IN ('owed', 'running');
 CREATE UNIQUE INDEX occurrence ON task (app, schedule, fingerprint, planned_at, attempt) WHERE planned_at IS NOT NULL;
+CREATE TABLE schedule (
+    app TEXT NOT NULL, name TEXT NOT NULL, history TEXT NOT NULL, PRIMARY KEY (app, name)
+) WITHOUT ROWID;
 """
 
 

@@ -39,13 +39,33 @@ class TaskLog:
             (app, app, schedule, schedule, most),
         )
 
-    def of_schedule(self, app: str, schedule: str, fingerprint: str, most: int) -> list[Task]:
-        """Return the newest tasks of a schedule as it is now, newest first. Raises sqlite3.Error."""
-        return _TASKS.rows(
+    def of_schedules(self, app: str, most: int) -> dict[str, list[Task]]:
+        """Return the newest tasks of each schedule of an app, newest first. Raises sqlite3.Error."""
+        found: dict[str, list[Task]] = {}
+        for task in _TASKS.rows(
             self._database,
-            "WHERE app = ? AND schedule = ? AND fingerprint = ? ORDER BY owed_at DESC, id LIMIT ?",
-            (app, schedule, fingerprint, most),
-        )
+            "WHERE id IN (SELECT id FROM ("
+            "SELECT id, row_number() OVER (PARTITION BY schedule ORDER BY owed_at DESC, attempt DESC, id) AS age"
+            " FROM task WHERE app = ? AND kind = 'schedule') WHERE age <= ?) ORDER BY owed_at DESC, attempt DESC, id",
+            (app, most),
+        ):
+            found.setdefault(task.schedule, []).append(task)
+        return found
+
+    def histories(self) -> dict[str, dict[str, str]]:
+        """Return the history of each schedule as JSON, by app and name. Raises sqlite3.Error."""
+        found: dict[str, dict[str, str]] = {}
+        for app, name, history in self._database.execute("SELECT app, name, history FROM schedule"):
+            found.setdefault(app, {})[name] = history
+        return found
+
+    def set_history(self, app: str, schedule: str, history: str | None) -> None:
+        """Write the history of a schedule, or forget it."""
+        key = ("schedule", app, schedule)
+        if history is None:
+            self._database.write(key, "DELETE FROM schedule WHERE app = ? AND name = ?", (app, schedule))
+        else:
+            self._database.write(key, "INSERT OR REPLACE INTO schedule VALUES (?, ?, ?)", (app, schedule, history))
 
     def ended_count(self) -> dict[tuple[str, TaskState], int]:
         """Return how many tasks of each kind are kept that ended in each state. Raises sqlite3.Error."""

@@ -3,8 +3,10 @@
 A full disk or a locked database delays a record and keeps no task from running.
 """
 
+import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from reconciler.planning.tasks.admission import admitted
 from reconciler.planning.tasks.task import Task
@@ -57,10 +59,31 @@ class OpenTasks:
         """Return the apps with a task that may start now."""
         return frozenset(task.app for task in self.all() if task.id in self.admitted) if self.admitted else frozenset()
 
+    def new_id(self) -> str:
+        """Return an id that no task has."""
+        while self._log.find(found := secrets.token_hex(4)):
+            pass
+        return found
+
     def add(self, task: Task) -> None:
         """Put a new task on record."""
         self._log.add(task)
         self._keep(task)
+
+    def record(self, app: str, tasks: Sequence[Task], histories: Mapping[str, str | None]) -> None:
+        """Put tasks of an app and the histories of its schedules on record, all of it or nothing."""
+        for task in tasks:
+            self._keep(task)
+        with suppress(sqlite3.Error), self._records.together():
+            self._write(app, tasks, histories)
+            return
+        self._write(app, tasks, histories)  # deferred: what is not written yet is kept in memory
+
+    def _write(self, app: str, tasks: Sequence[Task], histories: Mapping[str, str | None]) -> None:
+        for task in tasks:
+            self._log.put(task)
+        for schedule, history in histories.items():
+            self._log.set_history(app, schedule, history)
 
     def put(self, task: Task, *, lasting: bool = False) -> bool:
         """Put on record that a task has changed; return whether that survives a power cut, when it should."""

@@ -23,5 +23,5 @@ def described(task: Task) -> str:
 
 
 def told(task: Task) -> bool:
-    """Return whether the end of a task is an event: that of an occurrence that worked is only in the history."""
-    return task.kind != "schedule" or task.state != "succeeded" or task.planned_at is None
+    """Return whether the end of a task is an event in any case: of a schedule, only what has changed is one."""
+    return task.is_by_hand

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.host.app_places import AppPlaces
@@ -19,9 +20,20 @@ from reconciler.planning.cache import Planner
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Reason
+from reconciler.planning.schedules.actions import Forget
+from reconciler.planning.schedules.schedule import Schedule
 from reconciler.planning.subject import Subject
-from reconciler.planning.tasks.actions import Action, DropTask, EndTask, KillTask, RecordEnd, StartTask
-from reconciler.planning.tasks.observed import ObservedTasks
+from reconciler.planning.tasks.actions import (
+    Action,
+    DropTask,
+    EndTask,
+    KillTask,
+    RecordEnd,
+    RecordOccurrences,
+    StartTask,
+    Tell,
+)
+from reconciler.planning.tasks.observed import NO_SCHEDULES, ObservedTasks
 from reconciler.planning.tasks.plan import plan
 from reconciler.planning.tasks.task import Task
 from reconciler.serving.build_users import Use
@@ -31,8 +43,12 @@ from reconciler.tasks.endings import HOST_WENT_DOWN, NEVER_BEGAN, RUNNER_KILLED,
 from reconciler.tasks.open_tasks import OpenTasks
 from reconciler.tasks.results import forget_result, read_result
 from reconciler.tasks.runners import Runners, TaskLimits
+from reconciler.tasks.schedule_reports import ScheduleReports
+from reconciler.tasks.schedules import Schedules
 from reconciler.tasks.texts import described, told
 
+_LOOK_AT_THE_CLOCK_EVERY_S = 5.0
+_STEP_S = 0.5
 _SHORT_OF_A_REVISION = "no revision of it was served yet"
 
 
@@ -72,6 +88,8 @@ class TaskWorld:
         self.open = OpenTasks(stores.records, limits.concurrency)
         self._runners = Runners(paths, limits, state_id=state_id, boot=boot, ended=self._on_runner_end)
         self._how: dict[str, str] = {}
+        self.schedules = Schedules(stores.records, self.open, boot, _wall_clock)
+        self.reports = ScheduleReports(stores)
         self._apps: Mapping[str, App] | None = None
         self._planner: Planner[App, ObservedTasks, Plan[Action]] = Planner(lambda _, observed, now: plan(observed, now))
 
@@ -80,13 +98,15 @@ class TaskWorld:
     def follow(self, desired: DesiredState) -> Mapping[str, App]:
         """Learn which apps are desired; the tasks of others end."""
         self._apps = desired.apps
+        for name in self.schedules.apps() - self._apps.keys():
+            self.schedules.forget_app(name)
         for name in self.open.apps() - self._apps.keys():
             self._queues.tasks.wake(name)
-        return {}
+        return {name: app for name, app in self._apps.items() if app.schedules or name in self.schedules.apps()}
 
     def names(self) -> frozenset[str]:
         """Return every app with a task that has not ended."""
-        return self.open.apps()
+        return self.open.apps() | self.schedules.apps()
 
     # What others ask
 
@@ -105,20 +125,34 @@ class TaskWorld:
     def owe(self, task: Task) -> None:
         """Put a task on record that is to be started, and have it started soon."""
         self.open.add(task)
+        self.schedules.look_again(task.app)
         self._queues.tasks.wake(task.app)
 
     def cancel(self, task: Task, who: str) -> None:
         """Have a task end, or not start at all."""
         self.open.put(replace(task, cancelled_by=who))
+        self.schedules.look_again(task.app)
         self._queues.tasks.wake(task.app)
 
     def on_report(self, subject: Subject, _: Report | None) -> None:
         """Look again at the tasks of an app that may be able to start now."""
-        if subject.kind == "app" and self.open.of(subject.name):
+        if subject.kind == "app" and (self.open.of(subject.name) or self._schedules_of(subject.name)):
             self._queues.tasks.wake(subject.name)
+
+    async def watch_the_clock(self) -> None:
+        """Look at every schedule again when the wall clock was set, until cancelled."""
+        offset = _wall_clock() - self.now()
+        while True:
+            await next_tick(_LOOK_AT_THE_CLOCK_EVERY_S)
+            before, offset = offset, _wall_clock() - self.now()
+            if abs(offset - before) > _STEP_S:
+                for name in self.schedules.apps():
+                    self.schedules.look_again(name)
+                    self._queues.tasks.wake(name)
 
     def restore(self) -> None:
         """Follow the tasks that an earlier daemon left running; what was never begun is owed again."""
+        self.schedules.restore()
         tasks = self.open.restore()
         running = [task for task in tasks if task.state == "running"]
         found = self._runners.found() if self._paths.tasks.exists() else []
@@ -150,9 +184,12 @@ class TaskWorld:
 
     def observe(self, name: str) -> ObservedTasks:
         """Return what is true of the tasks of an app now."""
-        tasks = self.open.of(name)
+        tasks, app = self.open.of(name), None if self._apps is None else self._apps.get(name)
+        planned, deployed = NO_SCHEDULES, self._places.revision(name) is not None
+        if app is not None and (app.schedules or name in self.schedules.apps()):
+            planned = self.schedules.plan(app, self._places.state(app), self.now(), deployed=deployed)
         if not tasks:
-            return ObservedTasks()
+            return ObservedTasks(schedules=planned, told=self.schedules.told(name))
         running = [task.id for task in tasks if task.state == "running"]
         overdue = ((task, self._runners.overdue_at(task)) for task in running)
         return ObservedTasks(
@@ -160,15 +197,25 @@ class TaskWorld:
             ended=frozenset(task for task in running if not self._runners.has(task)),
             admitted=self.open.admitted & {task.id for task in tasks},
             removed=self._apps is not None and name not in self._apps,
-            unready="" if self._places.revision(name) is not None else _SHORT_OF_A_REVISION,
+            unready="" if deployed else _SHORT_OF_A_REVISION,
             overdue_at=tuple((task, at) for task, at in overdue if at is not None),
+            schedules=planned,
+            told=self.schedules.told(name),
         )
 
     async def do(self, name: str, action: Action) -> None:
         """Carry out one action. Raises sqlite3.Error or OSError if it fails."""
-        task = self.open.get(name, action.task)
-        if task is None:
-            return
+        if isinstance(action, Tell):
+            self.schedules.tell(name, action.note)
+            self.reports.tell(name, action.note)
+        elif isinstance(action, RecordOccurrences):
+            self._record_occurrences(name, action)
+        elif (task := self.open.get(name, action.task)) is not None:
+            await self._do(task, action)
+        for waiting in self.open.waiting() - {name}:
+            self._queues.tasks.wake(waiting)
+
+    async def _do(self, task: Task, action: StartTask | EndTask | KillTask | DropTask | RecordEnd) -> None:
         match action:
             case StartTask():
                 self._start(task)
@@ -183,8 +230,6 @@ class TaskWorld:
                 self._close(replace(task, state="cancelled", ending=f"cancelled by {who}", ended_at=_wall_clock()))
             case RecordEnd():
                 await self._record_end(task)
-        for waiting in self.open.waiting() - {name}:
-            self._queues.tasks.wake(waiting)
 
     def report(self, name: str, report: Report) -> None:
         """Tell of an action that failed."""
@@ -192,6 +237,30 @@ class TaskWorld:
             self._stores.record_event(name, "task", f"tasks: {report.message}", reason=report.reason)
 
     # Actions
+
+    def _record_occurrences(self, name: str, action: RecordOccurrences) -> None:
+        app = None if self._apps is None else self._apps.get(name)
+        if app is None:
+            return
+        for task in self.schedules.record(app, action.decided):
+            self._tell_end(task)
+        for each in action.decided:
+            if isinstance(each, Forget):
+                self.reports.forget(name, each.schedule)
+
+    def _schedules_of(self, name: str) -> tuple[Schedule, ...]:
+        app = None if self._apps is None else self._apps.get(name)
+        return () if app is None else app.schedules
+
+    def _tell_end(self, task: Task) -> None:
+        """Tell of the end of a task that is on record."""
+        if told(task):
+            self._stores.record_event(task.app, "task", described(task), task.cause, _REASONS.get(task.state, ""))
+        if task.kind == "schedule":
+            schedules = self._schedules_of(task.app)
+            self.reports.ended(task, next((each for each in schedules if each.name == task.schedule), None))
+        for listener in self.on_end:
+            listener(task)
 
     def _start(self, task: Task) -> None:
         revision = self.revision(task.app, task.wanted)
@@ -210,6 +279,7 @@ class TaskWorld:
             build=revision.build.id,
             boot=self._boot,
             started_at=_wall_clock(),
+            started_monotonic=self.now(),
         )
         self.open.put(begun, lasting=True)  # a task that has begun must never be taken for one that has not
         try:
@@ -243,10 +313,8 @@ class TaskWorld:
         if self.open.put(task, lasting=True):
             forget_result(self._paths.task_result(task.id))
         self._how.pop(task.id, None)
-        if told(task):
-            self._stores.record_event(task.app, "task", described(task), task.cause, _REASONS.get(task.state, ""))
-        for listener in self.on_end:
-            listener(task)
+        self.schedules.look_again(task.app)
+        self._tell_end(task)
         self._queues.apps.wake(task.app)
 
     def _on_runner_end(self, task: Task, how: str) -> None:

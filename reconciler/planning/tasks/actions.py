@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from reconciler.planning.plan import PlannedAction
+from reconciler.planning.schedules.actions import Action as ScheduleAction
+from reconciler.planning.schedules.actions import Note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,4 +61,24 @@ class RecordEnd(PlannedAction):
         return f"record the end of task {self.task}"
 
 
-Action: TypeAlias = StartTask | EndTask | KillTask | DropTask | RecordEnd
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordOccurrences(PlannedAction):
+    """Put on record what was decided about occurrences of schedules: all of it, or nothing."""
+
+    decided: tuple[ScheduleAction, ...]
+
+    def __str__(self) -> str:
+        return "record what its schedules owe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell(PlannedAction):
+    """Tell that an occurrence is late, or takes too long."""
+
+    note: Note
+
+    def __str__(self) -> str:
+        return f"tell of schedule {self.note.occurrence.schedule}"
+
+
+Action: TypeAlias = StartTask | EndTask | KillTask | DropTask | RecordEnd | RecordOccurrences | Tell

@@ -17,16 +17,11 @@ def admitted(tasks: Iterable[Task], concurrency: int) -> frozenset[str]:
     open_tasks = tuple(tasks)
     chosen: list[str] = []
     for by_hand, most in ((False, concurrency), (True, MOST_BY_HAND)):
-        queue = [task for task in open_tasks if is_by_hand(task) is by_hand]
+        queue = [task for task in open_tasks if task.is_by_hand is by_hand]
         free = most - sum(task.state == "running" for task in queue)
         owed = sorted((task for task in queue if task.state == "owed"), key=_order)
         chosen += [task.id for task in owed[: max(0, free)]]
     return frozenset(chosen)
-
-
-def is_by_hand(task: Task) -> bool:
-    """Return whether an operator waits for this task, and no slot has to be free for it."""
-    return task.kind != "schedule" or task.planned_at is None
 
 
 def _order(task: Task) -> tuple[float, float, str]:

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
+from reconciler.planning.schedules.actions import Note
+from reconciler.planning.schedules.plan_schedules import SchedulePlan
 from reconciler.planning.tasks.task import Task
+
+NO_SCHEDULES = SchedulePlan()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,8 +15,9 @@ class ObservedTasks:
 
     `ended` are the ids of running ones whose process is gone, `admitted` those of owed ones that may start now, as far
     as the whole host is concerned. `removed` says that no manifest describes the app any more; `unready` is why no
-    command of it can start now, "" if one can. `told` are monotonic seconds, by id, at which a task was told to end,
-    and `overdue_at` those at which it must have ended by itself.
+    command of it can start now, "" if one can. `overdue_at` are monotonic seconds, by id, at which a task must
+    have ended by itself. `schedules` is what is planned for its schedules, and
+    `told` are the notes of that which were told.
     """
 
     tasks: tuple[Task, ...] = ()
@@ -21,3 +26,5 @@ class ObservedTasks:
     removed: bool = False
     unready: str = ""
     overdue_at: tuple[tuple[str, float], ...] = ()
+    schedules: SchedulePlan = NO_SCHEDULES
+    told: frozenset[Note] = frozenset()

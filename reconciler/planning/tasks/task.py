@@ -20,11 +20,13 @@ class Task:
     """One task. `command` is a JSON list of words; `cause` says in words what asked for it, `asked_by` which user did.
 
     An occurrence has its `schedule`, the `fingerprint` of that, the time it was planned for, and which `attempt` it is;
-    one that was triggered out of turn has no `planned_at`. `wanted` is how the revision begins that an operator chose,
-    "" for the one that serves; `revision` and `build` are those it was started with. A `running` one without a `pid` is
-    about to be started. `told_at` is when it was told to end, by whom `cancelled_by` says. `attached` names the socket
-    of a terminal. `ending` is how it ended in words, `code` its exit code, `signal` the number of the signal that ended
-    it; `peak_memory` is in bytes, `said` its last lines without secrets, `log_size` the bytes that it printed.
+    one that was triggered out of turn has who `asked_by` for it, too. `wanted` is how the revision begins that an
+    operator chose, "" for the one that serves; `revision` and `build` are those it was started with. A `running` one
+    without a `pid` is about to be started. `told_at` is when it was told to end, by whom `cancelled_by` says.
+    `attached` names the socket of a terminal. `ending` is how it ended in words, `code` its exit code, `signal` the
+    number of the signal that ended it; `peak_memory` is in bytes, `said` its last lines without secrets, `log_size` the
+    bytes that it printed. One that is `made_up` makes up for an occurrence that was missed. `started_monotonic` are
+    monotonic seconds of `boot`.
     """
 
     id: str
@@ -59,6 +61,13 @@ class Task:
     peak_memory: int | None = None
     log_size: int | None = None
     said: str = ""
+    made_up: bool = False
+    started_monotonic: float | None = None
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether an operator asked for it, who waits for it."""
+        return self.kind != "schedule" or self.asked_by != ""
 
     @property
     def is_open(self) -> bool:
