@@ -26,6 +26,7 @@ help:
 	@echo "make clean   make stop, and remove everything make has made"
 
 run: .venv/ready-run
+	@command -v node >/dev/null || echo "make run: the sample dice is left out until Node.js is installed (apt install nodejs)"
 	@exec $(BIN)/reconciler run --page --manifests $(MANIFESTS) --state $(STATE)
 
 stop: .venv/ready-run

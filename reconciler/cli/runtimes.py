@@ -1,7 +1,7 @@
-"""List the Python versions that a manifest can name.
+"""List the runtimes that can serve apps: every Python that a manifest can name, and the other languages of this host.
 
-They are found on PATH, in pyenv, in uv's own directory and in the host's settings. A manifest names one by its name
-(`runtime: python3.12`), its exact version or its path.
+Pythons are found on PATH, in pyenv, in uv's own directory and in the host's settings. A manifest names one by its name
+(`runtime: python3.12`), its exact version or its path. Node.js, Ruby, PHP, Java and Go run what `command` names.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from reconciler.cli.table import show, show_json
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
+    from reconciler.staging.detection.programs.languages import LanguageOnHost
     from reconciler.staging.detection.runtimes import Runtime
 
 
@@ -22,23 +23,27 @@ if TYPE_CHECKING:
 @json_option
 @without_daemon()
 def command(settings: Settings, as_json: bool) -> None:
+    from reconciler.staging.detection.programs.languages import languages_on_host
     from reconciler.staging.detection.runtimes import discover, is_supported
 
-    found = discover(settings.interpreters)
+    found, others = discover(settings.interpreters), languages_on_host()
     if as_json:
-        show_json([{**asdict(runtime), "supported": is_supported(runtime)} for runtime in found])
+        pythons = [{**asdict(runtime), "supported": is_supported(runtime)} for runtime in found]
+        show_json([*pythons, *({**asdict(language), "supported": True} for language in others)])
     else:
-        _show(found)
+        _show(found, others)
     if not found:
         raise click.ClickException(
             "this host has no Python for apps: install one, for example with 'uv python install'"
         )
 
 
-def _show(found: "Sequence[Runtime]") -> None:
+def _show(found: "Sequence[Runtime]", others: "Sequence[LanguageOnHost]") -> None:
     from reconciler.staging.detection.runtimes import is_supported
 
-    show(("NAME", "DESCRIPTION", "VERSION", "PATH"), [(r.name, r.description, r.version, r.path) for r in found])
+    rows = [(each.name, each.description, each.version, each.path) for each in found]
+    rows += [(each.name, each.description, each.version, each.path) for each in others]
+    show(("NAME", "DESCRIPTION", "VERSION", "PATH"), rows)
     too_old = [runtime.description for runtime in found if not is_supported(runtime)]
     if too_old:
         click.echo(f"not supported (reconciler supports 2.7, 3.6 and newer): {', '.join(too_old)}", err=True)

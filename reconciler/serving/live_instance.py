@@ -135,7 +135,10 @@ class LiveInstance:
         self.workers_died = len(fallen)
         self.never_idle = "uncounted" in names
         self.waits = self._words(waiting[0]) if waiting else None
-        self.note = f"{counted(len(waiting), 'worker')} waiting: {self.waits}" if waiting else self.importing
+        self.note = f"{self._who_waits(len(waiting))}: {self.waits}" if waiting else self.importing
+
+    def _who_waits(self, workers: int) -> str:
+        return f"{counted(workers, 'worker')} waiting" if self.program == "gunicorn" else f"{self.program} is not ready"
 
     def is_lost(self) -> bool:
         """Whether it can never be ready: it ended, a worker was rejected by its gate, or exited before that."""

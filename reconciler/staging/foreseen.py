@@ -6,7 +6,6 @@ left to staging.
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,8 +16,7 @@ from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.dependencies import Dependencies, dependency_file
 from reconciler.staging.detection.entry_point import EntryPoint, detect
 from reconciler.staging.detection.modules import find
-from reconciler.staging.detection.programs.languages import SEARCHED, how_to_install, language_of
-from reconciler.staging.detection.programs.program import ServingProgram
+from reconciler.staging.detection.programs.languages import how_to_install, missing_programs
 from reconciler.staging.detection.programs.recognition import needs_python, serving_program
 from reconciler.staging.detection.python_version import choose_runtime, named_runtime, requires_python
 from reconciler.staging.detection.runtimes import Runtime, discover, program_names
@@ -76,7 +74,9 @@ class _Look:
     def found(self) -> Iterator[Foreseen]:
         program = serving_program(self.code, self.recipe)
         if program is not None:
-            yield from self._of_program(program)
+            for named, name in missing_programs(build=program.build, command=program.command):
+                missing = f"there is no program '{name}' on this host: {how_to_install(name)}"
+                yield named if getattr(self.recipe, named) else "path", missing
             if not needs_python(self.code, self.recipe, program):
                 return
         if message := _refused(self._runtime):
@@ -101,17 +101,6 @@ class _Look:
             message = "" if file or self._is_python_2() else missing_packages(self.code, nothing, entry)
         if message:
             yield field if entry.installed else "path", message
-
-    def _of_program(self, program: ServingProgram) -> Iterator[Foreseen]:
-        """Yield the programs that this host lacks, of those that no build brings."""
-        for field, words in (("build", program.build), ("command", program.command)):
-            name = words[0] if words else ""
-            is_language = language_of(name) is not None and "/" not in name
-            if is_language and shutil.which(name, path=SEARCHED) is None and not (field == "command" and program.build):
-                yield (
-                    field if getattr(self.recipe, field) else "path",
-                    f"there is no program '{name}' on this host: {how_to_install(name)}",
-                )
 
     def _runtime(self) -> None:
         """Raise StagingError if no interpreter of this host will do; they are run only if their names do not tell."""

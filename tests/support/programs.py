@@ -247,5 +247,39 @@ GO = Kind(
     broken='package main\n\nfunc main() { panic("no such colour") }\n',
     why="no such colour",
 )
+_ASGI = """\
+import asyncio
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(float(scope["query_string"]))
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len("VERSION"))]})
+    await send({"type": "http.response.body", "body": b"VERSION"})
+"""
+
+
+def server_of_python(package: str, command: str, listen: str = "descriptor") -> Kind:
+    return Kind(
+        name=f"{package} by {listen}",
+        needs="python3",
+        files={"web.py": _ASGI, "requirements.txt": f"{package}\n"},
+        fields={"command": command, "listen": listen},
+        broken="raise ValueError('no such colour')\n",
+        why="no such colour",
+    )
+
+
+PYTHONS = (
+    server_of_python("uvicorn", "uvicorn web:app --fd 3"),
+    server_of_python("hypercorn", "hypercorn web:app --bind fd://3"),
+    server_of_python("daphne", "daphne --fd 3 web:app"),
+    server_of_python("granian", "granian --interface asgi --host $HOST --port $PORT web:app", "port"),
+)
 EVERYDAY = (node("descriptor"), python("socket"))
 EVERY = (*EVERYDAY, python("port"), node("socket"), node("port"), python("descriptor"), PUMA, PHP, PHP_FPM, JAVA, GO)

@@ -24,6 +24,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: disk.state_directory(settings.paths.state),
         software.uv,
         lambda: software.interpreters(settings.interpreters),
+        lambda: software.programs(catalog),
         lambda: reconciler.ports(settings, catalog),
         lambda: reconciler.manifests(settings, catalog),
         lambda: reconciler.settings_file(settings, unusable),

@@ -1,10 +1,15 @@
-"""Check the programs that staging needs: uv, and Python interpreters for apps."""
+"""Check the programs that staging needs: uv, Python interpreters for apps, and what apps of other languages name."""
 
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.inspection.checks.check import Check
+from reconciler.planning.desired_state import DesiredState
+
+_LOOK_S = 2.0
 
 
 def uv() -> Iterator[Check]:
@@ -36,3 +41,28 @@ def interpreters(extra: tuple[str, ...]) -> Iterator[Check]:
     else:
         advice = "install one, for example with 'uv python install', or list it under 'interpreters' in the settings"
         yield Check(level="fail", subject="Pythons", found="none that can run an app", advice=advice)
+
+
+def programs(desired: DesiredState) -> Iterator[Check]:
+    """Check that this host has the programs of the apps that are not Python's; without such an app, nothing."""
+    from reconciler.staging.detection.programs.languages import how_to_install, missing_programs
+    from reconciler.staging.detection.programs.recognition import serving_program
+    from reconciler.staging.errors import StagingError
+    from reconciler.staging.source.allowance import Allowance, allowing
+
+    missing, there = defaultdict[str, list[str]](list), set[str]()
+    for app in desired.apps.values():
+        if not app.source.path or not Path(app.source.path).is_dir():
+            continue
+        with suppress(StagingError, OSError, RecursionError), allowing(Allowance(within_s=_LOOK_S)):
+            program = serving_program(Path(app.source.path), app.recipe)
+            if program is not None:
+                lacks = [name for _, name in missing_programs(build=program.build, command=program.command)]
+                there |= {program.name} - {*lacks}
+                for name in lacks:
+                    missing[name].append(app.name)
+    for name, apps in sorted(missing.items()):
+        found = f"{name} is missing, which {', '.join(sorted(apps))} needs"
+        yield Check(level="warn", subject="programs", found=found, advice=how_to_install(name))
+    if there:
+        yield Check(level="ok", subject="programs", found=", ".join(sorted(there)))

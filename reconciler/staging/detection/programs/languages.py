@@ -7,9 +7,10 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 # Where the programs of an instance are looked for, after those of its own build.
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"
@@ -115,6 +116,23 @@ def how_to_install(program: str) -> str:
     if package:
         return f"install the package {package} (`apt install {package}` on Debian and Ubuntu)"
     return "install it, or name another program"
+
+
+def missing_programs(
+    *, build: Sequence[str], command: Sequence[str]
+) -> Iterator[tuple[Literal["build", "command"], str]]:
+    """Yield the programs of languages that this host lacks, each with the field of the manifest that names it.
+
+    Only what is certain: a build may bring the program of its app.
+    """
+    named: tuple[tuple[Literal["build", "command"], Sequence[str]], ...] = (
+        ("build", build),
+        ("command", () if build else command),
+    )
+    for field, words in named:
+        name = words[0] if words else ""
+        if name and "/" not in name and language_of(name) is not None and shutil.which(name, path=SEARCHED) is None:
+            yield field, name
 
 
 def _plain(program: str) -> str:
