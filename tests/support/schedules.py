@@ -34,6 +34,7 @@ class Host:
     wall: float
     took_s: float = 1.0
     state: AskedState = "running"
+    deployed: bool = True
     fails: int = 0  # how many attempts of each occurrence fail
     monotonic: float = 1000.0
     records: dict[Occurrence, Record] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class Host:
         for name in {*self.histories, *(each.schedule for each in self.records)}:
             kept = [record for record in self.records.values() if record.occurrence.schedule == name]
             found[name] = ObservedSchedule(history=self.histories.get(name), records=tuple(kept))
-        return Observed(state=self.state, schedules=found)
+        return Observed(state=self.state, deployed=self.deployed, schedules=found)
 
     def planned(self) -> SchedulePlan:
         self.plans += 1

@@ -53,7 +53,7 @@ def plan(
     upcoming, suspended = dict[str, Next](), dict[str, str]()
     for schedule in asked:
         found = observed.schedules.get(schedule.name, _UNKNOWN)
-        if why := _suspends(schedule, observed):
+        if why := _suspends(schedule, observed, found.history):
             suspended[schedule.name] = why
             part = _suspended(schedule, observed, why, now)
         else:
@@ -102,13 +102,17 @@ def _elapsed_s(records: Sequence[Record], now: float, monotonic: float) -> float
     return min((elapsed_s for elapsed_s in known if elapsed_s is not None), default=None)
 
 
-def _suspends(schedule: Schedule, observed: Observed) -> str:
-    """Return why the times of a schedule do not count, "" if they do; those of a sleeping app do."""
+def _suspends(schedule: Schedule, observed: Observed, history: History | None) -> str:
+    """Return why the times of a schedule do not count, "" if they do; those of a sleeping app do.
+
+    Once they count, an app without a revision does not end that: what is owed waits, and is told to be late.
+    """
     if observed.state == "stopped":
         return f"{schedule.app} is stopped"
     if schedule.paused:
         return "its manifest pauses it"
-    return "" if observed.deployed else f"{schedule.app} has not been deployed yet"
+    is_new = history is None or history.id != schedule.id or history.suspended
+    return f"{schedule.app} has not been deployed yet" if is_new and not observed.deployed else ""
 
 
 def _suspended(schedule: Schedule, observed: Observed, why: str, now: float) -> _Part:

@@ -6,9 +6,10 @@ Instants are whole seconds since 1970 in UTC; an occurrence is named by the inst
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from reconciler.planning.fingerprint import canonical, fingerprint
+from reconciler.planning.fingerprint import Json, canonical, fingerprint
 
 Overlap: TypeAlias = Literal["skip", "queue", "replace", "allow"]
 Missed: TypeAlias = Literal["once", "skip", "all"]
@@ -68,12 +69,23 @@ class Schedule:
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits for its app, its name and its times: with other times, a history begins."""
-        return fingerprint(canonical([self.app, self.name, self.at, self.every_s, self.zone]))
+        return _id(self.app, self.name, self.at, self.every_s, self.zone)
 
     @property
     def offset_s(self) -> int:
         """How many whole seconds after its times it starts, from 0 to below `spread_s`: the same on every host."""
         if self.at is None:
             return 0  # it counts from its last start
-        digest = hashlib.sha256(f"{self.app}\0{self.name}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") * int(self.spread_s) >> 64
+        return _part(self.app, self.name, int(self.spread_s)) if self.spread_s else 0
+
+
+@lru_cache(8192)  # asked for with each plan
+def _id(*told: Json) -> str:
+    return fingerprint(canonical(told))
+
+
+@lru_cache(8192)
+def _part(app: str, name: str, of_s: int) -> int:
+    """Return a part of some seconds that depends on the names only."""
+    digest = hashlib.sha256(f"{app}\0{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") * of_s >> 64

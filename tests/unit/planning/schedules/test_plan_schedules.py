@@ -163,6 +163,17 @@ def test_times_do_not_count_while_the_app_is_stopped_or_the_schedule_is_paused()
     assert (len(host.started), host.missed) == (7, [])
 
 
+def test_times_count_from_the_first_deploy_and_on_when_a_daemon_does_not_know_of_it_yet() -> None:
+    host = Host(asked=[schedule()], wall=NOON, deployed=False)
+    host.pass_time(DAY)
+    host.deployed = True
+    host.pass_time(2 * MINUTE)
+    host.deployed = False
+    host.off(DAY)
+    host.settle()
+    assert (len(host.started), [miss.made_up for miss in host.missed]) == (3, [1])
+
+
 def test_a_schedule_that_is_removed_leaves_nothing() -> None:
     host = begun(schedule(overlap="queue"), took_s=HOUR)
     host.pass_time(3 * MINUTE)
