@@ -25,6 +25,7 @@ from reconciler.cli.options import (
 from reconciler.inspection.printable import plain
 
 if TYPE_CHECKING:
+    from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.settings.git import GitOrigin
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
@@ -106,17 +107,18 @@ def test(settings: "Settings", name: str) -> None:
     """Try every step with the daemon's code, and change nothing.
 
     Fetches into a store of its own, and judges the newest commit: name, TLS or host key, credentials, history,
-    signature, files, fence and manifests. Exits with 1 if that commit would not be accepted.
+    signature, files, fence and manifests; and that of the trial branch, if there is one. ORIGIN may also be what apps
+    take their sources from, such as shop-code@main. Exits with 1 if such a commit would not be accepted.
     """
     import contextlib
 
     from reconciler.inspection.origins import tried
     from reconciler.inspection.snapshot import HostSnapshot
 
-    origin = _named(settings, name)
     with contextlib.ExitStack() as stack:
         known = settings.paths.database.exists()
         snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
+        origin = _named(settings, name, snapshot)
         try:
             found = tried(settings, origin, snapshot)
         except OSError as error:
@@ -133,13 +135,23 @@ def test(settings: "Settings", name: str) -> None:
 @json_option
 @with_settings(manifests_option)
 def log(settings: "Settings", name: str, as_json: bool) -> None:
-    """Show the commits that are not in force, the newest first, as they were last fetched."""
+    """Show the commits that are not in force, the newest first, as they were last fetched.
+
+    ORIGIN may also be what apps take their sources from, such as shop-code@main.
+    """
+    import contextlib
+
     from reconciler.cli.table import show, show_json
     from reconciler.inspection.origins import not_in_force
+    from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.manifests.git.objects import CannotFetch, DamagedStore
 
+    with contextlib.ExitStack() as stack:
+        known = settings.paths.database.exists()
+        snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
+        origin = _named(settings, name, snapshot)
     try:
-        found = not_in_force(settings, _named(settings, name))
+        found = not_in_force(settings, origin)
     except (DamagedStore, CannotFetch, OSError) as error:
         raise click.ClickException(plain(str(error))) from error
     if as_json:
@@ -150,11 +162,15 @@ def log(settings: "Settings", name: str, as_json: bool) -> None:
         click.echo("the newest commit that was fetched is in force")
 
 
-def _named(settings: "Settings", name: str) -> "GitOrigin":
-    """Return an origin of the settings by its name. Raises ClickException."""
-    for origin in settings.origins:
+def _named(settings: "Settings", name: str, snapshot: "HostSnapshot | None") -> "GitOrigin":
+    """Return an origin of the settings, or what apps take their sources from, by its name. Raises ClickException."""
+    from reconciler.inspection.origins import sources
+
+    for origin in (*settings.origins, *(sources(settings, snapshot) if "@" in name else ())):
         if origin.name == name:
             return origin
+    if "@" in name:
+        raise click.ClickException(f"no app takes its source from '{plain(name)}'; 'reconciler git' lists what they do")
     known = ", ".join(each.name for each in settings.origins) or "none"
     raise click.ClickException(f"no origin is named '{plain(name)}'; 'origins' in the host's settings has {known}")
 

@@ -4,7 +4,7 @@ A commit that leaves the directory of an app alone does not concern that app.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.source_judge import TakenSources
+from reconciler.manifests.git.source_origin import paths_by_source, source_origin
 from reconciler.manifests.git.source_trees import Directories, SourceTrees
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.sources_in_git import SourceInForce
@@ -28,7 +29,6 @@ from reconciler.planning.origins.plan import short
 from reconciler.planning.origins.proof import OriginApp
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
-from reconciler.settings.git import GitOrigin
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Journal
 
@@ -80,15 +80,15 @@ class GitSources:
 
     def follow(self, desired: DesiredState) -> None:
         """Learn which directories apps take, and follow exactly what these are in."""
-        wanted: dict[str, tuple[Followed, set[str]]] = {}
-        for app in desired.apps.values():
-            if app.in_git is not None and app.in_git.followed.repository in self._settings.repositories:
-                followed = app.in_git.followed
-                wanted.setdefault(followed.name, (followed, set()))[1].add(app.in_git.path)
+        wanted = {
+            followed.name: (followed, tuple(paths))
+            for followed, paths in paths_by_source(desired.apps.values()).items()
+            if followed.repository in self._settings.repositories
+        }
         for name in self.followers.keys() - wanted.keys():
             self._drop(name)
         for name, (followed, paths) in wanted.items():
-            self._follow(name, followed, tuple(sorted(paths)))
+            self._follow(name, followed, paths)
 
     def _follow(self, name: str, followed: Followed, paths: tuple[str, ...]) -> None:
         if name not in self.followers:
@@ -109,26 +109,12 @@ class GitSources:
 
     def _follower(self, name: str, followed: Followed, trees: SourceTrees) -> Follower:
         repository = self._settings.repositories[followed.repository]
-        if followed.signed:
-            repository = replace(repository, signed="tag")
-        origin = GitOrigin(
-            name=name,
-            repository=repository,
-            host=self._settings.git_host,
-            branch=followed.branch,
-            tags=followed.tag,
-            commit=followed.commit,
-            paths=(),
-            returns=False,
-            is_source=True,
-            in_fleet=bool(leader := leader_of(followed, self._settings.origins)),
-            goes_by=leader,
-        )
+        origin = source_origin(followed, repository, self._settings.git_host, self._settings.origins)
         return Follower(
             origin,
             self._settings.paths,
             self._git,
-            signatures=CommitSignatures(repository, trees.directory),
+            signatures=CommitSignatures(origin.repository, trees.directory),
             in_force=TakenSources(trees),
             telling=Telling(self._journal, self._on_facts, self.figures.setdefault(name, OriginFigures()), _untold),
             changed=self._changed.set,
@@ -208,19 +194,6 @@ class GitSources:
 
     def _taking(self) -> Iterator[tuple[App, GitSource]]:
         return ((app, app.in_git) for app in self._manifests.catalog.apps.values() if app.in_git is not None)
-
-
-def leader_of(followed: Followed, origins: Iterable[GitOrigin]) -> str:
-    """Return the origin by whose reports a source goes, "" for none: the first with the branch of the source.
-
-    Reports are about the commits of origins only. A tag or a commit came with a manifest.
-    """
-    leaders = (
-        each.name
-        for each in origins
-        if not each.is_source and (each.repository.name, each.branch) == (followed.repository, followed.branch)
-    )
-    return next(leaders, "") if followed.branch else ""
 
 
 def _untold(_: CommitStatus | None) -> None:

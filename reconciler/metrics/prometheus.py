@@ -55,6 +55,16 @@ def text(daemon: Mapping[str, Any] | None, apps: Apps, backups: Times, origins: 
     return "".join(line for family in families for line in family)
 
 
+_REFUSED_WEBHOOKS = "reconciler_webhooks_refused_total"
+
+
+def refused_webhooks(counts: Mapping[str, int]) -> str:
+    """Return how many calls of webhooks a web process has refused, by repository; none where there was none."""
+    samples: list[_Sample] = [("", {"repository": name}, count) for name, count in sorted(counts.items())]
+    family = _family(_REFUSED_WEBHOOKS, "counter", "Calls of webhooks that were refused.", samples)
+    return "".join(family) if samples else ""
+
+
 def _family(name: str, kind: _Type, meaning: str, samples: Sequence[_Sample]) -> list[str]:
     head = [f"# HELP {name} {meaning}\n", f"# TYPE {name} {kind}\n"]
     return [*head, *(f"{name}{suffix}{_labels(labels)} {_number(value)}\n" for suffix, labels, value in samples)]
@@ -240,6 +250,6 @@ _ORIGIN_METRICS: tuple[tuple[str, _Type, str, Callable[[Origins], list[_Sample]]
 )  # fmt: skip
 
 NAMES = frozenset(
-    ["reconciler_up", _LAST_BACKUP[0]]
+    ["reconciler_up", _REFUSED_WEBHOOKS, _LAST_BACKUP[0]]
     + [row[0] for rows in (_DAEMON_METRICS, _APP_METRICS, _ORIGIN_METRICS) for row in rows]
 )

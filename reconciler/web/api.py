@@ -175,7 +175,8 @@ class Api:
             text = await asyncio.to_thread(prometheus.render, self._context.settings.paths)
         except (OSError, sqlite3.Error) as error:
             raise Problem(503, f"cannot read the metrics: {error}") from error
-        return PlainTextResponse(text, media_type=prometheus.CONTENT_TYPE)
+        refused = prometheus.refused_webhooks(self._context.refused_webhooks)
+        return PlainTextResponse(text + refused, media_type=prometheus.CONTENT_TYPE)
 
 
 def with_load(row: Mapping[str, Any], status: Status) -> dict[str, Any]:

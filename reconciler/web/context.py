@@ -1,6 +1,7 @@
 """State shared by all endpoints of one web process: settings, cached status, authentication, requests to the daemon."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -25,13 +26,17 @@ Answer: TypeAlias = Callable[[Request, Caller], Awaitable[Response]]
 
 @dataclass(slots=True, kw_only=True)
 class WebContext:
-    """The one context of a web process; `notices` holds what was done for a session, until its page shows it once."""
+    """The one context of a web process; `notices` holds what was done for a session, until its page shows it once.
+
+    `refused_webhooks` counts the calls of each repository's webhook that were refused, "" for those without one.
+    """
 
     settings: Settings
     status_cache: StatusCache
     access: Access
     streams: Streams = field(init=False)
     notices: dict[str, str] = field(default_factory=dict)
+    refused_webhooks: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.streams = Streams(self.access.address)

@@ -38,15 +38,26 @@ class Hooks:
     async def called(self, request: Request) -> Response:
         """Have a repository looked at, and answer before that is done; raises Problem."""
         name = request.path_params["repository"]
-        secret = self._secrets.get(name)
-        # Of a repository without a webhook, no more is told than of one with another secret.
-        signature = HookSignature(request.headers, secrets.token_bytes(32) if secret is None else _secret_in(secret))
+        try:
+            await self._check(request, self._secrets.get(name))
+        except Problem:
+            self._context.refused_webhooks[name if name in self._secrets else ""] += 1
+            raise
+        await self._context.ask({"do": "origin", "action": "hook", "repository": name})
+        return Response(status_code=202)
+
+    async def _check(self, request: Request, file: Path | None) -> None:
+        """Raise Problem unless the sender knows the secret in a file.
+
+        Of a repository without a webhook, or with a secret that cannot be used, no more is told than of one with
+        another secret: 'reconciler doctor' tells the operator.
+        """
+        secret = None if file is None else _secret_in(file)
+        signature = HookSignature(request.headers, secrets.token_bytes(32) if secret is None else secret)
         if signature.is_there:
             await _read(request, signature)
         if not signature.is_genuine() or secret is None:
             raise Problem(401, "this is not signed with the secret of a webhook", _BEARER)
-        await self._context.ask({"do": "origin", "action": "hook", "repository": name})
-        return Response(status_code=202)
 
 
 async def _read(request: Request, signature: HookSignature) -> None:
@@ -65,9 +76,9 @@ async def _read(request: Request, signature: HookSignature) -> None:
         raise Problem(400, "the request did not arrive") from None
 
 
-def _secret_in(file: Path) -> bytes:
-    """Return the secret, read each time, so that another one counts at once. Raises Problem."""
+def _secret_in(file: Path) -> bytes | None:
+    """Return the secret, read each time, so that another one counts at once; None if it cannot be used."""
     try:
         return token_of(file).encode()
-    except (OSError, ValueError) as error:
-        raise Problem(503, "cannot use the secret of this webhook: 'reconciler doctor' says why") from error
+    except (OSError, ValueError):
+        return None

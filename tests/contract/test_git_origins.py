@@ -15,6 +15,7 @@ import pytest
 
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Catalog, Rules, review
+from reconciler.manifests.git import record as records
 from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.git_origin import GitOrigin as Read
@@ -570,6 +571,29 @@ def test_a_manifest_that_an_app_rewrote_in_its_size_is_not_read(host: Host, repo
     assert isinstance(found, Unreadable)
     assert "hosts/web1/shop.yaml" in found.reason
     assert "was changed on the disk" in found.reason
+
+
+def test_a_full_disk_while_a_commit_is_good_delays_no_later_one(
+    host: Host, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = records.write
+
+    def write(path: Path, record: records.Record) -> None:
+        if record.good is not None:
+            raise OSError(28, "No space left on device")
+        written(path, record)
+
+    monkeypatch.setattr(records, "write", write)
+    repository.push(APP)
+    assert host.follow().state == "current"
+    assert host.facts["good"] is None
+    newest = repository.push(app("blog"))
+    assert host.follow().state == "current"
+    assert host.in_force == newest
+    assert ("failed", "cannot write down that a commit is good: No space left on device") in host.events()
+    monkeypatch.setattr(records, "write", written)
+    host.follow()
+    assert host.facts["good"] == newest
 
 
 def test_three_commits_are_kept_and_no_more(host: Host, repository: Repository) -> None:

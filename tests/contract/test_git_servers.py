@@ -61,6 +61,21 @@ def test_a_token_opens_its_server_and_is_written_nowhere(
     assert TOKEN not in everything_written(host)
 
 
+def test_one_commit_is_found_on_a_server_that_gives_out_branches_only(
+    host: Host, repository: Repository, server: GitServer, authority: Authority
+) -> None:
+    over_https(host, server, authority)
+    server.speaks_newest = False
+    first = repository.push(app("shop"))
+    repository.push(app("blog"))
+    host.origin = replace(host.origin, branch="", commit=first)
+    assert host.follow().state == "current"
+    assert host.in_force == first
+    host.origin = replace(host.origin, commit="1" * 40)
+    assert host.follow().message.startswith("the repository has no commit 1111111; ")
+    assert host.in_force == first
+
+
 def test_a_token_is_in_no_argument_and_no_environment_of_any_process_of_a_fetch(
     host: Host, repository: Repository, server: GitServer, authority: Authority
 ) -> None:

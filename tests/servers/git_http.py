@@ -19,11 +19,15 @@ Instead = Callable[[BaseHTTPRequestHandler], bool]
 
 @dataclass(slots=True)
 class GitServer:
-    """A server of the repositories in `root`; `asked` holds the path and the credentials of each request."""
+    """A server of the repositories in `root`; `asked` holds the path and the credentials of each request.
+
+    Unless it `speaks_newest`, it knows git's first protocol only, in which no commit is given out by its id.
+    """
 
     root: Path
     token: str | None = None
     instead: Instead | None = None
+    speaks_newest: bool = True
     asked: list[tuple[str, str]] = field(default_factory=list)
     port: int = 0
 
@@ -66,8 +70,8 @@ def git_server(root: Path, tls: ssl.SSLContext, token: str | None = None) -> Ite
                     "PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": self.command, "REMOTE_USER": "reader",
                     "CONTENT_TYPE": self.headers.get("Content-Type") or "", "REMOTE_ADDR": "127.0.0.1",
                     "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
-                    "GIT_PROTOCOL": self.headers.get("Git-Protocol") or "", "GIT_CONFIG_NOSYSTEM": "1",
-                    "GIT_CONFIG_GLOBAL": "/dev/null",
+                    "GIT_PROTOCOL": (self.headers.get("Git-Protocol") or "") if described.speaks_newest else "",
+                    "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null",
                 },
             )  # fmt: skip
             head, _, content = done.stdout.partition(b"\r\n\r\n")

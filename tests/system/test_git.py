@@ -199,6 +199,8 @@ def test_a_push_is_served_once_the_webhook_is_called(site: Site, repository: Rep
     assert origin(site)["webhook"]["called_at"] is not None  # type: ignore[index]
     assert fetch(api_port, "/hooks/fleet", "POST", f"{body} ", {"X-Forgejo-Signature": digest}).status == 401
     assert webhook_check(site) == "the git server calls it"
+    figures = fetch(api_port, "/metrics", headers={"Authorization": "Bearer a long random word for the token"})
+    assert 'reconciler_webhooks_refused_total{repository="fleet"} 1\n' in figures.body
 
 
 @pytest.mark.nightly

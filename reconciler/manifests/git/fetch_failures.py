@@ -79,6 +79,11 @@ def is_missing_ref(errors: str) -> bool:
     return "couldn't find remote ref" in errors
 
 
+def gives_no_ids(errors: str) -> bool:
+    """Return whether a fetch of a commit by its id failed because the server gives out branches and tags only."""
+    return "does not allow request for unadvertised object" in errors or "not our ref" in errors
+
+
 def _line(errors: str) -> str:
     """Return the first line that says what is wrong, printable, without what might be a secret in a URL."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.effects import AGAIN_S, FIRST_PROOF_S, Effects, now_s
 from reconciler.manifests.git.objects import CannotFetch, DamagedStore
+from reconciler.manifests.git.telling import verb_of
 from reconciler.planning.origins import actions
 from reconciler.planning.origins.observed import ObservedOrigin
 from reconciler.planning.origins.plan import OriginPlan, plan
@@ -124,7 +125,7 @@ class Follower(Effects):
             try:
                 await self._do(planned.action)
             except (OSError, TimeoutError) as error:
-                self._telling.cannot(self.origin, planned.action, error)
+                self._telling.cannot(self.origin, verb_of(planned.action), error)
                 await self._pause_before_retry(planned.action)
         return planned
 
@@ -214,7 +215,11 @@ class Follower(Effects):
         """Note that the commit in force is good, or which apps fail because of it, if it is to be left for that."""
         apps, record = self._apps.with_commit(self.origin.name, in_force), self.record
         if apps is not None and is_good(apps, record.wanted_with_good):
-            await self._remember(record.with_accepted_good())
+            try:
+                await self._remember(record.with_accepted_good())
+            except OSError as error:
+                self._telling.cannot(self.origin, "write down that a commit is good", error)
+                return  # with the next look; nothing else waits for it
             self._observed = replace(self._observed, good=in_force)
             return
         stays = in_force in {record.good, record.taken} or bool(self.origin.commit) or not self.origin.returns

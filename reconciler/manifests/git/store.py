@@ -14,7 +14,7 @@ from pathlib import Path
 from reconciler.linux.file_lock import locked
 from reconciler.linux.files import draft, leftovers_of, publish, remove
 from reconciler.manifests.git.commits import parents_of
-from reconciler.manifests.git.fetch_failures import Why, failure_of, is_missing_ref
+from reconciler.manifests.git.fetch_failures import Why, failure_of, gives_no_ids, is_missing_ref
 from reconciler.manifests.git.objects import OBJECT_ID, BranchMissing, CannotFetch, Head, Objects, TooLarge
 from reconciler.manifests.git.program import Finished, GitProgram
 from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
@@ -216,7 +216,19 @@ class Store(Objects):
         if known and not options and await self._has(path, reference_of(origin), known):
             return Finished(status=0, output=b"", errors=""), replace(head, was_asked=bool(origin.tags))
         refspecs = (f"+{source}:{reference_of(origin)}",)
-        return await self._git.fetch(path, self._repository, url, refspecs, *options), head
+        done = await self._git.fetch(path, self._repository, url, refspecs, *options)
+        if done.status != 0 and origin.commit and gives_no_ids(done.errors):
+            return await self._searched(url, path, origin), head
+        return done, head
+
+    async def _searched(self, url: str, path: Path, origin: GitOrigin) -> Finished:
+        """Fetch every branch and tag of an address that gives out no commit by its id, and look for it there."""
+        ref = reference_of(origin)
+        found = (f"+refs/heads/*:{ref}-in/heads/*", f"+refs/tags/*:{ref}-in/tags/*")
+        done = await self._git.fetch(path, self._repository, url, found, "--prune")
+        if done.status == 0 and (await self._run("cat-file", "-e", f"{origin.commit}^{{commit}}", at=path)).status != 0:
+            raise _missing(origin)
+        return done if done.status != 0 else await self._run("update-ref", ref, origin.commit, at=path)
 
     async def _has(self, path: Path, ref: str, object_id: str) -> bool:
         """Return whether a reference leads to an object that is there."""

@@ -154,12 +154,9 @@ class Telling:
         self._journal.write(Subject("origin", origin.name), "applied", text, cause, Reason.COMMIT_APPLIED)
         self._failed = ""
 
-    def cannot(self, origin: GitOrigin, action: Action, error: BaseException) -> None:
+    def cannot(self, origin: GitOrigin, what: str, error: BaseException) -> None:
         """Tell once that this host cannot do something; it is tried again."""
-        what = type(action).__name__.lower()
-        text = (
-            f"cannot {_VERBS.get(what, what)}: {getattr(error, 'strerror', None) or str(error) or 'it took too long'}"
-        )
+        text = f"cannot {what}: {getattr(error, 'strerror', None) or str(error) or 'it took too long'}"
         if text != self._failed:
             self._failed = text
             self._journal.write(Subject("origin", origin.name), "failed", text, "tried again", Reason.ACTION_FAILED)
@@ -205,6 +202,12 @@ _VERBS = {
     "leavetrial": "leave a commit on trial",
     "tidy": "tidy up",
 }
+
+
+def verb_of(action: Action) -> str:
+    """Return what an action does, in words after `cannot`."""
+    name = type(action).__name__.lower()
+    return _VERBS.get(name, name)
 
 
 def _trial(origin: GitOrigin, record: Record, observed: ObservedOrigin) -> dict[str, Any] | None:

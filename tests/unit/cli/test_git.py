@@ -112,6 +112,39 @@ def test_a_try_that_fails_says_why(settings: tuple[Repository, list[str]]) -> No
     assert "fleet/shop.yaml:1:7: path: leads out of the repository" in done.output
 
 
+def test_a_try_judges_the_trial_branch_on_top_of_the_newest_commit(settings: tuple[Repository, list[str]]) -> None:
+    repository, options = settings
+    file = Path(options[1])
+    file.write_text(file.read_text().replace("branch: main", "branch: main\n    trial: try/it"))
+    first = repository.push({"shop.yaml": "path: shop\n", "shop/wsgi.py": "application = 1\n"})
+    tried = repository.commit({"shop/wsgi.py": "application = 2\n"}, "Try it")
+    repository.git("push", "-q", "origin", "HEAD:try/it")
+    done = reconciler("git", "test", "fleet", *options)
+    assert done.exit_code == 0, done.output
+    assert f"the trial of try/it would be in force: commit {tried[:7]} “Try it”; files within" in done.output
+    repository.git("reset", "-q", "--hard", first)
+    repository.push({"shop/wsgi.py": "application = 3\n"})
+    done = reconciler("git", "test", "fleet", *options)
+    assert done.exit_code == 1
+    assert f"the trial of try/it would not be in force: commit {tried[:7]} is not on top of " in done.output
+
+
+def test_what_apps_take_their_sources_from_is_tried_too(settings: tuple[Repository, list[str]], tmp_path: Path) -> None:
+    repository, options = settings
+    manifests = tmp_path / "manifests"
+    repository.push({"shop/wsgi.py": "application = 1\n"}, "Add the shop")
+    (manifests / "shop.yaml").write_text("source: {repository: fleet, branch: main, path: shop}\n")
+    done = reconciler("git", "test", "fleet@main", *options)
+    assert done.exit_code == 0, done.output
+    assert "directories that apps take: 1; their files within the limits: 1" in done.output
+    (manifests / "blog.yaml").write_text("source: {repository: fleet, branch: main, path: blog}\n")
+    done = reconciler("git", "test", "fleet@main", *options)
+    assert done.exit_code == 1
+    assert "has no directory 'blog'" in done.output
+    assert "no app takes its source from 'fleet@dev'" in reconciler("git", "test", "fleet@dev", *options).output
+    assert reconciler("git", "log", "fleet@main", *options).output == "the newest commit that was fetched is in force\n"
+
+
 def test_a_name_that_no_origin_has_is_told(settings: tuple[Repository, list[str]]) -> None:
     done = reconciler("git", "test", "flet", *settings[1])
     assert "no origin is named 'flet'; 'origins' in the host's settings has fleet" in done.output

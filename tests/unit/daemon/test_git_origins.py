@@ -1,9 +1,16 @@
 """The apps of an origin by their outcomes: what they want if that is known, and whether it was rejected."""
 
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from reconciler.daemon.git_origins import app_of
+import pytest
+
+from reconciler.daemon.git_origins import GitOrigins, app_of
 from reconciler.planning.origins.proof import OriginApp
+from reconciler.state.records import Records
+from reconciler.state.schema import open_database
 
 ROW: dict[str, Any] = {"kind": "app", "name": "shop", "outcome": "failed", "message": "it exited", "revision": "2f1e"}
 
@@ -36,3 +43,20 @@ def test_what_is_wrong_with_the_host_has_no_reason_and_is_no_app() -> None:
         "message": "cannot read",
     }
     assert read(host) == OriginApp(name="", revision=None, outcome="failed", unbuilt="cannot read")
+
+
+def test_the_others_of_a_repository_look_less_often_once_one_of_them_leads_to_another_commit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spared: list[tuple[str | None, str | None]] = []
+    monkeypatch.setattr(
+        "reconciler.daemon.git_origins.spare_looks",
+        lambda _, before, facts: spared.append((before["head"], facts["head"])),
+    )
+    with closing(open_database(tmp_path / "database")) as database:
+        origins = GitOrigins.__new__(GitOrigins)
+        origins._records, origins._facts, origins.listeners, origins.followers = Records(database), {}, [], {}
+        origins.sources = SimpleNamespace(followers={})  # type: ignore[assignment]
+        for head in ("a", "b"):
+            origins._publish("fleet", {"name": "fleet", "state": "current", "message": "", "head": head})
+    assert spared == [("a", "a"), ("a", "b")]

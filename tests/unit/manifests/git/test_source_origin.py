@@ -1,6 +1,6 @@
 """A source in git goes by the waves of a fleet only where an origin follows the same branch."""
 
-from reconciler.daemon.git_sources import leader_of
+from reconciler.manifests.git.source_origin import leader_of
 from reconciler.planning.apps.git_source import Followed
 from reconciler.settings.git import GitOrigin, Repository
 
