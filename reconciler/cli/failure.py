@@ -25,6 +25,10 @@ REASONS: Mapping[str, str] = {
     "not-up-to-date": "Something is not as its manifest asks.",
     "interrupted": "The operator ended the command, or said no to a question.",
     "unreachable": "With --host: ssh could not run the command on the other host.",
+    "domain-fails": "A step of the check of a domain fails.",
+    "no-proxy": "The daemon has told no proxy anything.",
+    "proxy-fails": "The proxy cannot be asked.",
+    "proxy-differs": "The proxy has something else than it is to have.",
     "no-remote-program": "With --host: the other host has no such program.",
 }
 

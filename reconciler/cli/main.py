@@ -36,6 +36,7 @@ _TASKS: Mapping[str, Sequence[str]] = {
         "rekey",
     ),
     "Look after manifests in git": ("git",),
+    "Look after domains": ("domains", "proxy"),
     "Look after the host": ("install", "uninstall", "doctor", "gc", "prune", "notify", "completion"),
 }
 _FOLDER = Path(__file__).parent

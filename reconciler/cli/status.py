@@ -129,6 +129,10 @@ def _screen(status: "HostStatus", limit: int | None) -> list[str]:
         below += ["", *lines(_SERVICE_COLUMNS, services, limit)]
     if status.origins:
         below += ["", *lines(ORIGIN_COLUMNS, [origin_cells(origin) for origin in status.origins], limit)]
+    if status.domains:
+        from reconciler.cli.domains import COLUMNS, domain_cells
+
+        below += ["", *lines(COLUMNS, [domain_cells(domain) for domain in status.domains], limit)]
     for note, colour in _notes(status):
         below += [styled(line, fg=colour) for line in wrapped(note, limit)]
     return [*table, *below]

@@ -20,10 +20,10 @@ from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.outcomes import Outcomes
 from reconciler.daemon.reports import Reports
 from reconciler.daemon.secret_files import SecretFiles
-from reconciler.daemon.state_directory import StateDirectory, WorldInPlace
+from reconciler.daemon.state_directory import StateDirectory
 from reconciler.daemon.task_world import task_world
 from reconciler.daemon.web_process import WebProcess
-from reconciler.daemon.worlds import converging
+from reconciler.daemon.worlds import all_converging, among_worlds, routed, routing_world
 from reconciler.host.credential_users import LocalApps
 from reconciler.host.instance_secrets import InstanceSecrets
 from reconciler.host.runtime import Runtime
@@ -113,6 +113,7 @@ class Daemon:
             launched=lambda app, text: self.journal.write(Subject("app", app), "started", text),
         )
         stores = ServiceStores(records=records, service_records=service_records, env_files=env_files)
+        self._routing = routing_world(settings, self.journal, self.reports.publish)
         self._services = self._service_world(stores)
         self._apps = self._app_world(service_records)
         self._task_world = task_world(
@@ -121,14 +122,13 @@ class Daemon:
         self._instances.users.add(self._task_world.uses)
         self._counters = Counters(time.monotonic, self._apps.probe_results, self._services.backups.failures)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
-        self._converging = [
-            converging(world, WorldInPlace(acting, self._state), wakeups, settings, tasks)
-            for world, acting, wakeups in (
-                (self._services, self._services, self._service_wakeups),  # first: it says what apps are supplied with
-                (self._apps, counted, self._app_wakeups),
-                (self._task_world, self._task_world, self._task_wakeups),
-            )
-        ]
+        self._converging = all_converging(
+            (self._services, self._services, self._service_wakeups),  # first: it says what apps are supplied with
+            (self._apps, counted, self._app_wakeups),
+            (self._task_world, self._task_world, self._task_wakeups),
+            *among_worlds(self._routing),
+            within=(self._state, settings, tasks),
+        )
         self._secret_files = SecretFiles(settings, self._services, self._stores, self._app_wakeups, tasks)
         self.manifests = ManifestLoop(settings, self._stores, self._app_wakeups, self._secret_files, self._converging)
         self.reports.listeners += [
@@ -268,6 +268,8 @@ class Daemon:
         )
 
     def _app_world(self, service_records: ServiceRecords) -> AppWorld:
+        secrets = InstanceSecrets(service_records, self._services, self._stores, give=self._redactor.give)
+        secrets.routed = lambda app: routed(self.manifests.catalog.apps.get(app), self._routing)
         return AppWorld(
             self.settings,
             self._stores,
@@ -278,7 +280,7 @@ class Daemon:
             tracker=self._tracker,
             instances=self._instances,
             keeper=self.keeper,
-            secret_source=InstanceSecrets(service_records, self._services, self._stores, give=self._redactor.give),
+            secret_source=secrets,
         )
 
     def _begin(self) -> None:

@@ -62,6 +62,10 @@ def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
     with acquire(paths):
         instances, strays = _end_apps(paths)
         dismiss(paths.keeper)
+        if paths.proxy.exists():
+            from reconciler.routing.kept_caddy import dismiss as dismiss_proxy  # most hosts keep none
+
+            dismiss_proxy(paths.proxy)
     return Stopped(daemon=daemon, instances=instances, strays=strays)
 
 

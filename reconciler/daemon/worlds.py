@@ -3,15 +3,26 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.controller import Controller
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Asked, World
+from reconciler.daemon.state_directory import StateDirectory, WorldInPlace
+from reconciler.host.instance_secrets import Routed
 from reconciler.planning.desired_state import DesiredState
 from reconciler.settings.settings import Settings
+
+if TYPE_CHECKING:  # most hosts have no proxy
+    from collections.abc import Callable
+
+    from reconciler.convergence.world import Report
+    from reconciler.planning.apps.app import App
+    from reconciler.planning.subject import Subject
+    from reconciler.routing.world import RoutingWorld
+    from reconciler.state.journal import Journal
 
 
 class FollowingWorld(World, Protocol):
@@ -51,3 +62,38 @@ def converging(
         noise=random.Random(),
     )
     return Converging(world=world, controller=controller)
+
+
+def all_converging(
+    *worlds: tuple[FollowingWorld, World, WakeQueue], within: tuple[StateDirectory, Settings, StandingTasks]
+) -> list[Converging]:
+    """Return every World with its controller; each acts only while the state directory is in place."""
+    state, settings, tasks = within
+    return [
+        converging(world, WorldInPlace(acting, state), wakeups, settings, tasks) for world, acting, wakeups in worlds
+    ]
+
+
+def routing_world(
+    settings: Settings, journal: "Journal", publish: "Callable[[Subject, Report | None], None]"
+) -> "RoutingWorld | None":
+    """Return the World of the proxy, None on a host without one."""
+    if settings.proxy is None:
+        return None
+    from reconciler.routing.world import RoutingWorld
+
+    return RoutingWorld(settings.proxy, settings.paths, journal, wakeups=WakeQueue(), publish=publish)
+
+
+def among_worlds(
+    world: "RoutingWorld | None",
+) -> tuple[tuple[FollowingWorld, World, WakeQueue], ...]:
+    """Return the World of the proxy as one of several: itself, what acts, and its wake-ups; none without a proxy."""
+    return () if world is None else ((world, world, world.wakeups),)
+
+
+def routed(app: "App | None", world: "RoutingWorld | None") -> Routed | None:
+    """Return what the instances of an app learn of the proxy, None if it has no domain."""
+    if app is None or app.routing is None:
+        return None
+    return Routed(domains=app.routing.domains, key="" if world is None else world.key_of(app.name))

@@ -17,6 +17,7 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
         ("dependencies_file", "requirements", "requirements_file", "packages", "lockfile"), ("dependencies",)
     ),
     **dict.fromkeys(("ports", "expose"), ("port",)),
+    **dict.fromkeys(("hosts", "hostnames", "server_name", "vhost", "virtual_host", "domain", "routes"), ("domains",)),
     **dict.fromkeys(("bind", "address", "ip", "hostname"), ("host",)),
     **dict.fromkeys(("databases", "database", "bindings", "binds", "addons"), ("services",)),
     **dict.fromkeys(("volumes", "mounts", "storage", "data"), ("persist",)),

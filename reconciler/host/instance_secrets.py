@@ -6,6 +6,7 @@ What is secret is stored nowhere else, and stands in no exception's text.
 import contextlib
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reconciler.host.stores import Stores
@@ -16,14 +17,32 @@ from reconciler.services.binding_views import BINDINGS, FILE_NAME, BindingViews,
 from reconciler.services.records import ServiceRecords
 from reconciler.services.world import ServiceWorld
 from reconciler.serving.live_instance import CannotStart
+from reconciler.serving.marks import CLIENT_KEY_MARK
 from reconciler.serving.programs.gunicorn import InjectedEnv
 from reconciler.vault.vault import VaultLocked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """What an instance learns of the proxy: its app's domains, and the key of the proxy's requests, "" without one."""
+
+    domains: tuple[str, ...]
+    key: str = field(default="", repr=False)
+
+
+def with_routing(injected: InjectedEnv, routed: Routed | None) -> InjectedEnv:
+    """Return the variables of an instance with those about its app's domains."""
+    if routed is None:
+        return injected
+    key = {CLIENT_KEY_MARK: routed.key} if routed.key else {}
+    return replace(injected, domains=routed.domains, ours={**injected.ours, **key})
 
 
 class InstanceSecrets:
     """Supplies every app of this host with the credentials of its services and the values of its secret variables.
 
-    `give` is told of every revision first whose instances receive secrets, so that none of them is shown.
+    `give` is told of every revision first whose instances receive secrets, so that none of them is shown. `routed` says
+    what the instances of an app learn of the proxy.
     """
 
     def __init__(
@@ -38,6 +57,7 @@ class InstanceSecrets:
         self._services = services
         self._stores = stores
         self._give = give
+        self.routed: Callable[[str], Routed | None] = lambda _: None
 
     def inputs(self, app: App | None, name: str) -> ExternalInputs:
         """Return what an app is supplied with right now."""
@@ -64,7 +84,7 @@ class InstanceSecrets:
                 "its services take more than the 128 KiB that Linux allows for VCAP_SERVICES:"
                 " the variable is left out, and VCAP_SERVICES_FILE_PATH names the file that holds it",
             )
-        return injected
+        return with_routing(injected, self.routed(revision.app))
 
     def doubt(self, app: str) -> None:
         """Verify the services of an app now."""

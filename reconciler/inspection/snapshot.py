@@ -88,6 +88,15 @@ class HostSnapshot:
         return persisted.remembered_facts(self.records)
 
     @cached_property
+    def domains(self) -> list[dict[str, Any]]:
+        """The facts about every domain, as the daemon last wrote them down: JSON data."""
+        if not self.paths.domains.exists():
+            return []
+        from reconciler.routing.domain_rows import recorded  # most hosts have no domain
+
+        return [row._asdict() for row in recorded(self.paths.domains)]
+
+    @cached_property
     def origins(self) -> list[dict[str, Any]]:
         """The facts about the origins in git, as the daemon last wrote them down: JSON data."""
         return persisted.remembered_origins(self.records)

@@ -101,7 +101,8 @@ class ServiceRow(NamedTuple):
 class HostStatus(NamedTuple):
     """`daemon` is its pid, None when none is running; `manifests` holds each file with its errors, as JSON data.
 
-    `notice` says what concerns the whole host, None when nothing does; `origins` holds each origin in git, as data.
+    `notice` says what concerns the whole host, None when nothing does; `origins` and `domains` hold each origin in git
+    and each domain, as data.
     """
 
     daemon: int | None = None
@@ -110,6 +111,7 @@ class HostStatus(NamedTuple):
     manifests: Sequence[Mapping[str, Any]] = ()
     notice: str | None = None
     origins: Sequence[Mapping[str, Any]] = ()
+    domains: Sequence[Mapping[str, Any]] = ()
 
     @property
     def without_daemon(self) -> str | None:
@@ -129,6 +131,7 @@ class HostStatus(NamedTuple):
             "services": [row.facts() for row in self.services],
             "manifests": [*self.manifests],
             "origins": [*self.origins],
+            "domains": [*self.domains],
             "notice": self.notice,
         }
 
@@ -168,6 +171,7 @@ def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
         ],
         notice="; ".join(filter(None, (desired.get("notice"), _unwritable(snapshot.paths.state)))) or None,
         origins=snapshot.origins if not only else [],
+        domains=[each for each in snapshot.domains if not only or each["app"] in only],
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from reconciler.documents.problem import Problem
 from reconciler.manifests.app_document import AppDocument
 from reconciler.manifests.cycles import cycles
+from reconciler.manifests.domain_claims import DomainClaim, claims, rivalries
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
@@ -73,7 +74,8 @@ def allocate(candidates: Mapping[str, Proposal], leases: Mapping[str, int], port
         ]
         leased, unleased = _leased(chosen, leases, ports, _explicit_ports(candidates))
         names = [*_name_problems(chosen), *_name_problems(services)]
-        conflicts = [*names, *_port_problems(chosen, leases), *_cycle_problems(chosen)] or unleased
+        others = [*_port_problems(chosen, leases), *_cycle_problems(chosen), *_domain_problems(chosen)]
+        conflicts = [*names, *others] or unleased
         yielding = {file for file, candidate in candidates.items() if candidate.proposed is not None} - refused.keys()
         open_conflicts = [each for each in conflicts if each.document.manifest in yielding]
         caused = [each for each in open_conflicts if not each.is_in_force(candidates[each.document.manifest])]
@@ -97,11 +99,12 @@ def _apps(chosen: list[AppDocument], leases: Mapping[str, int]) -> dict[str, App
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Conflict:
-    """A claim that cannot be granted: what is claimed by the field, and the message."""
+    """A claim that cannot be granted: what is claimed by the field, and the message; `domain` if that is a domain."""
 
     document: AppDocument | ServiceDocument
     field: str
     message: str
+    domain: DomainClaim | None = None
 
     @property
     def problem(self) -> Problem:
@@ -117,6 +120,8 @@ class _Conflict:
     def _claim_of(self, document: AppDocument | ServiceDocument) -> object:
         if self.field == "name" or isinstance(document, ServiceDocument):
             return (type(document), document.name)
+        if self.domain is not None:
+            return (document.name, claims(document, self.domain))
         depends_on = document.unleased.depends_on if self.field == "depends_on" else ()
         return (document.name, document.host, document.port, depends_on)
 
@@ -148,6 +153,14 @@ def _port_problems(chosen: list[AppDocument], leases: Mapping[str, int]) -> Iter
             elif (holder := holders.get(port, document.name)) != document.name:
                 where = _location(documents[holder])
                 yield _conflict(document, "port", f"{port} is leased to '{holder}' in {where}; choose another")
+
+
+def _domain_problems(chosen: list[AppDocument]) -> Iterator[_Conflict]:
+    with_domains = [document for document in chosen if document.unleased.routing is not None]
+    for rivalry in rivalries(with_domains) if len(with_domains) > 1 else ():
+        others = [f"'{other.name}' in {_location(other, 'domains')}" for other in rivalry.others]
+        message = f"{rivalry.what} {listed(others)}"
+        yield _Conflict(document=rivalry.document, field=rivalry.field, message=message, domain=rivalry.claim)
 
 
 def _cycle_problems(chosen: list[AppDocument]) -> Iterator[_Conflict]:

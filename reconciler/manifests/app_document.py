@@ -15,6 +15,7 @@ from reconciler.planning.fingerprint import fingerprint
 
 if TYPE_CHECKING:  # most hosts have no repository
     from reconciler.planning.apps.git_source import GitSource
+    from reconciler.planning.routing.routing import Routing
     from reconciler.planning.schedules.schedule import Schedule
     from reconciler.settings.git import Repository
 
@@ -28,7 +29,7 @@ class HostDefaults:
 
     `directories` are where the files of origins are that are no directories themselves, by the origin's name.
     `repositories` are those of the settings, in which sources may be; None if they are not known. `zone` is the time
-    zone of schedules.
+    zone of schedules, `domain` the domain of an app whose manifest has none, with `{app}` for its name; empty for none.
     """
 
     auto_workers: int = 1
@@ -36,6 +37,7 @@ class HostDefaults:
     directories: Mapping[str, str] = field(default_factory=dict)
     repositories: "Mapping[str, Repository] | None" = None
     zone: str = "UTC"
+    domain: str = ""
 
     def directory_of(self, file: str) -> str:
         """Return the absolute directory that the relative paths of a manifest begin at, by the file's identity."""
@@ -81,8 +83,22 @@ def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocu
         host=given.get("host", "127.0.0.1"),
         port=int(given["port"]) if "port" in given else None,
         line=tree.line,
-        places=tree.keys,
+        places=_places(tree),
     )
+
+
+def _places(tree: Node) -> Mapping[str, tuple[int, int]]:
+    """Return the line and column of each field that is given, and of each domain."""
+    lists = [(field, tree.given(field)) for field in ("domains", "redirects") if field in tree.keys]
+    if not lists:
+        return tree.keys
+    items = {
+        f"{field}[{index}]": (part.line, part.column)
+        for field, node in lists
+        if node is not None
+        for index, part in node.parts.items()
+    }
+    return {**tree.keys, **items}
 
 
 def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefaults) -> App:
@@ -120,6 +136,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         },
         env_lists=tuple(joined(directory, path) for path in given.get("env_files", ())),
         schedules=_schedules(directory, tree, name, host.zone),
+        routing=_routing(directory, tree, given, host.domain.replace("{app}", name)),
     )
 
 
@@ -132,6 +149,14 @@ def _schedules(directory: str, tree: Node, app: str, zone: str) -> "tuple[Schedu
         replace(each, ping=each.ping.read_from(lambda path: joined(directory, path)))
         for each in schedules_of(tree, app, zone)
     )
+
+
+def _routing(directory: str, tree: Node, given: dict[str, Any], domain: str) -> "Routing | None":
+    if "domains" not in given and not domain:
+        return None
+    from reconciler.manifests.routing_document import routing_of  # most apps have no domain
+
+    return routing_of(directory, tree, given, domain)
 
 
 def _source(directory: str, tree: Node, given: dict[str, Any]) -> Source:

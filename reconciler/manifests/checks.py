@@ -32,15 +32,22 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("crash", "first"),
     ("crash", "cap"),
     ("crash", "good_run"),
+    ("hsts",),
+    ("answer_timeout",),
 )
 # An app may do without probation; without patience it would answer 503 whenever it wakes.
-_MAY_BE_ZERO = frozenset({("probation",), ("grace",)})
+_MAY_BE_ZERO = frozenset({("probation",), ("grace",), ("hsts",)})
 # A probe takes a worker away from the app's own requests, and a backup makes the server read all data.
 _SHORTEST_S: Mapping[tuple[str, ...], float] = {("health", "interval"): 1.0, ("backup", "every"): 60.0}
 _ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("crash", "first"), ("crash", "cap")),
     (("health", "timeout"), ("health", "start_timeout")),
 )
+# What says something about domains, and the domains themselves.
+_OF_DOMAINS = (
+    "domains", "redirects", "below", "strip", "tls", "http", "hsts", "body_limit", "answer_timeout", "login",
+    "allow_from",
+)  # fmt: skip
 _REQUIRE_PATH = ("host", "interval", "timeout", "failures")
 _HEALTH = frozenset((*_REQUIRE_PATH, "path", "start_timeout"))
 
@@ -105,6 +112,15 @@ def _schedule_problems(tree: Node) -> Iterator[tuple[Path, str]]:
         from reconciler.manifests.schedule_fields import schedule_problems  # most apps have none
 
         yield from schedule_problems(tree)
+    yield from _routing_problems(tree)
+
+
+def _routing_problems(tree: Node) -> Iterator[tuple[Path, str]]:
+    if not any(field in tree.keys for field in _OF_DOMAINS):
+        return
+    from reconciler.manifests.routing_document import routing_problems  # most apps have no domain
+
+    yield from routing_problems(tree)
 
 
 def _entrypoint_problems(tree: Node) -> Iterator[tuple[Path, str]]:

@@ -97,6 +97,12 @@ class Reason(StrEnum):
     SERVICE_DOWN = "service-down"
     SERVICE_RECOVERED = "service-recovered"
 
+    # The proxy, and the domains that it serves.
+    DOMAINS_CHANGED = "domains-changed"
+    LOOK_DUE = "look-due"
+    DOMAIN_UNSERVED = "domain-unserved"
+    CERTIFICATE_EXPIRES = "certificate-expires"
+
     # Failures, and what follows from them.
     ACTION_FAILED = "action-failed"
     NO_EFFECT = "no-effect"

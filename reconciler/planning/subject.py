@@ -6,12 +6,15 @@ The name of a schedule is that of its app, a slash, and its own.
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-SubjectKind: TypeAlias = Literal["app", "service", "origin", "schedule", "host"]
+SubjectKind: TypeAlias = Literal["app", "service", "origin", "schedule", "proxy", "host"]
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One thing on this host, by kind and name; the host has none. `str()`: `blog`, `service blog-db`, `host`."""
+    """One thing on this host, by kind and name; the proxy and the host have no name.
+
+    `str()`: `blog`, `service blog-db`, `host`.
+    """
 
     kind: SubjectKind
     name: str = ""
@@ -26,8 +29,8 @@ class Subject:
                 return f"origin {self.name}"
             case "schedule":
                 return f"schedule {self.name}"
-            case "host":
-                return "host"
+            case "proxy" | "host":
+                return self.kind
 
 
 HOST = Subject("host")

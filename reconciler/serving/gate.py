@@ -28,10 +28,7 @@ def readable(body):
 
 
 class Refused(BaseException):
-    """The app failed its check; the text is the reason that `status` shows.
-
-    It is raised inside the app, too, whose code may answer, or try again, after every Exception.
-    """
+    """The app failed its check, for the reason that `status` shows; the app's code may survive every Exception."""
 
 
 class Gate(object):
@@ -97,6 +94,7 @@ class Gate(object):
         if not _is_asgi(worker):
             self.let_in(_COUNT.can_count(worker))
             _COUNT.guard(self, worker)
+        _CLIENT.guard(worker, _is_asgi(worker), _IMPORT.is_wsgi)
 
     def until_passed(self, worker, ask):
         """Probe again and again: the daemon ends a new instance when its start timeout is over."""
@@ -165,7 +163,7 @@ class Gate(object):
         if not self.exited_early or not self.serves():
             return
         self.tell(self.why_early)
-        before = signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # no loop runs yet that would handle it
+        before = signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # no loop runs yet
         self.wait(worker, min(0.5 * 2.0 ** min(self.exited_early, 8), 15.0))
         signal.signal(signal.SIGTERM, before)
 
@@ -390,9 +388,9 @@ _loaded = {}  # Python 2 empties a module without a reference to it
 # Read with this file, in the master: when a worker needs it, the daemon's package may have been replaced by another.
 _ASGI = _code_of("gate_asgi") if sys.version_info >= (3, 6) else None
 _FIGURES = _code_of("gate_figures")
-_COUNT, _DRAIN, _END, _IMPORT, _LIMIT, _LOG, _MASTER = (
-    _module(name, _code_of(name))
-    for name in ("gate_count", "gate_drain", "gate_end", "gate_import", "gate_limit", "gate_log", "gate_master")
+_CLIENT, _COUNT, _DRAIN, _END, _IMPORT, _LIMIT, _LOG, _MASTER = (
+    _module("gate_" + name, _code_of("gate_" + name))
+    for name in ("client", "count", "drain", "end", "import", "limit", "log", "master")
 )
 
 

@@ -94,6 +94,11 @@ def _parsed(file: str, tree: Node, defaults: Settings) -> HostFile:
     if notifications:
         given["notifications"] = notifications
     given |= git
+    proxy = tree.given("proxy")
+    if proxy is not None:
+        from reconciler.settings.proxy_file import proxy_of  # most hosts have none
+
+        given["proxy"] = proxy_of(file, proxy)
     for path, (name, read) in _STRUCTURES.items():
         node = tree.given(*path)
         found = None if node is None else read(file, node)
@@ -209,6 +214,10 @@ def _problems(file: str, tree: Node, values: _Values, defaults: Settings) -> Ite
             why = ": clients of the TCP address must authenticate" if needed == "token" else ""
             yield _problem(file, tree, ("api", one), f"requires '{needed}'{why}")
     yield from _drain_problems(file, tree, defaults.paths.logs)
+    if tree.given("proxy") is not None:
+        from reconciler.settings.proxy_file import proxy_problems  # most hosts have none
+
+        yield from (_problem(file, tree, path, message) for path, message in proxy_problems(tree))
     for path, value in values.items():
         message = scalars()[path][1].problem(value)
         if message:

@@ -15,6 +15,7 @@ from reconciler.state.paths import StatePaths
 if TYPE_CHECKING:
     from reconciler.notifications.target import Target
     from reconciler.settings.git import GitOrigin, Repository
+    from reconciler.settings.proxy import Proxy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +132,7 @@ class Settings:
     origins: "tuple[GitOrigin, ...]" = ()
     repositories: "Mapping[str, Repository]" = field(default_factory=dict)
     git_host: str = ""
+    proxy: "Proxy | None" = None
     api: Api | None = None
     api_idle_s: float = duration("api.idle", "5m")
     servers: Mapping[str, ServiceServer] = field(default_factory=dict)

@@ -104,6 +104,21 @@ class StatePaths:
         return self.sources / name
 
     @property
+    def proxy(self) -> Path:
+        """The directory of the proxy that the daemon keeps, and of what is known of domains."""
+        return self.state / "proxy"
+
+    @property
+    def domains(self) -> Path:
+        """The record of every domain: which app has it, and how it is answered."""
+        return self.proxy / "domains.json"
+
+    @property
+    def proxy_wanted(self) -> Path:
+        """The configuration that the proxy is to have, with where it is told."""
+        return self.proxy / "wanted.json"
+
+    @property
     def environments(self) -> Path:
         return self.state / "environments"
 

@@ -57,9 +57,24 @@ APP_EDITS: dict[str, tuple[Any, Any]] = {
     "access_log": (True, False),
     "depends_on": (["a"], ["b"]),
     "watch": (True, False),
+    "domains": (["a.example.com"], ["b.example.com"]),
+    "redirects": (["b.example.com"], ["c.example.com"]),
+    "below": ("/a", "/b"),
+    "strip": (True, False),
+    "tls": ("auto", "internal"),
+    "http": ("redirect", "serve"),
+    "hsts": ("1d", "2d"),
+    "body_limit": ("1M", "2M"),
+    "answer_timeout": ("9s", "10s"),
+    "login": ({"file": "/a"}, {"file": "/b"}),
+    "allow_from": (["10.0.0.0/8"], ["10.0.0.0/9"]),
     "persist": (["data"], ["media"]),
     "schedules": ({"a": {"command": "a", "every": "1h"}}, {"a": {"command": "a", "every": "2h"}}),
 }
+OF_DOMAINS = frozenset(
+    ("domains", "redirects", "below", "strip", "tls", "http", "hsts", "body_limit", "answer_timeout", "login",
+     "allow_from")
+)  # fmt: skip
 # What another part of the program decides than the plan of the app.
 APP_OTHERS = {
     "kind": "the document is another app or service: the old one is removed, the new one starts",
@@ -104,7 +119,8 @@ def app_of(**written: Any) -> App:
 
 
 def effect_on_app(field: str) -> str:
-    before, after = (app_of(**{field: value}) for value in APP_EDITS[field])
+    beside = {"domains": ["a.example.com"], "below": "/a"} if field in OF_DOMAINS else {}
+    before, after = (app_of(**{**beside, field: value}) for value in APP_EDITS[field])
     assert before != after, f"{field}: both values are the same app"
     decided = plan(after, serving(before), NOW)
     actions = decided.actions
@@ -118,6 +134,8 @@ def effect_on_app(field: str) -> str:
     if any(isinstance(action, Stop) for action in actions):
         return "the app stops or starts, as the field says"
     assert not actions, f"{field}: {actions}"
+    if field in OF_DOMAINS:
+        return "the proxy is configured; nothing is restarted"
     return "it counts from now on; nothing is restarted"
 
 

@@ -100,12 +100,13 @@ class InstancePaths:
 class InjectedEnv:
     """Secret variables of an instance, which its revision only names.
 
-    The manifest's own variables override `fallback` and `env`; nothing overrides `ours`.
+    The manifest's own variables override `fallback` and `env`; nothing overrides `ours`. `domains` are the app's names.
     """
 
     fallback: Mapping[str, str] = field(default_factory=dict, repr=False)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     ours: Mapping[str, str] = field(default_factory=dict, repr=False)
+    domains: tuple[str, ...] = ()
 
 
 def gunicorn_program(  # noqa: PLR0913, PLR0917  each is another part of what an instance is made of
@@ -229,7 +230,9 @@ def environment(
         "MEMORY_LIMIT": f"{_memory_bytes() // 2**20}m",
     }
     ours = {
-        "VCAP_APPLICATION": json.dumps(vcap_application(revision, code, paths, identity), sort_keys=True),
+        "VCAP_APPLICATION": json.dumps(
+            vcap_application(revision, code, paths, identity, given.domains), sort_keys=True
+        ),
         "VCAP_APP_HOST": address.host,
         "VCAP_APP_PORT": port,
         **identity.marks(revision.app, revision.id),
@@ -258,11 +261,16 @@ def _address(revision: Revision) -> Address:
     return revision.address
 
 
-def vcap_application(revision: Revision, code: Code, paths: InstancePaths, identity: Identity) -> Mapping[str, Json]:
-    """Return the VCAP_APPLICATION object, with the keys of Cloud Foundry's first API and of today's."""
+def vcap_application(
+    revision: Revision, code: Code, paths: InstancePaths, identity: Identity, domains: tuple[str, ...] = ()
+) -> Mapping[str, Json]:
+    """Return the VCAP_APPLICATION object, with the keys of Cloud Foundry's first API and of today's.
+
+    Its `uris` are the app's domains, or the address of its listener if it has none.
+    """
     started = datetime.fromtimestamp(identity.started_at, UTC)
     address = _address(revision)
-    uris: list[Json] = [str(address)]
+    uris: list[Json] = [*domains] or [str(address)]
     return {
         "application_id": f"{identity.state}-{revision.app}",
         "application_name": revision.app,

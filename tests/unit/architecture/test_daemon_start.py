@@ -85,3 +85,8 @@ def test_the_names_of_what_makes_a_build_are_those_of_modules_that_do() -> None:
 def test_a_host_without_an_origin_in_git_loads_nothing_of_git() -> None:
     found = loaded("reconciler.daemon.daemon", "reconciler.daemon.process")
     assert {name for name in found if ".git" in name or "planning.origins" in name} == set()
+
+
+def test_a_host_without_a_proxy_loads_nothing_of_routing() -> None:
+    found = loaded("reconciler.daemon.daemon", "reconciler.daemon.process", "reconciler.inspection.status")
+    assert {name for name in found if "routing" in name or name == "reconciler.settings.proxy"} == set()

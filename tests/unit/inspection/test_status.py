@@ -70,6 +70,7 @@ def test_a_status_without_anything_is_json(tmp_path: Path, records: Records) -> 
         "services": [],
         "manifests": [],
         "origins": [],
+        "domains": [],
         "notice": None,
     }
 

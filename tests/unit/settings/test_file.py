@@ -134,7 +134,7 @@ def _declared(node: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], An
     """Every setting of the schema by its path; servers, variables and targets have names of their own."""
     found: dict[tuple[str, ...], Any] = {}
     for name, about in node["properties"].items():
-        inner = _declared(about, (*path, name)) if "properties" in about and "file" not in about["properties"] else {}
+        inner = _declared(about, (*path, name)) if "properties" in about and about.get("required") != ["file"] else {}
         found |= inner or {(*path, name): about}
     return found
 
@@ -155,15 +155,22 @@ def test_the_schema_has_exactly_the_settings_of_the_table() -> None:
         ("git", "open"),
         ("origins",),
     }
+    proxy = {
+        ("proxy", *part.split("."))
+        for part in (
+            "type", "run", "program", "admin", "email", "address", "http", "https", "ca", "ca_root", "trusted",
+            "domain", "settle", "format", "file", "check", "reload",
+        )
+    }  # fmt: skip
     api = {("api", part) for part in ("address", "token", "writable", "url")}
-    assert _declared(schema("host")).keys() == {*scalars(), *structures, *api}
+    assert _declared(schema("host")).keys() == {*scalars(), *structures, *proxy, *api}
 
 
 def test_every_field_of_settings_is_declared_for_the_file_or_known_not_to_be_in_it() -> None:
     declared = {name for path, (name, _) in scalars().items() if path[0] != "crash"}
     others = {"interpreters", "staging_env", "notifications", "api", "servers", "key_file", "crash", "drain"}
     others |= {"origins", "identities", "recipients", "open_command"}
-    others |= {"origins", "repositories", "git_host"}
+    others |= {"origins", "repositories", "git_host", "proxy"}
     elsewhere = {"manifests", "paths", "file", "short_origin", "keeper_patience_s"}
     assert {each.name for each in fields(Settings)} == (
         declared - {"first_s", "cap_s", "good_run_s"}
@@ -241,3 +248,26 @@ def test_tasks_and_schedules_have_limits_of_the_host() -> None:
     assert (found.tasks_kept_s, found.task_timeout_s) == (86400.0, 7200.0)
     (problem,) = problems("schedules: {zone: Berlin}\n")
     assert problem == '/h.yaml:1:19: schedules.zone: there is no time zone "Berlin"; Europe/Berlin?'
+
+
+def test_a_proxy_is_read_with_its_paths_absolute_and_its_mistakes_have_their_place() -> None:
+    proxy = settings(
+        "proxy: {run: true, email: a@b.c, https: 8443, ca_root: {file: ca.pem}, trusted: [10.0.0.1/8]}\n"
+    ).proxy
+    assert proxy is not None
+    assert (proxy.driver, proxy.front.https, proxy.front.ca_root, proxy.front.trusted) == (
+        "kept", 8443, "/etc/ca.pem", ("10.0.0.0/8",),
+    )  # fmt: skip
+    files = "proxy: {type: files, format: nginx, file: /etc/nginx/x.conf, reload: [nginx, -s, reload]}\n"
+    found = settings(files).proxy
+    assert found is not None
+    assert (found.driver, found.file and found.file.reload) == ("nginx", ("nginx", "-s", "reload"))
+    assert problems("proxy: {type: files, format: nginx, run: true}\n") == [
+        "/h.yaml:1:15: proxy.type: requires 'file'",
+        "/h.yaml:1:15: proxy.type: requires 'reload'",
+        "/h.yaml:1:42: proxy.run: is for 'type: caddy'",
+    ]
+    assert problems("proxy: {http: 443}\n") == ["/h.yaml:1:15: proxy.http: is the other port as well"]
+    assert problems("proxy: {admin: 'localhost:2019'}\n")[0].startswith(
+        "/h.yaml:1:16: proxy.admin: expected the path of a unix"
+    )

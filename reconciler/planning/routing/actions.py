@@ -1,0 +1,58 @@
+"""The actions on the proxy, each with its cause in an operator's words."""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from reconciler.planning.plan import PlannedAction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartProxy(PlannedAction):
+    """Start the proxy that the daemon keeps, with this configuration."""
+
+    config: Any = field(repr=False)
+
+    def __str__(self) -> str:
+        return "start the proxy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAtProxy(PlannedAction):
+    """Ask the proxy for its configuration, and read the files that routings name."""
+
+    since: float
+
+    def __str__(self) -> str:
+        return "look at the proxy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigureProxy(PlannedAction):
+    """Give the proxy this configuration in place of the one that it has."""
+
+    config: Any = field(repr=False)
+
+    def __str__(self) -> str:
+        return "configure the proxy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryDomains(PlannedAction):
+    """Connect to the proxy as clients of these names do, and read their certificates."""
+
+    names: tuple[str, ...]
+    since: float
+
+    def __str__(self) -> str:
+        return "try the domains"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndProxy(PlannedAction):
+    """End the proxy that the daemon keeps: no app has a domain any more."""
+
+    def __str__(self) -> str:
+        return "end the proxy"
+
+
+Action: TypeAlias = StartProxy | LookAtProxy | ConfigureProxy | TryDomains | EndProxy

@@ -1,0 +1,349 @@
+"""Make Caddy's configuration of all routes: the whole of a Caddy of our own, or our part of the operator's.
+
+Values only ever become JSON strings. Everything that is ours in another configuration carries an `@id` of ours, or is a
+server with a name of ours; all else of it comes out as it went in.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from reconciler.planning.routing.domain_names import is_private
+from reconciler.planning.routing.route import (
+    CLIENT_HEADER,
+    Front,
+    Place,
+    Route,
+    is_everything,
+    places,
+    redirected,
+    target,
+)
+from reconciler.planning.routing.routing import Routing
+
+Config: TypeAlias = dict[str, Any]
+
+MARK = "reconciler"
+_PLAIN = f"{MARK}-http"
+_SECOND = 1_000_000_000  # Caddy's durations are nanoseconds
+_KEEP_STREAMS_S = 24 * 3600
+_END_RELOAD_S = 300
+_RETRY_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """What a version of Caddy can do that an older one refuses as unknown."""
+
+    keeps_streams: bool = True
+    knows_client: bool = True
+
+    @classmethod
+    def of(cls, version: tuple[int, ...]) -> "Abilities":
+        """Return those of a version; of one that is not known, those of today's."""
+        return cls() if not version else cls(keeps_streams=version >= (2, 7), knows_client=version >= (2, 8))
+
+
+def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: str) -> Config:
+    """Return the configuration of a Caddy that is all ours; it works in its own directory, and logs to `log`."""
+    unknown = {"handle": [{"handler": "static_response", "status_code": 404}]}
+    trusted = _trusted(front, abilities)
+    secure = {
+        "listen": [front.listen(front.https)],
+        "routes": [*_secure_routes(routes, front, abilities), unknown],
+        "tls_connection_policies": [{}],
+        "automatic_https": {"disable_redirects": True},
+        **trusted,
+    }
+    plain = {"listen": [front.listen(front.http)], "routes": [*_plain_routes(routes, front, abilities), unknown]}
+    return {
+        "admin": {"listen": "unix/admin.sock", "config": {"persist": False}},
+        "logging": {"logs": {"default": {"level": "INFO", "writer": _log_writer(log)}}},
+        "storage": {"module": "file_system", "root": "data"},
+        "apps": {
+            "http": {
+                "http_port": front.http,
+                "https_port": front.https,
+                "grace_period": _END_RELOAD_S * _SECOND,
+                "servers": {
+                    MARK: secure,
+                    _PLAIN: {**plain, "automatic_https": {"disable": True}, **trusted},
+                },
+            },
+            "tls": _tls(routes, front),
+            "pki": {"certificate_authorities": {"local": {"install_trust": False}}},
+        },
+    }
+
+
+def spliced(theirs: Config, routes: tuple[Route, ...], front: Front, abilities: Abilities) -> Config:
+    """Return a configuration of the operator's with our part put in, in place of what it had of ours."""
+    config = without(theirs)
+    if not routes:
+        return config
+    apps = _child(config, "apps")
+    http = _child(apps, "http")
+    servers = dict(http.get("servers") or {})
+    ours = (
+        (MARK, front.https, _secure_routes(routes, front, abilities)),
+        (_PLAIN, front.http, _plain_routes(routes, front, abilities)),
+    )
+    for name, port, made in ours:
+        _place(servers, name, front.listen(port), port, list(made))
+    http["servers"] = servers
+    tls = _tls(routes, front)
+    if tls:
+        mine = _child(apps, "tls")
+        for path in (("automation", "policies"), ("certificates", "load_files")):
+            added = tls.get(path[0], {}).get(path[1], [])
+            if added:
+                section = _child(mine, path[0])
+                section[path[1]] = [*added, *(section.get(path[1]) or [])]
+    return config
+
+
+def without(config: Config) -> Config:
+    """Return a configuration without everything in it that is ours."""
+    left: Config = _unmarked(config)
+    apps = left.get("apps")
+    if not isinstance(apps, dict):
+        return left
+    servers = (apps.get("http") or {}).get("servers")
+    if isinstance(servers, dict):
+        for name in (MARK, _PLAIN):
+            servers.pop(name, None)
+    for path in (("tls", "automation", "policies"), ("tls", "certificates", "load_files"), ("http", "servers")):
+        _prune(left, ("apps", *path), of=config)
+    return left
+
+
+def names_in(config: Config) -> frozenset[str]:
+    """Return the names that our routes in a configuration serve."""
+    servers = config.get("apps", {}).get("http", {}).get("servers") or {}
+    routes = [each for server in servers.values() if isinstance(server, dict) for each in server.get("routes") or ()]
+    return frozenset(
+        str(name) for route in routes if _is_ours(route) for match in route.get("match", ()) for name in match["host"]
+    )
+
+
+def ours_in(config: Config) -> Config:
+    """Return what is ours in a configuration of the operator's, in the form in which it is put into an empty one."""
+    http = config.get("apps", {}).get("http", {})
+    found: list[tuple[str, Config]] = []
+    for name, server in (http.get("servers") or {}).items():
+        mine = [route for route in server.get("routes") or () if _is_ours(route)]
+        if mine:
+            plain = str(mine[0]["@id"]).startswith(f"{MARK}:http:")
+            own = {key: part for key, part in server.items() if key != "routes"} if name in {MARK, _PLAIN} else {}
+            found.append((_PLAIN if plain else MARK, {**own, "routes": mine}))
+    apps: Config = {"http": {"servers": dict(found)}} if found else {}
+    tls = config.get("apps", {}).get("tls", {})
+    for section, part in (("automation", "policies"), ("certificates", "load_files")):
+        mine = [each for each in (tls.get(section) or {}).get(part) or () if _is_ours(each)]
+        if mine:
+            apps.setdefault("tls", {})[section] = {part: mine}
+    return {"apps": apps} if apps else {}
+
+
+def _place(servers: Config, name: str, listen: str, port: int, made: list[Config]) -> None:
+    """Put routes first into the operator's server at a port, or into one of our own where there is none."""
+    for key, server in servers.items():
+        if isinstance(server, dict) and any(str(each).endswith(f":{port}") for each in server.get("listen") or ()):
+            servers[key] = {**server, "routes": [*made, *(server.get("routes") or [])]}
+            return
+    if made:
+        policies: Config = {"tls_connection_policies": [{}]} if name == MARK else {}
+        servers[name] = {"listen": [listen], "routes": made, **policies}
+
+
+def _secure_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities) -> Iterator[Config]:
+    for place in places(tuple(route for route in routes if route.routing.tls != "off")):
+        yield _route("https", place, _handlers(place.route, front, abilities, secure=True))
+    for name, route in redirected(routes):
+        if route.routing.tls != "off":
+            yield _redirect("https", name, target(route, front))
+
+
+def _plain_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities) -> Iterator[Config]:
+    for place in places(routes):
+        routing = place.route.routing
+        if routing.tls == "off" or routing.http == "serve":
+            yield _route("http", place, _handlers(place.route, front, abilities, secure=False))
+        else:
+            host = "{http.request.host}" if front.https == 443 else f"{{http.request.host}}:{front.https}"
+            handlers = [_to(f"https://{host}")]
+            yield _route("http", place, handlers)
+    for name, route in redirected(routes):
+        yield _redirect("http", name, target(route, front))
+
+
+def _route(scheme: str, place: Place, handlers: list[Config]) -> Config:
+    match: Config = {"host": [place.name]}
+    if not is_everything(place.below):
+        match["path"] = [place.below, f"{place.below}/*"]
+    inner = {
+        "handler": "subroute",
+        "routes": [{"handle": [each]} if "handle" not in each else each for each in handlers],
+    }
+    mark = f"{MARK}:{scheme}:{place.name}{place.below}"
+    return {"@id": _id(mark), "match": [match], "handle": [inner], "terminal": True}
+
+
+def _redirect(scheme: str, name: str, url: str) -> Config:
+    mark = f"{MARK}:{scheme}:{name}"
+    return {"@id": _id(mark), "match": [{"host": [name]}], "handle": [_to(url)], "terminal": True}
+
+
+def _id(mark: str) -> str:
+    """Return an id that can stand in a path of the admin API."""
+    return mark.replace("/", "!").replace("*", "any")
+
+
+def _to(url: str) -> Config:
+    headers = {"Location": [f"{url}{{http.request.uri}}"]}
+    return {"handler": "static_response", "status_code": 308, "headers": headers}
+
+
+def _handlers(route: Route, front: Front, abilities: Abilities, *, secure: bool) -> list[Config]:
+    """Return what is done with a request of an app, in order; each element is a handler or a route."""
+    routing = route.routing
+    handlers: list[Config] = []
+    if routing.allow_from:
+        matcher = {"client_ip" if abilities.knows_client else "remote_ip": {"ranges": [*routing.allow_from]}}
+        refusal = {"handler": "static_response", "status_code": 403}
+        handlers.append({"match": [{"not": [matcher]}], "handle": [refusal], "terminal": True})
+    if routing.hsts_s is not None and secure:
+        value = [f"max-age={routing.hsts_s:.0f}"]
+        handlers.append({"handler": "headers", "response": {"set": {"Strict-Transport-Security": value}}})
+    if route.accounts is not None:
+        accounts = [{"username": name, "password": hashed} for name, hashed in route.accounts]
+        basic = {"hash": {"algorithm": "bcrypt"}, "accounts": accounts}
+        handlers.append({"handler": "authentication", "providers": {"http_basic": basic}})
+    if routing.body_limit is not None:
+        handlers.append({"handler": "request_body", "max_size": routing.body_limit})
+    if route.stopped:
+        return [*handlers, {"handler": "static_response", "status_code": 503, "body": "This app is stopped.\n"}]
+    handlers.append(_proxied(route, routing, front, abilities))
+    return handlers
+
+
+def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities) -> Config:
+    transport: Config = {"protocol": "http", "keep_alive": {"enabled": False}}
+    if routing.answer_timeout_s is not None:
+        transport["response_header_timeout"] = int(routing.answer_timeout_s * _SECOND)
+    headers: dict[str, list[str]] = {}
+    if route.key:
+        client = "{http.vars.client_ip}" if abilities.knows_client else "{http.request.remote.host}"
+        headers[CLIENT_HEADER] = [f"{route.key} {client}"]
+    handler: Config = {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": route.upstream}],
+        "transport": transport,
+        "load_balancing": {
+            "try_duration": int(route.patience_s * _SECOND),
+            "try_interval": int(_RETRY_EVERY_S * _SECOND),
+        },
+    }
+    if routing.strip and not is_everything(routing.below):
+        headers["X-Forwarded-Prefix"] = [routing.below]
+        handler["rewrite"] = {"strip_path_prefix": routing.below}
+    if headers:
+        handler["headers"] = {"request": {"set": headers}}
+    if abilities.keeps_streams:
+        handler["stream_close_delay"] = _KEEP_STREAMS_S * _SECOND
+    if front.trusted and not abilities.knows_client:
+        handler["trusted_proxies"] = [*front.trusted]
+    return handler
+
+
+def _trusted(front: Front, abilities: Abilities) -> Config:
+    if not front.trusted or not abilities.knows_client:
+        return {}
+    return {"trusted_proxies": {"source": "static", "ranges": [*front.trusted]}, "trusted_proxies_strict": 1}
+
+
+def _tls(routes: tuple[Route, ...], front: Front) -> Config:
+    """Return which authority certifies which names, and which certificates are read from files."""
+    internal, public = set[str](), set[str]()
+    for route in routes:
+        names = route.routing.names
+        if route.routing.tls == "internal":
+            internal.update(names)
+        elif route.routing.tls == "auto":
+            private = {name for name in names if is_private(name)} if not front.ca else set[str]()
+            internal |= private
+            public.update(set(names) - private)
+    policies: list[Config] = []
+    issuer = _issuer(front)
+    if public and issuer:
+        policies.append({"@id": f"{MARK}:auto", "subjects": sorted(public), "issuers": [issuer]})
+    if internal:
+        internal_issuer = {"module": "internal"}
+        policies.append({"@id": f"{MARK}:internal", "subjects": sorted(internal), "issuers": [internal_issuer]})
+    files = {
+        (route.routing.certificate.chain, route.routing.certificate.key, route.certificate_id)
+        for route in routes
+        if route.routing.certificate is not None
+    }
+    loaded = [
+        {"@id": f"{MARK}:files:{number}", "certificate": chain, "key": key, "tags": [f"{MARK}-{content}"]}
+        for number, (chain, key, content) in enumerate(sorted(files))
+    ]
+    tls: Config = {}
+    if policies:
+        tls["automation"] = {"policies": policies}
+    if loaded:
+        tls["certificates"] = {"load_files": loaded}
+    return tls
+
+
+def _issuer(front: Front) -> Config:
+    """Return the authority as the settings have it, nothing for Caddy's own choice."""
+    given: Config = {"email": front.email, "ca": front.ca}
+    chosen = {name: value for name, value in given.items() if value}
+    if front.ca_root:
+        chosen["trusted_roots_pem_files"] = [front.ca_root]
+    return {"module": "acme", **chosen} if chosen else {}
+
+
+def _log_writer(log: str) -> Config:
+    return {"output": "file", "filename": log, "roll_size_mb": 10, "roll_keep": 3}
+
+
+def _child(parent: Config, name: str) -> Config:
+    """Return a mapping below another, as a copy that is in its place."""
+    child: Config = dict(parent.get(name) or {})
+    parent[name] = child
+    return child
+
+
+def _unmarked(value: Any) -> Any:
+    """Return a copy of JSON data without the objects of lists that are ours."""
+    if isinstance(value, Mapping):
+        return {name: _unmarked(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_unmarked(part) for part in value if not _is_ours(part)]
+    return value
+
+
+def _is_ours(part: object) -> bool:
+    return isinstance(part, Mapping) and str(part.get("@id", "")).startswith(f"{MARK}:")
+
+
+def _prune(left: Config, path: tuple[str, ...], *, of: Config) -> None:
+    """Remove what is empty at a path because all of it was ours; what was empty before stays."""
+    chain: list[tuple[Config, str]] = []
+    node: Any = left
+    before: Any = of
+    for name in path:
+        if not isinstance(node, dict) or name not in node:
+            return
+        chain.append((node, name))
+        node = node[name]
+        before = before[name]
+    if not before:  # the operator's own
+        return
+    for parent, name in reversed(chain):
+        if parent[name]:
+            return
+        del parent[name]

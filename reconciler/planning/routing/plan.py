@@ -1,0 +1,159 @@
+"""Plan the proxy: the next action that makes it serve every name that a manifest has, and no other.
+
+`plan` is a function. Its laws: the proxy is given a configuration only when its own differs, and at most once in the
+time that names have to settle; one app's unreadable file takes no name of another app away; nothing that is not ours
+is in what is changed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Cause, Reason
+from reconciler.planning.routing.actions import (
+    Action,
+    ConfigureProxy,
+    EndProxy,
+    LookAtProxy,
+    StartProxy,
+    TryDomains,
+)
+from reconciler.planning.routing.caddy import Abilities, names_in, spliced, whole, without
+from reconciler.planning.routing.observed import ObservedProxy
+from reconciler.planning.routing.route import Front, Route
+from reconciler.planning.wording import listed
+
+Driver: TypeAlias = Literal["kept", "host", "nginx", "haproxy", "traefik"]
+
+# How often the proxy is asked for its configuration: of our own only we know the admin socket.
+_LOOK_EVERY_S: Mapping[Driver, float] = {"kept": 30.0, "host": 3.0}
+_LOOK_AT_FILE_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """All that is asked of the proxy. `settle_s` is the least time between two changes; `log` is where it logs."""
+
+    routes: tuple[Route, ...]
+    front: Front
+    driver: Driver
+    settle_s: float = 2.0
+    log: str = "proxy.log"
+
+
+def plan(asked: Routes | None, observed: ObservedProxy, now: float) -> Plan[Action]:
+    """Plan the proxy; `asked` is None when no app has a domain, `now` is monotonic seconds."""
+    if asked is None:
+        return _without_domains(observed)
+    config = wanted(asked, observed)
+    if asked.driver == "kept" and not observed.running and observed.config is not None:
+        cause = Cause(Reason.NOT_RUNNING, "the proxy is not running")
+        start = StartProxy(config=config, cause=cause.text, reason=cause.reason)
+        return Plan(actions=(start,), state="starting", reason=cause.reason, message=cause.text)
+    look_at = observed.seen_at + _LOOK_EVERY_S.get(asked.driver, _LOOK_AT_FILE_EVERY_S)
+    if observed.config is None or now >= look_at:
+        look = LookAtProxy(since=observed.seen_at, cause="its time has come", reason=Reason.LOOK_DUE)
+        state: Any = "starting" if observed.config is None else _state(asked, observed).state
+        return Plan(actions=(look,), state=state, reason=Reason.LOOK_DUE, message="the proxy is being looked at")
+    if config != observed.config:
+        return _changed(asked, observed, config, now)
+    names = tuple(name for name in tried(asked, observed) if _again_at(name, observed) <= now)
+    if names:
+        attempt = TryDomains(names=names, since=now, cause="their time has come", reason=Reason.LOOK_DUE)
+        return replace(_state(asked, observed), actions=(attempt,), settled=False)
+    times = [_again_at(name, observed) for name in tried(asked, observed)]
+    return replace(_state(asked, observed), recheck_at=min([look_at, *times]))
+
+
+def wanted(asked: Routes, observed: ObservedProxy) -> Any:
+    """Return the configuration that the proxy is to have, in the form in which what it has is observed."""
+    routes = published(asked, observed)
+    if asked.driver not in _LOOK_EVERY_S:
+        from reconciler.planning.routing.file_formats import text_of  # few hosts have another proxy
+
+        return text_of(asked.driver, routes, asked.front)
+    abilities = Abilities.of(observed.version)
+    if observed.limited:
+        abilities = Abilities(keeps_streams=False, knows_client=False)
+    if asked.driver == "kept":
+        return whole(routes, asked.front, abilities, asked.log)
+    theirs = observed.config if isinstance(observed.config, dict) else {}
+    return spliced(theirs, routes, asked.front, abilities)
+
+
+def published(asked: Routes, observed: ObservedProxy) -> tuple[Route, ...]:
+    """Return the routes that the proxy gets, with what was read of their files; an app without its files gets none."""
+    found = []
+    for route in asked.routes:
+        files = observed.files.get(route.app)
+        if files is None:
+            if route.routing.login is None and route.routing.certificate is None:
+                found.append(route)
+        elif not files.problem:
+            found.append(replace(route, accounts=files.accounts, certificate_id=files.certificate))
+    return tuple(found)
+
+
+def tried(asked: Routes, observed: ObservedProxy) -> tuple[str, ...]:
+    """Return the names whose answers are of interest, each once; a wildcard has no name to ask for."""
+    routes = published(asked, observed)
+    return tuple(dict.fromkeys(name for route in routes for name in route.routing.names if not name.startswith("*.")))
+
+
+def _without_domains(observed: ObservedProxy) -> Plan[Action]:
+    """Plan a host of which no app has a domain: what there is of ours goes away."""
+    cause = Cause(Reason.DOMAINS_CHANGED, "no app has a domain any more")
+    actions: list[Action] = []
+    if observed.running:
+        actions.append(EndProxy(cause=cause.text, reason=cause.reason))
+    elif observed.left and observed.config is None:
+        actions.append(LookAtProxy(since=observed.seen_at, cause=cause.text, reason=cause.reason))
+    elif observed.left:
+        left = without(observed.config) if isinstance(observed.config, dict) else ""
+        actions.append(ConfigureProxy(config=left, cause=cause.text, reason=cause.reason))
+    return Plan(actions=tuple(actions), state="stopping", reason=cause.reason, message=cause.text)
+
+
+def _changed(asked: Routes, observed: ObservedProxy, config: Any, now: float) -> Plan[Action]:
+    """Plan the change of a configuration: at once after a quiet time, else when the last one has settled."""
+    cause = Cause(Reason.DOMAINS_CHANGED, _difference(observed.config, config))
+    settled_at = observed.changed_at + asked.settle_s
+    state = _state(asked, observed)
+    if now < settled_at:
+        message = "waits, so that several changes are one"
+        return replace(
+            state, state="starting", reason=cause.reason, message=message, recheck_at=settled_at, settled=False
+        )
+    change = ConfigureProxy(config=config, cause=cause.text, reason=cause.reason)
+    return replace(state, actions=(change,), state="starting", reason=cause.reason, message=cause.text, settled=False)
+
+
+def _difference(before: Any, after: Any) -> str:
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return "what the manifests say of domains has changed"
+    had, gets = names_in(before), names_in(after)
+    changes = ((gets - had, "new"), (had - gets, "gone"))
+    told = [f"{listed(sorted(names))} {'is' if len(names) == 1 else 'are'} {how}" for names, how in changes if names]
+    return "; ".join(told) or "what the proxy has of ours differs from what the manifests say"
+
+
+def _again_at(name: str, observed: ObservedProxy) -> float:
+    answer = observed.answers.get(name)
+    return float("-inf") if answer is None else answer.again_at
+
+
+def _state(asked: Routes, observed: ObservedProxy) -> Plan[Action]:
+    """Return a plan without an action: how the names are that are served, and why others are not."""
+    problems = [files.problem for app, files in sorted(observed.files.items()) if files.problem]
+    if problems:
+        return Plan(actions=(), state="degraded", reason=Reason.DOMAIN_UNSERVED, message="; ".join(problems))
+    answers = {name: observed.answers[name] for name in tried(asked, observed) if name in observed.answers}
+    for states, reason in (
+        (("unserved",), Reason.DOMAIN_UNSERVED),
+        (("expired", "expiring"), Reason.CERTIFICATE_EXPIRES),
+    ):
+        bad = [f"{name} {answer.message}" for name, answer in answers.items() if answer.state in states]
+        if bad:
+            return Plan(actions=(), state="degraded", reason=reason, message=listed(bad))
+    return Plan(actions=(), state="ready", settled=len(answers) == len(tried(asked, observed)))

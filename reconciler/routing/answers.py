@@ -1,0 +1,79 @@
+"""Try the names that the proxy serves as their clients do, and say when each is tried again."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from reconciler.linux.regular_files import opened_file
+from reconciler.planning.routing.observed import Answer, AnswerState, ObservedProxy
+from reconciler.planning.routing.route import Route
+from reconciler.planning.wording import span
+from reconciler.routing.handshake import Met, meet
+from reconciler.settings.proxy import Proxy
+
+_AT_ONCE = 8
+_SERVED_AGAIN_S = 3600.0
+_FIRST_AGAIN_S = 1.0
+_LAST_AGAIN_S = 30.0
+_TOLD_BEFORE_S = 21 * 86400
+# What renews certificates does so with a third of their time left.
+_TOLD_SHARE = 0.23
+_TAIL = 256 * 1024
+
+
+async def answers_of(
+    names: Sequence[str], routes: Sequence[Route], proxy: Proxy, observed: ObservedProxy, log: str
+) -> Mapping[str, Answer]:
+    """Return how each name is answered now; `log` is where the proxy writes why it gets no certificate, or empty."""
+    secure = {name for route in routes if route.routing.tls != "off" for name in route.routing.names}
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def answer(name: str) -> Answer:
+        async with slots:
+            met = await meet(name, proxy.front, tls=name in secure)
+        if met.trouble and log:
+            why = await asyncio.to_thread(_said_of, Path(log), name)
+            met = Met(trouble=f"{met.trouble}: {why}" if why else met.trouble)
+        before = observed.answers.get(name)
+        return _answer(met, 0 if before is None else before.tries)
+
+    return dict(zip(names, await asyncio.gather(*map(answer, names)), strict=True))
+
+
+def _answer(met: Met, tries: int) -> Answer:
+    now = time.monotonic()
+    if met.trouble:
+        again_s = min(_LAST_AGAIN_S, _FIRST_AGAIN_S * 2.0 ** min(tries, 10))
+        return Answer(at=now, again_at=now + again_s, state="unserved", message=met.trouble, tries=tries + 1)
+    state, message = _standing(met)
+    return Answer(
+        at=now, again_at=now + _SERVED_AGAIN_S, state=state, message=message, issuer=met.issuer, ends_at=met.ends_at
+    )
+
+
+def _standing(met: Met) -> tuple[AnswerState, str]:
+    if met.ends_at is None or met.begins_at is None:
+        return "served", ""
+    left_s = met.ends_at - time.time()  # noqa: TID251  a certificate's times are those of the wall clock
+    if left_s <= 0:
+        return "expired", "has a certificate that has expired"
+    if left_s < min(_TOLD_BEFORE_S, _TOLD_SHARE * (met.ends_at - met.begins_at)):
+        return "expiring", f"has a certificate that expires in {span(left_s)}, and was not renewed"
+    return "served", ""
+
+
+def _said_of(log: Path, name: str) -> str:
+    """Return what the proxy has written last about the certificate of a name, "" for nothing."""
+    with suppress(OSError), opened_file(log) as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _TAIL))
+        for line in reversed(file.read(_TAIL).splitlines()):
+            if name.encode() in line and b'"error"' in line and b'"tls' in line:
+                with suppress(ValueError, TypeError, AttributeError):
+                    said = json.loads(line)
+                    if said.get("identifier") == name and said.get("error"):
+                        return " ".join(str(said["error"]).split())[:300]
+    return ""

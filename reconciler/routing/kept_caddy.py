@@ -1,0 +1,215 @@
+"""Keep a Caddy of our own: start it, find it again after a daemon's end, give it configurations, end it.
+
+It outlives the daemon, as apps do. Its admin socket is in a directory that only the daemon's user may enter, and its
+configuration is on the disk before it is given, so that one that is started again serves every name at once.
+"""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from reconciler.linux.files import replace_file
+from reconciler.linux.processes import Command, Process, adopt, await_end, kill_group, owner_of, spawn, start_ticks
+from reconciler.linux.regular_files import read_own
+from reconciler.routing.admin import SOCKET, AdminSocket, ConfigChanged, ProxyError
+
+_CONFIG, _OUTPUT = "caddy.json", "start.log"
+# Relative paths: a socket's has room for 107 bytes only.
+_RUN = 'cd "$1" && exec "$2" run --config caddy.json'
+_START_S = 20.0
+_LOOK_EVERY_S = 0.02
+_END_S = 10.0
+_VERSION_S = 10.0
+_LONGEST_OUTPUT = 64 * 1024
+_VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+
+
+class KeptCaddy:
+    """The Caddy of one state directory, in `directory`; `ended` is called when it ends."""
+
+    def __init__(self, directory: Path, program: str, ended: Callable[[], None]) -> None:
+        self._directory = directory
+        self._program = program
+        self._ended = ended
+        self._admin = AdminSocket(directory / SOCKET)
+        self._process: Process | None = None
+        self._gone = asyncio.Event()
+        self._tag = ""
+        self._version: tuple[int, ...] = ()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        return self._version
+
+    def adopt(self) -> None:
+        """Watch the one that an earlier daemon started, if it still runs."""
+        pid = kept_pid(self._directory)
+        ticks = None if pid is None else start_ticks(pid)
+        if pid is not None and ticks is not None:
+            self._process = adopt(pid, ticks, self._on_end)
+
+    async def start(self, config: Any) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        program = self._found()
+        output = self._directory / _OUTPUT
+        output.unlink(missing_ok=True)
+        (self._directory / SOCKET).unlink(missing_ok=True)
+        await asyncio.to_thread(self._write, config)
+        env = {name: str(self._directory) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
+        argv = ("/bin/sh", "-c", _RUN, "sh", str(self._directory), program)
+        env["PATH"] = os.environ.get("PATH", os.defpath)
+        process = spawn(Command(argv=argv, env=env, listener=None, output=output), self._on_end)
+        self._process = process
+        self._gone.clear()
+        try:
+            async with asyncio.timeout(_START_S):
+                while process.end is None and not await self._answers():  # noqa: ASYNC110  nothing else says so
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        except BaseException as error:
+            process.kill_group()
+            if not isinstance(error, TimeoutError):
+                raise
+            raise ProxyError(f"the proxy does not answer within {_START_S:g} s of its start") from None
+        if process.end is not None:
+            raise ProxyError(f"the proxy {process.end}: {_last_line(output)}")
+
+    async def look(self) -> Any:
+        if not self._version:
+            await self._learn_version()
+        if not self.running:
+            return {}
+        config, self._tag = await self._admin.config()
+        return config
+
+    async def configure(self, config: Any) -> None:
+        before = await asyncio.to_thread(self._read)
+        await asyncio.to_thread(self._write, config)
+        try:
+            await self._admin.replace(config, self._tag)
+        except ConfigChanged:
+            raise
+        except ProxyError:
+            if before:  # one that is started again is to have what works
+                await asyncio.to_thread(replace_file, self._directory / _CONFIG, before)
+            raise
+
+    async def end(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        process.signal(signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await self._gone.wait()
+                return
+        process.kill_group()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.forget()
+            self._process = None
+
+    def _found(self) -> str:
+        program = found(self._program)
+        if program is None:
+            raise ProxyError(NO_CADDY)
+        return program
+
+    async def _learn_version(self) -> None:
+        """Ask the program which version it is: what an older one does not know must not be in its configuration."""
+        program = self._found()
+        with suppress(OSError, subprocess.SubprocessError):
+            asked = await asyncio.to_thread(
+                subprocess.run, [program, "version"], capture_output=True, timeout=_VERSION_S, check=False,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+            match = _VERSION.search(asked.stdout.decode("utf-8", "replace"))
+            # Debian's own build says only its number.
+            match = match or re.search(r"(\d+)\.(\d+)\.(\d+)", asked.stdout.decode("utf-8", "replace"))
+            self._version = tuple(map(int, match.groups())) if match else ()
+
+    async def _answers(self) -> bool:
+        """Return whether it has taken its configuration; until then its socket comes and goes."""
+        with suppress(ProxyError):
+            config, _ = await self._admin.config()
+            return config is not None
+        return False
+
+    def _write(self, config: Any) -> None:
+        replace_file(self._directory / _CONFIG, json.dumps(config))
+
+    def _read(self) -> bytes:
+        with suppress(OSError):
+            return read_own(self._directory / _CONFIG, 64 * 1024 * 1024)
+        return b""
+
+    def _on_end(self) -> None:
+        self._process = None
+        self._gone.set()
+        self._ended()
+
+
+NO_CADDY = (
+    "no Caddy is to be found: install one ('apt install caddy', or \"pip install 'reconciler[proxy]'\")"
+    " or name it in proxy.program"
+)
+
+
+def found(program: str) -> str | None:
+    """Return the path of a Caddy: the one that is named, else one beside this Python, else one on PATH."""
+    if program:
+        return shutil.which(program)
+    beside = shutil.which("caddy", path=str(Path(sys.executable).parent))
+    return beside or shutil.which("caddy")
+
+
+def kept_pid(directory: Path) -> int | None:
+    """Return the pid of the Caddy that listens in a directory, None if none of this user does."""
+    pid = AdminSocket(directory / SOCKET).pid()
+    return pid if pid is not None and owner_of(pid) == os.geteuid() else None
+
+
+def dismiss(directory: Path) -> bool:
+    """End the Caddy of a state directory, if there is one, and return whether there was. Blocks."""
+    pid = kept_pid(directory)
+    if pid is None:
+        return False
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if kept_pid(directory) != pid:
+            return False
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        until = time.monotonic() + _END_S
+        await_end([pid], _END_S)
+        if time.monotonic() >= until and start_ticks(pid) is not None:
+            kill_group(pid)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _last_line(output: Path) -> str:
+    """Return the last line of what it said, which is why it has ended."""
+    with suppress(OSError):
+        lines = read_own(output, _LONGEST_OUTPUT).decode("utf-8", "replace").strip().splitlines()
+        if lines:
+            return lines[-1].removeprefix("Error: ")[:600]
+    return "it said nothing"

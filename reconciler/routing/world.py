@@ -1,0 +1,260 @@
+"""The proxy of this host as a World: the one key `proxy`, whose plan is made of the routings of all apps at once.
+
+What the proxy has is asked of it, never remembered; nothing that a deploy does is a change here.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.convergence.world import Report
+from reconciler.linux.files import replace_file
+from reconciler.planning.apps.app import App
+from reconciler.planning.cache import Planner
+from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.plan import Plan
+from reconciler.planning.routing.actions import (
+    Action,
+    ConfigureProxy,
+    EndProxy,
+    LookAtProxy,
+    StartProxy,
+    TryDomains,
+)
+from reconciler.planning.routing.caddy import names_in
+from reconciler.planning.routing.observed import AppFiles, ObservedProxy
+from reconciler.planning.routing.plan import Routes, plan, published, wanted
+from reconciler.planning.routing.route import Route
+from reconciler.planning.routing.routing import Routing
+from reconciler.planning.subject import Subject
+from reconciler.routing.admin import SOCKET, ConfigRefused
+from reconciler.routing.answers import answers_of
+from reconciler.routing.app_files import read_app_files
+from reconciler.routing.client_keys import ClientKeys
+from reconciler.routing.domain_rows import DomainRecord, rows_of
+from reconciler.routing.driver import Driver
+from reconciler.routing.registry import driver_of
+from reconciler.settings.proxy import Proxy
+from reconciler.state.journal import EventKind, Journal
+from reconciler.state.paths import StatePaths
+
+PROXY = "proxy"
+_LOG = "proxy.log"
+
+
+class RoutingWorld:
+    """The World of the proxy. `publish` receives every report on it, and None once nothing of ours is left in it."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        paths: StatePaths,
+        journal: Journal,
+        *,
+        wakeups: WakeQueue,
+        publish: Callable[[Subject, Report | None], None],
+    ) -> None:
+        self._proxy = proxy
+        self._paths = paths
+        self._journal = journal
+        self.wakeups = wakeups
+        self._publish = publish
+        self._keys = ClientKeys(paths.proxy / "key")
+        self._record = DomainRecord(paths.domains)
+        self._driver: Driver = driver_of(proxy, paths.proxy, lambda: self._wake())  # noqa: PLW0108  built before it
+        self._routings: Mapping[str, Routing] = {}
+        self._asked: Routes | None = None
+        self._failure = ""
+        self._stored: object = None
+        self._observed = ObservedProxy(left=paths.domains.exists())
+        self._planner: Planner[Routes, ObservedProxy, Plan[Action]] = Planner(plan)
+
+    # Desired state
+
+    def follow(self, desired: DesiredState) -> Mapping[str, Routes]:
+        """Learn which apps have domains, and return all of them as the one value that the proxy is to serve."""
+        apps = {
+            name: app
+            for name, app in desired.apps.items()
+            if app.routing is not None and app.routing.domains and app.address is not None
+        }
+        self._routings = {name: app.routing for name, app in apps.items() if app.routing is not None}
+        routes = tuple(self._route(app, app.routing) for _, app in sorted(apps.items()) if app.routing is not None)
+        if not routes:
+            self._asked = None
+            return {}
+        self._paths.proxy.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._asked = Routes(
+            routes=routes,
+            front=self._proxy.front,
+            driver=self._proxy.driver,
+            settle_s=self._proxy.settle_s,
+            log=str(self._paths.proxy / _LOG),
+        )
+        self._note(files=self._files(), left=True)
+        return {PROXY: self._asked}
+
+    def names(self) -> frozenset[str]:
+        """Return the one key, if something of ours is, or may be, in the proxy."""
+        is_there = self._asked is not None or self._observed.left or self._driver.running
+        return frozenset((PROXY,)) if is_there else frozenset()
+
+    def key_of(self, app: str) -> str:
+        """Return the key by which an app's instances know the proxy, "" for a proxy that sends none."""
+        return "" if self._proxy.driver == "traefik" else self._keys.of(app)
+
+    def _route(self, app: App, routing: Routing) -> Route:
+        assert app.address is not None
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(app.address.ip, app.address.ip)
+        return Route(
+            app=app.name,
+            routing=routing,
+            upstream=f"[{host}]:{app.address.port}" if ":" in host else f"{host}:{app.address.port}",
+            patience_s=app.patience_s,
+            key=self.key_of(app.name),
+            stopped=app.state == "stopped",
+        )
+
+    def _files(self) -> Mapping[str, AppFiles]:
+        found = {name: read_app_files(name, routing) for name, routing in self._routings.items()}
+        return {name: files for name, files in found.items() if files is not None}
+
+    # The World
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
+
+    def plan(self, name: str, asked: Routes | None) -> Plan[Action]:
+        """Plan what to do about the proxy now."""
+        return self._planner.plan(name, asked, self.observe(name), self.now())
+
+    def when_failing(self, name: str) -> str:  # noqa: ARG002  there is one
+        """Return the state of a proxy that cannot be told; apps serve on at their addresses."""
+        return "failing"
+
+    def observe(self, name: str) -> ObservedProxy:  # noqa: ARG002  there is one
+        """Return what is true of the proxy, as it was seen last."""
+        self._note(running=self._driver.running, version=self._driver.version)
+        return self._observed
+
+    async def do(self, name: str, action: Action) -> None:  # noqa: ARG002  there is one
+        """Carry out one action. Raises ProxyError or OSError if it fails."""
+        match action:
+            case StartProxy():
+                self._note(config=None, answers={})
+                await self._driver.start(action.config)
+                self._write("started", "the proxy was started", action)
+            case LookAtProxy():
+                await self._look()
+            case ConfigureProxy():
+                await self._configure(action)
+            case TryDomains():
+                met = await answers_of(action.names, self._published(), self._proxy, self._observed, self._log)
+                self._note(answers={**self._current_answers(), **met})
+            case EndProxy():
+                await self._driver.end()
+                self._note(config=None, left=False, answers={})
+                self._write("stopped", "the proxy was ended", action)
+        if self._asked is None and not self._observed.left:
+            self.store_rows()
+            self._publish(Subject("proxy"), None)
+
+    def report(self, name: str, report: Report) -> None:  # noqa: ARG002  there is one
+        """Pass a report on, and store what is known of each domain."""
+        subject = Subject("proxy")
+        self._failure = report.message if report.state == "failing" else ""
+        self.store_rows()
+        self._publish(subject, report)
+        if report.failed_now:
+            self._journal.write(subject, "failed", report.message, f"try {report.failures}", report.reason)
+
+    def store_rows(self) -> None:
+        """Store what is known of each domain, for commands that look."""
+        config = self._observed.config
+        if self._asked is None:
+            if not self._observed.left:  # until then the record says that something may be left
+                self._record.write(())
+            return
+        self._store_wanted(self._asked)
+        names = names_in(config) if isinstance(config, dict) else self._names_of_all() if config else frozenset()
+        self._record.write(tuple(rows_of(self._asked, self._observed, names, self._failure)))
+
+    def _store_wanted(self, asked: Routes) -> None:
+        files = self._observed.files
+        if self._stored == (asked, files, self._observed.version):
+            return
+        self._stored = (asked, files, self._observed.version)
+        # Of a Caddy of the host's only our part, without what others have there.
+        config = wanted(asked, replace(self._observed, config=None))
+        proxy = self._proxy
+        admin = self._paths.proxy / SOCKET if proxy.run else proxy.admin
+        facts = {
+            "driver": proxy.driver, "admin": str(admin), "file": str(proxy.file.path) if proxy.file else "",
+            "front": asdict(proxy.front), "config": config,
+        }  # fmt: skip
+        with suppress(OSError):  # a full disk costs what 'proxy' shows
+            replace_file(self._paths.proxy_wanted, json.dumps(facts), durable=False)
+
+    def close(self) -> None:
+        """Stop watching the proxy, which goes on."""
+        self._driver.close()
+
+    # The actions
+
+    async def _look(self) -> None:
+        files = await asyncio.to_thread(self._files)
+        try:
+            config = await self._driver.look()
+        except BaseException:
+            self._note(config=None)
+            raise
+        if config == self._observed.config:
+            config = self._observed.config  # the very object: plans compare it
+        left = self._asked is not None or bool(names_in(config) if isinstance(config, dict) else config)
+        self._note(config=config, seen_at=self.now(), files=files, left=left)
+
+    async def _configure(self, action: ConfigureProxy) -> None:
+        try:
+            await self._driver.configure(action.config)
+        except ConfigRefused:
+            if self._observed.version or self._observed.limited:
+                self._note(limited=False)
+                raise
+            self._note(limited=True)  # an older Caddy, whose version nobody can ask for: without its newer fields
+            return
+        finally:
+            self._note(config=None)
+        self._note(changed_at=self.now(), left=self._asked is not None)
+        self._write("configured", "the proxy was configured", action)
+
+    def _published(self) -> tuple[Route, ...]:
+        return () if self._asked is None else published(self._asked, self._observed)
+
+    def _names_of_all(self) -> frozenset[str]:
+        return frozenset(name for route in self._published() for name in route.routing.names)
+
+    def _current_answers(self) -> dict[str, Any]:
+        names = self._names_of_all()
+        return {name: answer for name, answer in self._observed.answers.items() if name in names}
+
+    @property
+    def _log(self) -> str:
+        return str(self._paths.proxy / _LOG) if self._proxy.driver == "kept" else ""
+
+    def _note(self, **changes: Any) -> None:
+        changed = {name: value for name, value in changes.items() if getattr(self._observed, name) != value}
+        if changed:
+            self._observed = replace(self._observed, **changed)
+
+    def _wake(self) -> None:
+        self._note(config=None)
+        self.wakeups.wake(PROXY)
+
+    def _write(self, kind: EventKind, text: str, action: Action) -> None:
+        self._journal.write(Subject("proxy"), kind, text, action.cause, action.reason)

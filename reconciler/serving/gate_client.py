@@ -1,0 +1,88 @@
+"""Tell an app who its client is when a request comes through the host's proxy. Loaded by gate.py, on Python 2.7 too.
+
+The proxy sends a key that only it and the app know: with it, the address that it names takes the place of its own.
+Without it, what a request says of itself in forwarding headers is only a client's word, and is dropped.
+"""
+
+import os
+
+KEY_MARK = "RECONCILER_CLIENT_KEY"
+_HEADER = "HTTP_X_RECONCILER_CLIENT"
+_NAME = b"x-reconciler-client"
+_FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PREFIX",
+              "HTTP_X_FORWARDED_PORT", "HTTP_X_REAL_IP", "HTTP_FORWARDED")  # fmt: skip
+_FORWARDED_NAMES = frozenset(
+    name[len("HTTP_") :].lower().replace("_", "-").encode("ascii") for name in _FORWARDED
+)  # fmt: skip
+
+
+def guard(worker, is_asgi, is_wsgi):
+    """Wrap the app of a worker whose instance has a key, if it is an ASGI app, or `is_wsgi` says that it is WSGI's."""
+    key = os.environ.get(KEY_MARK, "")
+    if not key:
+        return
+    if is_asgi:
+        attribute = "asgi" if hasattr(worker, "asgi") else "wsgi"
+        setattr(worker, attribute, _Told(getattr(worker, attribute), key.encode("ascii")))
+    elif is_wsgi(worker.wsgi):
+        worker.wsgi = _told(worker.wsgi, key, "https" if worker.cfg.is_ssl else "http")
+
+
+def _told(app, key, own_scheme):
+    start = key + " "
+
+    def told(environ, start_response):
+        said = environ.pop(_HEADER, None)
+        if said is not None and said.startswith(start):
+            environ["REMOTE_ADDR"] = said[len(start) :]
+            environ["REMOTE_PORT"] = "0"
+            scheme = environ.get("HTTP_X_FORWARDED_PROTO")
+            if scheme in ("http", "https"):
+                environ["wsgi.url_scheme"] = scheme
+        else:
+            for name in _FORWARDED:
+                if name in environ:
+                    del environ[name]
+            environ["wsgi.url_scheme"] = own_scheme
+        return app(environ, start_response)
+
+    return told
+
+
+class _Told(object):
+    """An ASGI app that is told its client; all else of it is as it was."""
+
+    def __init__(self, app, key):
+        self._app = app
+        self._start = key + b" "
+
+    def __getattr__(self, name):
+        return getattr(self._app, name)
+
+    def __call__(self, scope, receive, send):
+        """Return what the app returns: a coroutine, which this needs not be on a Python without them."""
+        if scope["type"] in ("http", "websocket"):
+            scope = self._with_client(scope)
+        return self._app(scope, receive, send)
+
+    def _with_client(self, scope):
+        said = None
+        scheme = b""
+        headers = []
+        forwarded = []
+        for pair in scope["headers"]:
+            if pair[0] == _NAME:
+                said = pair[1]
+            elif pair[0] in _FORWARDED_NAMES:
+                forwarded.append(pair)
+                if pair[0] == b"x-forwarded-proto":
+                    scheme = pair[1]
+            else:
+                headers.append(pair)
+        plain, secure = ("ws", "wss") if scope["type"] == "websocket" else ("http", "https")
+        if said is not None and said.startswith(self._start):
+            client = (said[len(self._start) :].decode("ascii", "replace"), 0)
+            return dict(
+                scope, headers=headers + forwarded, client=client, scheme=secure if scheme == b"https" else plain
+            )
+        return dict(scope, headers=headers, scheme=scope.get("scheme", plain) if not forwarded else plain)

@@ -1,0 +1,95 @@
+"""Read the proxy from the settings file, and say what is wrong with it beyond its schema."""
+
+import ipaddress
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Any
+
+from reconciler.documents.problem import Path
+from reconciler.documents.tree import Node
+from reconciler.documents.units import duration_s
+from reconciler.planning.routing.route import Front
+from reconciler.settings.proxy import Proxy, ProxyFile
+
+_OF_FILES = ("format", "file", "check", "reload")
+_OF_CADDY = ("run", "program", "admin", "email", "ca", "ca_root")
+
+
+def proxy_of(file: str, node: Node) -> Proxy:
+    """Return the proxy of settings without a problem."""
+    given: dict[str, Any] = node.value  # type: ignore[assignment]  # the schema has seen to it
+    root = given.get("ca_root", {}).get("file", "")
+    default = Front()
+    front = Front(
+        http=given.get("http", default.http),
+        https=given.get("https", default.https),
+        address=given.get("address", ""),
+        email=given.get("email", ""),
+        ca=given.get("ca", ""),
+        ca_root=str(FilePath(posixpath.dirname(file), root)) if root else "",
+        trusted=tuple(str(ipaddress.ip_network(each, strict=False)) for each in given.get("trusted", ())),
+    )
+    settle = node.given("settle")
+    return Proxy(
+        front=front,
+        run=given.get("run", False),
+        program=given.get("program", ""),
+        admin=FilePath(given["admin"]) if "admin" in given else Proxy().admin,
+        file=_file(given) if given.get("type") == "files" else None,
+        domain=given.get("domain", ""),
+        settle_s=Proxy().settle_s if settle is None else duration_s(str(settle.written)),
+    )
+
+
+def proxy_problems(tree: Node) -> Iterator[tuple[Path, str]]:
+    """Yield the problems of the proxy's settings that a schema cannot express."""
+    node = tree.parts["proxy"]
+    if not isinstance(node.value, dict):
+        return
+    for path, message in (*_misplaced(node), *_wrong(node, node.value)):
+        yield ("proxy", *path), message
+
+
+def _misplaced(node: Node) -> Iterator[tuple[Path, str]]:
+    """Yield the settings that another kind of proxy has."""
+    given: Any = node.value
+    is_files = given.get("type") == "files"
+    for field in ("format", "file", "reload") if is_files else ():
+        if field not in node.keys:
+            yield ("type",), f"requires '{field}'"
+    for field in _OF_CADDY if is_files else _OF_FILES:
+        if field in node.keys:
+            yield (field,), f"is for 'type: {'caddy' if is_files else 'files'}'"
+    if given.get("run") is True and "admin" in node.keys:
+        yield ("admin",), "is for a proxy of the host's: one that the daemon runs has a socket of its own"
+    if given.get("run") is not True and "program" in node.keys:
+        yield ("program",), "requires 'run: true'"
+
+
+def _wrong(node: Node, given: Any) -> Iterator[tuple[Path, str]]:
+    networks = node.given("trusted")
+    for index, part in networks.parts.items() if networks else ():
+        if not _is_network(str(part.value)):
+            yield ("trusted", index), "expected an address or a network, such as 10.0.0.0/8"
+    if "address" in node.keys and not _is_network(str(given["address"])):
+        yield ("address",), "expected an IP address"
+    if given.get("http", 80) == given.get("https", 443):
+        yield ("https" if "https" in node.keys else "http",), "is the other port as well"
+
+
+def _file(given: dict[str, Any]) -> ProxyFile:
+    return ProxyFile(
+        format=given["format"],
+        path=FilePath(given["file"]),
+        check=tuple(given.get("check", ())),
+        reload=tuple(given["reload"]),
+    )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True

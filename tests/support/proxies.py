@@ -1,0 +1,68 @@
+"""Caddys that the tests start for themselves, and clients of the names that they serve."""
+
+import functools
+import http.client
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+CADDIES = tuple(
+    dict.fromkeys(
+        path
+        for path in (
+            shutil.which("caddy", path=str(Path(sys.executable).parent)),
+            shutil.which("caddy", path="/usr/local/bin"),
+            shutil.which("caddy", path="/usr/bin"),
+            shutil.which("caddy"),
+        )
+        if path is not None
+    )
+)
+needs_caddy = pytest.mark.skipif(not CADDIES, reason="no Caddy is installed ('scripts/servers caddy' installs one)")
+
+
+@functools.cache
+def version(program: str) -> tuple[int, ...]:
+    said = subprocess.run([program, "version"], capture_output=True, text=True, check=True, timeout=20).stdout
+    match = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
+    return tuple(map(int, match.groups())) if match else ()
+
+
+def newest_caddy() -> str:
+    """The newest Caddy here, which keeps streams open where an old one does not."""
+    return max(CADDIES, key=version)
+
+
+def context() -> ssl.SSLContext:
+    """Takes the certificate of every authority: that there is one of the name is what a test looks at."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+def connected(name: str, port: int, within: float = 10.0) -> ssl.SSLSocket:
+    """A TLS connection to a name at a port of this host."""
+    return context().wrap_socket(socket.create_connection(("127.0.0.1", port), within), server_hostname=name)
+
+
+def ask(
+    name: str, port: int, path: str = "/", *, tls: bool = True, headers: Mapping[str, str] | None = None
+) -> tuple[int, str, dict[str, str]]:
+    """Status, body and headers of a GET for a name at a port of this host."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.sock = connected(name, port) if tls else socket.create_connection(("127.0.0.1", port), 10)
+    try:
+        fields = {"Host": name, **(headers or {})}
+        connection.request("GET", path, headers=fields)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), {key.lower(): value for key, value in answer.getheaders()}
+    finally:
+        connection.close()

@@ -1,0 +1,113 @@
+"""Domains of apps, with real Caddys: a manifest names one, and it is served over TLS, whatever is killed or changed."""
+
+import http.client
+import os
+import signal
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler.planning.routing.route import Front
+from reconciler.routing.kept_caddy import dismiss, kept_pid
+from reconciler.settings.proxy import Proxy
+from tests.support.eventually import eventually
+from tests.support.ports import a_port
+from tests.support.proxies import ask, needs_caddy, newest_caddy
+from tests.support.site import Site
+
+pytestmark = [pytest.mark.system, needs_caddy]
+
+# Says whose request it is, as the app sees it.
+WHOSE = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    said = environ["REMOTE_ADDR"], environ["wsgi.url_scheme"], environ.get("HTTP_X_FORWARDED_FOR", "-")
+    return [" ".join(said).encode()]
+"""
+
+
+@pytest.fixture
+def proxy(site: Site) -> Iterator[Proxy]:
+    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
+    yield Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
+    dismiss(site.paths.proxy)
+
+
+def answers(name: str, port: int, body: str) -> bool:
+    assert ask(name, port)[:2] == (200, body)
+    return True
+
+
+def is_unserved(name: str, port: int) -> bool:
+    try:
+        return ask(name, port)[0] == 404
+    except (OSError, ssl.SSLError, http.client.HTTPException):
+        return True
+
+
+def test_a_name_is_served_over_tls_through_deploys_and_kills_until_its_manifest_goes(site: Site, proxy: Proxy) -> None:
+    https, plain = proxy.front.https, proxy.front.http
+    site.app("shop", "one", domains=["shop.localhost"], redirects=["www.shop.localhost"])
+    site.app("other", "other", domains=["other.localhost"])
+    daemon = site.live(proxy=proxy)
+    eventually(lambda: answers("shop.localhost", https, "one"))
+    eventually(lambda: answers("SHOP.localhost", https, "one"))
+    eventually(lambda: answers("other.localhost", https, "other"))
+    status, _, headers = ask("www.shop.localhost", https, "/a?b=c")
+    assert (status, headers["location"]) == (308, f"https://shop.localhost:{https}/a?b=c")
+    status, _, headers = ask("shop.localhost", plain, "/a", tls=False)
+    assert (status, headers["location"]) == (308, f"https://shop.localhost:{https}/a")
+    assert ask("stranger.localhost", plain, tls=False)[0] == 404
+    assert is_unserved("stranger.localhost", https)
+    eventually(lambda: all(each["state"] == "served" for each in site.status()["domains"]))
+
+    # A deploy is no business of the proxy's, and a change of names none of the instance's.
+    pid, changes = site.pid("shop"), configured(site)
+    site.source("shop", "two")
+    eventually(lambda: answers("shop.localhost", https, "two"))
+    site.await_settled("shop")
+    assert configured(site) == changes
+    pid = site.pid("shop")
+    site.manifest("shop", domains=["shop.localhost", "new.localhost"], port=site.told("shop")["port"], hsts="1d")
+    eventually(lambda: answers("new.localhost", https, "two"))
+    assert is_unserved("www.shop.localhost", https)
+    assert ask("new.localhost", https)[2]["strict-transport-security"] == "max-age=86400"
+    assert site.pid("shop") == pid
+
+    # The proxy outlives the daemon; one that is killed comes back with all names, before its daemon is asked.
+    site.end(daemon, signal.SIGKILL)
+    answers("shop.localhost", https, "two")
+    before = kept_pid(site.paths.proxy)
+    assert before is not None
+    site.live(proxy=proxy)
+    eventually(lambda: site.settled("shop", "other"))
+    assert kept_pid(site.paths.proxy) == before
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: answers("new.localhost", https, "two"))
+    assert kept_pid(site.paths.proxy) not in {None, before}
+
+    # What is gone from the manifests is gone from the proxy, and a proxy without a name ends.
+    (site.manifests / "shop.yaml").unlink()
+    eventually(lambda: is_unserved("shop.localhost", https))
+    eventually(lambda: answers("other.localhost", https, "other"))
+    (site.manifests / "other.yaml").unlink()
+    eventually(lambda: kept_pid(site.paths.proxy) is None)
+    assert site.status()["domains"] == []
+
+
+def configured(site: Site) -> int:
+    """How often the proxy was given a configuration."""
+    return sum(kind == "configured" for _, kind, _ in site.events())
+
+
+def test_the_client_is_the_one_that_the_proxy_has_seen(site: Site, proxy: Proxy) -> None:
+    port = site.app("shop", domains=["shop.localhost"], tls="internal", http="serve")
+    site.save(site.root / "apps/shop/wsgi.py", WHOSE)
+    site.live(proxy=proxy)
+    https = proxy.front.https
+    eventually(lambda: answers("shop.localhost", https, "127.0.0.1 https 127.0.0.1"))
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Reconciler-Client": "0 6.6.6.6", "X-Forwarded-Proto": "https"}
+    assert ask("shop.localhost", https, headers=forged)[1] == "127.0.0.1 https 127.0.0.1"
+    assert ask("shop.localhost", proxy.front.http, tls=False, headers=forged)[1] == "127.0.0.1 http 127.0.0.1"
+    assert ask("x", port, tls=False, headers=forged)[1] == "127.0.0.1 http -"

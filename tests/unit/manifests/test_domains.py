@@ -1,0 +1,144 @@
+"""Domains of manifests: what is wrong with them has its place, and no two apps have one."""
+
+import pytest
+
+from reconciler.manifests.app_document import HostDefaults
+from reconciler.manifests.catalog import Catalog, Rules, review
+from reconciler.manifests.origin import Listing
+from reconciler.manifests.parse_file import parse
+from reconciler.planning.routing.routing import Certificate, Routing
+
+RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda host, port: True, prune_after_s=0)
+
+
+def routing(text: str) -> Routing | None:
+    parsed = parse("/m/shop.yaml", f"path: x\n{text}\n".encode(), HostDefaults())
+    assert not parsed.problems, parsed.problems
+    return parsed.apps[0].unleased.routing
+
+
+def problems(text: str) -> list[str]:
+    return [str(each) for each in parse("/m/shop.yaml", f"path: x\n{text}\n".encode(), HostDefaults()).problems]
+
+
+def reviewed(*looks: dict[str, str]) -> Catalog:
+    catalog = Catalog()
+    for files in looks:
+        content = {f"/m/{stem}.yaml": text.encode() for stem, text in files.items()}
+        catalog = review(catalog, [Listing(origin="/m", files=content, identity=(1, 1))], RULES, 0)
+    return catalog
+
+
+def refusals(catalog: Catalog) -> list[str]:
+    return [str(problem) for entry in catalog.files.values() for problem in entry.problems]
+
+
+def test_every_field_becomes_what_it_says() -> None:
+    text = """\
+domains: [Shop.Example.com., bücher.example]
+redirects: [www.shop.example.com]
+below: /api/
+strip: true
+tls: {certificate: {file: c.pem}, key: {file: /k.pem}}
+http: serve
+hsts: 180d
+body_limit: 10M
+answer_timeout: 35s
+login: {file: secrets/users}
+allow_from: [10.0.0.1/8, "2001:db8::1"]"""
+    assert routing(text) == Routing(
+        domains=("shop.example.com", "xn--bcher-kva.example"),
+        redirects=("www.shop.example.com",),
+        below="/api",
+        strip=True,
+        tls="files",
+        certificate=Certificate(chain="/m/c.pem", key="/k.pem"),
+        http="serve",
+        hsts_s=180 * 86400.0,
+        body_limit=10 * 2**20,
+        answer_timeout_s=35.0,
+        login="/m/secrets/users",
+        allow_from=("10.0.0.0/8", "2001:db8::1/128"),
+    )
+    assert routing("domains: [a.example.com]\ntls: off") == Routing(domains=("a.example.com",), tls="off")
+    assert routing("workers: 2") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("domains: [shop_x.example.com]", "/m/shop.yaml:2:11: domains[0]: 'shop_x.example.com' is no host name"),
+        ("domains: [a.example.com, A.example.com.]", "2:26: domains[1]: 'a.example.com' is listed in domains already"),
+        ("domains: [a.example.com]\nredirects: [a.example.com]", "3:13: redirects[0]: 'a.example.com' is listed in"),
+        ("domains: a.example.com,b.example.com", "2:10: domains: expected a list of different DNS names"),
+        ("domains: ['*.example.com']", "2:11: domains[0]: '*.example.com' is a wildcard, for which the proxy gets no"),
+        ("domains: [a.example.com]\nredirects: ['*.example.com']", "3:13: redirects[0]: is a wildcard"),
+        ("redirects: [a.example.com]", "2:12: redirects: requires 'domains'"),
+        ("domains: [a.example.com]\nstrip: true", "3:8: strip: requires 'below'"),
+        ("domains: [a.example.com]\nbelow: /a?b", "3:8: below: expected a path of letters"),
+        ("domains: [a.example.com]\nbelow: /../x", "3:8: below: expected a path of letters"),
+        ("domains: [a.example.com]\ntls: yes", "3:6: tls: expected auto, internal, off, or"),
+        ("domains: [a.example.com]\ntls: off\nhsts: 1d", "4:7: hsts: has no meaning with 'tls: off'"),
+        ("domains: [a.example.com]\nbody_limit: 0K", "3:13: body_limit: must be greater than zero"),
+        ("domains: [a.example.com]\nallow_from: [10.0.0.0/33]", "3:14: allow_from[0]: expected an address"),
+        ("hosts: [a.example.com]", "2:1: hosts: unknown field 'hosts'; did you mean 'domains'"),
+    ],
+)  # fmt: skip
+def test_a_problem_has_its_place(text: str, problem: str) -> None:
+    (found,) = problems(text)
+    assert problem in found
+
+
+def test_two_apps_that_claim_one_name_are_both_refused_and_name_each_other() -> None:
+    catalog = reviewed({
+        "blog": "path: x\ndomains: [a.example.com, B.example.com]",
+        "shop": "path: x\n\ndomains: [b.example.com]",
+    })  # fmt: skip
+    assert refusals(catalog) == [
+        "/m/blog.yaml:2:26: domains[1]: b.example.com is also claimed by 'shop' in /m/shop.yaml:3",
+        "/m/shop.yaml:3:11: domains[0]: b.example.com is also claimed by 'blog' in /m/blog.yaml:2",
+    ]
+    assert not catalog.apps
+
+
+def test_the_app_that_has_a_name_keeps_it_and_the_other_gets_it_when_it_goes() -> None:
+    blog = {"blog": "path: x\ndomains: [a.example.com]"}
+    both = {**blog, "shop": "path: x\ndomains: [b.example.com]\nredirects: [a.example.com]"}
+    catalog = reviewed(blog, both)
+    assert refusals(catalog) == [
+        "/m/shop.yaml:3:13: redirects[0]: a.example.com is also claimed by 'blog' in /m/blog.yaml:2"
+    ]
+    assert [*catalog.apps] == ["blog"]
+    later = reviewed(blog, both, {**both, "blog": "path: x"})
+    assert refusals(later) == []
+    assert [*later.apps] == ["blog", "shop"]
+
+
+def test_what_an_app_had_stays_while_its_new_version_is_refused() -> None:
+    one = {"blog": "path: x\ndomains: [a.example.com]", "shop": "path: x\ndomains: [b.example.com]"}
+    catalog = reviewed(one, {**one, "shop": "path: x\ndomains: [a.example.com]"})
+    assert len(refusals(catalog)) == 1
+    assert catalog.apps["shop"].routing == Routing(domains=("b.example.com",))
+
+
+def test_apps_share_a_name_at_different_paths_if_they_agree_on_how_it_is_served() -> None:
+    site, api = "path: x\ndomains: [a.example.com]", "path: x\ndomains: [a.example.com]\nbelow: /api"
+    assert refusals(reviewed({"site": site, "api": api})) == []
+    found = refusals(reviewed({"site": site}, {"site": site, "api": f"{api}\ntls: internal"}))
+    what = "'tls', 'http' and 'hsts' of a.example.com have to be as in 'site' in /m/site.yaml:2"
+    assert found == [f"/m/api.yaml:2:11: domains[0]: {what}"]
+
+
+def test_a_host_may_give_every_app_a_domain() -> None:
+    host = HostDefaults(domain="{app}.localhost")
+    (document,) = parse("/m/shop.yaml", b"path: x\n", host).apps
+    assert document.unleased.routing == Routing(domains=("shop.localhost",))
+
+
+def test_a_domain_is_no_part_of_a_revision() -> None:
+    plain, named = (
+        parse("/m/a.yaml", f"path: x\n{text}".encode(), HostDefaults()).apps[0].app(1)
+        for text in ("", "domains: [a.example.com]\n")
+    )
+    assert plain != named
+    assert plain.revision("c").id == named.revision("c").id

@@ -1,0 +1,147 @@
+"""Caddy's configuration of all routes: nothing of the operator's is touched, and no value leaves its string."""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.planning.routing.caddy import Abilities, names_in, ours_in, spliced, whole, without
+from reconciler.planning.routing.route import Front, Route
+from reconciler.planning.routing.routing import Certificate, Routing
+
+TODAY = Abilities()
+LABEL = st.from_regex("[a-z][a-z0-9]{0,8}", fullmatch=True)
+NAME = st.builds("{}.{}".format, LABEL, st.sampled_from(["example.com", "localhost"]))
+ROUTING = st.builds(
+    Routing,
+    domains=st.lists(NAME, min_size=1, max_size=3, unique=True).map(tuple),
+    below=st.sampled_from(["/", "/api", "/a/b"]),
+    strip=st.booleans(),
+    tls=st.sampled_from(["auto", "internal", "off"]),
+    http=st.sampled_from(["redirect", "serve"]),
+    hsts_s=st.none() | st.floats(0, 1e6),
+    body_limit=st.none() | st.integers(1, 10**9),
+    allow_from=st.sampled_from([(), ("10.0.0.0/8",)]),
+)
+ROUTE = st.builds(Route, app=LABEL, routing=ROUTING, upstream=st.just("127.0.0.1:8001"), key=st.just("k" * 32))
+ROUTES = st.lists(ROUTE, max_size=4).map(tuple)
+# What an operator may have: servers at our ports and at others, policies, other apps.
+OWN_ROUTE = st.fixed_dictionaries({"handle": st.just([{"handler": "static_response"}])}, optional={"@id": LABEL})
+SERVER = st.fixed_dictionaries(
+    {"listen": st.sampled_from([[":443"], [":80"], [":9000"]])}, optional={"routes": st.lists(OWN_ROUTE, max_size=2)}
+)
+THEIRS = st.fixed_dictionaries(
+    {},
+    optional={
+        "admin": st.just({"listen": "unix//run/caddy/admin.sock"}),
+        "apps": st.fixed_dictionaries(
+            {},
+            optional={
+                "http": st.fixed_dictionaries({"servers": st.dictionaries(LABEL, SERVER, max_size=3)}),
+                "tls": st.just({"automation": {"policies": [{"subjects": ["own.example.com"]}]}}),
+            },
+        ),
+    },
+)
+
+
+def route(name: str = "shop.example.com", app: str = "shop", **options: Any) -> Route:
+    return Route(app=app, routing=Routing(domains=(name,), **options), upstream="127.0.0.1:8001", key="k" * 32)
+
+
+def first_handlers(config: Any, server: str = "reconciler") -> list[Any]:
+    return [
+        handler
+        for each in config["apps"]["http"]["servers"][server]["routes"][0]["handle"][0]["routes"]
+        for handler in each["handle"]
+    ]
+
+
+@given(THEIRS, ROUTES)
+def test_what_is_not_ours_comes_out_as_it_went_in(theirs: dict[str, Any], routes: tuple[Route, ...]) -> None:
+    before = json.dumps(theirs, sort_keys=True)
+    config = spliced(theirs, routes, Front(), TODAY)
+    assert json.dumps(theirs, sort_keys=True) == before  # it is not changed in place
+    left = without(config)
+    assert _routes(left) == _routes(theirs)
+    assert left.get("admin") == theirs.get("admin")
+    assert left.get("apps", {}).get("tls", {}) == theirs.get("apps", {}).get("tls", {})
+
+
+@given(THEIRS, ROUTES)
+def test_to_put_it_in_again_makes_no_difference(theirs: dict[str, Any], routes: tuple[Route, ...]) -> None:
+    once = spliced(theirs, routes, Front(), TODAY)
+    assert spliced(once, routes, Front(), TODAY) == once
+    assert names_in(once) == {name for each in routes for name in each.routing.names}
+
+
+@given(ROUTES)
+def test_our_part_of_an_empty_configuration_is_all_of_it(routes: tuple[Route, ...]) -> None:
+    config = spliced({}, routes, Front(), TODAY)
+    assert ours_in(config) == config
+
+
+def _routes(config: dict[str, Any]) -> Any:
+    servers = config.get("apps", {}).get("http", {}).get("servers") or {}
+    return {name: (server["listen"], server.get("routes") or []) for name, server in servers.items()}
+
+
+def test_our_routes_come_first_in_the_operators_server_at_our_port() -> None:
+    theirs = {"apps": {"http": {"servers": {"srv0": {"listen": [":443"], "routes": [{"handle": []}]}}}}}
+    servers = spliced(theirs, (route(),), Front(), TODAY)["apps"]["http"]["servers"]
+    assert [each.get("@id") for each in servers["srv0"]["routes"]] == ["reconciler:https:shop.example.com!", None]
+    assert servers["reconciler-http"]["listen"] == [":80"]
+
+
+def test_an_upstream_keeps_no_connection_and_streams_survive_a_change() -> None:
+    (proxy,) = first_handlers(whole((route(),), Front(), TODAY, "log"))
+    assert proxy["transport"]["keep_alive"] == {"enabled": False}
+    assert proxy["load_balancing"]["try_duration"] == 5_000_000_000
+    assert proxy["stream_close_delay"] == 86400_000_000_000
+
+
+def test_an_older_caddy_gets_no_field_that_it_refuses() -> None:
+    old = Abilities.of((2, 6, 2))
+    text = json.dumps(whole((route(allow_from=("10.0.0.0/8",)),), Front(trusted=("10.0.0.0/8",)), old, "log"))
+    assert not any(word in text for word in ("stream_close_delay", "client_ip", "trusted_proxies_strict"))
+    assert "trusted_proxies" in text
+
+
+def test_the_longest_path_of_a_name_wins_and_a_redirect_keeps_the_path() -> None:
+    api = Route(
+        app="api", routing=Routing(domains=("a.example.com",), below="/api", strip=True), upstream="127.0.0.1:2"
+    )
+    site = route("a.example.com", "site", redirects=("www.a.example.com",))
+    config = whole((site, api), Front(), TODAY, "log")
+    routes = config["apps"]["http"]["servers"]["reconciler"]["routes"]
+    assert [each["match"][0].get("path") for each in routes[:2]] == [["/api", "/api/*"], None]
+    assert routes[0]["handle"][0]["routes"][0]["handle"][0]["rewrite"] == {"strip_path_prefix": "/api"}
+    assert routes[2]["handle"][0]["headers"]["Location"] == ["https://a.example.com{http.request.uri}"]
+
+
+def test_a_private_name_is_certified_by_the_proxy_itself_and_a_public_one_by_the_authority_of_the_settings() -> None:
+    routes = (route("a.localhost"), route("b.example.com", "b"), route("c.example.com", "c", tls="off"))
+    config = whole(routes, Front(email="ops@example.com"), TODAY, "log")
+    policies = config["apps"]["tls"]["automation"]["policies"]
+    assert [(each["subjects"], each["issuers"][0]["module"]) for each in policies] == [
+        (["b.example.com"], "acme"),
+        (["a.localhost"], "internal"),
+    ]
+
+
+def test_another_content_of_a_certificate_is_another_configuration() -> None:
+    files = Certificate(chain="/c.pem", key="/k.pem")
+    routing = Routing(domains=("a.example.com",), tls="files", certificate=files)
+    made = [
+        Route(app="a", routing=routing, upstream="127.0.0.1:1", certificate_id=content) for content in ("one", "two")
+    ]
+    one, two = (whole((each,), Front(), TODAY, "log") for each in made)
+    assert one != two
+    assert one["apps"]["tls"]["certificates"]["load_files"][0]["certificate"] == "/c.pem"
+
+
+def test_a_stopped_app_answers_503_and_keeps_its_certificate() -> None:
+    stopped = Route(app="a", routing=Routing(domains=("a.example.com",)), upstream="127.0.0.1:1", stopped=True)
+    (answer,) = first_handlers(whole((stopped,), Front(), TODAY, "log"))
+    assert answer["status_code"] == 503

@@ -1,0 +1,97 @@
+"""Whose request it is: the proxy's word with the key, and nothing that a client says of itself without it."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reconciler.serving import gate_client as loaded
+from reconciler.serving.marks import CLIENT_KEY_MARK
+
+KEY = "k" * 32
+gate_client: Any = loaded
+
+
+@pytest.fixture
+def key() -> Iterator[None]:
+    os.environ[gate_client.KEY_MARK] = KEY
+    yield
+    del os.environ[gate_client.KEY_MARK]
+
+
+def wsgi(**environ: str) -> dict[str, str]:
+    """What an app sees of a request, through the wrapper."""
+    seen: dict[str, str] = {}
+    worker = SimpleNamespace(wsgi=lambda environ, _: seen.update(environ), cfg=SimpleNamespace(is_ssl=False))
+    gate_client.guard(worker, is_asgi=False, is_wsgi=lambda _: True)
+    worker.wsgi({"REMOTE_ADDR": "127.0.0.1", "wsgi.url_scheme": "http", **environ}, None)
+    return seen
+
+
+def asgi(*headers: tuple[bytes, bytes], kind: str = "http") -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        seen.update(scope)
+
+    worker = SimpleNamespace(asgi=app, cfg=SimpleNamespace(is_ssl=False))
+    gate_client.guard(worker, is_asgi=True, is_wsgi=lambda _: False)
+    scope = {"type": kind, "headers": [*headers], "client": ("127.0.0.1", 1), "scheme": "https"}
+    asyncio.run(worker.asgi(scope, None, None))
+    return seen
+
+
+def test_the_gate_and_the_daemon_mean_the_same_variable() -> None:
+    assert gate_client.KEY_MARK == CLIENT_KEY_MARK
+
+
+def test_an_instance_without_a_key_is_served_as_it_was() -> None:
+    worker = SimpleNamespace(wsgi="app")
+    gate_client.guard(worker, is_asgi=False, is_wsgi=lambda _: True)
+    assert worker.wsgi == "app"
+
+
+@pytest.mark.usefixtures("key")
+def test_a_wsgi_app_is_told_the_client_and_never_sees_the_key() -> None:
+    seen = wsgi(
+        HTTP_X_RECONCILER_CLIENT=f"{KEY} 203.0.113.7",
+        HTTP_X_FORWARDED_PROTO="https",
+        HTTP_X_FORWARDED_FOR="203.0.113.7",
+    )
+    assert (seen["REMOTE_ADDR"], seen["wsgi.url_scheme"], seen["HTTP_X_FORWARDED_FOR"]) == (
+        "203.0.113.7",
+        "https",
+        "203.0.113.7",
+    )
+    assert KEY not in str(seen)
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize("said", ["", "wrong 6.6.6.6", f"{KEY[:-1]} 6.6.6.6", f"{KEY}6.6.6.6"])
+def test_what_a_wsgi_client_says_of_itself_is_not_believed(said: str) -> None:
+    forged = {"HTTP_X_RECONCILER_CLIENT": said} if said else {}
+    seen = wsgi(**forged, HTTP_X_FORWARDED_FOR="6.6.6.6", HTTP_X_FORWARDED_PROTO="https", HTTP_X_FORWARDED_HOST="evil")
+    assert seen == {"REMOTE_ADDR": "127.0.0.1", "wsgi.url_scheme": "http"}
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize(("kind", "scheme"), [("http", "https"), ("websocket", "wss")])
+def test_an_asgi_app_is_told_the_client(kind: str, scheme: str) -> None:
+    said = (b"x-reconciler-client", f"{KEY} 2001:db8::7".encode())
+    seen = asgi((b"host", b"a"), (b"x-forwarded-proto", b"https"), said, kind=kind)
+    assert (seen["client"], seen["scheme"]) == (("2001:db8::7", 0), scheme)
+    assert KEY not in str(seen["headers"])
+
+
+@pytest.mark.usefixtures("key")
+def test_what_an_asgi_client_says_of_itself_is_not_believed() -> None:
+    seen = asgi((b"host", b"a"), (b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-proto", b"https"))
+    assert (seen["client"], seen["scheme"], seen["headers"]) == (("127.0.0.1", 1), "http", [(b"host", b"a")])
+
+
+@pytest.mark.usefixtures("key")
+def test_a_lifespan_is_passed_on() -> None:
+    assert asgi(kind="lifespan")["scheme"] == "https"
