@@ -16,6 +16,7 @@ from reconciler.serving.gate_figures import BOUNDS_S
 from reconciler.state.paths import StatePaths
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_REFUSED_WEBHOOKS = "reconciler_webhooks_refused_total"
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 Apps = Mapping[str, AppSample]
@@ -53,9 +54,6 @@ def text(daemon: Mapping[str, Any] | None, apps: Apps, backups: Times, origins: 
     families.append(_family(*_LAST_BACKUP, [("", {"service": name}, at) for name, at in sorted(backups.items())]))
     families += [_family(name, kind, meaning, samples(origins)) for name, kind, meaning, samples in _ORIGIN_METRICS]
     return "".join(line for family in families for line in family)
-
-
-_REFUSED_WEBHOOKS = "reconciler_webhooks_refused_total"
 
 
 def refused_webhooks(counts: Mapping[str, int]) -> str:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from reconciler.convergence.world import Report
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld, kind_of
-from reconciler.metrics.prometheus import NAMES, text
+from reconciler.metrics.prometheus import NAMES, refused_webhooks, text
 from reconciler.metrics.rates import quantile, rate
 from reconciler.metrics.sample import AppSample
 from reconciler.planning.apps.actions import Action, Reap, Start
@@ -102,6 +102,7 @@ def value(rendered: str, name: str, **labels: str) -> float:
 
 def test_all_of_it_is_in_prometheus_format_and_named_by_its_conventions() -> None:
     rendered = text(told(), {"blog": SAMPLE, 'a"\\\nb': SAMPLE}, {"blog-db": 1_700_000_000.0})
+    rendered += refused_webhooks({"": 1, "fleet": 2})
     families = {family.name: family for family in text_string_to_metric_families(rendered)}
     assert {f"{name}_total" if family.type == "counter" else name for name, family in families.items()} == NAMES
     for name, family in families.items():
