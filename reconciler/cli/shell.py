@@ -1,7 +1,8 @@
 """Run a command in an app's environment.
 
 CMD runs as an instance of APP does: with its environment, in its code's directory, with its `python`. Without CMD, an
-interactive shell is started. Options go before APP.
+interactive shell is started. 'reconciler tasks' tells who ran what and when, not what was printed. Options go before
+APP.
 """
 
 import os
@@ -32,6 +33,7 @@ _MARKS = ("RECONCILER_STATE_ID", "RECONCILER_INSTANCE")
 @click.argument("app")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
+    from reconciler.cli.recorded_shell import become
     from reconciler.services.binding_views import lay_out
 
     paths_to_change(settings.paths.state)
@@ -49,7 +51,7 @@ def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
     words = (cmd[1:] if cmd[:1] == ("--",) else cmd) or interactive
     try:
         os.chdir(found.code.directory)
-        os.execvpe(words[0], list(words), environment)  # noqa: S606  a command of the user's own, without a shell
+        become(settings.paths, app, words, environment)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and "/" not in words[0] and Path(found.code.directory).is_dir():
             raise click.ClickException(f"{words[0]}: command not found on the PATH that {app} has") from error

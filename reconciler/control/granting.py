@@ -106,7 +106,15 @@ class OperatorRequests:
             case "cancel":
                 return self._tasks.cancel(request, who)
             case name:
-                return {"done": self._done(name, request, who)}
+                return self._rest(name, request, who)
+
+    def _rest(self, name: Any, request: dict[str, Any], who: str) -> dict[str, Any]:
+        match name:
+            case "shell":
+                return self._tasks.begin_shell(self._app(request.get("app")), request, who)
+            case "shell-ended":
+                return self._tasks.end_shell(request)
+        return {"done": self._done(name, request, who)}
 
     def _done(self, name: Any, request: dict[str, Any], who: str) -> str:
         match name:

@@ -1,15 +1,16 @@
-"""Grant the requests of operators about tasks: run a command, trigger a schedule, cancel a task."""
+"""Grant the requests of operators about tasks: run a command, trigger a schedule, cancel a task, and record a shell."""
 
 import json
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 from reconciler.control.requests import NotFound, Refused
 from reconciler.planning.apps.app import App
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
-from reconciler.planning.tasks.task import Task
+from reconciler.planning.tasks.task import Task, TaskState
 from reconciler.state.journal import Journal
 from reconciler.state.task_log import TaskLog
 from reconciler.tasks.texts import command_line
@@ -21,6 +22,9 @@ _LONGEST_S = 30 * 86400.0
 _NAME = re.compile(r"[\w][\w .:@/+-]{0,63}")
 _REVISION = re.compile("[0-9a-f]{1,12}")
 _TASK = re.compile("[0-9a-f]{1,8}")
+_REVISION_HAS = "a revision is up to twelve hexadecimal digits"
+_TASK_HAS = "the id of a task is up to eight hexadecimal digits"
+_MOST_CODES = 255
 _TERMINAL = re.compile("[0-9a-f]{16}")
 
 
@@ -35,7 +39,7 @@ class TaskRequests:
     def run(self, app: App, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Put a task of an app on record that starts at once; return its id. Raises Refused."""
         words = _words(request.get("command"))
-        wanted = _matching(request.get("revision"), _REVISION, "a revision is up to twelve hexadecimal digits")
+        wanted = _matching(request.get("revision"), _REVISION, _REVISION_HAS)
         if self._tasks.revision(app.name) is None:
             raise Refused(f"{app.name}: {_NO_REVISION}; see 'reconciler status {app.name}'")
         if wanted and self._tasks.revision(app.name, wanted) is None:
@@ -77,14 +81,51 @@ class TaskRequests:
         self._journal.write(Subject("app", app.name), "request", text, task.cause, Reason.TASK_REQUESTED)
         return {"done": f"{app.name}: {text}", "task": task.id}
 
+    def begin_shell(self, app: App, request: dict[str, Any], who: str) -> dict[str, Any]:
+        """Put on record that an operator has opened a shell, or runs a command in a terminal. Raises Refused."""
+        words, now = _words(request.get("command")), time.time()  # noqa: TID251  on record and shown
+        task = Task(
+            id=self._tasks.open.new_id(),
+            app=app.name,
+            kind="shell",
+            name="shell",
+            command=json.dumps(words),
+            state="running",
+            owed_at=now,
+            started_at=now,
+            timeout_s=0.0,
+            cause=f"requested by {who}",
+            asked_by=who,
+            revision=_matching(request.get("revision"), _REVISION, _REVISION_HAS),
+        )
+        self._log.put(task)
+        return {"done": f"{app.name}: {command_line(task)}", "task": task.id}
+
+    def end_shell(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Put on record how a shell has ended. Raises NotFound if none of that id is open."""
+        beginning, code = _matching(request.get("task"), _TASK, _TASK_HAS), request.get("code")
+        found = [task for task in self._log.find(beginning) if task.kind == "shell" and task.is_open]
+        if len(found) != 1 or isinstance(code, bool) or not isinstance(code, int) or not 0 <= code <= _MOST_CODES:
+            raise NotFound(f"there is no shell '{beginning}'")
+        task, now = found[0], time.time()  # noqa: TID251  the same
+        took_s = max(0.0, now - task.owed_at)
+        state: TaskState = "failed" if code else "succeeded"
+        self._log.put(
+            replace(task, state=state, code=code, ending=f"exit code {code}", ended_at=now, took_s=round(took_s, 3))
+        )
+        return {"done": f"{task.app}: shell {task.id} has ended", "task": task.id}
+
     def cancel(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Have a task end. Raises Refused, and NotFound if there is none of that id."""
-        beginning = _matching(request.get("task"), _TASK, "the id of a task is up to eight hexadecimal digits")
+        beginning = _matching(request.get("task"), _TASK, _TASK_HAS)
         open_tasks = [task for task in self._tasks.open.all() if beginning and task.id.startswith(beginning)]
         if len(open_tasks) > 1:
             raise Refused(f"'{beginning}' begins {', '.join(sorted(task.id for task in open_tasks))}: write more of it")
         if not open_tasks:
             past = self._log.find(beginning) if beginning else []
+            if past and past[0].is_open:
+                whose = "its deployment" if past[0].kind == "release" else "its terminal"
+                raise Refused(f"{past[0].kind} {past[0].id} of {past[0].app} ends with {whose}")
             if past:
                 raise Refused(f"task {past[0].id} of {past[0].app} has ended: {past[0].state}, {past[0].ending}")
             raise NotFound(f"there is no task '{beginning}'; 'reconciler tasks' lists them")

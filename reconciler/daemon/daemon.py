@@ -158,6 +158,7 @@ class Daemon:
         self._tasks.keep("back up services", self._services.backups.run)
         self._tasks.keep("make requested backups", self._services.requested_backups.run)
         self._tasks.keep("watch the clock", self._task_world.watch_the_clock)
+        self._tasks.keep("forget past tasks", self._task_world.past.run)
         self._tasks.keep("follow the manifests", self._follow_manifests)
         if self._git is not None:
             self._git.begin(self._tasks)

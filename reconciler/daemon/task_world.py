@@ -7,6 +7,7 @@ from reconciler.settings.settings import Settings
 from reconciler.state.schema import state_id
 from reconciler.tasks.runners import TaskLimits
 from reconciler.tasks.world import TaskQueues, TaskWorld
+from reconciler.vault.secret_reader import SecretReader
 
 
 def task_world(settings: Settings, stores: Stores, places: AppPlaces, queues: TaskQueues) -> TaskWorld:
@@ -19,5 +20,12 @@ def task_world(settings: Settings, stores: Stores, places: AppPlaces, queues: Ta
         log_limit_bytes=settings.log_limit_bytes,
     )
     return TaskWorld(
-        settings.paths, limits, stores, places, queues, state_id=state_id(settings.paths.state), boot=boot_id()
+        settings.paths,
+        limits,
+        stores,
+        places,
+        queues,
+        reader=SecretReader(settings),
+        state_id=state_id(settings.paths.state),
+        boot=boot_id(),
     )

@@ -7,6 +7,7 @@ from functools import partial
 
 from reconciler.host.app_places import AppPlaces
 from reconciler.host.builds import AppBuilds
+from reconciler.host.release_history import ReleaseHistory
 from reconciler.host.secret_source import SecretSource
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Release
@@ -73,6 +74,7 @@ class AppReleaseCommands:
         self._builds = builds
         self._places = places
         self._stores = stores
+        self._history = ReleaseHistory(settings.paths, stores)
         self._done: dict[str, frozenset[str]] = stores.records.releases()
 
     def of(self, name: str) -> frozenset[str]:
@@ -87,7 +89,7 @@ class AppReleaseCommands:
         release = Steps.of(revision, self._builds.commands(name), environment)
         record, build = self._stores.record_event, revision.build.id
         record(name, "releasing", f"running {release} of build {build}", action.cause, action.reason)
-        await self._run(name, release, place.code, progress)
+        await self._run(action, release, place.code, progress)
         try:
             with self._stores.records.lasting():
                 self._stores.records.add_release(name, action.release)
@@ -96,19 +98,22 @@ class AppReleaseCommands:
         self._done[name] = self.of(name) | {action.release}
         record(name, "released", f"{release} of build {build} worked", action.cause, action.reason)
 
-    async def _run(self, name: str, release: Steps, code: Code, progress: Callable[[Phase], None]) -> None:
+    async def _run(self, action: Release, release: Steps, code: Code, progress: Callable[[Phase], None]) -> None:
+        name, timeout_s = action.revision.app, self._settings.staging_timeout_s
         redact = partial(self._stores.journal.redacted, Subject("app", name))
         for step in release.steps:
-            command = ReleaseCommand(
-                app=name,
-                command=step.command,
-                directory=code.directory,
-                environment=release.environment,
-                log=self._settings.paths.log(name, "staging"),
-                timeout_s=self._settings.staging_timeout_s,
-            )
             try:
-                await run_release(command, progress, redact)
+                with self._history.recorded(name, action, step, timeout_s) as own_log:
+                    command = ReleaseCommand(
+                        app=name,
+                        command=step.command,
+                        directory=code.directory,
+                        environment=release.environment,
+                        log=self._settings.paths.log(name, "staging"),
+                        own_log=own_log,
+                        timeout_s=timeout_s,
+                    )
+                    await run_release(command, progress, redact)
             except StagingError as error:
                 # A service may be down without that being noticed yet.
                 self._secret_source.doubt(name)

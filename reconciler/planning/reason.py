@@ -64,6 +64,7 @@ class Reason(StrEnum):
     SCHEDULE_FAILED = "schedule-failed"
     SCHEDULE_RECOVERED = "schedule-recovered"
     SCHEDULE_TOO_LONG = "schedule-too-long"
+    PING_FAILED = "ping-failed"
 
     # Work under way.
     READING_SOURCE = "reading-source"

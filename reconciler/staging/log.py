@@ -81,3 +81,19 @@ class Log:
             content = f"    … nothing more is kept of this: the log has {_LARGEST // 2**20} MiB\n".encode()
         with suppress(OSError):
             self._file.write(content)
+
+    def copy(self, text: str) -> None:
+        """Write lines that another log has made ready."""
+        self._write(text)
+
+
+class CopiedLog(Log):
+    """A log whose lines are written to another one as well."""
+
+    def __init__(self, path: Path, secrets: frozenset[str], redact: Callable[[str], str], *, copy: Log) -> None:
+        super().__init__(path, secrets, redact)
+        self._copy = copy
+
+    def _write(self, text: str) -> None:
+        super()._write(text)
+        self._copy.copy(text)

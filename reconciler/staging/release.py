@@ -13,7 +13,7 @@ from reconciler.planning.program_output import last_words
 from reconciler.staging.command import Command, run
 from reconciler.staging.detection.shown_text import shown
 from reconciler.staging.errors import CommandFailed, StagingError, where_all_is
-from reconciler.staging.log import Log
+from reconciler.staging.log import CopiedLog, Log
 from reconciler.staging.progress import Progress
 from reconciler.vault.command_lines import redacted_command
 from reconciler.vault.secret_patterns import secrets_in
@@ -25,13 +25,17 @@ _APPLYING = re.compile(r"^ *Applying (?P<migration>\S+?)\.\.\.(?! OK)", re.MULTI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseCommand:
-    """The release command of a manifest, with the directory and environment that an instance would have."""
+    """The release command of a manifest, with the directory and environment that an instance would have.
+
+    What it prints is in the staging log, `log`, and in one of its own.
+    """
 
     app: str
     command: str
     directory: str
     environment: Mapping[str, str] = field(repr=False)
     log: Path
+    own_log: Path
     timeout_s: float
 
 
@@ -47,7 +51,8 @@ async def run_release(release: ReleaseCommand, progress: Progress, redact: Calla
         environment=release.environment,
         shown=redacted_command(release.command),
     )
-    with Log(release.log, secrets_in(release.environment), redact) as log:
+    secrets = secrets_in(release.environment)
+    with Log(release.own_log) as own, CopiedLog(release.log, secrets, redact, copy=own) as log:
         try:
             async with asyncio.timeout(release.timeout_s):
                 await run(command, log, progress)

@@ -85,15 +85,21 @@ class TaskLog:
         for task in ids:
             self._database.write(("task", task), "DELETE FROM task WHERE id = ?", (task,))
 
-    def past(self, before: float, *, kept: int) -> list[tuple[str, str]]:
-        """Return id and app of tasks that ended before a time, or that are not of the newest `kept` of a schedule.
+    def past(self, before: float, *, kept: int) -> list[tuple[str, str, str, int]]:
+        """Return id, app and schedule of tasks that are past, and how many of its schedule are newer, and itself.
 
-        Raises sqlite3.Error.
+        That number is 0 for one that ended before a time, and more than `kept` for the others. Raises sqlite3.Error.
         """
         rows = self._database.execute(
-            "SELECT id, app FROM (SELECT id, app, state, ended_at, schedule, row_number() OVER"
+            "SELECT id, app, schedule, CASE WHEN coalesce(ended_at, 0) < ? THEN 0 ELSE age END FROM"
+            " (SELECT id, app, state, ended_at, schedule, row_number() OVER"
             " (PARTITION BY app, schedule ORDER BY owed_at DESC, id) AS age FROM task)"
-            " WHERE state NOT IN ('owed', 'running') AND (coalesce(ended_at, 0) < ? OR (schedule != '' AND age > ?))",
-            (before, kept),
+            " WHERE state NOT IN ('owed', 'running')"
+            " AND (coalesce(ended_at, 0) < ? OR (schedule != '' AND age > ?))",
+            (before, before, kept),
         )
-        return [(str(task), str(app)) for task, app in rows]
+        return [(str(task), str(app), str(schedule), int(age)) for task, app, schedule, age in rows]
+
+    def ids(self) -> frozenset[str]:
+        """Return the id of every task on record. Raises sqlite3.Error."""
+        return frozenset(str(task) for (task,) in self._database.execute("SELECT id FROM task"))

@@ -8,6 +8,7 @@ from reconciler.planning.wording import span
 from reconciler.tasks.results import Result
 
 HOST_WENT_DOWN = "the host went down while it ran"
+DAEMON_ENDED = "the daemon ended while it ran"
 NEVER_BEGAN = "its runner ended before the command began"
 RUNNER_KILLED = "its runner was killed, and the command with it"
 

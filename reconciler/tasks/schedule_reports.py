@@ -26,6 +26,7 @@ class ScheduleReports:
         self._stores = stores
         self._failing: dict[Subject, str] = {}
         self._not_run: set[Subject] = set()
+        self._unreachable: dict[tuple[Subject, str], str] = {}
         self.listeners: list[ReportListener] = []
         self.late = 0
 
@@ -41,7 +42,7 @@ class ScheduleReports:
                     text = f"schedule {task.schedule}: task {task.id} succeeded again"
                     self._event(task.app, text, task.cause, Reason.SCHEDULE_RECOVERED)
                 self._report(subject, "ready", "")
-            case "failed" if _is_final(task, schedule):
+            case "failed" if is_final(task, schedule):
                 self._not_run.discard(subject)
                 if self._failing.get(subject) != task.ending and not task.is_by_hand:
                     text = f"schedule {task.schedule}: {described(task)}"
@@ -69,6 +70,14 @@ class ScheduleReports:
         self._report(_subject(app, name), state, text)
         self._event(app, f"schedule {name}: {text}", "", reason)
 
+    def ping_failed(self, schedule: Schedule, when: str, why: str) -> None:
+        """Tell that a URL of a schedule could not be called, once for as long as it fails for the same reason."""
+        key = (_subject(schedule.app, schedule.name), when)
+        if self._unreachable.get(key) != why:
+            self._unreachable[key] = why
+            text = f"schedule {schedule.name}: cannot call the URL of ping.{when}: {why}"
+            self._event(schedule.app, text, "", Reason.PING_FAILED)
+
     def forget(self, app: str, schedule: str) -> None:
         """Forget a schedule that was removed."""
         subject = _subject(app, schedule)
@@ -90,7 +99,7 @@ def _subject(app: str, schedule: str) -> Subject:
     return Subject("schedule", f"{app}/{schedule}")
 
 
-def _is_final(task: Task, schedule: Schedule | None) -> bool:
+def is_final(task: Task, schedule: Schedule | None) -> bool:
     """Return whether a task that failed is not tried again."""
     return schedule is None or task.attempt > schedule.retries.count or task.cancelled_by != ""
 

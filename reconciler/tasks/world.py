@@ -39,13 +39,16 @@ from reconciler.planning.tasks.task import Task
 from reconciler.serving.build_users import Use
 from reconciler.serving.live_instance import CannotStart
 from reconciler.state.paths import StatePaths
-from reconciler.tasks.endings import HOST_WENT_DOWN, NEVER_BEGAN, RUNNER_KILLED, ended, lost
+from reconciler.tasks.endings import DAEMON_ENDED, HOST_WENT_DOWN, NEVER_BEGAN, RUNNER_KILLED, ended, lost
 from reconciler.tasks.open_tasks import OpenTasks
+from reconciler.tasks.past_tasks import PastTasks
+from reconciler.tasks.pings import Pings, When
 from reconciler.tasks.results import forget_result, read_result
 from reconciler.tasks.runners import Runners, TaskLimits
-from reconciler.tasks.schedule_reports import ScheduleReports
+from reconciler.tasks.schedule_reports import ScheduleReports, is_final
 from reconciler.tasks.schedules import Schedules
 from reconciler.tasks.texts import described, told
+from reconciler.vault.secret_reader import SecretReader
 
 _LOOK_AT_THE_CLOCK_EVERY_S = 5.0
 _STEP_S = 0.5
@@ -74,6 +77,7 @@ class TaskWorld:
         places: AppPlaces,
         queues: TaskQueues,
         *,
+        reader: SecretReader,
         state_id: str,
         boot: str,
     ) -> None:
@@ -90,6 +94,8 @@ class TaskWorld:
         self._how: dict[str, str] = {}
         self.schedules = Schedules(stores.records, self.open, boot, _wall_clock)
         self.reports = ScheduleReports(stores)
+        self.past = PastTasks(paths, stores.records.task_log, limits.keep_s, self._schedules_of)
+        self._pings = Pings(reader, self.reports.ping_failed)
         self._apps: Mapping[str, App] | None = None
         self._planner: Planner[App, ObservedTasks, Plan[Action]] = Planner(lambda _, observed, now: plan(observed, now))
 
@@ -157,6 +163,9 @@ class TaskWorld:
         running = [task for task in tasks if task.state == "running"]
         found = self._runners.found() if self._paths.tasks.exists() else []
         for task in running:
+            if task.kind in {"release", "shell"}:
+                self._close(lost(task, DAEMON_ENDED, _wall_clock()))  # no runner has them
+                continue
             if task.boot != self._boot:
                 continue
             process = self._runners.adopt(task, found)
@@ -252,13 +261,21 @@ class TaskWorld:
         app = None if self._apps is None else self._apps.get(name)
         return () if app is None else app.schedules
 
+    def _schedule_of(self, task: Task) -> Schedule | None:
+        return next((each for each in self._schedules_of(task.app) if each.name == task.schedule), None)
+
+    def _ping(self, task: Task, when: When) -> None:
+        if task.kind == "schedule" and (schedule := self._schedule_of(task)) is not None:
+            self._pings.call(schedule, when)
+
     def _tell_end(self, task: Task) -> None:
         """Tell of the end of a task that is on record."""
         if told(task):
             self._stores.record_event(task.app, "task", described(task), task.cause, _REASONS.get(task.state, ""))
         if task.kind == "schedule":
-            schedules = self._schedules_of(task.app)
-            self.reports.ended(task, next((each for each in schedules if each.name == task.schedule), None))
+            self.reports.ended(task, self._schedule_of(task))
+            if task.state == "succeeded" or (task.state == "failed" and is_final(task, self._schedule_of(task))):
+                self._ping(task, "ok" if task.state == "succeeded" else "failed")
         for listener in self.on_end:
             listener(task)
 
@@ -288,6 +305,7 @@ class TaskWorld:
             self._fail(begun, f"cannot start: the kernel refused it: {error.strerror}")
             return
         self.open.put(replace(begun, pid=pid, ticks=ticks))
+        self._ping(begun, "start")
 
     async def _record_end(self, task: Task) -> None:
         result = read_result(self._paths.task_result(task.id), task.id)

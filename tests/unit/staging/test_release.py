@@ -14,7 +14,8 @@ from reconciler.vault.secret import HIDDEN
 def test_neither_the_command_nor_its_output_nor_its_failure_shows_a_secret(tmp_path: Path) -> None:
     release = ReleaseCommand(
         app="blog", command="echo loading $GIVEN; exit 3 --password swordfish", directory=str(tmp_path),
-        environment={"GIVEN": "catfish", "PATH": "/usr/bin:/bin"}, log=tmp_path / "staging.log", timeout_s=60,
+        environment={"GIVEN": "catfish", "PATH": "/usr/bin:/bin"}, log=tmp_path / "staging.log",
+        own_log=tmp_path / "own.log", timeout_s=60,
     )  # fmt: skip
     with pytest.raises(StagingError) as failed:
         asyncio.run(run_release(release, lambda _: None, lambda line: line.replace("catfish", HIDDEN)))
@@ -22,6 +23,7 @@ def test_neither_the_command_nor_its_output_nor_its_failure_shows_a_secret(tmp_p
     assert f"loading {HIDDEN}" in told
     assert f"exit 3 --password {HIDDEN}" in told
     assert "swordfish" not in told
+    assert release.own_log.read_text(encoding="utf-8") == release.log.read_text(encoding="utf-8")
     assert "catfish" not in told
 
 
@@ -36,7 +38,8 @@ def test_a_failed_command_is_told_by_its_exception_and_the_migration_it_was_appl
     (tmp_path / "manage.py").write_text(script)
     release = ReleaseCommand(
         app="shop", command="python3 manage.py migrate", directory=str(tmp_path),
-        environment={"PATH": str(Path(sys.executable).parent)}, log=tmp_path / "staging.log", timeout_s=60,
+        environment={"PATH": str(Path(sys.executable).parent)}, log=tmp_path / "staging.log",
+        own_log=tmp_path / "own.log", timeout_s=60,
     )  # fmt: skip
     with pytest.raises(StagingError) as failed:
         asyncio.run(run_release(release, lambda _: None, str))
