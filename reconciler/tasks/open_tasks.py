@@ -22,6 +22,7 @@ class OpenTasks:
         self._concurrency = concurrency
         self._apps: dict[str, dict[str, Task]] = {}
         self._admitted: frozenset[str] | None = None
+        self._held: dict[str, frozenset[str]] = {}
 
     def restore(self) -> tuple[Task, ...]:
         """Read what an earlier daemon left, and return it. Raises sqlite3.Error."""
@@ -52,8 +53,18 @@ class OpenTasks:
     def admitted(self) -> frozenset[str]:
         """The owed ones that may start now, as far as the limits of the host are concerned."""
         if self._admitted is None:
-            self._admitted = admitted(self.all(), self._concurrency)
+            self._admitted = admitted(self.all(), self._concurrency, frozenset[str]().union(*self._held.values()))
         return self._admitted
+
+    def hold(self, app: str, held: frozenset[str]) -> bool:
+        """Keep these owed ones of an app out of the queue, and no others; return whether that is a change."""
+        if self._held.get(app, frozenset()) == held:
+            return False
+        self._held[app] = held
+        if not held:
+            del self._held[app]
+        self._admitted = None
+        return True
 
     def waiting(self) -> frozenset[str]:
         """Return the apps with a task that may start now."""

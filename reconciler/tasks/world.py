@@ -33,6 +33,7 @@ from reconciler.planning.tasks.actions import (
     StartTask,
     Tell,
 )
+from reconciler.planning.tasks.admission import held
 from reconciler.planning.tasks.observed import NO_SCHEDULES, ObservedTasks
 from reconciler.planning.tasks.plan import plan
 from reconciler.planning.tasks.task import Task
@@ -197,6 +198,9 @@ class TaskWorld:
         planned, deployed = NO_SCHEDULES, self._places.revision(name) is not None
         if app is not None and (app.schedules or name in self.schedules.apps()):
             planned = self.schedules.plan(app, self._places.state(app), self.now(), deployed=deployed)
+        unready = "" if deployed else _SHORT_OF_A_REVISION
+        if self.open.hold(name, held(tasks, planned, unready)):
+            self._wake_waiting(name)
         if not tasks:
             return ObservedTasks(schedules=planned, told=self.schedules.told(name))
         running = [task.id for task in tasks if task.state == "running"]
@@ -206,7 +210,7 @@ class TaskWorld:
             ended=frozenset(task for task in running if not self._runners.has(task)),
             admitted=self.open.admitted & {task.id for task in tasks},
             removed=self._apps is not None and name not in self._apps,
-            unready="" if deployed else _SHORT_OF_A_REVISION,
+            unready=unready,
             overdue_at=tuple((task, at) for task, at in overdue if at is not None),
             schedules=planned,
             told=self.schedules.told(name),
@@ -221,7 +225,11 @@ class TaskWorld:
             self._record_occurrences(name, action)
         elif (task := self.open.get(name, action.task)) is not None:
             await self._do(task, action)
-        for waiting in self.open.waiting() - {name}:
+        self._wake_waiting(name)
+
+    def _wake_waiting(self, but: str) -> None:
+        """Look again at the other apps that have a task which may start now."""
+        for waiting in self.open.waiting() - {but}:
             self._queues.tasks.wake(waiting)
 
     async def _do(self, task: Task, action: StartTask | EndTask | KillTask | DropTask | RecordEnd) -> None:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from reconciler.planning.schedules.actions import Miss, Owe, Skip, Start, Stop
 from reconciler.planning.schedules.history import History
 from reconciler.planning.schedules.observed import Observed, ObservedSchedule, Occurrence
+from reconciler.planning.schedules.plan_schedules import SchedulePlan
 from reconciler.planning.schedules.plan_schedules import plan as plan_schedules
 from reconciler.planning.schedules.schedule import Retries, Schedule
 from reconciler.planning.tasks.actions import DropTask, EndTask, KillTask, RecordEnd, RecordOccurrences, StartTask, Tell
-from reconciler.planning.tasks.admission import admitted
+from reconciler.planning.tasks.admission import admitted, held
 from reconciler.planning.tasks.decisions import Decisions, Known
 from reconciler.planning.tasks.observed import ObservedTasks
 from reconciler.planning.tasks.occurrences import occurrence_of, records_of
@@ -61,7 +62,7 @@ class Host:
         return ObservedTasks(
             tasks=tasks,
             ended=frozenset(t.id for t in tasks if t.state == "running" and t.id not in self.processes),
-            admitted=admitted(tasks, self.concurrency),
+            admitted=admitted(tasks, self.concurrency, held(tasks, planned, "")),
             schedules=planned,
             told=frozenset(planned.notes),
         )
@@ -181,3 +182,33 @@ def test_a_second_attempt_is_another_task_and_a_stop_says_why() -> None:
     assert records_of([first, again], "")[0].attempt == 1, "of one that is owed again, one attempt was made"
     decisions.take([Stop(occurrence=occurrence, cause="a newer one takes its place")])
     assert decisions.tasks[occurrence].cancelled_by == "the daemon, as a newer one takes its place"
+
+
+def test_what_waits_for_another_task_of_its_schedule_takes_the_slot_of_no_other_schedule() -> None:
+    # By the names of the tasks the one that waits comes first.
+    long = Schedule(app="shop", name="aaa", command=("sleep",), at="* * * * *", overlap="queue")
+    host = Host((long, replace(long, name="minute", overlap="skip")), random.Random(1))
+    host.converge(kills=False)
+    for _ in range(3):
+        host.monotonic += 60.0
+        host.wall += 60.0
+        host.converge(kills=False)
+        for task in [each for each in host.processes if host.tasks[each].schedule == "minute"]:
+            host.processes.discard(task)
+        host.converge(kills=False)
+    begun = Counter(each.schedule for (each, _), _ in host.begun.items() if each is not None)
+    assert begun == {"aaa": 1, "minute": 3}
+
+
+def test_tasks_of_an_app_that_is_not_ready_are_in_no_queue() -> None:
+    owed = replace(next(iter(_owed())), kind="task", schedule="", planned_at=None)
+    assert held([owed], SchedulePlan(), "") == frozenset()
+    assert held([owed], SchedulePlan(), "no revision of it was served yet") == {owed.id}
+
+
+def _owed() -> tuple[Task, ...]:
+    host = Host((CLEANUP,), random.Random(1))
+    host.converge(kills=False)
+    host.wall += 60.0
+    host.do(next(each for each in plan(host.observed(), 0.0).actions if isinstance(each, RecordOccurrences)))
+    return tuple(host.tasks.values())
