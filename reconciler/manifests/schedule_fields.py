@@ -1,7 +1,8 @@
 """Read and check the field `schedules` of a manifest: the commands of an app that run at set times."""
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
@@ -23,6 +24,10 @@ _MAY_BE_ZERO = frozenset({("spread",)})
 # What comes more often is a process that sleeps.
 _SHORTEST_EVERY_S = 10.0
 _PINGS = ("start", "ok", "failed")
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
+# What a shell would leave as it is, and what it would replace.
+_LITERAL = re.compile(r"'[^']*'|\\.", re.DOTALL)
+_EXPANDED = re.compile(r"\$\w+|\$[{(]|`", re.ASCII)
 _OPERATORS = frozenset("();<>|&")
 _SILENT = Schedule(app="", name="", command=())
 
@@ -49,7 +54,7 @@ def _problems(node: Node) -> Iterator[tuple[Path, str]]:
     if not isinstance(node.value, dict):
         return
     for field, read in (("at", expression_of), ("zone", zone_of), ("command", _words)):
-        if field in node.keys and isinstance(node.parts[field].value, str) and (why := _refusal(node, field, read)):
+        if field in node.keys and (why := _refusal(node.parts[field], read)):
             yield (field,), why
     for path in _DURATIONS:
         if message := _duration_problem(node, path):
@@ -63,10 +68,13 @@ def _problems(node: Node) -> Iterator[tuple[Path, str]]:
         yield ("retries", "first"), "is longer than 'cap'"
 
 
-def _refusal(node: Node, field: str, read: object) -> str:
-    assert callable(read)
+def _refusal(node: Node, read: Callable[[str], object]) -> str:
+    if isinstance(node.value, list):
+        return "names no program" if node.value[:1] == [""] else ""
+    if not isinstance(node.value, str):
+        return ""  # its schema says what is wrong
     try:
-        read(str(node.parts[field].written))
+        read(str(node.written))
     except ValueError as error:
         return str(error)
     return ""
@@ -122,7 +130,7 @@ def _command(node: Node) -> tuple[str, ...]:
 
 
 def _words(line: str) -> tuple[str, ...]:
-    """Return the arguments of a line as a shell would split it. Raises ValueError."""
+    """Split a line into arguments as a shell would, with `env` for variables in front. Raises ValueError."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split, lexer.commenters = True, ""
     try:
@@ -131,6 +139,10 @@ def _words(line: str) -> tuple[str, ...]:
         raise ValueError(f"a quotation has no end ({error})") from error
     if operator := next((word for word in words if word and set(word) <= _OPERATORS), ""):
         raise ValueError(f"needs a shell, for '{operator}': write [sh, -c, '…']")
-    if not words:
+    if expanded := _EXPANDED.search(_LITERAL.sub("", line)):
+        raise ValueError(f"needs a shell, for '{expanded[0]}': write [sh, -c, '…']")
+    if words[:1] == ("exec",):
+        words = words[1:]
+    if not words or not words[0] or all(_ASSIGNMENT.match(word) for word in words):
         raise ValueError("names no program")
-    return words
+    return ("env", *words) if _ASSIGNMENT.match(words[0]) else words

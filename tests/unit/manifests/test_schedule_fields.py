@@ -37,6 +37,13 @@ def test_a_schedule_is_a_command_and_its_times() -> None:
         at="30 3 * * *",
         zone="Europe/Vienna",
     )
+    for line, words in {
+        "exec python sync.py": ("python", "sync.py"),
+        "LEVEL=info A= python sync.py": ("env", "LEVEL=info", "A=", "python", "sync.py"),
+        "sh -c 'sync $URL'": ("sh", "-c", "sync $URL"),
+        "sync \\$URL": ("sync", "$URL"),
+    }.items():
+        assert schedule(f"command: {line}, every: 1h").command == words
     assert schedule("command: [python, '3.10'], every: 10m") == Schedule(
         app="shop", name="cleanup", command=("python", "3.10"), every_s=600.0
     )
@@ -83,6 +90,11 @@ def test_each_field_of_a_schedule_reaches_the_app(written: str, field: str, valu
         ("command: 'x | y', every: 1h", "3:22: schedules.cleanup.command: needs a shell, for '|'"),
         ('command: "x \'y", every: 1h', "3:22: schedules.cleanup.command: a quotation has no end"),
         ("command: ' ', every: 1h", "3:22: schedules.cleanup.command: names no program"),
+        ("command: A=1, every: 1h", "3:22: schedules.cleanup.command: names no program"),
+        ("command: exec, every: 1h", "3:22: schedules.cleanup.command: names no program"),
+        ("command: [''], every: 1h", "3:22: schedules.cleanup.command: names no program"),
+        ("command: sync $URL, every: 1h", "3:22: schedules.cleanup.command: needs a shell, for '$URL'"),
+        ("command: 'sync \"${URL}\"', every: 1h", "3:22: schedules.cleanup.command: needs a shell, for '${'"),
         ("command: x, every: 1h, retries: {first: 1h, cap: 1m}", "3:53: schedules.cleanup.retries.first: is longer"),
         ("command: x, every: 1h, overlaps: skip", "3:36: schedules.cleanup.overlaps: unknown field"),
         ("command: x, every: 1h, ping: {ok: https://a}", "3:47: schedules.cleanup.ping.ok: expected {file: PATH}"),
