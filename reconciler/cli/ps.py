@@ -1,7 +1,8 @@
 """List the processes of running apps.
 
-Shows the gunicorn master and the workers of each APP, a name or a pattern such as 'shop-*', or of every app: how old
-they are, the memory they take, how many requests each worker has answered, and what it does now. Needs no daemon.
+Shows the gunicorn master and the workers of each APP, a name or a pattern such as 'shop-*', or of every app, and its
+processes that are not web: how old they are, the memory they take, how many requests each worker has answered, and what
+it does now. Needs no daemon.
 During a hand-over, the instance that is starting and the one that is stopping are both listed.
 """
 
@@ -76,7 +77,8 @@ def _why_none(row: "AppRow") -> str:
 
 def _cells(instance: "RunningInstance", process: "InstanceProcess") -> list[str]:
     requests = "-" if process.requests is None else str(process.requests)
-    cells = [instance.app, instance.revision, process.pid, process.role, ago(process.age_s)]
+    role = instance.process if process.role == "process" else process.role
+    cells = [instance.app, instance.revision, process.pid, role, ago(process.age_s)]
     return [plain(cell) for cell in (*cells, megabytes(process.memory), requests, _activity(instance, process))]
 
 
@@ -88,6 +90,8 @@ def _activity(instance: "RunningInstance", process: "InstanceProcess") -> str:
             return f"idle for {ago(process.idle_s or 0.0)}"
         case "starting" | "unknown":
             return process.activity
+    if process.role == "process":
+        return "running" if instance.phase == "serving" else instance.phase
     return instance.phase if process.role == "master" else process.name
 
 

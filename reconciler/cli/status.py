@@ -30,6 +30,7 @@ from reconciler.linux.standard_streams import is_read
 from reconciler.version import VERSION
 
 if TYPE_CHECKING:
+    from reconciler.inspection.process_rows import ProcessRow
     from reconciler.inspection.status import AppRow, HostStatus, ServiceRow
     from reconciler.state.paths import StatePaths
 
@@ -122,6 +123,8 @@ def _screen(status: "HostStatus", limit: int | None) -> list[str]:
         # The errors of a refused manifest are among the notes.
         if message not in line and state != "invalid":
             below += wrapped(message if name in message else f"{name}: {message}", limit)
+    if len(status.apps) == 1 and status.apps[0].processes:
+        below += [plain(line) for line in process_lines(status.apps[0].processes)]
     if len(status.apps) == 1 and status.apps[0].persist:
         below += wrapped(f"persists {plain(', '.join(status.apps[0].persist))}", limit)
     if status.services:
@@ -175,9 +178,34 @@ def _cells(app: "AppRow") -> list[str]:
     url = f"{app.url} → {app.wanted_url}" if app.wanted_url else app.url
     cells = [
         app.name, app.state, url, revision, app.runtime, app.pid, app.workers, app.restarts, since,
-        with_retry(app.message, app.next_try_at),
+        with_retry(app.message, app.next_try_at) or " · ".join(map(in_short, app.processes)),
     ]  # fmt: skip
     return [plain("-" if cell is None else cell) for cell in cells]
+
+
+def in_short(row: "ProcessRow") -> str:
+    """Return a process as a few words: `beat`, `worker x 2`, `worker 1 of 2`."""
+    drains = f", {row.draining} finishing" if row.draining else ""
+    if row.running == row.desired and row.state == "running":
+        return f"{row.name}{f' x {row.desired}' if row.desired > 1 else ''}{drains}"
+    told = row.state if row.state != "running" else ""
+    return f"{row.name} {row.running} of {row.desired}{told and f' ({told})'}{drains}"
+
+
+def process_lines(rows: "Sequence[ProcessRow]") -> list[str]:
+    """Return a line for each process: how many run, how many finish and since when, what is wrong."""
+    return [f"{row.name}: {state_of(row)}" for row in rows]
+
+
+def state_of(row: "ProcessRow") -> str:
+    """Return the state of a process in words: `running 2 of 2, finishing 1 (for 4m)`."""
+    parts = [f"{row.state} {row.running} of {row.desired}" if row.desired or row.running else row.state]
+    if row.starting and row.state != "starting":
+        parts.append(f"starting {row.starting}")
+    if row.draining:
+        parts.append(f"finishing {row.draining} (for {ago(_elapsed_s(row.draining_since or 0.0))})")
+    told = with_retry(row.message, row.next_try_at) if row.message and row.reason != "handing-over" else ""
+    return ", ".join(parts) + (f"; {told}" if told else "")
 
 
 def with_retry(message: str, next_try_at: float | None) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 import time
 from functools import partial
@@ -13,7 +12,7 @@ from reconciler.control.granting import OperatorRequests
 from reconciler.control.socket import Control
 from reconciler.control.tasks import TaskRequests
 from reconciler.convergence.standing_tasks import StandingTasks
-from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.convergence.wake_queue import WakeQueue, WakeRoutes
 from reconciler.daemon.housekeeping import Housekeeping
 from reconciler.daemon.internal_errors import InternalErrors
 from reconciler.daemon.manifest_loop import ManifestLoop
@@ -40,11 +39,13 @@ from reconciler.manifests.persisted import remember_origins
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld
 from reconciler.planning.subject import HOST, Subject
+from reconciler.processes.world import ProcessWorld
 from reconciler.services.records import ServiceRecords
 from reconciler.services.world import ServiceStores, ServiceWorld
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
+from reconciler.serving.process_instances import ProcessInstances
 from reconciler.serving.sandbox import todays_sandbox
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Drain, Settings
@@ -99,7 +100,8 @@ class Daemon:
         self._sandbox = todays_sandbox()
         self._stores = Stores(records=records, journal=self.journal, history=RevisionHistory(records, self._boot))
         self._stager = stager_of(settings)
-        self._app_wakeups, self._service_wakeups, self._task_wakeups = WakeQueue(), WakeQueue(), WakeQueue()
+        self._app_wakeups, self._service_wakeups = WakeQueue(), WakeQueue()
+        self._task_wakeups, self._process_wakeups = WakeQueue(), WakeQueue()
         self._tracker = SourceTracker(records, self.journal, self._app_wakeups, tasks)
         self._removals = Removals()
         self._instances = Instances(
@@ -108,7 +110,7 @@ class Daemon:
             boot=self._boot,
             sandbox_of=lambda _: self._sandbox,  # today every app has the daemon's rights
             templates=self.fork_servers,
-            wakeups=self._app_wakeups,
+            wakeups=(routes := WakeRoutes(apps=self._app_wakeups, processes=self._process_wakeups)),
             removals=self._removals,
             launched=lambda app, text: self.journal.write(Subject("app", app), "started", text),
         )
@@ -120,12 +122,16 @@ class Daemon:
             settings, self._stores, self._apps.places, TaskQueues(tasks=self._task_wakeups, apps=self._app_wakeups)
         )
         self._instances.users.add(self._task_world.uses)
+        self._processes = ProcessWorld(
+            settings, self._stores, self._apps, ProcessInstances(self._instances), boot=self._boot, wakeups=routes
+        )
         self._counters = Counters(time.monotonic, self._apps.probe_results, self._services.backups.failures)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
         self._converging = all_converging(
             (self._services, self._services, self._service_wakeups),  # first: it says what apps are supplied with
             (self._apps, counted, self._app_wakeups),
             (self._task_world, self._task_world, self._task_wakeups),
+            (self._processes, self._processes, self._process_wakeups),
             *among_worlds(self._routing),
             within=(self._state, settings, tasks),
         )
@@ -133,6 +139,7 @@ class Daemon:
         self.manifests = ManifestLoop(settings, self._stores, self._app_wakeups, self._secret_files, self._converging)
         self.reports.listeners += [
             self._services.on_report,
+            self._processes.on_report,
             self._task_world.on_report,
             self.manifests.on_report,
             self._counters.on_report,
@@ -244,6 +251,7 @@ class Daemon:
         for each in self._converging:
             await each.controller.wait()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._processes.stop_all())
             for app in self._instances.apps():
                 for instance, _ in tuple(self._instances.processes(app)):
                     tasks.create_task(self._instances.stop(app, instance.id))
@@ -288,6 +296,7 @@ class Daemon:
         """Adopt what runs, and start what runs beside convergence."""
         self._task_world.restore()
         ports = self._apps.restore()
+        self._processes.restored()
         if self._lost:
             text = "the state database was lost; what runs was found in the process table"
             self.journal.write(HOST, "daemon", text)
@@ -307,27 +316,18 @@ class Daemon:
 
     def _notify(self) -> None:
         """Notify every target of the settings of failures and recoveries from now on."""
-        if not self.settings.notifications:
-            return
-        # What mails and posts is loaded only where it is needed: most hosts have no target.
-        from reconciler.notifications.notifier import Notifier, Pace
+        if self.settings.notifications:
+            from reconciler.daemon.notifying import notify  # most hosts have no target
 
-        pace = Pace(every_s=self.settings.notify_every_s, delay_s=self.settings.notify_delay_s)
-        for target in self.settings.notifications:
-            notifier = Notifier(
-                target,
-                self._stores.records,
-                host=socket.gethostname(),
-                pace=pace,
-                redact=self._redactor.redacted,
+            listeners = [
+                self.reports.listeners,
+                self._task_world.reports.listeners,
+                *([self._git.listeners] if self._git is not None else []),
+            ]
+            notify(
+                self.settings, self._stores, self._tasks, listeners, redact=self._redactor.redacted,
                 host_failure=self.problem,
-                failed=partial(self.journal.write, HOST, "daemon"),
-            )
-            self.reports.listeners.append(notifier.on_report)
-            self._task_world.reports.listeners.append(notifier.on_report)
-            if self._git is not None:
-                self._git.listeners.append(notifier.on_report)
-            self._tasks.keep(f"notify {target}", notifier.run)
+            )  # fmt: skip
 
     async def _drain_logs(self, drain: Drain) -> None:
         from reconciler.daemon.drains.of_host import drain_logs  # most hosts drain no logs

@@ -156,29 +156,39 @@ def _mark_stopping(database: "Database", records: "list[InstanceRecord]") -> Non
 
     for record in records:
         stopping = record.stopping_since or time.monotonic()
-        Records(database).put_instance(replace(record, stopping_since=stopping))
+        Records(database).put_instance(replace(record, stopping_since=stopping, steps=max(record.steps, 1)))
 
 
 def _end_masters(masters: list[_Found], known: "dict[str, InstanceRecord]") -> None:
-    """Send SIGTERM to each; after its stop timeout, send SIGKILL to its process group."""
+    """Tell each to stop, in its own way and no step a second time; at the end of it, kill its process group."""
     from reconciler.linux.processes import kill_group
 
-    began = time.monotonic()
-    deadlines: dict[int, tuple[float, int]] = {}
-    for process in masters:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(process.fd, signal.SIGTERM)
-        record = known.get(process.instance)
-        timeout_s = (record.stop_timeout_s if record else _DEFAULT_STOP_S) + _MARGIN_S
-        deadlines[process.fd] = (began + timeout_s, process.pid)
-    while deadlines:
-        ended = _ended(list(deadlines), min(until for until, _ in deadlines.values()))
-        for fd, (until, pid) in list(deadlines.items()):
-            if fd in ended:
-                del deadlines[fd]
-            elif time.monotonic() >= until:
-                kill_group(pid)
-                deadlines[fd] = (float("inf"), pid)
+    left = {process.fd: (process, _steps(known.get(process.instance))) for process in masters}
+    while left:
+        for process, steps in left.values():
+            while steps and time.monotonic() >= steps[0][0]:
+                _, name = steps.pop(0)
+                if name is None:
+                    kill_group(process.pid)
+                    continue
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(process.fd, signal.Signals[f"SIG{name}"])
+        until = min((steps[0][0] for _, steps in left.values() if steps), default=float("inf"))
+        for fd in _ended(list(left), until):
+            del left[fd]
+
+
+def _steps(record: "InstanceRecord | None") -> list[tuple[float, str | None]]:
+    """Return the signals that an instance is still to get, with the monotonic time of each; None is the kill."""
+    from reconciler.planning.processes.stop import one_signal, parsed
+
+    stop_timeout_s = _DEFAULT_STOP_S if record is None else record.stop_timeout_s
+    stop = (None if record is None else parsed(record.stop)) or one_signal(stop_timeout_s + _MARGIN_S)
+    began, taken = time.monotonic(), 0
+    if record is not None and record.process and record.stopping_since is not None:
+        began, taken = record.stopping_since, record.steps
+    numbers = range(taken, len(stop.steps) + 1)
+    return [(began + stop.due_after_s(number), stop.next_signal(number)) for number in numbers]
 
 
 def _ended(descriptors: list[int], until: float) -> set[int]:
@@ -219,7 +229,7 @@ def _record(paths: StatePaths, database: "Database", known: "dict[str, InstanceR
         journal.write(
             Subject("app", record.app),
             "stopped",
-            f"gunicorn {record.pid or 0} stopped",
+            f"{_name_of(record)} stopped",
             "the daemon and all apps were stopped",
         )
     now = time.time()  # noqa: TID251  shown to people, never subtracted
@@ -228,3 +238,8 @@ def _record(paths: StatePaths, database: "Database", known: "dict[str, InstanceR
             message = "stopped with the daemon; 'reconciler run' starts it again"
             stopped = replace(last, state="stopped", reason="", message=message, since=now, next_try_at=None)
             records.set_app_status(name, stopped)
+
+
+def _name_of(record: "InstanceRecord") -> str:
+    pid = record.pid or 0
+    return f"{record.process}.{record.slot} (pid {pid})" if record.process else f"gunicorn {pid}"

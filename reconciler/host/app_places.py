@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.host.builds import AppBuilds
+from reconciler.host.process_verdicts import ProcessVerdicts
 from reconciler.host.secret_source import SecretSource
 from reconciler.planning.apps.app import App, AskedState
 from reconciler.planning.apps.observed import Instance
-from reconciler.planning.apps.revision import CodeCommands, Revision
+from reconciler.planning.apps.revision import Revision
 from reconciler.serving.instances import Instances
 from reconciler.serving.marks import Identity
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment, without_listener
@@ -41,7 +42,10 @@ class Place:
 
 
 class AppPlaces:
-    """The place of each app's instances, and the revision that whatever is not web is to run."""
+    """The place of each app's instances, and the revision that whatever is not web is to run.
+
+    `verdicts` are what the processes that run there say of their revision.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class AppPlaces:
         self._builds = builds
         self._instances = instances
         self._secret_source = secret_source
+        self.verdicts = ProcessVerdicts()
 
     def revision(self, app: str) -> Revision | None:
         """Return the revision that serves, or served last where none does now; None before the first.
@@ -83,9 +88,12 @@ class AppPlaces:
         builds = self._builds.of(app)
         return tuple({revision.id: revision for revision in known if revision.build.id in builds}.values())
 
-    def commands(self, revision: Revision) -> CodeCommands | None:
-        """Return the commands that the code of a revision asks for, None if it asks for none."""
-        return self._builds.commands(revision.app).get(revision.build.id)
+    def process_lines(self, revision: Revision) -> dict[str, str]:
+        """Return the lines of its Procfile from which processes may be made, by name. Raises StagingError."""
+        from reconciler.staging.detection.procfile import read_procfile  # adopting what runs does not need it
+
+        procfile = read_procfile(self._paths.builds(revision.app) / revision.build.id / "code")
+        return {} if procfile is None else procfile.other_lines()
 
     def of(self, revision: Revision, code: Code | None = None) -> Place:
         """Return the place of a revision whose build is finished, its directories and files made.

@@ -86,7 +86,6 @@ class AppWorld:
         keeper: Keeper,
         secret_source: SecretSource,
     ) -> None:
-        self._settings = settings
         self._paths = settings.paths
         self._stores = stores
         self._records = stores.records
@@ -197,6 +196,7 @@ class AppWorld:
             inputs=self._secret_source.inputs(self._apps.get(name), name),
             written=self._builds.written(name),
             builds_in_use=frozenset(use.build for use in self._instances.users.of(name)),
+            processes=self.places.verdicts.of(name),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action

@@ -75,11 +75,20 @@ class HostSnapshot:
 
     @cached_property
     def instances(self) -> dict[str, list[InstanceRecord]]:
-        """The instances that are alive, by app, oldest first."""
+        """The instances of web servers that are alive, by app, oldest first."""
         found: dict[str, list[InstanceRecord]] = {}
         for record in self._of_this_boot:
-            if _alive(record):
+            if not record.process and _alive(record):
                 found.setdefault(record.app, []).append(self._with_readiness(record))
+        return found
+
+    @cached_property
+    def processes(self) -> dict[str, list[InstanceRecord]]:
+        """The instances of other processes that are alive, by app, oldest first."""
+        found: dict[str, list[InstanceRecord]] = {}
+        for record in self._of_this_boot:
+            if record.process and _alive(record):
+                found.setdefault(record.app, []).append(record)
         return found
 
     @cached_property
@@ -132,7 +141,7 @@ class HostSnapshot:
         """Return one app as the daemon would observe it, with `content` as the fingerprint of its source."""
         from reconciler.planning.apps.observed import ExternalInputs, Observed, SourceState
 
-        records = [record for record in self._of_this_boot if record.app == name]
+        records = [record for record in self._of_this_boot if record.app == name and not record.process]
         builds = staged.build_ids(self.paths.builds(name))
         alive = self.instances.get(name, [])
         exited = [record for record in records if not _alive(record) and (record.pid or self.daemon is None)]
@@ -155,6 +164,7 @@ class HostSnapshot:
             sleep_state=self._sleep_state(name, history.sleep_state),
             released=self.records.releases().get(name, frozenset()),
             has_residue=name in self.app_statuses or name in self._sources,
+            builds_in_use=frozenset(record.build for record in self.processes.get(name, ())),
             inputs=ExternalInputs() if observer is None else observer.inputs(app, name),
         )
 
@@ -211,8 +221,8 @@ class HostSnapshot:
         return observer
 
     def revisions_alive(self, app: str) -> frozenset[str]:
-        """Return the ids of the revisions that an instance of the app runs."""
-        return frozenset(record.revision for record in self.instances.get(app, ()))
+        """Return the ids of the revisions that an instance of the app runs, or another process of it."""
+        return frozenset(record.revision for record in (*self.instances.get(app, ()), *self.processes.get(app, ())))
 
     def known_good(self, app: str) -> "tuple[Revision, ...]":
         """Return the revisions of an app that passed their probation, the last one first."""

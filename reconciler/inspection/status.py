@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from reconciler.inspection.process_rows import ProcessRow, process_rows
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import revision_from
@@ -39,7 +40,7 @@ class AppRow(NamedTuple):
 
     `url` and `port` are where it serves, or where it is to serve while it does not; `wanted_url` is where it is to
     serve if that is another address. `restarts` counts from when the revision served first. `commit` is the commit that
-    brought the source which is desired.
+    brought the source which is desired. `processes` are those that are not web.
     """
 
     name: str
@@ -62,6 +63,7 @@ class AppRow(NamedTuple):
     persist: Sequence[str] = ()
     manifest: str | None = None
     commit: str | None = None
+    processes: Sequence[ProcessRow] = ()
 
     def facts(self) -> dict[str, Json]:
         """Return the row as JSON data."""
@@ -71,6 +73,7 @@ class AppRow(NamedTuple):
             "override": None if override is None else {"kind": override.kind, "revision": override.revision},
             "services": [*self.services],
             "persist": [*self.persist],
+            "processes": [row.facts() for row in self.processes],
         }
 
 
@@ -148,10 +151,10 @@ def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
     desired = snapshot.desired
     files: list[dict[str, Any]] = desired.get("files", [])
     apps: dict[str, dict[str, Any]] = desired.get("apps", {})
-    restarts, overrides = snapshot.records.history_of("restarts"), snapshot.records.history_of("pin")
+    histories = {what: snapshot.records.history_of(what) for what in ("restarts", "pin", "processes")}
     names = _known(snapshot)
     rows = [
-        _app(snapshot, name, apps.get(name, {}), overrides.get(name), restarts.get(name))
+        _app(snapshot, name, apps.get(name, {}), {what: found.get(name) for what, found in histories.items()})
         for name in names
         if not only or name in only
     ]
@@ -177,12 +180,11 @@ def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
 
 def _known(snapshot: HostSnapshot) -> list[str]:
     """Return the names of the apps that are desired, were reported or run, in order."""
-    return sorted({*snapshot.app_statuses, *snapshot.desired.get("apps", {}), *snapshot.instances})
+    running = {*snapshot.instances, *snapshot.processes}
+    return sorted({*snapshot.app_statuses, *snapshot.desired.get("apps", {}), *running})
 
 
-def _app(
-    snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], pin: str | None, restarts: str | None
-) -> AppRow:
+def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], histories: Mapping[str, str | None]) -> AppRow:
     serving = [record for record in snapshot.instances.get(name, []) if record.ready_at is not None]
     newest = serving[-1] if serving else None
     build = snapshot.staged(name, newest.build) if newest else None
@@ -206,17 +208,18 @@ def _app(
         wanted_url=url if moves else None,
         revision=newest.revision if newest else None,
         wanted_revision=last.wanted,
-        override=_override(pin, last),
+        override=_override(histories["pin"], last),
         runtime=_runtime(build) if build else desired.get("runtime"),
         pid=newest.pid if newest else None,
         workers=newest.workers if newest else 0,
-        restarts=_restarts(restarts),
+        restarts=_restarts(histories["restarts"]),
         since=last.since or None,
         next_try_at=last.next_try_at,
         services=desired.get("services", ()),
         persist=desired.get("persist", ()),
         manifest=desired.get("manifest"),
         commit=desired.get("commit") or None,
+        processes=process_rows(desired.get("processes", {}), histories["processes"], snapshot, name),
     )
 
 

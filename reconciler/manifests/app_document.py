@@ -13,8 +13,9 @@ from reconciler.planning.apps.app import App, Binding, CrashPolicy, Liveness
 from reconciler.planning.apps.revision import AWAITED_MARK, Health, Recipe, Server, Source
 from reconciler.planning.fingerprint import fingerprint
 
-if TYPE_CHECKING:  # most hosts have no repository
+if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but their web server
     from reconciler.planning.apps.git_source import GitSource
+    from reconciler.planning.processes.process import Process
     from reconciler.planning.routing.routing import Routing
     from reconciler.planning.schedules.schedule import Schedule
     from reconciler.settings.git import Repository
@@ -135,6 +136,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
             name: joined(directory, str(part.parts["file"].value)) for name, part in variables(tree) if part.keys
         },
         env_lists=tuple(joined(directory, path) for path in given.get("env_files", ())),
+        processes=_processes(tree),
         schedules=_schedules(directory, tree, name, host.zone),
         routing=_routing(directory, tree, given, host.domain.replace("{app}", name)),
     )
@@ -157,6 +159,14 @@ def _routing(directory: str, tree: Node, given: dict[str, Any], domain: str) -> 
     from reconciler.manifests.routing_document import routing_of  # most apps have no domain
 
     return routing_of(directory, tree, given, domain)
+
+
+def _processes(tree: Node) -> "tuple[Process, ...]":
+    if "processes" not in tree.keys:
+        return ()
+    from reconciler.manifests.process_fields import processes_of  # most apps have none
+
+    return processes_of(tree)
 
 
 def _source(directory: str, tree: Node, given: dict[str, Any]) -> Source:

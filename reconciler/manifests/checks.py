@@ -105,6 +105,7 @@ def _app_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
     yield from _health_problems(tree)
     yield from _dependency_problems(tree, name)
     yield from _schedule_problems(tree)
+    yield from _process_problems(tree)
 
 
 def _schedule_problems(tree: Node) -> Iterator[tuple[Path, str]]:
@@ -121,6 +122,13 @@ def _routing_problems(tree: Node) -> Iterator[tuple[Path, str]]:
     from reconciler.manifests.routing_document import routing_problems  # most apps have no domain
 
     yield from routing_problems(tree)
+
+
+def _process_problems(tree: Node) -> Iterator[tuple[Path, str]]:
+    if "processes" in tree.keys:
+        from reconciler.manifests.process_fields import process_problems  # most apps have none
+
+        yield from process_problems(tree)
 
 
 def _entrypoint_problems(tree: Node) -> Iterator[tuple[Path, str]]:

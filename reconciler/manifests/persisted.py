@@ -119,6 +119,7 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
                 "runtime": app.recipe.runtime,
                 "services": [binding.service for binding in app.bindings],
                 "persist": [*app.recipe.persist],
+                "processes": {process.name: process.count for process in app.processes},
             }
             for name, app in catalog.apps.items()
         },

@@ -12,7 +12,7 @@ from reconciler.serving import gate_figures_reader
 from reconciler.serving.gate_figures_reader import WorkerFigures
 from reconciler.state.records import InstanceRecord
 
-Role: TypeAlias = Literal["master", "worker", "child"]
+Role: TypeAlias = Literal["master", "worker", "process", "child"]
 Activity: TypeAlias = Literal["starting", "idle", "busy", "unknown"]
 Phase: TypeAlias = Literal["starting", "serving", "stopping"]
 
@@ -38,18 +38,26 @@ class InstanceProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningInstance:
-    """An instance, with its master first, then its workers, then what they started."""
+    """An instance, with its master first, then its workers, then what they started.
+
+    `process` is the name and the number of one that is not web: `worker.1`.
+    """
 
     id: str
     app: str
     revision: str
     phase: Phase
     processes: tuple[InstanceProcess, ...]
+    process: str = ""
 
 
 def running_instances(snapshot: HostSnapshot, apps: Collection[str]) -> list[RunningInstance]:
     """Return the running instances of these apps, by app, oldest first. Blocks."""
-    found = [record for name in sorted(apps) for record in snapshot.instances.get(name, [])]
+    found = [
+        record
+        for name in sorted(apps)
+        for record in (*snapshot.instances.get(name, []), *snapshot.processes.get(name, []))
+    ]
     families = {record.id: dict(process_table.family(record.pid)) for record in found if record.pid is not None}
     every = {pid: ticks for family in families.values() for pid, ticks in family.items()}
     memory = MemoryMeter().measure(every, time.monotonic())
@@ -57,6 +65,7 @@ def running_instances(snapshot: HostSnapshot, apps: Collection[str]) -> list[Run
         RunningInstance(
             id=record.id,
             app=record.app,
+            process=f"{record.process}.{record.slot}" if record.process else "",
             revision=record.revision,
             phase=_phase(record),
             processes=tuple(_processes(snapshot, record, families[record.id], memory)),
@@ -84,6 +93,8 @@ def _processes(
         if age_s is None:
             continue
         role: Role = "master" if pid == record.pid else "worker" if pid in direct else "child"
+        if record.process:
+            role = "process" if pid == record.pid else "child"
         load = _load(pid, workers) if role == "worker" else {}
         name = process_table.name_of(pid)
         yield InstanceProcess(pid=pid, role=role, name=name, age_s=age_s, memory=memory.get(pid, 0), **load)

@@ -120,6 +120,7 @@ class Reason(StrEnum):
     UNHEALTHY = "unhealthy"
     WORKER_EXITED = "worker-exited"
     WORKER_WAITING = "worker-waiting"
+    PROCESS_AILING = "process-ailing"
     ONLY_CLIENT_ERRORS = "only-client-errors"
     ONLY_SERVER_ERRORS = "only-server-errors"
 

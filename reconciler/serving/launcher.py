@@ -117,5 +117,8 @@ if __name__ == "__main__":
         apply_sandbox([int(number) for number in os.environ.pop("RECONCILER_SANDBOX").split()])
     os.chdir(sys.argv[1])
     if sys.argv[2] == "--":
-        os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  becoming the program is all there is to do
+        try:
+            os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  becoming the program is all there is to do
+        except OSError as error:
+            sys.exit("cannot run %s: %s" % (sys.argv[3], error.strerror))
     _become_gunicorn(globals().pop("_preloaded", {}))  # by a fork server

@@ -31,6 +31,12 @@ class Leftovers:
         self._directories: set[Path] = set()
         self._anywhere = False
         self._timer: asyncio.TimerHandle | None = None
+        self._looking = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is left to be ended, as far as is known."""
+        return bool(self._instances or self._apps or self._looking)
 
     def of_instance(self, instance: str, *, started_here: bool) -> None:
         """End soon what an instance left that has ended; what this process started is looked for below it only."""
@@ -77,7 +83,13 @@ class Leftovers:
         with contextlib.suppress(RuntimeError):  # no thread left: the next daemon ends them
             run = asyncio.get_running_loop().run_in_executor
             done = run(None, end_marked, self._state_id, instances, apps, look)
-            done.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._looking += 1
+            done.add_done_callback(self._looked)
+
+    def _looked(self, done: "asyncio.Future[int]") -> None:
+        self._looking -= 1
+        if not done.cancelled():
+            done.exception()
 
 
 def _anywhere(state_id: str) -> Iterable[Marked]:

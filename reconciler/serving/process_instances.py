@@ -36,13 +36,17 @@ class ProcessInstances:
         """Return the instances of a process that are alive."""
         return (live for live in self._instances.lives(key) if live.process is not None and live.end is None)
 
-    async def start(self, program: Program, places: InstancePaths, lock: int | None) -> int:
-        """Start a program, which inherits the descriptor of its lock if it has one; return its pid. Raises CannotStart.
+    @property
+    def is_clearing(self) -> bool:
+        """Whether what an instance left that has ended is still being ended."""
+        return self._instances.is_clearing
+
+    async def start(self, program: Program, places: InstancePaths, lock: int | None) -> LiveInstance:
+        """Start a program, which inherits the descriptor of its lock if it has one. Raises CannotStart.
 
         It is not waited for.
         """
-        live = await self._instances.launch(program, places, lock)
-        return live.record.pid or 0
+        return await self._instances.launch(program, places, lock)
 
     def mark_ready(self, key: str, instance: str) -> None:
         """Record that an instance is ready."""

@@ -113,6 +113,11 @@ class SupervisedInstances:
             if live.process is not None and live.end is None:
                 yield live.observed(), live.process
 
+    @property
+    def is_clearing(self) -> bool:
+        """Whether what instances left that have ended is still being ended."""
+        return self._leftovers.is_busy
+
     def new_identity(self) -> Identity:
         """Return the identity of something that is about to start in an app's place, and is on no record yet."""
         return self._identity(secrets.token_hex(6))

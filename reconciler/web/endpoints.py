@@ -155,9 +155,16 @@ SCHEMAS: Mapping[str, Schema] = {
         persist={"type": "array"},
         manifest=_NULLABLE_TEXT,
         commit={"type": ["string", "null"], "description": "The commit that brought its source, if one did."},
+        processes=_list("Process"),
         memory_bytes={"type": ["integer", "null"], "description": "The proportional share of its processes (PSS)."},
         cpu={"type": ["number", "null"], "description": "In cores, since the measurement before."},
         requests_per_second=_NULLABLE_NUMBER,
+    ),
+    "Process": _object(
+        **dict.fromkeys(("name", "state", "reason", "message"), _TEXT),
+        **dict.fromkeys(("desired", "running", "starting", "draining", "crashes"), _INTEGER),
+        **dict.fromkeys(("since", "draining_since", "next_try_at"), _NULLABLE_NUMBER),
+        pids={"type": "array", "items": _INTEGER},
     ),
     "Manifest": _object(
         file=_TEXT,

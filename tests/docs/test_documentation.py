@@ -270,6 +270,14 @@ def test_the_fields_of_a_notification_target_are_those_of_the_schema() -> None:
     assert first_cells(DOCS / "reference" / "notifications.md", "## A target") == set(target["properties"])
 
 
+def test_the_fields_of_a_process_are_those_of_the_schema() -> None:
+    process = schema("app")["properties"]["processes"]["additionalProperties"]["properties"]
+    inner = {f"{name}.{part}" for name, about in process.items() for part in about.get("properties", ())}
+    page = (DOCS / "reference" / "manifest.md").read_text(encoding="utf-8")
+    below = page.split("\n## Processes\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([\w.]+)` \|", below, re.MULTILINE)) == {*process, *inner}
+
+
 def unknown(page: Path) -> set[str]:
     """Names in backticks that look like a field or a setting below a known one, and are none."""
     parents = {name.partition(".")[0] for kind in ("app", "host") for name in fields(kind) if "." in name}

@@ -84,6 +84,8 @@ APP_OTHERS = {
     "services": "credentials are created for the app, then a new instance takes over; those of services that it no"
     " longer names are revoked once no instance uses them",
     "env_files": "the files are read, then a new instance takes over",
+    "processes": "what differs is started, and what it replaces finishes once that is ready; the web is left alone, and"
+    " so is what differs only in how many run, how they are stopped or how they are judged",
 }
 SERVICE_EDITS: dict[str, tuple[str, Any, Any]] = {
     "type": ("postgresql", "postgresql", "mysql"),

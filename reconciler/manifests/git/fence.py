@@ -87,6 +87,24 @@ _APP: Places = {
         Reach.NOTHING,
     ),
     **dict.fromkeys([("patience",), ("access_log",), ("watch",)], Reach.NOTHING),
+    **dict.fromkeys([("processes", "*"), ("processes", "*", "ready")], Reach.BY_APP),
+    **{
+        ("processes", "*", *command): Reach.BY_APP
+        for each in (("command",), ("ready", "command"), ("alive", "command"))
+        for command in (each, (*each, "[]"))
+    },
+    **{
+        ("processes", "*", *field): Reach.NOTHING
+        for field in (
+            *((name,) for name in ("count", "single", "stop_timeout", "start_timeout", "watchdog", "required")),
+            ("stop", "[]"),
+            ("ready", "after"),
+            ("env", "*"),
+            ("alive", "interval"),
+            ("alive", "timeout"),
+            ("alive", "failures"),
+        )
+    },
 }
 _SERVICE: Places = {
     ("kind",): Reach.NOTHING,

@@ -8,8 +8,9 @@ from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Bound, Build, Recipe, Revision, Server, Source, without_workers
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
 
-if TYPE_CHECKING:  # most hosts have no repository
+if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but their web server
     from reconciler.planning.apps.git_source import GitSource
+    from reconciler.planning.processes.process import Process
     from reconciler.planning.routing.routing import Routing
     from reconciler.planning.schedules.schedule import Schedule
 
@@ -58,8 +59,8 @@ class App:
     `address` is None for a program without a listener. A `lazy` app is first started by a connection; `holding_page` is
     an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
     NAME=VALUE lines. `in_git` is where the manifest takes the source from if that is a repository; `source` is then the
-    directory of a commit on this host. `routing` is what the proxy does for it, None without a domain. `commit` is the
-    commit that brought the source, "" if it is in none.
+    directory of a commit on this host. `processes` are its programs that are not web. `routing` is what the proxy does
+    for it, None without a domain. `commit` is the commit that brought the source, "" if it is in none.
     """
 
     name: str
@@ -83,6 +84,7 @@ class App:
     env_files: Mapping[str, str] = field(default_factory=dict)
     env_lists: tuple[str, ...] = ()
     in_git: "GitSource | None" = None
+    processes: "tuple[Process, ...]" = ()
     schedules: "tuple[Schedule, ...]" = ()
     routing: "Routing | None" = None
     commit: str = field(default="", compare=False)

@@ -161,7 +161,7 @@ class Assessment:
     def proven_at(self, current: Instance) -> float:
         """When the current instance will have passed its probation."""
         assert current.ready_at is not None
-        return current.ready_at + self.app.probation_s
+        return max(current.ready_at + self.app.probation_s, self.observed.processes.proven_at)
 
     def busy_at(self, current: Instance) -> float:
         """When the current instance last had something to do."""

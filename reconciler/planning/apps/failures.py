@@ -5,7 +5,7 @@ from typing import Literal
 
 from reconciler.planning.apps.actions import Reap, RecordFailure
 from reconciler.planning.apps.app import App, CrashPolicy
-from reconciler.planning.apps.observed import Failure, FailurePhase, Instance, Observed
+from reconciler.planning.apps.observed import Failure, FailurePhase, Instance, Observed, ProcessFailure
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.reason import Reason
 from reconciler.planning.wording import quoted
@@ -65,7 +65,7 @@ def record_failures(app: App, observed: Observed, now: float) -> tuple[RecordFai
         and has_failed(i, observed)
         and not is_known_good(i.revision, observed)
         and not _is_recorded(i, observed)
-        for text in (i.unhealthy or _how_a_worker_ended(i),)
+        for text in (i.unhealthy or _how_a_part_ended(i, observed),)
     )
 
 
@@ -82,10 +82,23 @@ def next_failure(
 
 
 def has_failed(instance: Instance, observed: Observed) -> bool:
-    """Whether its probes fail, or one of its workers exited before its revision was known good."""
-    return instance.unhealthy is not None or (
-        instance.workers_died > 0 and not is_known_good(instance.revision, observed)
-    )
+    """Whether its probes fail, or a worker or a process of its revision ended before that was known good."""
+    if instance.unhealthy is not None:
+        return True
+    on_probation = not is_known_good(instance.revision, observed)
+    return on_probation and (instance.workers_died > 0 or failed_process(instance, observed) is not None)
+
+
+def failed_process(instance: Instance, observed: Observed) -> ProcessFailure | None:
+    """Return the failure of a process for which this instance's revision is left, None if nothing could serve instead.
+
+    Without another revision to go back to, the web server is of use even if a process of it is not.
+    """
+    if not any(p.id != instance.revision and p.build.id in observed.builds for p in observed.known_good):
+        return None
+    started = instance.started_at
+    failures = (f for f in observed.processes.failures if f.revision == instance.revision and f.at >= started)
+    return next(failures, None)
 
 
 def is_known_good(revision: str, observed: Observed) -> bool:
@@ -104,7 +117,10 @@ def _how_it_ended(instance: Instance) -> str:
     return instance.failed_start or f"{instance.called} {instance.end}{quoted(instance.said)}"
 
 
-def _how_a_worker_ended(instance: Instance) -> str:
+def _how_a_part_ended(instance: Instance, observed: Observed) -> str:
+    failed = failed_process(instance, observed)
+    if failed is not None and not instance.workers_died:
+        return f"its process {failed.reason}"
     return f"a worker of {instance.called} {instance.worker_end or 'exited'} on probation{quoted(instance.said)}"
 
 

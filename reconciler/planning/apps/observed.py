@@ -172,6 +172,28 @@ class ExternalInputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessFailure:
+    """A required process of a revision that ended, or was of no use, before its probation was over."""
+
+    revision: str
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStandings:
+    """What the processes of an app that are not web say of it.
+
+    `failures` blame a revision each; `ailing` says of each process that is not well what is wrong with it. `proven_at`
+    is when all that run will have passed their probation.
+    """
+
+    failures: tuple[ProcessFailure, ...] = ()
+    ailing: tuple[str, ...] = ()
+    proven_at: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """The observed state of one app.
 
@@ -186,6 +208,7 @@ class Observed:
     manifest describes, `stopping_dependents` the apps that depend on it and still have to stop. `has_residue` says that
     records of the app are left. `written` are files that the app has written into a build, which goes with a later
     deploy. `builds_in_use` are those that something of the app uses beside its instances: a process, a task.
+    `processes` is what those say that are not web.
     """
 
     source: SourceState | None = None
@@ -211,6 +234,7 @@ class Observed:
     inputs: ExternalInputs = ExternalInputs()
     written: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     builds_in_use: frozenset[str] = frozenset()
+    processes: ProcessStandings = ProcessStandings()
 
     @property
     def alive(self) -> tuple[Instance, ...]:

@@ -27,6 +27,8 @@ def _shortcomings(known: Assessment, current: Instance) -> Iterator[Cause]:
         yield Cause(Reason.INPUTS_STALE, f"serving with the last known values: {'; '.join(inputs.stale)}")
     if inputs.down:
         yield Cause(Reason.SERVICE_DOWN, "; ".join(inputs.down))
+    if known.observed.processes.ailing:
+        yield Cause(Reason.PROCESS_AILING, "; ".join(known.observed.processes.ailing))
     if known.observed.unknown_dependencies:
         text = f"it depends on an app that is missing: {unknown_apps(known.observed)}"
         yield Cause(Reason.WAITING_FOR_APPS, text)

@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.fingerprint import canonical, fingerprint
-from reconciler.planning.processes.kinds import kind_of
+from reconciler.planning.processes.command import Command
+from reconciler.planning.processes.kinds import Kind, kind_of
 from reconciler.planning.processes.stop import StopSequence
 
 
@@ -26,7 +27,7 @@ class Notifies:
 class Answers:
     """Ready once this command, run in its place, exits with 0."""
 
-    command: tuple[str, ...]
+    command: Command
 
 
 Ready: TypeAlias = After | Notifies | Answers
@@ -36,7 +37,7 @@ Ready: TypeAlias = After | Notifies | Answers
 class Alive:
     """A command that exits with 0 as long as the process is of use; `failures` in a row replace it."""
 
-    command: tuple[str, ...]
+    command: Command
     interval_s: float = 60.0
     timeout_s: float = 10.0
     failures: int = 3
@@ -52,7 +53,7 @@ class Process:
     """
 
     name: str
-    command: tuple[str, ...] | None = None
+    command: Command | None = None
     count: int = 1
     single: bool | None = None
     stop_timeout_s: float = 30.0
@@ -64,13 +65,17 @@ class Process:
     required: bool = True
     start_timeout_s: float = 60.0
 
-    def is_single(self, command: tuple[str, ...]) -> bool:
-        """Whether there must never be two of it at a time, when this is what it runs."""
-        return kind_of(command).single if self.single is None else self.single
+    def kind(self, command: Command) -> Kind:
+        """Return the kind of program that this is."""
+        return kind_of(command.words, {**self.env, **command.env})
 
-    def stop_of(self, command: tuple[str, ...]) -> StopSequence:
+    def is_single(self, command: Command) -> bool:
+        """Whether there must never be two of it at a time, when this is what it runs."""
+        return self.kind(command).single if self.single is None else self.single
+
+    def stop_of(self, command: Command) -> StopSequence:
         """Return how it is stopped, when this is what it runs."""
-        return self.stop or kind_of(command).stop(self.stop_timeout_s)
+        return self.stop or self.kind(command).stop(self.stop_timeout_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,12 @@ class AppProcess:
     crash: CrashPolicy = CrashPolicy()
     probation_s: float = 10.0
     stops: bool = False
+    app_fingerprint: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that depend on every field of the process."""
+        return fingerprint(canonical(self.process))
 
     @property
     def name(self) -> str:
@@ -104,13 +115,13 @@ def parts_of(key: str) -> tuple[str, str]:
 class Target:
     """What a process is to run now: a command in the build and the environment of a revision.
 
-    `inputs` is a fingerprint of all of the revision that makes a difference to what is not web; `command` is not empty.
+    `inputs` is a fingerprint of all of the revision that makes a difference to what is not web.
     """
 
     revision: str
     build: str
     inputs: str
-    command: tuple[str, ...]
+    command: Command
 
     def version(self, process: Process) -> str:
         """Return twelve hexadecimal digits that say what an instance of the process runs.

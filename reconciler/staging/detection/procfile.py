@@ -46,11 +46,14 @@ class Procfile:
         """The command that runs in each new build."""
         return self.processes.get("release")
 
+    def other_lines(self) -> dict[str, str]:
+        """Return the lines that neither start the web server nor run in each new build."""
+        used = {"web", "release"} if "web" in self.processes else {"web", "release", "wsgi"}
+        return {name: line for name, line in self.processes.items() if name not in used}
+
     def others(self) -> Iterator[str]:
         """Yield the report of every other process, which the daemon does not run."""
-        names = [name for name in self.processes if name not in {"web", "release"}]
-        if "web" not in self.processes and "wsgi" in names:
-            names.remove("wsgi")
+        names = list(self.other_lines())
         for name in names[:_MAX_REPORTED]:
             yield f"the {name} line of {FILE}: {shown(self.processes[name])} ({_WRITE.get(name, _RUN_IT)})"
         if len(names) > _MAX_REPORTED:

@@ -1,9 +1,8 @@
 """Queue libraries are recognised by their commands, and each is stopped in its own way."""
 
-import shlex
-
 import pytest
 
+from reconciler.planning.processes.command import NoCommand, command_of
 from reconciler.planning.processes.kinds import kind_of
 from reconciler.planning.processes.process import Process, Target
 from reconciler.planning.processes.stop import StopSequence, StopStep, one_signal, parsed
@@ -17,6 +16,7 @@ from reconciler.planning.processes.stop import StopSequence, StopStep, one_signa
         ("python -m celery -A worker.app beat", "celery beat", "TERM 10"),
         ("celery -A worker flower --port=5555", "celery flower", "TERM 10"),
         ("celery -A shop inspect ping", "other", "TERM 900"),
+        ("C_FORCE_ROOT=1 exec celery worker", "celery worker", "TERM 900 QUIT 10"),
         ("env C_FORCE_ROOT=1 /srv/venv/bin/celery -A shop worker", "celery worker", "TERM 900 QUIT 10"),
         ("rq worker high low", "rq", "TERM 900"),
         ("python manage.py rqworker default", "rq", "TERM 900"),
@@ -50,14 +50,14 @@ from reconciler.planning.processes.stop import StopSequence, StopStep, one_signa
     ],
 )
 def test_a_command_tells_its_kind_and_how_it_is_stopped(command: str, kind: str, stop: str) -> None:
-    words = tuple(shlex.split(command))
+    words = command_of(command)
     process = Process(name="worker", stop_timeout_s=900.0)
-    assert (kind_of(words).name, str(process.stop_of(words))) == (kind, stop)
-    assert process.is_single(words) == (kind in {"celery beat", "celery worker with beat"})
+    assert (kind_of(words.words).name, str(process.stop_of(words))) == (kind, stop)
+    assert process.is_single(words) == kind.endswith("beat")
 
 
 def test_a_manifest_overrides_what_was_recognised() -> None:
-    words, stop = ("celery", "beat"), one_signal(3.0, "INT")
+    words, stop = command_of("celery beat"), one_signal(3.0, "INT")
     process = Process(name="beat", single=False, stop=stop)
     assert not process.is_single(words)
     assert process.stop_of(words) == stop
@@ -77,10 +77,35 @@ def test_what_is_no_sequence_is_none(text: str) -> None:
 
 
 def test_only_what_runs_makes_another_version() -> None:
-    target = Target(revision="r", build="b", inputs="i", command=("python", "worker.py"))
+    target = Target(revision="r", build="b", inputs="i", command=command_of("python worker.py"))
     process = Process(name="worker")
     version = target.version(process)
     assert target.version(Process(name="worker", count=3, stop_timeout_s=1.0, required=False)) == version
     assert target.version(Process(name="worker", env={"A": "1"})) != version
     assert target.version(Process(name="worker", single=True)) != version
     assert target.version(Process(name="worker", watchdog_s=1.0)) != version
+
+
+def test_a_line_is_split_as_a_shell_would_and_its_variables_are_those_of_the_process() -> None:
+    command = command_of("QUEUE=${Q:-low} celery -A $APP worker -Q \"$QUEUE mails\" -c ${WORKERS:-2} '#1'")
+    assert command.variables({"APP": "shop"}) == {"QUEUE": "low"}
+    words = ("celery", "-A", "shop", "worker", "-Q", "low mails", "-c", "4", "#1")
+    assert command.arguments({"APP": "shop", "WORKERS": "4", "QUEUE": "low"}) == words
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("python a.py && python b.py", "needs a shell, for '&&'"),
+        ("python a.py > out.log", "needs a shell, for '>'"),
+        ("python a.py $(nproc)", "needs a shell"),
+        ("python a.py `nproc`", "needs a shell"),
+        ("python 'a.py", "a quotation has no end"),
+        ("A=1", "names no program"),
+        ("", "names no program"),
+        ("x " * 5000, "is longer than"),
+    ],
+)
+def test_a_line_that_only_a_shell_can_run_is_refused_with_the_way_to_write_it(line: str, why: str) -> None:
+    with pytest.raises(NoCommand, match=why):
+        command_of(line)

@@ -1,0 +1,372 @@
+"""Plan one process of an app: the actions, in order, that lead from what is observed to what is desired.
+
+Its laws: an old instance is told to stop only once all new ones are ready, except of a `single` process, of which the
+old one is gone before the new one starts; each step of a stop sequence is taken once, in order and by time, whichever
+daemon took the one before; one that drains holds up nothing but the fourth set of them; and no number of crashes ends
+the restarts.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from reconciler.planning.apps.failures import crash_delay_s
+from reconciler.planning.plan import Plan
+from reconciler.planning.processes.actions import (
+    Action,
+    ChangeStop,
+    ForgetProcess,
+    KillProcess,
+    MarkReady,
+    ReapProcess,
+    SignalProcess,
+    StartProcess,
+    StopProcess,
+)
+from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
+from reconciler.planning.processes.process import After, AppProcess, Target
+from reconciler.planning.reason import Cause, Reason
+from reconciler.planning.states import AppState
+from reconciler.planning.wording import counted, quoted
+
+NEVER = float("inf")
+_LOCK_LOOK_S = 0.5
+# So many sets of earlier instances may finish their work at a time; the next deploy waits for the oldest.
+MOST_DRAINING = 3
+_REMOVED = Cause(Reason.MANIFEST_REMOVED, "its manifest does not name it any more")
+_APP_STOPS = Cause(Reason.MANIFEST_STOPS, "the manifest of its app says state: stopped")
+_REPLACED = Cause(Reason.HANDING_OVER, "replaced by a new instance")
+_MAKES_WAY = Cause(Reason.HANDING_OVER, "there must not be two of it: its successor waits")
+_SURPLUS = Cause(Reason.SCALING, "fewer of it are desired")
+
+
+def plan(asked: AppProcess | None, observed: ObservedProcess, now: float) -> Plan[Action]:
+    """Plan one process; `asked` is None when nothing asks for it any more, `now` is monotonic seconds."""
+    if asked is None:
+        return _gone(observed, now)
+    held = observed.held or (_APP_STOPS if asked.stops else None)
+    if held is not None:
+        return _held(asked, observed, held, now)
+    if observed.target is None:
+        return _without_target(asked, observed, now)
+    return _Running(asked, observed, observed.target, now).plan()
+
+
+def stop_everything(observed: ObservedProcess, cause: Cause, now: float) -> Plan[Action]:
+    """Plan to stop whatever runs, each instance in its own way."""
+    actions = [*_reap(None, observed, now), *_continued(observed, now), *_stops(_running(observed), cause)]
+    return Plan(
+        actions=tuple(actions),
+        state="stopping" if observed.instances else "stopped",
+        reason=cause.reason,
+        message=cause.text,
+        recheck_at=_next_step_at(observed, now),
+        settled=not actions and not observed.instances,
+        reportable=bool(observed.instances),
+    )
+
+
+def _gone(observed: ObservedProcess, now: float) -> Plan[Action]:
+    planned = stop_everything(observed, _REMOVED, now)
+    if observed.instances or not observed.has_residue:
+        return planned
+    return replace(planned, actions=(ForgetProcess(cause=_REMOVED.text, reason=_REMOVED.reason),), settled=False)
+
+
+def _held(asked: AppProcess, observed: ObservedProcess, held: Cause, now: float) -> Plan[Action]:
+    planned = stop_everything(observed, held, now)
+    changed = tuple(_changed_stops(asked, observed))
+    return replace(planned, actions=(*changed, *planned.actions), settled=planned.settled and not changed)
+
+
+def _without_target(asked: AppProcess, observed: ObservedProcess, now: float) -> Plan[Action]:
+    """Keep what runs until it is known what should."""
+    actions = [*_reap(asked, observed, now), *_continued(observed, now)]
+    waits = Cause(Reason.WAITING_FOR_APPS, "waiting until its app has served for the first time")
+    cause = Cause(Reason.MISCONFIGURED, observed.trouble) if observed.trouble else waits
+    state: AppState = "pending"
+    if observed.trouble:
+        state = "degraded" if observed.alive else "failing"
+    return Plan(
+        actions=tuple(actions),
+        state=state,
+        reason=cause.reason,
+        message=cause.text,
+        recheck_at=_next_step_at(observed, now),
+    )
+
+
+class _Running:
+    """A process that is to run, and what of it does."""
+
+    def __init__(self, asked: AppProcess, observed: ObservedProcess, target: Target, now: float) -> None:
+        self.asked, self.observed, self.target, self.now = asked, observed, target, now
+        self.process = asked.process
+        self.single = self.process.is_single(target.command)
+        self.count = 1 if self.single else self.process.count
+        self.version = target.version(self.process)
+        self.current = {slot: found for slot in self._slots() if (found := self._best(slot)) is not None}
+        kept = {instance.id for instance in self.current.values()}
+        self.others = tuple(i for i in _running(observed) if i.id not in kept)
+        self.missing = tuple(slot for slot in self._slots() if slot not in self.current)
+        self.unready = tuple(i for i in self.current.values() if i.ready_at is None)
+
+    def plan(self) -> Plan[Action]:
+        """Plan by what is missing, what is not ready, and what is left over."""
+        actions: list[Action] = [*_reap(self.asked, self.observed, self.now), *_continued(self.observed, self.now)]
+        actions += _changed_stops(self.asked, self.observed)
+        actions += self._judged()
+        actions += self._replaced()
+        waits = self._waits()
+        if waits is None:
+            actions += self._starts()
+        cause, state = self._said(waits)
+        return Plan(
+            actions=tuple(actions),
+            state=state,
+            reason=cause.reason,
+            message=cause.text,
+            wanted=self.target.revision,
+            recheck_at=self._recheck_at(),
+            retry_at=min((at for slot in self.missing if self.now < (at := self._try_at(slot)) < NEVER), default=None),
+            settled=not actions and state == "running",
+            failures=max((crash.count for crash in self._crashes()), default=0),
+        )
+
+    def _slots(self) -> range:
+        return range(1, self.count + 1)
+
+    def _best(self, slot: int) -> ProcessInstance | None:
+        """Return the instance that is to stay in a slot: one that is ready first, then the oldest."""
+        fitting = [
+            i
+            for i in _running(self.observed)
+            if i.slot == slot
+            and i.version == self.version
+            and i.hung is None
+            and i.started_at >= self.observed.restart_before
+        ]
+        return min(fitting, key=lambda i: (i.ready_at is None, i.started_at), default=None)
+
+    def _judged(self) -> Iterator[Action]:
+        """Tell what is ready, and stop what is of no use: hung, or not ready in time."""
+        for instance in self.others:
+            if instance.hung is not None:
+                crash = None if instance.version != self.version else self._crash(instance, instance.hung)
+                yield StopProcess(
+                    instance=instance.id, crash=crash, cause=instance.hung, reason=Reason.UNHEALTHY
+                )  # fmt: skip
+        for instance in self.unready:
+            if self._is_ready(instance):
+                yield MarkReady(instance=instance.id, cause="it is up", reason=Reason.GATE_PASSED)
+            elif self.now >= self._late_at(instance):
+                text = f"it was not ready within {self.process.start_timeout_s:g} s"
+                crash = self._crash(instance, f"{text}{quoted(instance.said)}")
+                yield StopProcess(instance=instance.id, crash=crash, cause=text, reason=Reason.NOT_SERVING)
+
+    def _is_ready(self, instance: ProcessInstance) -> bool:
+        ready = self.process.ready
+        return self.now >= instance.started_at + ready.seconds if isinstance(ready, After) else instance.says_ready
+
+    def _late_at(self, instance: ProcessInstance) -> float:
+        return NEVER if isinstance(self.process.ready, After) else instance.started_at + self.process.start_timeout_s
+
+    def _replaced(self) -> Iterator[Action]:
+        """Stop what is left over: of a single process at once, of others when all that is to stay is ready."""
+        whole = not self.missing and not self.unready
+        for instance in self.others:
+            if instance.hung is not None:
+                continue
+            if self.single:
+                yield from _stops([instance], self._why_replaced(instance, _MAKES_WAY))
+            elif instance.version == self.version and instance.slot > self.count:
+                yield from _stops([instance], _SURPLUS)
+            elif whole or (instance.version == self.version and self._is_double(instance)):
+                yield from _stops([instance], self._why_replaced(instance, _REPLACED))
+
+    def _is_double(self, instance: ProcessInstance) -> bool:
+        """Whether another instance of the same version is to stay in its slot, and is ready."""
+        kept = self.current.get(instance.slot)
+        return kept is not None and kept.ready_at is not None
+
+    def _why_replaced(self, instance: ProcessInstance, otherwise: Cause) -> Cause:
+        if instance.version == self.version and instance.started_at < self.observed.restart_before:
+            return Cause(Reason.RESTART_REQUESTED, "an operator requested a restart")
+        return otherwise
+
+    def _waits(self) -> Cause | None:
+        """Return what a start has to wait for, None when it may begin as far as others are concerned."""
+        if not self.missing:
+            return None
+        if self.single and self.observed.alive:
+            oldest = min(self.observed.alive, key=lambda i: i.stopping_since or NEVER)
+            return Cause(Reason.HANDING_OVER, f"waiting for the one before it to end (pid {oldest.pid})")
+        if self.single and self.observed.is_locked:
+            return Cause(Reason.HANDING_OVER, "waiting for all of the one before it to end: its lock is held")
+        crowded = [slot for slot in self.missing if self._sets_in(slot) > MOST_DRAINING]
+        if crowded:
+            drained = [i for i in self.observed.alive if i.drains and i.slot in crowded]
+            oldest = min(drained, key=lambda i: i.stopping_since or NEVER)
+            text = f"waiting for the oldest of {MOST_DRAINING} sets that finish their work (pid {oldest.pid})"
+            return Cause(Reason.HANDING_OVER, text)
+        return None
+
+    def _sets_in(self, slot: int) -> int:
+        return sum(1 for i in self.observed.alive if i.slot == slot)
+
+    def _starts(self) -> Iterator[Action]:
+        for slot in self.missing:
+            if self._try_at(slot) <= self.now:
+                cause = self._why_start(slot)
+                before = self._crash_of(slot)
+                count = 1 if before is None else before.count + 1
+                crash = Crash(count=count, last_at=self.now, reason="", version=self.version, blames=True)
+                yield StartProcess(
+                    slot=slot, version=self.version, target=self.target, crash=crash, cause=cause.text,
+                    reason=cause.reason,
+                )  # fmt: skip
+
+    def _why_start(self, slot: int) -> Cause:
+        crash = self._crash_of(slot)
+        if crash is not None:
+            return Cause(Reason.CRASHED, crash.reason)
+        if any(i.version == self.version and i.started_at < self.observed.restart_before for i in self.others):
+            return Cause(Reason.RESTART_REQUESTED, "an operator requested a restart")
+        if self.others:
+            return Cause(Reason.CONFIGURATION_CHANGED, "its code or its configuration changed")
+        return Cause(Reason.NOT_RUNNING, "it was not running")
+
+    # Crashes
+
+    def _crash_of(self, slot: int) -> Crash | None:
+        """Return the last crash of a slot, None after an edit or a request since: then it is tried at once."""
+        crash = self.observed.crashes.get(slot)
+        if crash is None or crash.version != self.version or self.observed.restart_before > crash.last_at:
+            return None
+        return crash
+
+    def _crashes(self) -> Iterator[Crash]:
+        """Return the crashes of slots that had no good run since."""
+        for slot in self._slots():
+            crash, current = self._crash_of(slot), self.current.get(slot)
+            if crash is not None and not (current is not None and self._forgiven_at(current) <= self.now):
+                yield crash
+
+    def _forgiven_at(self, instance: ProcessInstance) -> float:
+        return NEVER if instance.ready_at is None else instance.ready_at + self.asked.crash.good_run_s
+
+    def _try_at(self, slot: int) -> float:
+        crash = self._crash_of(slot)
+        if crash is None:
+            return -NEVER
+        return crash.last_at + crash_delay_s(self.asked.crash, crash.count, f"{self.asked.name}.{slot}")
+
+    def _crash(self, instance: ProcessInstance, reason: str) -> Crash:
+        return _crash(self.asked, self.observed, instance, self.now, reason)
+
+    # What is told
+
+    def _said(self, waits: Cause | None) -> tuple[Cause, AppState]:
+        ready = len(self.current) - len(self.unready)
+        crashes = [crash for crash in self._crashes() if crash.count > 1]
+        if crashes:
+            worst = max(crashes, key=lambda crash: crash.count)
+            text = f"crashed {worst.count} times in a row, most recently: {worst.reason}"
+            return Cause(Reason.CRASHED, text), "degraded" if ready else "failing"
+        if waits is not None:
+            return waits, "starting"
+        if self.missing or self.unready:
+            return Cause(Reason.HANDING_OVER if self.others else Reason.NOT_RUNNING, ""), "starting"
+        drained = [i for i in self.observed.alive if i.drains]
+        text = f"{counted(len(drained), 'earlier instance')} finishing" if drained else ""
+        return Cause(Reason.HANDING_OVER if drained else Reason.NONE, text), "running"
+
+    def _recheck_at(self) -> float | None:
+        return min((at for at in self._times() if self.now < at < NEVER), default=None)
+
+    def _times(self) -> Iterator[float]:
+        next_step = _next_step_at(self.observed, self.now)
+        if next_step is not None:
+            yield next_step
+        for slot in self.missing:
+            yield self._try_at(slot)
+        ready = self.process.ready
+        for instance in self.unready:
+            yield self._late_at(instance)
+            if isinstance(ready, After):
+                yield instance.started_at + ready.seconds
+        if self.single and self.observed.is_locked:
+            yield self.now + _LOCK_LOOK_S
+        if any(True for _ in self._crashes()):
+            yield from (self._forgiven_at(instance) for instance in self.current.values())
+
+
+# The parts that need no target.
+
+
+def _running(observed: ObservedProcess) -> list[ProcessInstance]:
+    return [i for i in observed.instances if i.runs]
+
+
+def _reap(asked: AppProcess | None, observed: ObservedProcess, now: float) -> Iterator[Action]:
+    """Clear away what has ended; that it did so on its own is a crash, whatever its exit code."""
+    for i in observed.instances:
+        if i.end is not None:
+            crash = None
+            if asked is not None and i.stopping_since is None:
+                crash = _crash(asked, observed, i, now, f"{i.end}{quoted(i.said)}")
+            yield ReapProcess(instance=i.id, crash=crash, cause=i.end, reason=Reason.EXITED)
+
+
+def _crash(asked: AppProcess, observed: ObservedProcess, instance: ProcessInstance, now: float, reason: str) -> Crash:
+    """Count one more crash of a slot; a good run before it begins the count again."""
+    before = observed.crashes.get(instance.slot)
+    ran_s = 0.0 if instance.ready_at is None else now - instance.ready_at
+    again = before is not None and before.version == instance.version and ran_s < asked.crash.good_run_s
+    count = before.count if before is not None and again else 0
+    return Crash(
+        count=count + 1,
+        last_at=now,
+        reason=reason,
+        version=instance.version,
+        blames=ran_s < asked.probation_s,
+    )
+
+
+def _continued(observed: ObservedProcess, now: float) -> Iterator[Action]:
+    """Take the next step of every stop sequence for which it is time."""
+    for i in observed.instances:
+        if not i.drains or i.stopping_since is None or i.steps > len(i.stop.steps):
+            continue
+        if now < i.stopping_since + i.stop.due_after_s(i.steps):
+            continue
+        said = f"it did not end within {i.stop.due_after_s(i.steps):g} s of SIG{i.stop.steps[0].signal}"
+        signal = i.stop.next_signal(i.steps)
+        if signal is None:
+            yield KillProcess(instance=i.id, cause=said, reason=Reason.HANDING_OVER)
+        else:
+            yield SignalProcess(instance=i.id, step=i.steps, signal=signal, cause=said, reason=Reason.HANDING_OVER)
+
+
+def _next_step_at(observed: ObservedProcess, now: float) -> float | None:
+    times = (
+        i.stopping_since + i.stop.due_after_s(i.steps)
+        for i in observed.instances
+        if i.drains and i.stopping_since is not None and i.steps <= len(i.stop.steps)
+    )
+    return min((at for at in times if at > now), default=None)
+
+
+def _changed_stops(asked: AppProcess, observed: ObservedProcess) -> Iterator[Action]:
+    """Have an edit of the way it is stopped hold for what runs, and for what stops unless it is told other things."""
+    if observed.target is None:
+        return
+    stop, version = asked.process.stop_of(observed.target.command), observed.target.version(asked.process)
+    for i in observed.instances:
+        told = [step.signal for step in i.stop.steps] == [step.signal for step in stop.steps]
+        if i.end is None and i.stop != stop and (told or (i.runs and i.version == version)):
+            cause = "its manifest says how it is stopped"
+            yield ChangeStop(instance=i.id, stop=stop, cause=cause, reason=Reason.MANIFEST_CHANGED)
+
+
+def _stops(instances: Iterable[ProcessInstance], cause: Cause) -> list[Action]:
+    return [StopProcess(instance=i.id, cause=cause.text, reason=cause.reason) for i in instances]

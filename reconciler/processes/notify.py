@@ -1,0 +1,114 @@
+"""The sockets at which processes say READY=1 and WATCHDOG=1, one of its own for each: sd_notify(3) without systemd."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.linux.proc_files import proc_bytes
+from reconciler.serving.live_instance import LiveInstance
+
+_LONGEST = 4096
+_AT_ONCE = 64
+PREFIX = "notify-"
+
+
+@dataclass(slots=True)
+class _Listening:
+    opened: socket.socket
+    path: Path
+    watchdog_s: float | None
+    heard_at: float
+    timer: asyncio.TimerHandle | None = None
+
+
+class NotifySockets:
+    """The sockets of the instances that are alive; `changed` is called with the key of one that has something new."""
+
+    def __init__(self, changed: Callable[[str], None]) -> None:
+        self._changed = changed
+        self._listening: dict[str, _Listening] = {}
+
+    def open(self, path: Path) -> socket.socket:
+        """Open the socket of an instance that is about to start. Raises OSError."""
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            with suppress(FileNotFoundError):
+                path.unlink()
+            opened.bind(str(path))
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def listen(self, live: LiveInstance, opened: socket.socket, watchdog_s: float | None) -> None:
+        """Hear what an instance says from now on."""
+        loop = asyncio.get_running_loop()
+        listening = _Listening(opened, Path(opened.getsockname()), watchdog_s, loop.time())
+        self._listening[live.record.id] = listening
+        loop.add_reader(opened, self._hear, live, listening)
+        self._watch(live, listening)
+
+    def listen_again(self, live: LiveInstance, watchdog_s: float | None) -> None:
+        """Hear an instance that an earlier daemon started, at the socket that its environment names."""
+        if live.record.id in self._listening or live.record.pid is None:
+            return
+        with suppress(OSError, ValueError):
+            path = Path(_variable(live.record.pid, "NOTIFY_SOCKET"))
+            if path.name.startswith(PREFIX):
+                self.listen(live, self.open(path), watchdog_s)
+
+    def close(self, instance: str) -> None:
+        """Hear an instance no more that has ended."""
+        listening = self._listening.pop(instance, None)
+        if listening is None:
+            return
+        if listening.timer is not None:
+            listening.timer.cancel()
+        asyncio.get_running_loop().remove_reader(listening.opened)
+        listening.opened.close()
+        with suppress(OSError):
+            listening.path.unlink()
+
+    def _hear(self, live: LiveInstance, listening: _Listening) -> None:
+        said = set[bytes]()
+        for _ in range(_AT_ONCE):
+            try:
+                said.update(listening.opened.recv(_LONGEST).splitlines())
+            except OSError:
+                break
+        if b"WATCHDOG=1" in said or b"READY=1" in said:
+            listening.heard_at = asyncio.get_running_loop().time()
+        if b"READY=1" in said and not live.says_ready:
+            live.says_ready = True
+            self._changed(live.record.key)
+
+    def _watch(self, live: LiveInstance, listening: _Listening) -> None:
+        """Find an instance hung that has not said WATCHDOG=1 for too long."""
+        if listening.watchdog_s is None or live.end is not None or live.record.stopping_since is not None:
+            return
+        loop, late_at = asyncio.get_running_loop(), listening.heard_at + listening.watchdog_s
+        if loop.time() >= late_at:
+            live.unhealthy = f"it did not say WATCHDOG=1 for {listening.watchdog_s:g} s"
+            self._changed(live.record.key)
+            return
+        listening.timer = loop.call_at(late_at, self._watch, live, listening)
+
+
+def variables(path: Path, watchdog_s: float | None) -> dict[str, str]:
+    """Return the variables that tell a program of its socket."""
+    found = {"NOTIFY_SOCKET": os.fspath(path)}
+    if watchdog_s is not None:
+        found["WATCHDOG_USEC"] = str(round(watchdog_s * 1e6))
+    return found
+
+
+def _variable(pid: int, name: str) -> str:
+    """Return a variable of the environment that a process was started with. Raises OSError, ValueError without it."""
+    for field in proc_bytes(f"/proc/{pid}/environ").split(b"\0"):
+        if field.startswith(f"{name}=".encode()):
+            return os.fsdecode(field.partition(b"=")[2])
+    raise ValueError(name)

@@ -1,0 +1,321 @@
+"""The processes of apps that are not web as a World: observed, planned, and each action made true.
+
+A process converges by itself, under the name APP/PROCESS. No action waits for a program: that one ends, is ready or is
+of no use any more is observed, and planned for.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from reconciler.convergence.wake_queue import WakeRoutes
+from reconciler.convergence.world import Report
+from reconciler.host.stores import Stores
+from reconciler.host.world import AppWorld
+from reconciler.planning.apps.observed import ProcessFailure
+from reconciler.planning.cache import Planner
+from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.plan import Plan
+from reconciler.planning.processes.actions import (
+    Action,
+    ChangeStop,
+    ForgetProcess,
+    KillProcess,
+    MarkReady,
+    ReapProcess,
+    SignalProcess,
+    StartProcess,
+    StopProcess,
+)
+from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
+from reconciler.planning.processes.plan import plan, stop_everything
+from reconciler.planning.processes.process import AppProcess, Notifies, parts_of
+from reconciler.planning.reason import Cause, Reason
+from reconciler.planning.states import AppState
+from reconciler.planning.subject import Subject
+from reconciler.processes.desired import processes_of
+from reconciler.processes.memory import ProcessMemory
+from reconciler.processes.notify import PREFIX, NotifySockets, variables
+from reconciler.processes.programs import ProcessPlace
+from reconciler.processes.single import SingleLocks
+from reconciler.processes.targets import Targets
+from reconciler.serving.live_instance import CannotStart, LiveInstance
+from reconciler.serving.process_instances import ProcessInstances
+from reconciler.settings.settings import Settings
+from reconciler.state.journal import EventKind
+
+_STOPPED = Cause(Reason.STOPPED_BY_OPERATOR, "stopped by an operator, until its manifest changes")
+_APP_STOPPED = Cause(Reason.STOPPED_BY_OPERATOR, "its app was stopped by an operator")
+_AILING = frozenset(("failing", "degraded"))
+_NEVER = float("-inf")
+_LOOK_EVERY_S = 0.05
+
+
+class ProcessWorld:
+    """The World of processes. It wakes an app of which a process has something new to say."""
+
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        settings: Settings,
+        stores: Stores,
+        apps: AppWorld,
+        instances: ProcessInstances,
+        *,
+        boot: str,
+        wakeups: WakeRoutes,
+    ) -> None:
+        self._paths = settings.paths
+        self._stores = stores
+        self._apps_world = apps
+        self._places = apps.places
+        self._verdicts = apps.places.verdicts
+        self._instances = instances
+        self._wakeups, self._app_wakeups = wakeups.processes, wakeups.apps
+        self._memory = ProcessMemory(stores.records, boot)
+        self._locks = SingleLocks(settings.paths)
+        self._targets = Targets(self._places)
+        self._sockets = NotifySockets(wakeups.processes.wake)
+        self._planner: Planner[AppProcess, ObservedProcess, Plan[Action]] = Planner(plan)
+        self._desired: dict[str, AppProcess] = {}
+        self._of_app: dict[str, list[str]] = {}
+        self._restart_before: dict[str, float] = {}
+
+    # Desired state
+
+    def follow(self, desired: DesiredState) -> Mapping[str, AppProcess]:
+        """Learn what is desired, and return the processes."""
+        self._desired = processes_of(desired.apps)
+        self._of_app = {}
+        for name in (*self._desired, *self.names()):
+            self._of_app.setdefault(parts_of(name)[0], []).append(name)
+        for name, asked in self._desired.items():
+            for live in self._instances.lives(name) if _is_heard(asked) else ():
+                self._sockets.listen_again(live, asked.process.watchdog_s)
+        return self._desired
+
+    def names(self) -> frozenset[str]:
+        """Return every process that runs or is remembered, whether or not a manifest asks for it."""
+        return self._instances.keys() | self._memory.names()
+
+    def running(self) -> frozenset[str]:
+        """Return every process that has an instance."""
+        return self._instances.keys()
+
+    def on_report(self, subject: Subject, _: Report | None) -> None:
+        """Look at the processes of an app that was reported on: another revision may serve."""
+        if subject.kind == "app":
+            for name in self._of_app.get(subject.name, ()):
+                self._wakeups.wake(name)
+
+    def restored(self) -> None:
+        """Tell of each instance that an earlier daemon left, and that runs."""
+        for name in self.running():
+            app, _ = parts_of(name)
+            for live in self._instances.lives(name):
+                live.says_ready = True  # it may have said so to nobody; alive it is
+                self._record(app, "adopted", f"{_number(live)} (pid {live.record.pid}) runs on", "the daemon started")
+
+    # The World
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
+
+    def plan(self, name: str, asked: AppProcess | None) -> Plan[Action]:
+        """Plan what to do about a process now."""
+        return self._planner.plan(name, asked, self.observe(name, asked), self.now())
+
+    def when_failing(self, name: str) -> AppState:
+        """Return the state of a process whose next action keeps failing: degraded while some of it runs."""
+        return "degraded" if any(i.runs for i in self._instances.of(name)) else "failing"
+
+    def observe(self, name: str, asked: AppProcess | None) -> ObservedProcess:
+        """Return what is true of a process now; cheap, and without an effect."""
+        app, process = parts_of(name)
+        instances = self._instances.of(name)
+        residue = name in self._memory.names()
+        if asked is None:
+            return ObservedProcess(instances=instances, has_residue=residue)
+        found = self._targets.of(app, asked.process)
+        single = found.target is not None and asked.process.is_single(found.target.command)
+        return ObservedProcess(
+            target=found.target,
+            trouble=found.trouble,
+            held=self._held(name, asked),
+            instances=instances,
+            crashes=self._memory.crashes(name),
+            restart_before=self._restart_before.get(name, _NEVER),
+            is_locked=single and not instances and self._is_locked(app, process),
+            has_residue=residue,
+        )
+
+    async def do(self, name: str, action: Action) -> None:
+        """Carry out one action. Raises OSError or sqlite3.Error if it fails."""
+        match action:
+            case StartProcess():
+                await self._start(name, action)
+            case MarkReady():
+                self._mark_ready(name, action)
+            case StopProcess():
+                self._stop(name, action)
+            case SignalProcess():
+                self._instances.signal(name, action.instance, action.step, action.signal)
+                self._tell(name, action.instance, "stopped", f"gets SIG{action.signal}", action)
+            case KillProcess():
+                self._instances.kill(name, action.instance)
+                self._tell(name, action.instance, "stopped", "is killed with all it started", action)
+            case ReapProcess():
+                self._reap(name, action)
+            case ChangeStop():
+                self._instances.change_stop(name, action.instance, action.stop)
+            case ForgetProcess():
+                self._forget(name)
+
+    def report(self, name: str, report: Report) -> None:
+        """Store a report, and tell the app what its processes say of it."""
+        app, process = parts_of(name)
+        report = replace(report, message=self._stores.journal.redacted(Subject("app", app), report.message))
+        asked = self._desired.get(name)
+        if asked is None:
+            return
+        if self._memory.report(name, report, report.failures) and report.state in _AILING and report.message:
+            self._record(app, "failed", f"{process}: {report.message}", reason=report.reason)
+        ailing = report.message or report.state if report.state in _AILING else ""
+        if self._verdicts.note(app, process, ailing=ailing, proven_at=self._proven_at(name, asked)):
+            self._app_wakeups.wake(app)
+
+    async def stop_all(self) -> None:
+        """End every instance for good, each in its own way; nothing converges any more."""
+        cause = Cause(Reason.STOPPED_BY_OPERATOR, "the daemon ends with all its apps")
+        while self.running():
+            for name in self.running():
+                planned = stop_everything(ObservedProcess(instances=self._instances.of(name)), cause, self.now())
+                for action in planned.actions:
+                    await self.do(name, action)
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    # What is observed
+
+    def _held(self, name: str, asked: AppProcess) -> Cause | None:
+        if self._memory.stopped(name) == asked.fingerprint:
+            return _STOPPED
+        override = self._stores.history.of(asked.app).override
+        if override is not None and override.kind == "stopped" and override.holds_for == asked.app_fingerprint:
+            return _APP_STOPPED
+        return None
+
+    def _is_locked(self, app: str, process: str) -> bool:
+        return self._instances.is_clearing or self._locks.is_held(app, process)
+
+    def _proven_at(self, name: str, asked: AppProcess) -> float:
+        """Return when what runs of a required process will have passed its probation; never too late to wait for."""
+        if not asked.process.required:
+            return _NEVER
+        running = [i for i in self._instances.of(name) if i.runs]
+        times = [(i.ready_at if i.ready_at is not None else float("inf")) + asked.probation_s for i in running]
+        return max(times, default=_NEVER)
+
+    # The actions
+
+    async def _start(self, name: str, action: StartProcess) -> None:
+        asked = self._desired[name]
+        app, process = parts_of(name)
+        revision = self._targets.revision(app, action.target.revision)
+        if revision is None:
+            return
+        lock = None
+        try:
+            place = self._places.of(revision)
+            if asked.process.is_single(action.target.command):
+                lock = self._locks.take(app, process)
+                if lock is None:
+                    return
+            await self._launch(ProcessPlace(
+                asked=asked, slot=action.slot, place=place, command=action.target.command
+            ), action, lock)  # fmt: skip
+        except CannotStart as error:
+            reason = self._stores.journal.redacted(Subject("app", app), str(error))
+            self._memory.crashed(name, action.slot, replace(action.crash, reason=reason, last_at=self.now()))
+            self._record(app, "failed", f"{process}.{action.slot}: {reason}", reason=Reason.ACTION_FAILED)
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    async def _launch(self, where: ProcessPlace, action: StartProcess, lock: int | None) -> None:
+        process, opened = where.asked.process, None
+        if _is_heard(where.asked):
+            path = where.place.paths.scratch / f"{PREFIX}{os.urandom(4).hex()}"
+            opened = self._sockets.open(path)
+            where = replace(where, notify=variables(path, process.watchdog_s))
+        try:
+            live = await self._instances.start(where.program(action.version), where.place.paths, lock)
+        except BaseException:
+            if opened is not None:
+                opened.close()
+            raise
+        if opened is not None:
+            self._sockets.listen(live, opened, process.watchdog_s)
+
+    def _mark_ready(self, name: str, action: MarkReady) -> None:
+        self._instances.mark_ready(name, action.instance)
+        self._tell(name, action.instance, "ready", "is up", action)
+
+    def _stop(self, name: str, action: StopProcess) -> None:
+        found = self._found(name, action.instance)
+        self._instances.stop(name, action.instance)
+        if found is not None and action.crash is not None:
+            self._crashed(name, found, action.crash)
+        self._tell(name, action.instance, "stopped", "is told to finish", action)
+
+    def _reap(self, name: str, action: ReapProcess) -> None:
+        found = self._found(name, action.instance)
+        if found is None:
+            return
+        self._sockets.close(action.instance)
+        told: EventKind = "exited" if action.crash is not None else "stopped"
+        self._tell(name, action.instance, told, found.end or "", action)
+        self._instances.reap(name, action.instance)
+        if action.crash is not None:
+            self._crashed(name, found, action.crash)
+        self._app_wakeups.wake(parts_of(name)[0])  # which may wait for its build not to be used any more
+
+    def _crashed(self, name: str, instance: ProcessInstance, crash: Crash) -> None:
+        app, process = parts_of(name)
+        reason = self._stores.journal.redacted(Subject("app", app), crash.reason)
+        self._memory.crashed(name, instance.slot, replace(crash, reason=reason))
+        asked = self._desired.get(name)
+        if crash.blames and asked is not None and asked.process.required:
+            text = f"{process}.{instance.slot} {reason}"
+            self._verdicts.blame(app, ProcessFailure(revision=instance.revision, reason=text, at=crash.last_at))
+            self._app_wakeups.wake(app)
+
+    def _forget(self, name: str) -> None:
+        app, process = parts_of(name)
+        self._memory.forget(name)
+        self._verdicts.forget(app, process)
+        self._locks.forget(app, process)
+        self._restart_before.pop(name, None)
+        self._record(app, "removed", f"{process} was removed; its logs are kept", "its manifest does not name it")
+        self._app_wakeups.wake(app)
+
+    def _found(self, name: str, instance: str) -> ProcessInstance | None:
+        return next((i for i in self._instances.of(name) if i.id == instance), None)
+
+    def _tell(self, name: str, instance: str, kind: EventKind, text: str, action: Action) -> None:
+        found, (app, process) = self._found(name, instance), parts_of(name)
+        if found is not None:
+            said = f"{process}.{found.slot} (pid {found.pid}) {text}"
+            self._record(app, kind, said, action.cause if action.cause not in text else "", action.reason)
+
+    def _record(self, app: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
+        self._stores.record_event(app, kind, text, cause, reason)
+
+
+def _is_heard(asked: AppProcess) -> bool:
+    return isinstance(asked.process.ready, Notifies) or asked.process.watchdog_s is not None
+
+
+def _number(live: LiveInstance) -> str:
+    return f"{live.record.process}.{live.record.slot}"

@@ -1,0 +1,110 @@
+"""Workers of an app beside its web: they follow a deploy, finish what they work on, and outlive the daemon."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from tests.support.eventually import eventually
+from tests.support.site import Site, get, is_gone
+
+# Says what it runs; a job is at hand until a file is removed, and it finishes that before it ends.
+WORKER = """
+import os, signal, time
+ends, state = [], os.environ["HOME"]
+signal.signal(signal.SIGTERM, lambda *_: ends.append(1))
+with open(state + "/" + os.environ["RECONCILER_PROCESS"] + ".{version}", "w") as file:
+    file.write(str(os.getpid()))
+while not ends or os.path.exists(state + "/job.{version}"):
+    time.sleep(0.02)
+"""
+
+
+def release(site: Site, version: str) -> None:
+    site.source("blog", version, worker=WORKER.replace("{version}", version))
+
+
+def pid_of(site: Site, which: str) -> int | None:
+    """The pid that a number of a process wrote down when it began: `worker.1.2` for the first of version 2."""
+    file = site.paths.home("blog") / which
+    text = file.read_text() if file.exists() else ""
+    return int(text) if text else None
+
+
+def row(site: Site, name: str = "worker") -> dict[str, Any]:
+    found: list[dict[str, Any]] = [row for row in site.told("blog")["processes"] if row["name"] == name]
+    return found[0] if found else {"running": 0, "draining": 0, "state": "none"}
+
+
+def job(site: Site, version: str) -> Path:
+    home = site.paths.home("blog")
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / f"job.{version}"
+    file.touch()
+    return file
+
+
+def test_workers_follow_a_deploy_finish_what_they_work_on_and_outlive_the_daemon(site: Site) -> None:
+    release(site, "1")
+    at_hand = job(site, "1")
+    workers = {"command": "python worker.py", "count": 2, "ready": {"after": "300ms"}, "stop_timeout": "60s"}
+    port = site.app("blog", probation="1s", processes={"worker": workers})
+    daemon = site.start()
+    eventually(lambda: row(site)["running"] == 2)
+    before = [pid_of(site, f"worker.{number}.1") for number in (1, 2)]
+    assert row(site)["pids"] == before
+    release(site, "2")
+    eventually(site.serves("blog", "2", port))
+    eventually(lambda: (row(site)["running"], row(site)["draining"]) == (2, 2))
+    daemon.send_signal(signal.SIGKILL)
+    daemon.wait()
+    after = [pid_of(site, f"worker.{number}.2") for number in (1, 2)]
+    site.start()
+    eventually(lambda: site.told("blog")["state"] == "running")
+    assert (row(site)["pids"], row(site)["draining"]) == (after, 2)
+    assert not any(is_gone(pid) for pid in (*before, *after) if pid)
+    at_hand.unlink()
+    eventually(lambda: row(site)["draining"] == 0)
+    assert [pid_of(site, f"worker.{number}.2") for number in (1, 2)] == after
+    site.app("blog", "2", port=port, probation="1s")
+    eventually(lambda: all(is_gone(pid) for pid in after if pid))
+    eventually(lambda: site.told("blog")["processes"] == [])
+
+
+def test_of_a_single_process_the_next_waits_and_a_crash_is_told_and_repaired(site: Site) -> None:
+    release(site, "1")
+    at_hand = job(site, "1")
+    beat = {"command": "python worker.py", "single": True, "ready": {"after": "200ms"}}
+    port = site.app("blog", probation="1s", processes={"beat": beat})
+    site.start()
+    eventually(lambda: row(site, "beat")["running"] == 1)
+    first = pid_of(site, "beat.1.1")
+    assert first is not None
+    release(site, "2")
+    eventually(site.serves("blog", "2", port))
+    eventually(lambda: row(site, "beat")["draining"] == 1)
+    assert pid_of(site, "beat.1.2") is None
+    at_hand.unlink()
+    eventually(lambda: row(site, "beat")["running"] == 1)
+    assert is_gone(first)
+    second = pid_of(site, "beat.1.2")
+    assert second is not None
+    os.kill(second, signal.SIGKILL)
+    eventually(lambda: pid_of(site, "beat.1.2") not in {second, None} and row(site, "beat")["running"] == 1)
+    told = [text for _, kind, text in site.events("blog") if kind == "exited"]
+    assert told == [f"beat.1 (pid {second}) was ended by SIGKILL"]
+
+
+def test_a_worker_that_fails_on_probation_takes_the_revision_back(site: Site) -> None:
+    release(site, "1")
+    workers = {"command": "python worker.py", "ready": {"after": "300ms"}}
+    port = site.app("blog", probation="1s", processes={"worker": workers})
+    site.start()
+    eventually(lambda: bool(site.known_good("blog")))
+    before = pid_of(site, "worker.1.1")
+    site.source("blog", "2", worker="raise SystemExit('no queue')")
+    why = "its process worker.1 exited with 1; it said: no queue; revision"
+    eventually(lambda: why in site.told("blog")["message"] and get(port) == "1")
+    assert site.told("blog")["state"] == "degraded"
+    eventually(lambda: row(site)["state"] == "running")
+    assert row(site)["pids"] == [before]

@@ -1,0 +1,179 @@
+"""Plans of processes: by what is desired, what runs, what crashed and what time it is."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.planning.processes.actions import ReapProcess, StartProcess, StopProcess
+from reconciler.planning.processes.command import command_of
+from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
+from reconciler.planning.processes.plan import plan
+from reconciler.planning.processes.process import AppProcess, Notifies, Process, Target
+from reconciler.planning.processes.stop import StopSequence, StopStep, one_signal
+from reconciler.planning.reason import Cause, Reason
+
+NOW = 1000.0
+COMMAND = command_of("python worker.py")
+TARGET = Target(revision="r2", build="b2", inputs="new", command=COMMAND)
+BEFORE = Target(revision="r1", build="b1", inputs="old", command=COMMAND)
+STOP = StopSequence((StopStep("TERM", 900.0), StopStep("QUIT", 10.0)))
+
+
+def asked(**different: Any) -> AppProcess:
+    return AppProcess(app="shop", process=Process(**{"name": "worker", "stop": STOP, **different}))
+
+
+def running(name: str, target: Target = TARGET, slot: int = 1, **different: Any) -> ProcessInstance:
+    process = Process(name="worker", stop=STOP, **{k: different.pop(k) for k in ("single",) if k in different})
+    instance = ProcessInstance(
+        id=name, slot=slot, version=target.version(process), revision=target.revision, build=target.build, pid=7,
+        started_at=NOW - 100, ready_at=NOW - 90, stop=STOP,
+    )  # fmt: skip
+    return replace(instance, **different)
+
+
+def seen(*instances: ProcessInstance, **different: Any) -> ObservedProcess:
+    return ObservedProcess(**{"target": TARGET, "instances": instances, **different})
+
+
+def told(process: AppProcess | None, observed: ObservedProcess, now: float = NOW) -> list[str]:
+    return [str(action) for action in plan(process, observed, now).actions]
+
+
+def crash_of(ended: ProcessInstance) -> Crash:
+    reap = plan(asked(), seen(ended), NOW).first
+    assert isinstance(reap, ReapProcess)
+    assert reap.crash is not None
+    return reap.crash
+
+
+def test_as_many_as_desired_are_started_and_the_rest_is_stopped() -> None:
+    assert told(asked(count=2), seen()) == ["start number 1 of it", "start number 2 of it"]
+    assert told(asked(count=2), seen(running("a"))) == ["start number 2 of it"]
+    assert told(asked(), seen(running("a"), running("b", slot=2))) == ["stop instance b"]
+    assert told(asked(count=0), seen(running("a"))) == ["stop instance a"]
+    assert plan(asked(), seen(running("a")), NOW).settled
+
+
+def test_the_old_ones_are_stopped_once_every_new_one_is_ready() -> None:
+    old = running("a", BEFORE), running("b", BEFORE, slot=2)
+    one = running("c", started_at=NOW - 3, ready_at=None)
+    assert told(asked(count=2), seen(*old)) == ["start number 1 of it", "start number 2 of it"]
+    assert told(asked(count=2), seen(*old, one, running("d", slot=2))) == []
+    assert told(asked(count=2), seen(*old, replace(one, started_at=NOW - 5), running("d", slot=2))) == [
+        "mark instance c as ready"
+    ]
+    whole = seen(*old, replace(one, ready_at=NOW), running("d", slot=2))
+    assert told(asked(count=2), whole) == ["stop instance a", "stop instance b"]
+
+
+def test_of_a_single_process_the_old_one_is_gone_and_its_lock_free_before_the_new_one_starts() -> None:
+    single = asked(single=True)
+    old = running("a", BEFORE, single=True)
+    assert told(single, seen(old)) == ["stop instance a"]
+    draining = replace(old, stopping_since=NOW - 1, steps=1)
+    waiting = plan(single, seen(draining), NOW)
+    assert (waiting.actions, waiting.message) == ((), "waiting for the one before it to end (pid 7)")
+    locked = plan(single, seen(is_locked=True), NOW)
+    assert (locked.actions, locked.state) == ((), "starting")
+    assert locked.recheck_at is not None
+    assert told(single, seen()) == ["start number 1 of it"]
+
+
+def test_each_step_of_a_stop_comes_at_its_time_and_the_kill_last() -> None:
+    stopping = running("a", BEFORE, stopping_since=NOW, steps=1)
+    for process in (asked(count=0), None, replace(asked(), stops=True)):
+        assert told(process, seen(stopping)) == []
+        assert plan(process, seen(stopping), NOW).recheck_at == NOW + 900
+        assert told(process, seen(stopping), NOW + 900) == ["send SIGQUIT to instance a"]
+        again = seen(replace(stopping, steps=2))
+        assert told(process, again, NOW + 900) == []
+        assert told(process, again, NOW + 910) == ["kill instance a"]
+        assert told(process, seen(replace(stopping, steps=3)), NOW + 2000) == []
+
+
+def test_another_stop_timeout_holds_for_what_runs_and_what_finishes_already() -> None:
+    sooner = asked(stop=StopSequence((StopStep("TERM", 1.0), StopStep("QUIT", 10.0))))
+    stopping = running("a", BEFORE, stopping_since=NOW, steps=1)
+    assert told(sooner, seen(stopping, running("b"))) == [
+        "have instance a stopped by TERM 1 QUIT 10",
+        "have instance b stopped by TERM 1 QUIT 10",
+    ]
+    other = asked(stop=one_signal(5.0, "INT"))
+    assert told(other, seen(stopping, running("b"))) == ["have instance b stopped by INT 5"]
+
+
+def test_a_fourth_set_waits_for_the_oldest_of_those_that_finish() -> None:
+    sets = [running(f"d{n}", BEFORE, pid=n, stopping_since=NOW - n, steps=1) for n in (1, 2, 3)]
+    assert told(asked(), seen(*sets)) == ["start number 1 of it"]
+    crowded = plan(asked(), seen(*sets, running("a", BEFORE)), NOW)
+    assert (crowded.actions, crowded.message) == (
+        (),
+        "waiting for the oldest of 3 sets that finish their work (pid 3)",
+    )
+
+
+@pytest.mark.parametrize("end", ["exited with 0", "exited with 1", "was ended by SIGKILL"])
+def test_whatever_ends_by_itself_has_crashed_and_is_started_at_once_then_with_growing_delays(end: str) -> None:
+    crash = crash_of(running("a", end=end, said="no queue"))
+    assert (crash.count, crash.reason, crash.blames) == (1, f"{end}; it said: no queue", False)
+    assert told(asked(), seen(crashes={1: crash})) == ["start number 1 of it"]
+    third = replace(crash, count=3)
+    waiting = plan(asked(), seen(crashes={1: third}), NOW)
+    assert (waiting.actions, waiting.state, waiting.failures) == ((), "failing", 3)
+    assert waiting.message == f"crashed 3 times in a row, most recently: {end}; it said: no queue"
+    assert waiting.retry_at is not None
+    assert told(asked(), seen(crashes={1: third}), waiting.retry_at) == ["start number 1 of it"]
+    assert told(asked(env={"FIXED": "1"}), seen(crashes={1: third})) == ["start number 1 of it"]
+    assert told(asked(), seen(crashes={1: third}, restart_before=NOW + 1)) == ["start number 1 of it"]
+
+
+def test_a_crash_in_probation_blames_the_revision() -> None:
+    assert crash_of(running("a", end="exited with 1", ready_at=NOW - 9)).blames
+    assert crash_of(running("a", end="exited with 1", ready_at=None)).blames
+
+
+def test_one_that_is_hung_or_never_ready_is_replaced_and_has_crashed() -> None:
+    first, second = plan(asked(), seen(running("a", hung="no WATCHDOG=1")), NOW).actions
+    assert isinstance(first, StopProcess)
+    assert first.crash is not None
+    assert isinstance(second, StartProcess)
+    silent = running("a", started_at=NOW - 60, ready_at=None)
+    process = asked(ready=Notifies())
+    version = TARGET.version(process.process)
+    (late,) = plan(process, seen(replace(silent, version=version)), NOW).actions
+    assert isinstance(late, StopProcess)
+    assert late.cause == "it was not ready within 60 s"
+    ready = replace(silent, version=version, says_ready=True)
+    assert told(process, seen(ready)) == ["mark instance a as ready"]
+
+
+def test_what_runs_stays_until_it_is_known_what_should_run() -> None:
+    waiting = plan(asked(), seen(running("a", BEFORE), target=None), NOW)
+    assert (waiting.actions, waiting.state) == ((), "pending")
+    broken = plan(asked(), seen(target=None, trouble='the Procfile has no line "worker"'), NOW)
+    assert (broken.state, broken.message) == ("failing", 'the Procfile has no line "worker"')
+
+
+def test_a_stop_by_an_operator_and_a_removed_process_end_what_runs_each_in_its_own_way() -> None:
+    held = Cause(Reason.STOPPED_BY_OPERATOR, "stopped by an operator")
+    assert told(asked(), seen(running("a"), held=held)) == ["stop instance a"]
+    assert plan(asked(), seen(held=held), NOW).state == "stopped"
+    assert told(None, seen(running("a"))) == ["stop instance a"]
+    assert told(None, seen(has_residue=True)) == ["forget the process"]
+    assert told(None, seen()) == []
+
+
+def test_a_restart_starts_the_new_one_first() -> None:
+    old = running("a")
+    assert told(asked(), seen(old, restart_before=NOW)) == ["start number 1 of it"]
+    new = running("b", started_at=NOW, ready_at=NOW + 5)
+    assert told(asked(), seen(old, new, restart_before=NOW), NOW + 5) == ["stop instance a"]
+
+
+def test_after_crashes_it_is_well_again_after_a_good_run() -> None:
+    crash = Crash(count=4, last_at=NOW - 20, reason="exited with 1", version=running("a").version)
+    again = plan(asked(), seen(running("a", ready_at=NOW - 10), crashes={1: crash}), NOW)
+    assert (again.state, again.recheck_at) == ("degraded", NOW + 50)
+    assert plan(asked(), seen(running("a", ready_at=NOW - 60), crashes={1: crash}), NOW).state == "running"
