@@ -44,6 +44,7 @@ class Place:
     root: Path
     requirements: str
     edits: int = 0
+    aside: int = 0
 
     @property
     def app(self) -> Path:
@@ -90,10 +91,19 @@ class Place:
         shutil.rmtree(copy)
         return copying, Build(source=Source(path=str(self.app)), recipe=Recipe(runtime=_PYTHON), content=content)
 
+    def set_aside(self, directory: Path) -> None:
+        """Move what an earlier run has made out of the way: to remove it now would be measured with the next.
+
+        A file system that discards what it frees is slow to write for as long as it does that.
+        """
+        if directory.exists():
+            self.aside += 1
+            directory.rename(self.root / f"aside-{self.aside}")
+
     def by_hand(self, *install: str) -> float:
         """Seconds for an environment and the installer, started as one would in a shell."""
         environment = self.root / "by-hand"
-        shutil.rmtree(environment, ignore_errors=True)
+        self.set_aside(environment)
         seeds = [] if "pip" in install[1:3] and install[0] != _UV else ["--no-seed"]
         began = time.perf_counter()
         make = [sys.executable, "-m", "virtualenv", "-q", "-p", _INTERPRETER, *seeds, str(environment)]
@@ -128,15 +138,15 @@ def measure(setting: Setting, requirements: str, runs: int) -> Figures:
     state, uv_cache, pip_cache = place.root / "state", place.root / "uv", place.root / "pip"
 
     def cold() -> float:
-        shutil.rmtree(state, ignore_errors=True)
+        place.set_aside(state)
         return place.stage(state)[0]
 
     def cold_uv() -> float:
-        shutil.rmtree(uv_cache, ignore_errors=True)
+        place.set_aside(uv_cache)
         return warm_uv()
 
     def warm() -> float:
-        shutil.rmtree(state / "environments")
+        place.set_aside(state / "environments")
         return place.stage(state)[0]
 
     def warm_uv() -> float:

@@ -1,7 +1,6 @@
 """Redact the secrets of this host, of an app and of a service from text about them."""
 
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,7 +49,7 @@ class Redactor:
         self._desired = desired
         self._environ = environ
         self._revisions = revisions
-        self._given: dict[str, deque[tuple[str, frozenset[str]]]] = {}
+        self._given: dict[str, tuple[tuple[str, frozenset[str]], ...]] = {}
         self._known: dict[Subject, _Known] = {}
         self._last: dict[Subject, tuple[App | None, str, str]] = {}
 
@@ -66,9 +65,9 @@ class Redactor:
 
     def give(self, revision: Revision) -> None:
         """Remember what an instance of this revision is about to receive."""
-        given = self._given.setdefault(revision.app, deque(maxlen=_REVISIONS))
+        given = self._given.get(revision.app, ())
         if not any(known == revision.id for known, _ in given):
-            given.append((revision.id, self._in_revision(revision)))
+            self._given[revision.app] = (*given, (revision.id, self._in_revision(revision)))[-_REVISIONS:]
             for remembered in (self._known, self._last):
                 remembered.pop(Subject("app", revision.app), None)
 

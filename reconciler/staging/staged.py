@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from sys import intern
+from typing import TYPE_CHECKING, Any, get_args
 
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.regular_files import read_record
@@ -109,7 +110,11 @@ def read(directory: Path, boot: str) -> Staged | None:
     try:
         record = read_record(directory / RECORD, _MOST_OF_A_RECORD)
         lists = {name: tuple(record["staged"].get(name, ())) for name in ("pythonpath", "reported", "notes", "command")}
-        staged = Staged(**{**record["staged"], **lists}, commands=commands_of(directory))
+        # Most texts are those of many builds, and stay as long as the build.
+        shared: dict[str, Any] = {
+            name: intern(value) if type(value) is str else value for name, value in record["staged"].items()
+        }
+        staged = Staged(**{**shared, **lists}, commands=commands_of(directory))
         if record["boot"] != boot and any(_emptied(directory / file) for file in record["files"]):
             return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
