@@ -165,7 +165,7 @@ class Ground:
     def breaks_the_law(self, stop: StopProcess) -> bool:
         """Whether an instance that works is stopped although not all that take its place are ready."""
         instance, version = self.records[stop.instance], target(self.release).version(self.asked.process)
-        if self.single or stop.crash is not None or instance.version == version:
+        if self.single or stop.crash is not None or instance.version == version or instance.ready_at is None:
             return False
         ready = {i.slot for i in self.records.values() if i.runs and i.version == version and i.ready_at is not None}
         return len(ready) < self.asked.process.count

@@ -1,9 +1,9 @@
 """Plan one process of an app: the actions, in order, that lead from what is observed to what is desired.
 
-Its laws: an old instance is told to stop only once all new ones are ready, except of a `single` process, of which the
-old one is gone before the new one starts; each step of a stop sequence is taken once, in order and by time, whichever
-daemon took the one before; one that drains holds up nothing but the fourth set of them; and no number of crashes ends
-the restarts.
+Its laws: an old instance that was ready is told to stop only once all new ones are, except of a `single` process, of
+which the old one is gone before the new one starts; each step of a stop sequence is taken once, in order and by time,
+whichever daemon took the one before; one that drains holds up nothing but the fourth set of them; and no number of
+crashes ends the restarts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -171,7 +171,10 @@ class _Running:
         return NEVER if isinstance(self.process.ready, After) else instance.started_at + self.process.start_timeout_s
 
     def _replaced(self) -> Iterator[Action]:
-        """Stop what is left over: of a single process at once, of others when all that is to stay is ready."""
+        """Stop what is left over: of a single process at once, of others when all that is to stay is ready.
+
+        One that never was ready is not waited for: what it was to replace serves on.
+        """
         whole = not self.missing and not self.unready
         for instance in self.others:
             if instance.hung is not None:
@@ -180,7 +183,7 @@ class _Running:
                 yield from _stops([instance], self._why_replaced(instance, _MAKES_WAY))
             elif instance.version == self.version and instance.slot > self.count:
                 yield from _stops([instance], _SURPLUS)
-            elif whole or (instance.version == self.version and self._is_double(instance)):
+            elif whole or instance.ready_at is None or (instance.version == self.version and self._is_double(instance)):
                 yield from _stops([instance], self._why_replaced(instance, _REPLACED))
 
     def _is_double(self, instance: ProcessInstance) -> bool:
@@ -198,14 +201,14 @@ class _Running:
         if not self.missing:
             return None
         if self.single and self.observed.alive:
-            oldest = min(self.observed.alive, key=lambda i: i.stopping_since or NEVER)
+            oldest = min(self.observed.alive, key=lambda i: NEVER if i.stopping_since is None else i.stopping_since)
             return Cause(Reason.HANDING_OVER, f"waiting for the one before it to end (pid {oldest.pid})")
         if self.single and self.observed.is_locked:
             return Cause(Reason.HANDING_OVER, "waiting for all of the one before it to end: its lock is held")
         crowded = [slot for slot in self.missing if self._sets_in(slot) > MOST_DRAINING]
         if crowded:
-            drained = [i for i in self.observed.alive if i.drains and i.slot in crowded]
-            oldest = min(drained, key=lambda i: i.stopping_since or NEVER)
+            of_these = [i for i in self.observed.alive if i.slot in crowded]
+            oldest = min(of_these, key=lambda i: NEVER if i.stopping_since is None else i.stopping_since)
             text = f"waiting for the oldest of {MOST_DRAINING} sets that finish their work (pid {oldest.pid})"
             return Cause(Reason.HANDING_OVER, text)
         return None

@@ -56,6 +56,17 @@ def test_as_many_as_desired_are_started_and_the_rest_is_stopped() -> None:
     assert plan(asked(), seen(running("a")), NOW).settled
 
 
+def test_deploys_that_are_quicker_than_a_start_leave_the_one_that_was_ready_and_the_newest() -> None:
+    between = [
+        running(f"b{number}", replace(BEFORE, inputs=f"between {number}"), started_at=NOW - 1, ready_at=None)
+        for number in range(4)
+    ]
+    stops = [f"stop instance b{number}" for number in range(4)]
+    assert told(asked(), seen(running("a", BEFORE), *between))[:4] == stops
+    drained = [replace(each, stopping_since=NOW) for each in between]
+    assert "waiting for the oldest of 3 sets" in plan(asked(), seen(running("a", BEFORE), *drained), NOW).message
+
+
 def test_the_old_ones_are_stopped_once_every_new_one_is_ready() -> None:
     old = running("a", BEFORE), running("b", BEFORE, slot=2)
     one = running("c", started_at=NOW - 3, ready_at=None)
