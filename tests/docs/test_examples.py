@@ -188,3 +188,35 @@ def test_clock_answers_the_lifespan() -> None:
     asyncio.run(module.application({"type": "lifespan"}, receive, send))
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert module.state["started"] is not None
+
+
+# The queue of the mazes
+
+
+def test_an_order_of_a_maze_is_taken_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    orders = load("mazes/orders.py")
+    for size in (8, 16):
+        orders.place(size)
+    first, second, third = (orders.take(worker) for worker in ("one", "two", "three"))
+    assert (first["size"], second["size"], third) == (8, 16, None)
+    orders.finish(first["id"], "M0 0")
+    assert [(order["taken_by"], order["drawing"]) for order in orders.newest(2)] == [("two", None), ("one", "M0 0")]
+    assert orders.remove_older_than(0) == 1
+
+
+def test_an_order_whose_worker_was_killed_is_taken_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    orders = load("mazes/orders.py")
+    orders.place(8)
+    assert orders.take("one")["size"] == 8
+    monkeypatch.setattr(orders, "ABANDONED_AFTER_S", -1)
+    assert orders.take("two")["size"] == 8
+
+
+def test_every_cell_of_a_maze_is_reached_by_one_way() -> None:
+    size = 9
+    drawing = load("mazes/maze.py").draw(size, seed=1)
+    walls = drawing.count("M") - 2  # the first two are its edge
+    inside, edges, doors = 2 * size * (size - 1), 2 * size, 1
+    assert walls == inside + edges - doors - (size * size - 1)

@@ -13,7 +13,14 @@ from tests.support.site import REPOSITORY, Site, get
 
 pytestmark = pytest.mark.network
 
-WORDS = {"dice": "Dice", "hello": "Hello", "notes": "Notes", "clock": "Clock", "guestbook": "/static/entries/style.css"}
+WORDS = {
+    "clock": "Clock",
+    "dice": "Dice",
+    "guestbook": "/static/entries/style.css",
+    "hello": "Hello",
+    "mazes": "Mazes",
+    "notes": "Notes",
+}
 
 
 @pytest.mark.parametrize("name", WORDS)

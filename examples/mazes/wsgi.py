@@ -1,0 +1,3 @@
+from app import app as application
+
+__all__ = ["application"]
