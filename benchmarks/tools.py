@@ -23,6 +23,7 @@ _INDEX = {
     "supervisord": "supervisor==4.3.0",
     "circusd": "circus==0.19.0",
     "honcho": "honcho==2.0.0",
+    "celery": "celery[redis]==5.7.0",
 }
 # Program → the distribution's package.
 _DISTRIBUTION = {"runsvdir": "runit", "s6-svscan": "s6", "wrk": "wrk"}
@@ -42,6 +43,11 @@ def tool(program: str) -> Tool:
     if program not in _asked:
         _asked[program] = _from_index(program) if program in _INDEX else _from_distribution(program)
     return _asked[program]
+
+
+def requirement(program: str) -> str:
+    """What is asked of the package index for a program."""
+    return _INDEX[program]
 
 
 def neighbour(program: str, other: str) -> str:
