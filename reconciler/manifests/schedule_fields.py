@@ -32,6 +32,13 @@ _OPERATORS = frozenset("();<>|&")
 _SILENT = Schedule(app="", name="", command=())
 
 
+class NeedsShell(ValueError):
+    """A command is a line of a shell, for some part of it."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(f"needs a shell, for '{part}': write [sh, -c, '…']")
+
+
 def schedules_of(tree: Node, app: str, zone: str) -> tuple[Schedule, ...]:
     """Return the schedules of a document that has no problem, by name; `zone` is that of the host.
 
@@ -53,7 +60,7 @@ def schedule_problems(tree: Node) -> Iterator[tuple[Path, str]]:
 def _problems(node: Node) -> Iterator[tuple[Path, str]]:
     if not isinstance(node.value, dict):
         return
-    for field, read in (("at", expression_of), ("zone", zone_of), ("command", _words)):
+    for field, read in (("at", expression_of), ("zone", zone_of), ("command", words_of)):
         if field in node.keys and (why := _refusal(node.parts[field], read)):
             yield (field,), why
     for path in _DURATIONS:
@@ -126,10 +133,10 @@ def _schedule(app: str, name: str, node: Node, zone: str) -> Schedule:
 def _command(node: Node) -> tuple[str, ...]:
     if isinstance(node.value, list):
         return tuple(str(part.written) for part in node.parts.values())
-    return _words(str(node.written))
+    return words_of(str(node.written))
 
 
-def _words(line: str) -> tuple[str, ...]:
+def words_of(line: str) -> tuple[str, ...]:
     """Split a line into arguments as a shell would, with `env` for variables in front. Raises ValueError."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split, lexer.commenters = True, ""
@@ -138,9 +145,9 @@ def _words(line: str) -> tuple[str, ...]:
     except ValueError as error:
         raise ValueError(f"a quotation has no end ({error})") from error
     if operator := next((word for word in words if word and set(word) <= _OPERATORS), ""):
-        raise ValueError(f"needs a shell, for '{operator}': write [sh, -c, '…']")
+        raise NeedsShell(operator)
     if expanded := _EXPANDED.search(_LITERAL.sub("", line)):
-        raise ValueError(f"needs a shell, for '{expanded[0]}': write [sh, -c, '…']")
+        raise NeedsShell(expanded[0])
     if words[:1] == ("exec",):
         words = words[1:]
     if not words or not words[0] or all(_ASSIGNMENT.match(word) for word in words):

@@ -20,7 +20,6 @@ _ADVICE: Mapping[str, str] = {
 }
 _PROCESS = "only web processes are served so far: run it under systemd with 'reconciler shell'"
 _OTHER: Mapping[str, str] = {
-    "cron": "there are no schedules so far: run it by a systemd timer with 'reconciler shell'",
     "static": "serve the files by the proxy in front, or by the app",
     "preflight": "run it as part of 'release'",
 }
@@ -37,6 +36,10 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
             web = take_web_line(ledger, draft, item, folder)
         elif item.name == "release":
             ledger.use(item)
+        elif item.name.partition("-")[0] == "cron":
+            from reconciler.inspection.imports.schedules import take_line  # few have any
+
+            take_line(ledger, draft, item)
         else:
             ledger.leave([item], _OTHER.get(item.name.partition("-")[0], _PROCESS), draft.notes)
     if not web and (lines or not folder.has_python()):

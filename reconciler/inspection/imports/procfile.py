@@ -23,7 +23,6 @@ _HOST = re.compile(r"\w([\w.-]*\w)?(:[1-9]\d{0,4})?", re.ASCII)
 _FOLLOWED = ("entrypoint", "gunicorn", "worker_class", "release")
 _PROCESS = "only web processes are served so far: run it under systemd with 'reconciler shell {app} -- COMMAND'"
 _OTHER: Mapping[str, str] = {
-    "cron": "there are no schedules so far: run it by a systemd timer with 'reconciler shell'",
     "static": "serve the files by the proxy in front, or by the app",
     "preflight": "run it as part of 'release'",
     "postdeploy": "run it as part of 'release'",
@@ -39,7 +38,7 @@ _ADVICE: Mapping[str, str] = {
     "image": "the daemon builds the environment from the app's dependency file",
     "stack": "the app runs on this host, on the Python that 'runtime' names",
     "environments": "there are no review apps: write another manifest",
-    "cron": "there are no schedules so far: run it by a systemd timer with 'reconciler shell'",
+    "cron": "write it as one of 'schedules'",
     "formation": "there is one instance of an app: set 'workers' for more processes",
     "healthchecks": "set 'health'; it has one path",
 }
@@ -95,9 +94,17 @@ def _take_lines(ledger: Ledger, draft: Draft, items: list[Item], folder: Folder)
             web = take_web_line(ledger, draft, item, folder)
         elif name == "release":
             ledger.use(item)  # the daemon follows it
+        elif name == "cron":
+            _take_cron_line(ledger, draft, item)
         elif name:
             ledger.leave([item], _OTHER.get(name, _PROCESS.format(app=draft.name)), draft.notes)
     return web
+
+
+def _take_cron_line(ledger: Ledger, draft: Draft, item: Item) -> None:
+    from reconciler.inspection.imports.schedules import take_line  # few have any
+
+    take_line(ledger, draft, item)
 
 
 def take_web_line(ledger: Ledger, draft: Draft, item: Item, folder: Folder) -> bool:
@@ -132,7 +139,9 @@ def _take_app_json(ledger: Ledger, draft: Draft) -> list[Draft]:
                 _take_env(ledger, draft, services)
             case "scripts":
                 _take_scripts(ledger, draft, has_release=bool(ledger.under("release")))
-            case "formation" | "cron":
+            case "cron":
+                _take_crons(ledger, draft)
+            case "formation":
                 ledger.use(*(item for item in items if item.name == "quantity" and item.value == "1"))
                 _leave_each(ledger, draft, field)
             case "healthchecks":
@@ -141,6 +150,23 @@ def _take_app_json(ledger: Ledger, draft: Draft) -> list[Draft]:
                 ledger.leave(items, _ADVICE[field], draft.notes)
     ledger.leave_rest("app.json", notes=draft.notes)
     return list(services.values())
+
+
+def _take_crons(ledger: Ledger, draft: Draft) -> None:
+    """Take over the crons of Dokku's app.json, each with its command and its schedule."""
+    from reconciler.inspection.imports.schedules import take  # few have any
+
+    for index in ledger.names("app.json", "cron"):
+        base = ("app.json", "cron", index)
+        found = {item.name: item for item in ledger.under(*base)}
+        if not found.keys() >= {"command", "schedule"}:
+            ledger.leave(ledger.under(*base), _ADVICE["cron"], draft.notes)
+            continue
+        policy = found["concurrency_policy"].value if "concurrency_policy" in found else ""
+        overlap = {"allow": "allow", "replace": "replace"}.get(policy)
+        items = [item for item in found.values() if item.name != "maintenance" or item.value == "false"]
+        more = {"overlap": overlap} if overlap else {}
+        take(ledger, draft, items, found["schedule"].value, found["command"].value, more)
 
 
 def _leave_each(ledger: Ledger, draft: Draft, field: str) -> None:

@@ -49,9 +49,7 @@ _ADVICE: Mapping[str, str] = {
     "listen": "the daemon opens the listening socket",
     "stats": "metrics are on the daemon's API",
     "stats-http": "metrics are on the daemon's API",
-    **dict.fromkeys(
-        ("cron", "cron2", "unique-cron", "legion-cron"), "there are no schedules so far: use a systemd timer"
-    ),
+    **dict.fromkeys(("cron2", "unique-cron2", "legion-cron", "legion-cron2"), "write it as one of 'schedules'"),
     **dict.fromkeys(
         ("attach-daemon", "attach-daemon2", "smart-attach-daemon", "mule", "mules", "spooler", "farm"),
         "only web processes are served so far: run it under systemd with 'reconciler shell'",
@@ -151,6 +149,10 @@ def _take(ledger: Ledger, draft: Draft, item: Item) -> None:  # noqa: C901, PLR0
         case _ if name in _NUMBERS and value.isdecimal():
             draft.fields.setdefault("gunicorn", {})[_NUMBERS[name]] = int(value)
             ledger.use(item)
+        case "cron" | "unique-cron":
+            from reconciler.inspection.imports.schedules import take_uwsgi_line  # few have any
+
+            take_uwsgi_line(ledger, draft, item)
         case _ if name in _ALWAYS:
             ledger.use(item)
         case _ if name in _ADVICE:

@@ -109,8 +109,7 @@ def test_what_dokku_does_that_this_host_does_not_is_said_one_by_one(tmp_path: Pa
         "initialDelay: 10": "probes begin once the workers are ready",
         "worker: type: uptime, uptime: 10": "set 'health'; it has one path",
         "quantity: 3": "there is one instance of an app",
-        "cron: command: python clean.py, schedule: 0 4 * * *": "there are no schedules so far",
-        "cron: command: python report.py, schedule: @weekly": "there are no schedules so far",
+        "cron: command: python clean.py, schedule: 0 4 * * *": "its times are those of UTC",
         "postdeploy: python warm.py": "nothing runs after a deploy",
     }
 
@@ -183,3 +182,40 @@ def test_an_interpolation_is_never_executed_and_never_fails(value: str, tmp_path
 def test_a_line_of_an_ini_file_that_is_no_setting_is_an_item() -> None:
     items = list(ini_items("x.ini", "[a]\nb = c\nnonsense\n[d]\n"))
     assert [(item.path, item.value) for item in items] == [(("a", "b"), "c"), (("a", ""), "nonsense")]
+
+
+def test_crons_become_schedules_and_their_shells_stay(tmp_path: Path) -> None:
+    dokku = (
+        '{"cron": [{"command": "python a.py", "schedule": "0 4 * * *"},'
+        ' {"command": "a > b && c", "schedule": "@weekly", "concurrency_policy": "replace"},'
+        ' {"command": "d", "schedule": "0 25 * * *"}, {"command": "e"}]}'
+    )
+    result = read_files(tmp_path / "dokku", {"Procfile": "web: gunicorn shop:app\n", "app.json": dokku})
+    assert app_of(result)["schedules"] == {
+        "cron": {"command": "python a.py", "at": "0 4 * * *"},
+        "cron-2": {"command": ["sh", "-c", "a > b && c"], "at": "@weekly", "overlap": "replace"},
+    }
+    assert '"0 25 * * *": bad hour' in result.manifests[0].text
+    piku = {"Procfile": "wsgi: shop:app\ncron: */5 * * * * python a.py\ncron-b: often\n", "ENV": "A=b\n"}
+    assert app_of(read_files(tmp_path / "piku", piku))["schedules"] == {
+        "cron": {"command": "python a.py", "at": "*/5 * * * *"}
+    }
+    lines = (
+        "module = shop:app",
+        "cron = 59 2 -1 -1 -1 python a.py",
+        "unique-cron = -5 -1 -1 -1 1 b",
+        "cron2 = hour=5 c",
+    )
+    uwsgi = "\n".join(("[uwsgi]", *lines, ""))
+    assert app_of(read_files(tmp_path / "uwsgi", {"uwsgi.ini": uwsgi}))["schedules"] == {
+        "cron": {"command": "python a.py", "at": "59 2 * * *", "overlap": "allow"},
+        "cron-2": {"command": "b", "at": "*/5 * * * 1"},
+    }
+
+
+def read_files(directory: Path, files: dict[str, str]) -> Imported:
+    directory.mkdir()
+    for name, text in files.items():
+        (directory / name).write_text(text)
+    (directory / "shop.py").write_text("def app(environ, start_response): ...\n")
+    return imported(found_in(directory)[:1], directory / "manifests")
