@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from reconciler.linux.regular_files import read_file, read_record
+from reconciler.planning.routing.caddy import ours_in
 from reconciler.planning.routing.domain_names import domain_name
 from reconciler.planning.routing.route import CLIENT_HEADER, Front
 from reconciler.planning.wording import listed, span
@@ -163,19 +164,21 @@ def difference(wanted: Path) -> str:
     """Return how what the proxy has differs from what it is to have, "" if not at all. Raises NoProxy, ProxyError."""
     record = _wanted(wanted)
     has = asyncio.run(_had(record))
-    ours = _shown(record["config"]).splitlines(keepends=True)
+    config = record["config"]
+    ours = _shown(ours_in(config) if record["driver"] == "host" else config).splitlines(keepends=True)
     return "".join(
         difflib.unified_diff(has.splitlines(keepends=True), ours, "what the proxy has", "what it is to have")
     )
 
 
 async def _had(record: Mapping[str, Any]) -> str:
-    from reconciler.planning.routing.caddy import ours_in
     from reconciler.routing.admin import AdminSocket, ProxyError
 
     if record["file"]:
         try:
             return _shown(read_file(record["file"], _MOST).decode("utf-8", "replace"))
+        except FileNotFoundError:
+            return ""
         except OSError as error:
             raise ProxyError(f"cannot read {record['file']}: {error.strerror}") from error
     config, _ = await AdminSocket(Path(record["admin"])).config()

@@ -33,7 +33,7 @@ def render(paths: StatePaths) -> str:
         daemon = ask(paths.control, {"do": "metrics"})
     with contextlib.closing(HostSnapshot(paths)) as snapshot:
         apps = Sampler(paths).sample_of(snapshot, snapshot.names)
-        return text(daemon, apps, _backups(snapshot), snapshot.origins)
+        return text(daemon, apps, _backups(snapshot), snapshot.origins, snapshot.domains)
 
 
 def _backups(snapshot: HostSnapshot) -> Times:
@@ -43,9 +43,11 @@ def _backups(snapshot: HostSnapshot) -> Times:
     return {}
 
 
-def text(daemon: Mapping[str, Any] | None, apps: Apps, backups: Times, origins: Origins = ()) -> str:
+def text(
+    daemon: Mapping[str, Any] | None, apps: Apps, backups: Times, origins: Origins = (), domains: Origins = ()
+) -> str:
     """Return the metrics of a daemon, None when there is none, of the apps, of services by their last backup, and of
-    origins in git by their facts.
+    origins in git and domains by their facts.
     """
     families = [_family("reconciler_up", "gauge", "Whether the daemon answers.", [("", {}, float(daemon is not None))])]
     if daemon is not None:
@@ -53,6 +55,7 @@ def text(daemon: Mapping[str, Any] | None, apps: Apps, backups: Times, origins: 
     families += [_family(name, kind, meaning, samples(apps)) for name, kind, meaning, samples in _APP_METRICS]
     families.append(_family(*_LAST_BACKUP, [("", {"service": name}, at) for name, at in sorted(backups.items())]))
     families += [_family(name, kind, meaning, samples(origins)) for name, kind, meaning, samples in _ORIGIN_METRICS]
+    families += [_family(name, kind, meaning, samples(domains)) for name, kind, meaning, samples in _DOMAIN_METRICS]
     return "".join(line for family in families for line in family)
 
 
@@ -247,7 +250,14 @@ _ORIGIN_METRICS: tuple[tuple[str, _Type, str, Callable[[Origins], list[_Sample]]
      lambda origins: [("", {"origin": o["name"]}, o["webhook"]["missed"]) for o in origins if o.get("webhook")]),
 )  # fmt: skip
 
+_DOMAIN_METRICS: tuple[tuple[str, _Type, str, Callable[[Origins], list[_Sample]]], ...] = (
+    ("reconciler_domain_state", "gauge", "1 for the state a domain is in.",
+     lambda domains: [("", {"domain": d["name"], "app": d["app"], "state": d["state"]}, 1) for d in domains]),
+    ("reconciler_domain_certificate_expiry_timestamp_seconds", "gauge", "When the certificate of a domain expires.",
+     lambda domains: [("", {"domain": d["name"], "app": d["app"]}, d["ends_at"]) for d in domains if d["ends_at"]]),
+)  # fmt: skip
+
 NAMES = frozenset(
     ["reconciler_up", _REFUSED_WEBHOOKS, _LAST_BACKUP[0]]
-    + [row[0] for rows in (_DAEMON_METRICS, _APP_METRICS, _ORIGIN_METRICS) for row in rows]
+    + [row[0] for rows in (_DAEMON_METRICS, _APP_METRICS, _ORIGIN_METRICS, _DOMAIN_METRICS) for row in rows]
 )

@@ -85,6 +85,9 @@ class Api:
         facts = (await self._context.status_cache.now()).facts
         return JsonAnswer({"manifests": facts["manifests"], "notice": facts["notice"]})
 
+    async def domains(self, _: Request, __: Caller) -> Response:
+        return JsonAnswer({"domains": (await self._context.status_cache.now()).facts["domains"]})
+
     async def origins(self, _: Request, __: Caller) -> Response:
         return JsonAnswer({"origins": (await self._context.status_cache.now()).facts["origins"]})
 

@@ -171,6 +171,17 @@ SCHEMAS: Mapping[str, Schema] = {
         errors={"type": "array", "items": _object(line=_INTEGER, column=_INTEGER, path=_TEXT, message=_TEXT)},
     ),
     "Service": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
+    "Domain": _object(
+        name=_TEXT,
+        app=_TEXT,
+        below=_TEXT,
+        state=_TEXT,
+        message=_TEXT,
+        url=_TEXT,
+        leads_to=_TEXT,
+        issuer=_TEXT,
+        ends_at=_NULLABLE_NUMBER,
+    ),
     "Origin": _object(
         name=_TEXT,
         kind={
@@ -301,7 +312,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="The daemon, apps, services and manifests.",
         answer=_object(
             daemon={"type": "object"}, apps=_list("App"), services=_list("Service"), manifests=_list("Manifest"),
-            origins=_list("Origin"), notice=_NULLABLE_TEXT,
+            origins=_list("Origin"), domains=_list("Domain"), notice=_NULLABLE_TEXT,
         ),
     ),
     Endpoint(name="apps", path=f"{PREFIX}/apps", summary="Every app.", answer=_object(apps=_list("App"))),
@@ -335,6 +346,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         path=f"{PREFIX}/origins",
         summary="Every origin of manifests in git, and what is followed for sources.",
         answer=_object(origins=_list("Origin")),
+    ),
+    Endpoint(
+        name="domains",
+        path=f"{PREFIX}/domains",
+        summary="Every domain: its app, how it is answered, and its certificate.",
+        answer=_object(domains=_list("Domain")),
     ),
     Endpoint(
         name="plan", path=f"{PREFIX}/plan", summary="The plan of every app.", answer=_object(apps=_list("Plan"))

@@ -127,22 +127,16 @@ def names_in(config: Config) -> frozenset[str]:
 
 
 def ours_in(config: Config) -> Config:
-    """Return what is ours in a configuration of the operator's, in the form in which it is put into an empty one."""
-    http = config.get("apps", {}).get("http", {})
-    found: list[tuple[str, Config]] = []
-    for name, server in (http.get("servers") or {}).items():
-        mine = [route for route in server.get("routes") or () if _is_ours(route)]
-        if mine:
-            plain = str(mine[0]["@id"]).startswith(f"{MARK}:http:")
-            own = {key: part for key, part in server.items() if key != "routes"} if name in {MARK, _PLAIN} else {}
-            found.append((_PLAIN if plain else MARK, {**own, "routes": mine}))
-    apps: Config = {"http": {"servers": dict(found)}} if found else {}
-    tls = config.get("apps", {}).get("tls", {})
-    for section, part in (("automation", "policies"), ("certificates", "load_files")):
-        mine = [each for each in (tls.get(section) or {}).get(part) or () if _is_ours(each)]
-        if mine:
-            apps.setdefault("tls", {})[section] = {part: mine}
-    return {"apps": apps} if apps else {}
+    """Return what is ours in a configuration of the operator's: routes by scheme, policies and certificates."""
+    apps = config.get("apps", {})
+    servers = [each for each in (apps.get("http", {}).get("servers") or {}).values() if isinstance(each, dict)]
+    tls = apps.get("tls", {})
+    lists = {
+        "routes": [route for server in servers for route in server.get("routes") or ()],
+        "policies": (tls.get("automation") or {}).get("policies") or [],
+        "load_files": (tls.get("certificates") or {}).get("load_files") or [],
+    }
+    return {name: sorted(filter(_is_ours, found), key=lambda part: str(part["@id"])) for name, found in lists.items()}
 
 
 def _place(servers: Config, name: str, listen: str, port: int, made: list[Config]) -> None:

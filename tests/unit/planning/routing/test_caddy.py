@@ -76,10 +76,10 @@ def test_to_put_it_in_again_makes_no_difference(theirs: dict[str, Any], routes: 
     assert names_in(once) == {name for each in routes for name in each.routing.names}
 
 
-@given(ROUTES)
-def test_our_part_of_an_empty_configuration_is_all_of_it(routes: tuple[Route, ...]) -> None:
-    config = spliced({}, routes, Front(), TODAY)
-    assert ours_in(config) == config
+@given(THEIRS, ROUTES)
+def test_our_part_is_the_same_wherever_it_is_put(theirs: dict[str, Any], routes: tuple[Route, ...]) -> None:
+    alone, among = (ours_in(spliced(each, routes, Front(), TODAY)) for each in ({}, theirs))
+    assert alone == among
 
 
 def _routes(config: dict[str, Any]) -> Any:
