@@ -27,7 +27,7 @@ help:
 
 run: .venv/ready-run
 	@command -v node >/dev/null || echo "make run: the sample dice is left out until Node.js is installed (apt install nodejs)"
-	@exec $(BIN)/reconciler run --page --manifests $(MANIFESTS) --state $(STATE)
+	@exec $(BIN)/reconciler run --page --localhost --manifests $(MANIFESTS) --state $(STATE)
 
 stop: .venv/ready-run
 	@exec $(BIN)/reconciler down --state $(STATE)
@@ -55,7 +55,7 @@ soak: .venv/ready-dev
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK)
 
 LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate --extra services --extra secrets pyproject.toml
+	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate --extra services --extra secrets --extra proxy pyproject.toml
 
 FUZZ_LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate --group pyproject.toml:fuzz

@@ -29,6 +29,7 @@ from reconciler.settings.settings import Settings
 if TYPE_CHECKING:
     from reconciler.convergence.world import Report
     from reconciler.daemon.daemon import Daemon
+    from reconciler.planning.apps.app import App
     from reconciler.planning.subject import Subject
     from reconciler.state.journal import Event
 
@@ -65,8 +66,14 @@ _MARGIN = " " * 10
     help="Serve the page on a free port of 127.0.0.1, unless the host settings name an address: 'reconciler page'"
     " prints a link that logs in.",
 )
+@click.option(
+    "--localhost",
+    is_flag=True,
+    help="Serve every app at https://NAME.localhost:8443 as well, by a Caddy of the daemon's own, if one is installed"
+    " and the host settings name no proxy.",
+)
 @start_options
-def command(settings: Settings, stop_apps: bool | None, events: str, page: bool) -> None:
+def command(settings: Settings, stop_apps: bool | None, events: str, page: bool, localhost: bool) -> None:
     import sqlite3
     from dataclasses import replace
 
@@ -77,6 +84,10 @@ def command(settings: Settings, stop_apps: bool | None, events: str, page: bool)
 
     if page and settings.api is None:
         settings = replace(settings, api=page_of_its_own(settings.paths))
+    if localhost and settings.proxy is None:
+        from reconciler.cli.localhost import with_localhost
+
+        settings = with_localhost(settings)
     try:
         stops = os.getpid() == 1 if stop_apps is None else stop_apps
         print_text = functools.partial(print_progress, stops=stops)
@@ -157,10 +168,17 @@ class EventPrinter:
             self._settled[name] = (report.state, report.wanted)
             self._failed.pop(name, None)
             app = self._daemon.manifests.catalog.apps.get(name) if subject.kind == "app" else None
-            at = f" at {app.url}" if app is not None and report.state == "running" else ""
+            at = f" at {self._url(app)}" if app is not None and report.state == "running" else ""
             self._print(subject, report.state, f"{report.state}{at}")
         self._phases.end(name)
         self._greet()
+
+    def _url(self, app: "App") -> str:
+        """Return where an app is opened: at its first domain, if a proxy serves that."""
+        proxy = self._daemon.settings.proxy
+        if proxy is None or app.routing is None:
+            return str(app.url)
+        return f"{proxy.front.url(app.routing.domains[0], tls=app.routing.tls != 'off')}{app.routing.below}"
 
     def _greet(self) -> None:
         """Say once, when every app is up to date for the first time, how many serve and what to type next."""

@@ -171,17 +171,7 @@ SCHEMAS: Mapping[str, Schema] = {
         errors={"type": "array", "items": _object(line=_INTEGER, column=_INTEGER, path=_TEXT, message=_TEXT)},
     ),
     "Service": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
-    "Domain": _object(
-        name=_TEXT,
-        app=_TEXT,
-        below=_TEXT,
-        state=_TEXT,
-        message=_TEXT,
-        url=_TEXT,
-        leads_to=_TEXT,
-        issuer=_TEXT,
-        ends_at=_NULLABLE_NUMBER,
-    ),
+    "Domain": {"type": "object", "required": ["name", "app", "state"], "properties": {"name": _TEXT, "app": _TEXT}},
     "Origin": _object(
         name=_TEXT,
         kind={
@@ -347,12 +337,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Every origin of manifests in git, and what is followed for sources.",
         answer=_object(origins=_list("Origin")),
     ),
-    Endpoint(
-        name="domains",
-        path=f"{PREFIX}/domains",
-        summary="Every domain: its app, how it is answered, and its certificate.",
-        answer=_object(domains=_list("Domain")),
-    ),
+    Endpoint(name="domains", path=f"{PREFIX}/domains", summary="Domains.", answer=_object(domains=_list("Domain"))),
     Endpoint(
         name="plan", path=f"{PREFIX}/plan", summary="The plan of every app.", answer=_object(apps=_list("Plan"))
     ),
