@@ -5,6 +5,7 @@ that the app reads without a default, the command of its migrations, extras. An 
 """
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.staging.detection.dependencies import Dependencies
+    from reconciler.staging.detection.programs.program import ServingProgram
     from reconciler.staging.detection.target import EntryPoint
 
 T = TypeVar("T")
@@ -112,15 +114,20 @@ def _name(path: Path, given: str | None) -> str:
 
 
 def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
+    from reconciler.planning.apps.revision import Recipe
     from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
     from reconciler.staging.detection.entry_point import detect
     from reconciler.staging.detection.local_data import local_data
+    from reconciler.staging.detection.programs.recognition import serving_program
     from reconciler.staging.detection.python_version import choose_runtime
     from reconciler.staging.detection.runtimes import discover
     from reconciler.staging.detection.selection import python_of_lock
     from reconciler.staging.detection.unread import missing_packages, unread_files
 
     doubts: list[str] = []
+    program = _unless(doubts, lambda: serving_program(path, Recipe()))
+    if program is not None:
+        return _of_program(program, doubts)
     entry = _unless(doubts, lambda: detect(path, None))
     needed = _unless(doubts, lambda: dependencies(path, DependencyOptions()))
     lock = None if needed is None else python_of_lock(needed)
@@ -151,6 +158,20 @@ def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
         doubts=tuple(doubts),
         proposed=() if proposed is None else proposed,
     )
+
+
+def _of_program(program: "ServingProgram", doubts: list[str]) -> _Found:
+    """Return what is said of an app that is not Python's."""
+    from reconciler.staging.detection.programs.languages import how_to_install, missing_programs
+
+    comments = [f"Detected {shlex.join(program.command)} (listen: {program.listen}; {program.because})."]
+    if program.build:
+        comments.append(f"It is built by {shlex.join(program.build)}.")
+    comments += [f"Ignored: {each}." for each in program.reported]
+    comments += [f"{note[:1].upper()}{note[1:]}." for note in program.notes]
+    for _, name in missing_programs(build=program.build, command=program.command):
+        doubts.append(f"there is no program '{name}' on this host: {how_to_install(name)}")
+    return _Found(comments=tuple(comments), runtime=None, persist=(), doubts=tuple(doubts), proposed=())
 
 
 def _proposed(path: Path, entry: "EntryPoint", needed: "Dependencies | None") -> tuple[str, ...]:

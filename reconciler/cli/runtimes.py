@@ -1,7 +1,8 @@
-"""List the runtimes that can serve apps: every Python that a manifest can name, and the other languages of this host.
+"""List the runtimes of this host.
 
-Pythons are found on PATH, in pyenv, in uv's own directory and in the host's settings. A manifest names one by its name
-(`runtime: python3.12`), its exact version or its path. Node.js, Ruby, PHP, Java and Go run what `command` names.
+Those of Python that a manifest can name, and the other languages that `command` can be written in: Node.js, Ruby, PHP,
+Java and Go. Pythons are found on PATH, in pyenv, in uv's own directory and in the host's settings. A manifest names one by its name
+(`runtime: python3.12`), its exact version or its path.
 """
 
 from collections.abc import Sequence

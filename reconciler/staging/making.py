@@ -117,7 +117,7 @@ class Maker:
         build = ProgramBuild(code=code, scripts=scripts, home=home, environment=for_builds(self.environ()))
         async with slot_of(self.slots, request.progress), asyncio.timeout(self.timeout_s):
             await build_program(build, program, request.log, request.progress)
-        return await in_thread(lambda _: runtime_of(program.command[0], build.variables()))
+        return await in_thread(lambda _: runtime_of(program.language_program, build.variables()))
 
     async def _made_without_python(
         self, request: "_Request", program: ServingProgram, directory: Path, unfinished: Path

@@ -6,7 +6,7 @@ The daemon follows the web and release lines of a Procfile itself, so the manife
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from reconciler.inspection.imports.draft import TO_FILL_IN, Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, yaml_items
@@ -120,9 +120,24 @@ def take_web_line(ledger: Ledger, draft: Draft, item: Item, folder: Folder) -> b
         draft.fields = {name: value for name, value in draft.fields.items() if name not in _FOLLOWED}
         draft.fields["path"] = "."
         return True
+    if folder.has(PROCFILE) and _is_program(folder.path):
+        ledger.use(item)  # the daemon follows it
+        draft.fields["path"] = "."
+        return True
     reason = not_started(item.value)
     ledger.leave([item], reason if ": " in reason else f"{reason}: set 'entrypoint', if it is one", draft.notes)
     return "python" in item.value and TO_FILL_IN.search(item.value) is None
+
+
+def _is_program(directory: Path) -> bool:
+    """Return whether the web line of a directory's Procfile starts a program of another language than Python."""
+    from reconciler.staging.detection.programs.recognition import program_of_web_line
+    from reconciler.staging.errors import StagingError
+
+    try:
+        return program_of_web_line(directory) is not None
+    except (StagingError, OSError):
+        return False
 
 
 def _take_app_json(ledger: Ledger, draft: Draft) -> list[Draft]:

@@ -66,8 +66,8 @@ def write(directory: Path, files: dict[str, str]) -> Path:
             "port",
             "",
         ),
-        ({"go.mod": "module x", "main.go": ""}, "./.reconciler-program", "port", "go build -o .reconciler-program ."),
-        ({"go.mod": "module x", "main.go": 'os.Getenv("LISTEN_FDS")'}, "./.reconciler-program", "descriptor", None),
+        ({"go.mod": "module a.b/c/x\n", "main.go": ""}, "./.build/x", "port", "go build -o .build/x ."),
+        ({"go.mod": "module x", "main.go": 'os.Getenv("LISTEN_FDS")'}, "./.build/x", "descriptor", None),
         ({"Procfile": "web: gunicorn web:app"}, None, "", ""),
         ({"Procfile": "web: node index.js"}, "node index.js", "port", ""),
         (
@@ -115,6 +115,14 @@ def test_a_command_of_the_manifest_says_by_itself_how_it_is_reached(
     assert found is not None
     assert (found.command, found.listen) == (recipe.command, listen)
     assert needs_python(tmp_path, recipe, found) == python
+
+
+def test_the_manifest_says_how_a_recognised_program_is_reached_and_built(tmp_path: Path) -> None:
+    recipe = Recipe(listen="descriptor", build=("make",))
+    found = serving_program(write(tmp_path, {"go.mod": "module x", "main.go": ""}), recipe)
+    assert found is not None
+    assert (found.listen, found.build) == ("descriptor", ("make",))
+    assert found.language_program == "./.build/x"
 
 
 def test_a_command_beside_packages_of_python_gets_their_environment(tmp_path: Path) -> None:

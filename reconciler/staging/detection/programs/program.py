@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 
 from reconciler.planning.apps.revision import Listen
+from reconciler.staging.detection.programs.languages import language_of
 from reconciler.staging.detection.shown_text import shown
 
 
@@ -27,6 +28,12 @@ class ServingProgram:
     def line(self) -> str:
         """A line of the staging log: what serves, how it is reached, and why."""
         return f"program: {shown(shlex.join(self.command))} (listen: {self.listen}; {self.because})"
+
+    @property
+    def language_program(self) -> str:
+        """The program that tells in which language it is: that of the command, or what builds it."""
+        words = (self.command[0], *self.build[:1])
+        return next((word for word in words if language_of(word) is not None), self.command[0])
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ Python comes first wherever the code shows an app of it: many a Django project b
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler.planning.apps.command_words import words_of_shell_line
@@ -28,6 +29,7 @@ _PASSED_OVER = (
     "vendor/bin/heroku-php-nginx",
 )
 _MOST_READ = 20
+_MODULE = re.compile(r"^module[ \t]+(?:\S*/)?([\w.-]+)", re.MULTILINE)
 _OF_PYTHON = re.compile(r"(?:python|pypy)[\d.]*|uvicorn|hypercorn|daphne|granian|waitress-serve|flask|uv|gunicorn")
 _DESCRIPTOR_WORDS = re.compile(r"--fd(?:[ =]3)\b|fd://3|--bind-to-activated-sockets")
 
@@ -40,9 +42,14 @@ def serving_program(code: Path, recipe: Recipe) -> ServingProgram | None:
     if recipe.entrypoint is not None:
         return None
     found = _of_web_line(code, procfile) or _of_files(code, recipe, procfile)
-    if found is None or not recipe.build:
-        return found
-    return _with(found, build=recipe.build)
+    if found is None:
+        return None
+    return replace(found, build=recipe.build or found.build, listen=recipe.listen or found.listen)
+
+
+def program_of_web_line(code: Path) -> ServingProgram | None:
+    """Return the program that the web line of the code's Procfile starts, None for a server of Python's or for none."""
+    return _of_web_line(code, read_procfile(code))
 
 
 def needs_python(code: Path, recipe: Recipe, program: ServingProgram) -> bool:
@@ -81,7 +88,7 @@ def _of_web_line(code: Path, procfile: Procfile | None) -> ServingProgram | None
     program = next((each for each in named if each not in {"env", "exec"}), "")
     if program in _PASSED_OVER:
         found = _php(code)
-        return None if found is None else _with(found, reported=tuple(_others(procfile)))
+        return None if found is None else replace(found, reported=tuple(_others(procfile)))
     is_own = (code / program).is_file() and not program.endswith(".py") if program else False
     if language_of(program) is None and not is_own:
         return None
@@ -107,7 +114,7 @@ def _of_files(code: Path, recipe: Recipe, procfile: Procfile | None) -> ServingP
     if found is None or recipe.dependencies or recipe.runtime or _is_python(code):
         return None
     release = "" if procfile is None else procfile.release or ""
-    return _with(found, release=release, reported=() if procfile is None else tuple(_others(procfile)))
+    return replace(found, release=release, reported=() if procfile is None else tuple(_others(procfile)))
 
 
 def _is_python(code: Path) -> bool:
@@ -185,8 +192,9 @@ def _java(code: Path) -> ServingProgram | None:
 def _go(code: Path) -> ServingProgram | None:
     if not (code / "go.mod").is_file() or not any(code.glob("*.go")):
         return None
-    command = ("./.reconciler-program",)
-    build = ("go", "build", "-o", ".reconciler-program", ".")
+    module = _MODULE.search(text_of(code / "go.mod", "go.mod"))
+    program = f".build/{module[1] if module is not None else 'program'}"
+    command, build = (f"./{program}",), ("go", "build", "-o", program, ".")
     return ServingProgram(command=command, listen=_listen_of(code, command), because="go.mod", build=build)
 
 
@@ -213,17 +221,3 @@ def _json(path: Path, name: str) -> dict[str, object]:
     except ValueError as error:
         raise StagingError(f"cannot read {name}: {error}") from None
     return found if isinstance(found, dict) else {}
-
-
-def _with(
-    found: ServingProgram, *, build: tuple[str, ...] = (), release: str = "", reported: tuple[str, ...] = ()
-) -> ServingProgram:
-    return ServingProgram(
-        command=found.command,
-        listen=found.listen,
-        because=found.because,
-        build=build or found.build,
-        release=release or found.release,
-        reported=(*found.reported, *reported),
-        notes=found.notes,
-    )
