@@ -1,8 +1,8 @@
 """List the runtimes of this host.
 
-Those of Python that a manifest can name, and the other languages that `command` can be written in: Node.js, Ruby, PHP,
-Java and Go. Pythons are found on PATH, in pyenv, in uv's own directory and in the host's settings. A manifest names one by its name
-(`runtime: python3.12`), its exact version or its path.
+Pythons are found on PATH, in pyenv, in uv's own directory and in the host's settings. A manifest names one by its name
+(`runtime: python3.12`), its exact version or its path. The programs of other languages (Node.js, Ruby, PHP, Java and
+Go) are those that `command` of a manifest can start.
 """
 
 from collections.abc import Sequence

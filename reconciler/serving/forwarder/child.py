@@ -48,6 +48,10 @@ class Child:
             code, f"exited with {code}"
         )
 
+    def ended_well(self) -> bool:
+        """Whether it has ended without an error."""
+        return self._status == 0
+
     def end_alike(self) -> None:
         """End this process as the program ended."""
         assert self._status is not None

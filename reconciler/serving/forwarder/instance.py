@@ -34,6 +34,7 @@ _TICK_S = 0.05
 _REST_S = 1.0
 _LAST_WORDS_S = 0.2
 _LISTENER = 3
+_FOREGROUND = "it has to stay in the foreground"
 _MOST_OF_SETTINGS = 1 << 20
 _OF_ACTIVATION = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "PORT", "SOCKET")
 
@@ -157,7 +158,7 @@ class _Instance:
         output.ended(_REST_S)
         said = output.why()
         how = f"{child.name} {child.end()} before it was ready"
-        self._gate.reject(f"{how}: {said}" if said else how)
+        self._gate.reject(f"{how}: {said or _FOREGROUND}" if said or child.ended_well() else how)
         self._endpoint.close()
         os._exit(BOOT_ERROR)
 

@@ -106,8 +106,10 @@ class Pair:
         except BlockingIOError:
             return
         except OSError:
-            self.close(broken=True)
-            return
+            if side == 0 or self.answers.waits:
+                self.close(broken=True)
+                return
+            data = b""  # it closed without reading everything, and its answer is complete
         if not data:
             self._ended[side] = True
             if side:
@@ -187,9 +189,18 @@ class Pair:
             reads = not self._ended[side] and len(self._held[1 - side]) < _MOST_HELD
             waits_for_end = side == 0 and self._ended[1]
             wanted = (_READ if reads or waits_for_end else 0) | (_WRITE if self._held[side] else 0)
-            if wanted != self._interest[side]:
-                self._interest[side] = wanted
-                self._epoll.modify(self.sides[side].fileno(), wanted)
+            self._wait_for(side, wanted)
+
+    def _wait_for(self, side: int, wanted: int) -> None:
+        """Wait for these events of a side; where nothing is to be done, not even for its end, which lasts."""
+        before, self._interest[side] = self._interest[side], wanted
+        number = self.sides[side].fileno()
+        if before and not wanted:
+            self._epoll.unregister(number)
+        elif wanted and not before:
+            self._epoll.register(number, wanted)
+        elif wanted != before:
+            self._epoll.modify(number, wanted)
 
     def _client_has_closed(self) -> bool:
         """Read away what a client still sends once its answer is over: closing on it would reset the answer."""
