@@ -4,7 +4,9 @@ After a change of words, `RECONCILER_WRITE_TABLE=1 pytest tests/docs/test_stagin
 """
 
 import asyncio
+import json
 import os
+import shlex
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -18,6 +20,8 @@ import uv
 from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.lockfiles.format import ExportByConversion
 from reconciler.staging.detection.offline import unpack_bundle
+from reconciler.staging.detection.programs.program import ServingProgram
+from reconciler.staging.detection.programs.recognition import serving_program
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.environments.export import Exporter
@@ -35,6 +39,7 @@ WSGI = "def application(environ, start_response): ...\n"
 ASGI = "async def app(scope, receive, send): ...\n"
 FLASK = "import flask\napp = flask.Flask(__name__)\n"
 MANAGE = "import os, django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', '{0}')\n"
+NODE = {"package.json": '{"scripts": {"start": "node server.js"}}'}
 PROJECT = "[project]\nname = 'shop'\nversion = '1'\ndependencies = ['bottle']\n"
 
 
@@ -337,6 +342,38 @@ CASES = (
     Case(says="`-e /` in `requirements.txt`", files={**W, "requirements.txt": "-e /"}),
     Case(says="`vendor/` with an archive of the front end", files={**W, "vendor/anything.zip": ""}),
     Case(says="`src/shop/wsgi.py`", files={"src/shop/__init__.py": "", "src/shop/wsgi.py": WSGI}),
+    Case(says="`package.json` with `node server.js`", files={**NODE, "server.js": "server.listen(process.env.PORT)\n"}),
+    Case(says="the same, with `server.listen({fd: 3})`", files={**NODE, "server.js": "server.listen({fd: 3})\n"}),
+    Case(
+        says="`package.json` with `next build && next start`, and a lock file",
+        files={
+            "package.json": json.dumps(
+                {"scripts": {"start": "next build && next start"}, "dependencies": {"next": "15"}}
+            ),
+            "package-lock.json": "{}",
+        },
+    ),
+    Case(
+        says="a Django project with a `package.json`",
+        files={**NODE, "manage.py": MANAGE.format("site1.settings"), "site1/settings.py": "", "site1/wsgi.py": WSGI},
+    ),
+    Case(says="`config.ru` and a `Gemfile`", files={"config.ru": "run App\n", "Gemfile": "gem 'puma'\n"}),
+    Case(
+        says="`Procfile` with `web: bundle exec puma -p $PORT` and a worker",
+        files={
+            "config.ru": "run App\n",
+            "Gemfile": "",
+            "Procfile": "web: bundle exec puma -p $PORT\nworker: sidekiq\n",
+        },
+    ),
+    Case(says="`public/index.php` and `composer.json`", files={"public/index.php": "<?php\n", "composer.json": "{}"}),
+    Case(says="`target/shop.jar`", files={"target/shop.jar": ""}),
+    Case(says="`go.mod` with a `main.go`", files={"go.mod": "module example.com/shop\n", "main.go": "package main\n"}),
+    Case(
+        says="`command: uvicorn web:app --fd 3`",
+        files={"web.py": ASGI, "requirements.txt": "uvicorn\n"},
+        recipe={"command": ("uvicorn", "web:app", "--fd", "3")},
+    ),
     Case(says="only a `README.md`", files={"README.md": "hello\n"}),
     Case(says="an archive, `.zip` or `.tar.gz`", files=W, pack=a_zip),
     Case(says="half an archive", files=W, pack=half_a_zip),
@@ -361,6 +398,9 @@ def outcome(case: Case, place: Path) -> str:
     path = case.pack(source, place / "packed") if case.pack is not None else source
     try:
         snapshot(str(path), place / "code")
+        program = serving_program(place / "code", Recipe(**case.recipe))
+        if program is not None:
+            return of_program(program)
         seen = select(place / "code", Recipe(**case.recipe), HOST)
         if seen.offline is not None and seen.offline.is_bundle:
             unpack_bundle(seen.offline.path, place / "bundle", seen.runtime, seen.dependencies)
@@ -380,6 +420,13 @@ def outcome(case: Case, place: Path) -> str:
         f"{seen.entry.target} ({seen.entry.interface}), {seen.dependencies.file or 'no dependencies'}{supplied},"
         f" {seen.runtime.name} ({seen.because}){settings}{reported}{notes}"
     )
+
+
+def of_program(program: ServingProgram) -> str:
+    """What serves an app that is not Python's."""
+    built = f", built by `{shlex.join(program.build)}`" if program.build else ""
+    more = [*(f"ignored: {each}" for each in program.reported), *program.notes]
+    return "; ".join((f"`{shlex.join(program.command)}` by {program.listen} ({program.because}){built}", *more))
 
 
 async def exported(seen: Selection, place: Path) -> None:

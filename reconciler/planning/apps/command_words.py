@@ -1,7 +1,6 @@
 """Split a command line into words as a shell would. No shell is run, unless the line of a Procfile needs one."""
 
 import re
-import shlex
 
 # The variables that are filled in: where the program is to listen.
 EXPANDED = ("PORT", "SOCKET", "HOST")
@@ -17,6 +16,8 @@ class NotAList(ValueError):
 
 def words_of(line: str) -> tuple[str, ...]:
     """Return the words of a command line. Raises NotAList for what only a shell could do."""
+    import shlex  # not for forwarders, which only fill in
+
     try:
         words = tuple(shlex.split(line))
     except ValueError as error:

@@ -6,16 +6,18 @@ Each kind says what the program is given (variables, a descriptor), whether it l
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from reconciler.linux.process_table import ListeningSocket, listening_sockets, pids, sockets_of
-from reconciler.linux.processes import group_of
+from reconciler.linux.proc_files import read_proc
 
 _BACKLOG = 2048
 _LONGEST_PATH = 107  # of a unix socket, in bytes
 _LOOPBACK = "127.0.0.1"
+_LISTENS = "0A"  # TCP_LISTEN of <net/tcp_states.h>
+_LOOPBACK_IN_TABLE = socket.inet_aton(_LOOPBACK)[:: -1 if sys.byteorder == "little" else 1].hex().upper()
 _PREFIX = "socket-"
 
 
@@ -114,8 +116,7 @@ class Port:
         found = self._listening()
         if not found:
             return f"it does not listen at $PORT, {self._port}, yet"
-        ours = {inode for pid in pids() if group_of(pid) == os.getpgrp() for inode in sockets_of(pid).values()}
-        if not any(each.inode in ours for each in found):
+        if not any(_is_ours(inode) for inode in found.values()):
             return f"another program listens at port {self._port}, or it runs in the background"
         return ""
 
@@ -126,7 +127,7 @@ class Port:
         return 0
 
     def remark(self) -> str:
-        if all(each.host == _LOOPBACK for each in self._listening()):
+        if all(address == _LOOPBACK_IN_TABLE for address in self._listening()):
             return ""
         return (
             f"it listens at port {self._port} of every address of this host, past the daemon's listener:"
@@ -136,8 +137,17 @@ class Port:
     def close(self) -> None:
         pass
 
-    def _listening(self) -> list[ListeningSocket]:
-        return [each for each in listening_sockets() if each.port == self._port]
+    def _listening(self) -> dict[str, str]:
+        """Return the inode of each socket that listens at the port, by its address as the kernel writes it."""
+        found = {}
+        for table in ("tcp", "tcp6"):
+            with contextlib.suppress(OSError):
+                for line in read_proc(f"/proc/self/net/{table}").splitlines()[1:]:
+                    fields = line.split()
+                    address, _, port = fields[1].partition(":")
+                    if fields[3] == _LISTENS and int(port, 16) == self._port:
+                        found[address] = fields[9]
+        return found
 
 
 def endpoint_of(listen: str, directory: Path, scratch: Path) -> Endpoint:
@@ -169,3 +179,22 @@ def _remove_abandoned(directory: Path) -> None:
         with contextlib.suppress(OSError):
             if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
                 found.unlink()
+
+
+def _is_ours(inode: str) -> bool:
+    """Return whether a process of this instance's group has a socket open."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal() and _group_of(entry.name) == os.getpgrp():
+            with contextlib.suppress(OSError):
+                for number in os.scandir(f"/proc/{entry.name}/fd"):
+                    with contextlib.suppress(OSError):
+                        if os.readlink(number.path) == f"socket:[{inode}]":  # noqa: PTH115  very many, and no paths
+                            return True
+    return False
+
+
+def _group_of(pid: str) -> int:
+    """Return the process group of a process, 0 if it is gone (proc(5), field 5 of stat)."""
+    with contextlib.suppress(OSError):
+        return int(read_proc(f"/proc/{pid}/stat").rpartition(")")[2].split()[2])
+    return 0

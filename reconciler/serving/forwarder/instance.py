@@ -13,7 +13,6 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,9 +21,9 @@ from reconciler.serving.forwarder.child import Child
 from reconciler.serving.forwarder.command_line import expanded
 from reconciler.serving.forwarder.connections import Connections, figures_of
 from reconciler.serving.forwarder.endpoints import Endpoint, endpoint_of
+from reconciler.serving.forwarder.gate import Gate, Refused
 from reconciler.serving.forwarder.output import Output
 from reconciler.serving.forwarder.readiness import ask
-from reconciler.serving.gate import BOOT_ERROR, Gate, Refused
 
 _FIRST_NAP_S = 0.02
 _LONGEST_NAP_S = 1.0
@@ -34,17 +33,17 @@ _TICK_S = 0.05
 _REST_S = 1.0
 _LAST_WORDS_S = 0.2
 _LISTENER = 3
+_BOOT_ERROR = 3  # as gunicorn's
 _FOREGROUND = "it has to stay in the foreground"
 _MOST_OF_SETTINGS = 1 << 20
 _OF_ACTIVATION = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "PORT", "SOCKET")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the daemon wrote about an instance; `health` holds path and timeout, None if it is not asked."""
+    """What the daemon wrote about an instance; `health_path` is None if it is not asked."""
 
     app: str
-    command: tuple[str, ...]
+    command: list[str]
     listen: str
     directory: str
     readiness: str
@@ -57,11 +56,11 @@ class Settings:
     start_timeout_s: float
     stop_timeout_s: float
 
-    @classmethod
-    def read(cls, path: str) -> "Settings":
-        """Return the settings in a file. Raises OSError, ValueError, TypeError."""
+    def __init__(self, path: str) -> None:
+        """Read a file. Raises OSError, ValueError, KeyError."""
         found: dict[str, Any] = json.loads(read_own(path, _MOST_OF_SETTINGS))
-        return cls(**{**found, "command": tuple(found["command"])})
+        for name in self.__annotations__:
+            setattr(self, name, found[name])
 
 
 def serve(settings: Settings, instance: str) -> NoReturn:
@@ -69,8 +68,8 @@ def serve(settings: Settings, instance: str) -> NoReturn:
     directory = os.path.join(settings.readiness, instance)  # noqa: PTH118  as its gate writes it
     gate = Gate(
         app=settings.app,
-        passed=directory,
-        doorbell=settings.wakeup_pipe,
+        directory=directory,
+        wakeup_pipe=settings.wakeup_pipe,
         path=settings.health_path,
         host=settings.health_host,
         timeout_s=settings.health_timeout_s,
@@ -160,7 +159,7 @@ class _Instance:
         how = f"{child.name} {child.end()} before it was ready"
         self._gate.reject(f"{how}: {said or _FOREGROUND}" if said or child.ended_well() else how)
         self._endpoint.close()
-        os._exit(BOOT_ERROR)
+        os._exit(_BOOT_ERROR)
 
     def _end_unready(self, child: Child) -> NoReturn:
         child.signal(signal.SIGTERM)
@@ -176,16 +175,12 @@ class _Instance:
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         self._gate.write(str(os.getpid()), "")
         figures = figures_of(str(self._directory))
-        self._gate.rename(str(os.getpid()), str(child.pid))  # as its pid is the one that operators see
         connections = Connections(listener, self._endpoint, figures)
         connections.watch(woken, lambda: _emptied(woken))
         connections.watch(child.ends, lambda: None)
         connections.begin()
-        self._gate.remove(f"waiting-{os.getpid()}")
-        if self._gate.told:
-            self._gate.log("ready")
-        self._gate.ring()
-        if os.path.exists(self._directory / "unwanted"):  # noqa: PTH110  the daemon looks here only after writing it
+        self._gate.let_in(child.pid)  # under the pid that operators see
+        if self._gate.is_unwanted():
             self._told_at = time.monotonic()
         while self._told_at is None and not child.is_over():
             connections.step(None)
@@ -237,7 +232,7 @@ def _emptied(pipe: int) -> None:
 
 def main(arguments: list[str], environ: Mapping[str, str]) -> NoReturn:
     """Run as the program of an instance: the argument is the file of its settings."""
-    from reconciler.serving.marks import INSTANCE_MARK
-
     sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    serve(Settings.read(arguments[0]), environ[INSTANCE_MARK])
+    serve(
+        Settings(arguments[0]), environ["RECONCILER_INSTANCE"]
+    )  # that of marks, which imports more than serving needs

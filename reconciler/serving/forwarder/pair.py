@@ -80,7 +80,8 @@ class Pair:
     def finish(self) -> None:
         """Tell both sides that nothing more will come, once what is held was passed on."""
         self._ended = [True, True]
-        self._settle()
+        if not self.over:
+            self._settle()
 
     def close(self, *, broken: bool = False) -> None:
         """Close both sides at once; with `broken`, so that they notice."""
@@ -89,6 +90,7 @@ class Pair:
         self.over = True
         if self._began is not None and self._figures is not None:
             self._figures.end(self._began, self.answers.status)
+            self._began = None
         for side in self.sides:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(side.fileno())
@@ -122,7 +124,7 @@ class Pair:
             return
         passed, completed = self.answers.answered(data, closing=closing)
         self._send(0, passed)
-        if completed:
+        if completed and not self.over:  # a client that has gone ends its connection meanwhile
             self._count_answers(completed)
             if self.answers.last:
                 self.finish()

@@ -3,10 +3,9 @@
 import select
 import socket
 import time
-from dataclasses import dataclass
 
 from reconciler.serving.forwarder.endpoints import Endpoint
-from reconciler.serving.gate import Gate, Refused
+from reconciler.serving.forwarder.gate import Gate, Refused
 
 _ENOUGH = 4096
 _LOOK_S = 0.02
@@ -73,13 +72,13 @@ def _answer(gate: Gate, connection: "_Listened") -> tuple[str, bytes]:
     return status.strip(), rest.partition(b"\r\n\r\n")[2]
 
 
-@dataclass(frozen=True, slots=True)
 class _Listened:
     """A connection that is read for as long as the program lives, until a moment."""
 
-    connection: socket.socket
-    ends: int
-    until: float
+    def __init__(self, connection: socket.socket, ends: int, until: float) -> None:
+        self.connection = connection
+        self.ends = ends
+        self.until = until
 
     def more(self) -> bytes:
         """Return what has come next. Raises TimeoutError, OSError, and Refused if the program has ended."""

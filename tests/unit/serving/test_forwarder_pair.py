@@ -156,3 +156,32 @@ def test_the_last_answer_closes_the_connection_behind_it(line: Line) -> None:
     assert said == ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     line.client.close()
     until(line, lambda: line.pair.over)
+
+
+class Counted:
+    """Figures that fail where a request ends that never began."""
+
+    in_flight = answered = 0
+
+    def begin(self) -> float:
+        self.in_flight += 1
+        return 0.0
+
+    def end(self, _began: float, _status: int) -> None:
+        assert self.in_flight > 0
+        self.in_flight -= 1
+        self.answered += 1
+
+
+@pytest.mark.parametrize("asked", [1, 7])
+def test_every_request_is_counted_once_also_of_clients_that_leave(line: Line, asked: int) -> None:
+    line.pair._figures = figures = Counted()  # type: ignore[assignment]
+    line.client.sendall(GET * asked)
+    until(line, lambda: line.pair.is_busy(0))
+    line.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    line.client.close()
+    line.program.sendall(ANSWER * asked)
+    line.program.close()
+    until(line, lambda: line.pair.over)
+    assert figures.in_flight == 0
+    assert figures.answered >= 1
