@@ -7,9 +7,9 @@ printed. An app that listens on every address is opened at 127.0.0.1. Says so wh
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -36,14 +36,15 @@ def command(app: str, only_print: bool, as_json: bool, state: Path | None) -> No
 
     paths = paths_in_use(state)
     with open_snapshot(paths) as snapshot:
-        row = next(iter(status(snapshot, (app,)).apps), None)
+        found = status(snapshot, (app,))
+    row = next(iter(found.apps), None)
     if row is None:
         from reconciler.cli.app_names import desired_apps, meant
 
         likely = meant(desired_apps(paths), app)
         hint = likely or "'reconciler status' lists the apps"
         raise Failure("not-found", plain(f"no app named '{app}'; {hint}"))
-    url = _browsable(row)
+    url = _at_domain(found.domains) or _browsable(row)
     opener = None if only_print or as_json else _opener(os.environ)
     if as_json:
         show_json({"app": row.name, "url": url, "state": row.state})
@@ -57,6 +58,13 @@ def command(app: str, only_print: bool, as_json: bool, state: Path | None) -> No
 
 def _condition(row: "AppRow") -> str:
     return plain(f"{row.name} is {row.state}{f': {row.message}' if row.message else ''}")
+
+
+def _at_domain(domains: Sequence[Mapping[str, Any]]) -> str:
+    """Return the URL of the first domain at which the proxy serves the app, "" if it serves none."""
+    served = (each for each in domains if each["state"] in {"served", "expiring"} and not each["leads_to"])
+    first = next((each for each in served if not each["name"].startswith("*.")), None)
+    return "" if first is None else plain(f"{first['url']}{first['below']}")
 
 
 def _browsable(row: "AppRow") -> str:

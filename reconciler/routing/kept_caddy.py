@@ -150,7 +150,8 @@ class KeptCaddy:
         return False
 
     def _write(self, config: Any) -> None:
-        replace_file(self._directory / _CONFIG, json.dumps(config))
+        # Not made durable: whoever starts it after a power cut writes the file first.
+        replace_file(self._directory / _CONFIG, json.dumps(config), durable=False)
 
     def _read(self) -> bytes:
         with suppress(OSError):

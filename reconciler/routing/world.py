@@ -26,7 +26,7 @@ from reconciler.planning.routing.actions import (
     StartProxy,
     TryDomains,
 )
-from reconciler.planning.routing.caddy import names_in
+from reconciler.planning.routing.caddy import Abilities, names_in
 from reconciler.planning.routing.observed import AppFiles, ObservedProxy
 from reconciler.planning.routing.plan import Routes, plan, published, wanted
 from reconciler.planning.routing.route import Route
@@ -149,7 +149,7 @@ class RoutingWorld:
             case StartProxy():
                 self._note(config=None, answers={})
                 await self._driver.start(action.config)
-                self._write("started", "the proxy was started", action)
+                self._write("started", f"the proxy was started{_shortcoming(self._driver.version)}", action)
             case LookAtProxy():
                 await self._look()
             case ConfigureProxy():
@@ -258,3 +258,11 @@ class RoutingWorld:
 
     def _write(self, kind: EventKind, text: str, action: Action) -> None:
         self._journal.write(Subject("proxy"), kind, text, action.cause, action.reason)
+
+
+def _shortcoming(version: tuple[int, ...]) -> str:
+    """Return what a Caddy of a version lacks, as the end of a sentence; "" for one that lacks nothing."""
+    if Abilities.of(version).keeps_streams:
+        return ""
+    shown = ".".join(map(str, version))
+    return f"; Caddy {shown} closes every websocket and event stream whenever names change, 2.7 or newer does not"

@@ -61,6 +61,7 @@ def test_a_name_is_served_over_tls_through_deploys_and_kills_until_its_manifest_
     assert ask("stranger.localhost", plain, tls=False)[0] == 404
     assert is_unserved("stranger.localhost", https)
     eventually(lambda: all(each["state"] == "served" for each in site.status()["domains"]))
+    assert site.cli("open", "shop", "--print").stdout == f"https://shop.localhost:{https}/\n"
 
     # A deploy is no business of the proxy's, and a change of names none of the instance's.
     pid, changes = site.pid("shop"), configured(site)
