@@ -90,7 +90,8 @@ class OperatorRequests:
         """Return what was done, as {"done": sentence}, or facts. Raises Refused."""
         match request.get("do"):
             case "metrics":
-                return {**self._metrics.as_json(), "origins": {} if self._origins is None else self._origins.figures()}
+                origins = {} if self._origins is None else self._origins.figures()
+                return {**self._metrics.as_json(), **self._tasks.figures(), "origins": origins}
             case "look":
                 return self._outcomes.look()
             case "outcomes":

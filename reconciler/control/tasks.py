@@ -36,6 +36,10 @@ class TaskRequests:
         self._log = log
         self._journal = journal
 
+    def figures(self) -> dict[str, Any]:
+        """Return what was done about tasks since this daemon began, in numbers."""
+        return self._tasks.figures()
+
     def run(self, app: App, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Put a task of an app on record that starts at once; return its id. Raises Refused."""
         words = _words(request.get("command"))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from reconciler.planning.apps.revision import Revision, Source
     from reconciler.planning.reason import Cause
     from reconciler.planning.services.service import Service
+    from reconciler.planning.tasks.task import Task
     from reconciler.services.observer import ServiceObserver
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
@@ -180,6 +181,11 @@ class HostSnapshot:
         """Return whether an app answers, or would once a client connects."""
         alive = self.instances.get(name, ())
         return self._sleeps(name) or any(r.ready_at is not None and r.stopping_since is None for r in alive)
+
+    @cached_property
+    def last_of_schedules(self) -> "Mapping[tuple[str, str], Task]":
+        """The last task of each schedule that has ended, by app and name."""
+        return self.records.task_log.last_of_schedules()
 
     @cached_property
     def service_records(self) -> ServiceRecords:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from reconciler.inspection.process_rows import ProcessRow, process_rows
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.inspection.without_daemon import without_daemon
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import revision_from
 from reconciler.planning.fingerprint import Json
@@ -64,6 +65,7 @@ class AppRow(NamedTuple):
     manifest: str | None = None
     commit: str | None = None
     processes: Sequence[ProcessRow] = ()
+    schedules: Sequence[Mapping[str, Any]] = ()
 
     def facts(self) -> dict[str, Json]:
         """Return the row as JSON data."""
@@ -74,6 +76,7 @@ class AppRow(NamedTuple):
             "services": [*self.services],
             "persist": [*self.persist],
             "processes": [row.facts() for row in self.processes],
+            "schedules": [*self.schedules],
         }
 
 
@@ -192,9 +195,16 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
         state="pending", message=_NOT_OBSERVED, wanted=None, since=0, next_try_at=None
     )
     if snapshot.daemon is None and desired:
-        last = _without_daemon(last, serves=newest is not None)
+        last = without_daemon(last, serves=newest is not None)
     if newest is not None and last.state == "running" and not last.message:
         last = _with_note(last, snapshot.paths.readiness(name) / newest.id, build)
+    schedules: Sequence[Mapping[str, Any]] = ()
+    if desired.get("schedules"):
+        from reconciler.inspection.schedules import note_on_schedules, schedule_rows  # most apps have none
+
+        schedules = schedule_rows(snapshot, name, desired["schedules"])
+        if last.state in {"running", "sleeping"} and not last.message:
+            last = replace(last, message=note_on_schedules(schedules))
     url, port = desired.get("url"), desired.get("port")
     address = None if newest is None or newest.address == NO_ADDRESS else newest.address
     moves = address is not None and url is not None and not _is_at(url, address)
@@ -220,6 +230,7 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
         manifest=desired.get("manifest"),
         commit=desired.get("commit") or None,
         processes=process_rows(desired.get("processes", {}), histories["processes"], snapshot, name),
+        schedules=schedules,
     )
 
 
@@ -279,41 +290,6 @@ def _is_maintained_by_operator(last: AppStatus) -> bool:
     from reconciler.planning.reason import Reason
 
     return last.reason == Reason.MAINTENANCE_BY_OPERATOR
-
-
-def _without_daemon(last: AppStatus, *, serves: bool) -> AppStatus:
-    """Correct what was last reported: without a daemon a crashed app stays down, and no work is under way."""
-    if last.state == "running" and not serves:
-        from reconciler.planning.reason import Reason
-
-        message = "no instance is running, and no daemon is running to start one"
-        return replace(last, state="failing", reason=Reason.NOT_RUNNING, message=message)
-    if last.state in {"staging", "starting", "stopping"} or (last.state == "running" and _is_deploying(last)):
-        return _interrupted(last, serves=serves)
-    if last.next_try_at is not None:
-        return replace(last, message=f"{last.message}; no daemon is running to retry it", next_try_at=None)
-    return last
-
-
-def _interrupted(last: AppStatus, *, serves: bool) -> AppStatus:
-    """Return the status of an app on which work was under way when the daemon ended."""
-    from reconciler.planning.reason import Reason
-
-    at = f"{last.state}, {last.message}" if last.message else last.state
-    message = f"no daemon is running to continue; it ended while the app was {at}"
-    state = "degraded" if serves else "stopped" if last.state == "stopping" else "failing"
-    return replace(last, state=state, reason=Reason.INTERRUPTED, message=message, next_try_at=None)
-
-
-def _is_deploying(last: AppStatus) -> bool:
-    """Return whether an app that serves was being handed over to another instance."""
-    from reconciler.planning.reason import Reason
-
-    return last.reason in {
-        Reason.HANDING_OVER, Reason.READING_SOURCE, Reason.STAGING, Reason.RELEASING, Reason.FIRST_TIME,
-        Reason.SOURCE_CHANGED, Reason.CONFIGURATION_CHANGED, Reason.RESTART_REQUESTED, Reason.NOT_LISTENING,
-        Reason.LISTENER_LOST, Reason.UNHEALTHY, Reason.WORKER_WAITING,
-    }  # fmt: skip
 
 
 def _services(

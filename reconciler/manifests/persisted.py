@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reconciler.planning.apps.app import App
 from reconciler.planning.fingerprint import Json
 from reconciler.state.records import Records
 
@@ -120,6 +121,7 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
                 "services": [binding.service for binding in app.bindings],
                 "persist": [*app.recipe.persist],
                 "processes": {process.name: process.count for process in app.processes},
+                **_schedules(app),
             }
             for name, app in catalog.apps.items()
         },
@@ -141,3 +143,11 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
 def _last_good(catalog: "Catalog", file: str) -> bytes | None:
     entry = catalog.files.get(file)
     return None if entry is None else entry.last_good
+
+
+def _schedules(app: App) -> dict[str, Any]:
+    """Return when the schedules of an app run; nothing for an app without any."""
+    if not app.schedules:
+        return {}
+    fields = ("name", "at", "every_s", "zone", "spread_s", "paused")
+    return {"schedules": [{field: getattr(schedule, field) for field in fields} for schedule in app.schedules]}

@@ -15,6 +15,7 @@ from reconciler.planning.subject import HOST, Subject, SubjectKind
 Known: TypeAlias = Severity | Literal["unsure"]
 
 _TEXT_LIMIT = 500
+_LINES_LIMIT = 5000
 # By the word in the database; an earlier commit stored "well".
 _KNOWN: Mapping[str, Known] = {
     "well": "healthy", "healthy": "healthy", "degraded": "degraded", "failing": "failing", "unsure": "unsure",
@@ -80,7 +81,7 @@ class Digest:
     def due(self, now: float) -> tuple[Entry, ...]:
         """Return what to report now, by name; the host first."""
         return tuple(
-            Entry(subject=subject, severity=s.severity, text=" ".join(s.text.split())[:_TEXT_LIMIT], changes=s.changes)
+            Entry(subject=subject, severity=s.severity, text=_shortened(subject, s.text), changes=s.changes)
             for subject, s in sorted(self._subjects.items(), key=lambda item: _order(item[0]))
             if s.severity != "unsure" and self._due_at(s) <= now
         )
@@ -108,6 +109,14 @@ class Digest:
         if subject.severity == subject.reported and not (flapped and subject.reported != "healthy"):
             return float("inf")
         return max(subject.since + self.delay_s, subject.reported_at + self.every_s)
+
+
+def _shortened(subject: Subject, text: str) -> str:
+    """Return a text as it is sent: one line, but of a schedule with the last lines that its task printed."""
+    if subject.kind != "schedule":
+        return " ".join(text.split())[:_TEXT_LIMIT]
+    lines = [" ".join(each.split()) for each in text.splitlines()]
+    return "\n".join(each[:_TEXT_LIMIT] for each in lines if each)[:_LINES_LIMIT]
 
 
 def _order(subject: Subject) -> tuple[int, str]:

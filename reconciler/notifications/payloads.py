@@ -7,12 +7,13 @@ from typing import Any
 
 from reconciler.documents.problem import one_line
 from reconciler.notifications.digest import Entry
-from reconciler.planning.subject import HOST, SubjectKind
+from reconciler.planning.subject import HOST, Subject, SubjectKind
 
 _LINES = 20
 _WORST_FIRST = {"failing": 0, "degraded": 1, "healthy": 2}
 _NOUNS: Mapping[frozenset[SubjectKind], str] = {
     frozenset({"app"}): "apps", frozenset({"service"}): "services", frozenset({"origin"}): "origins",
+    frozenset({"schedule"}): "schedules",
 }  # fmt: skip
 _MARKS = {"failing": ":red_circle:", "degraded": ":large_yellow_circle:", "healthy": ":large_green_circle:"}
 
@@ -40,17 +41,19 @@ def text(entries: Sequence[Entry], host: str) -> str:
 
 
 def as_json(entries: Sequence[Entry], host: str, at: datetime) -> dict[str, Any]:
-    """Return the plain payload: {host, at, text, items: [{app, service, origin, state, message, changes}]}.
+    """Return the plain payload: {host, at, text, items: [{app, service, origin, schedule, state, message, changes}]}.
 
-    `app`, `service` or `origin` names what an item is about; all are empty for the host.
+    `app`, `service` or `origin` names what an item is about, `schedule` with `app` a schedule; all are empty for the
+    host. The message of a schedule may have several lines.
     """
     listed = [
         {
-            "app": entry.subject.name if entry.subject.kind == "app" else "",
+            "app": _app_of(entry.subject),
             "service": entry.subject.name if entry.subject.kind == "service" else "",
             "origin": entry.subject.name if entry.subject.kind == "origin" else "",
+            "schedule": entry.subject.name.partition("/")[2] if entry.subject.kind == "schedule" else "",
             "state": entry.severity,
-            "message": one_line(entry.text),
+            "message": "\n".join(map(one_line, entry.text.splitlines())),
             "changes": entry.changes,
         }
         for entry in entries
@@ -75,12 +78,19 @@ def encoded(payload: dict[str, Any]) -> bytes:
 def _line(entry: Entry) -> str:
     word = "healthy again" if entry.severity == "healthy" else entry.severity
     count = f" (changed {entry.changes} times since the last message)" if entry.changes > 1 else ""
-    return one_line(f"{_subject_of(entry)} is {word}{count}{': ' if entry.text else ''}{entry.text}")
+    first, *more = entry.text.splitlines() or [""]
+    head = one_line(f"{_subject_of(entry)} is {word}{count}{': ' if first else ''}{first}")
+    return "\n".join((head, *(f"    {one_line(each)}" for each in more)))
+
+
+def _app_of(subject: Subject) -> str:
+    return subject.name.partition("/")[0] if subject.kind in {"app", "schedule"} else ""
 
 
 def _counted(entries: Sequence[Entry]) -> str:
     kinds = {entry.subject.kind for entry in entries}
     mixed = "apps, services and origins" if "origin" in kinds else "apps and services"
+    mixed = "apps, services and schedules" if "schedule" in kinds else mixed
     return f"{len(entries)} {_NOUNS.get(frozenset(kinds), mixed)}"
 
 

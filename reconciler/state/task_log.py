@@ -52,6 +52,16 @@ class TaskLog:
             found.setdefault(task.schedule, []).append(task)
         return found
 
+    def last_of_schedules(self) -> dict[tuple[str, str], Task]:
+        """Return the last task of each schedule that began and has ended, by app and name. Raises sqlite3.Error."""
+        rows = _TASKS.rows(
+            self._database,
+            "WHERE id IN (SELECT id FROM ("
+            "SELECT id, row_number() OVER (PARTITION BY app, schedule ORDER BY owed_at DESC, attempt DESC, id) AS age"
+            " FROM task WHERE kind = 'schedule' AND state IN ('succeeded', 'failed', 'cancelled')) WHERE age = 1)",
+        )
+        return {(task.app, task.schedule): task for task in rows}
+
     def histories(self) -> dict[str, dict[str, str]]:
         """Return the history of each schedule as JSON, by app and name. Raises sqlite3.Error."""
         found: dict[str, dict[str, str]] = {}

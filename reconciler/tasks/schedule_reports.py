@@ -30,6 +30,11 @@ class ScheduleReports:
         self.listeners: list[ReportListener] = []
         self.late = 0
 
+    @property
+    def failing(self) -> list[str]:
+        """The schedules whose last task failed, each as its app, a slash and its name."""
+        return sorted(subject.name for subject in self._failing)
+
     def ended(self, task: Task, schedule: Schedule | None) -> None:
         """Take the end of a task of a schedule, which may be none any more."""
         subject = _subject(task.app, task.schedule)
@@ -105,5 +110,4 @@ def is_final(task: Task, schedule: Schedule | None) -> bool:
 
 
 def _failure(task: Task) -> str:
-    said = f"; it said: {task.said}" if task.said else ""
-    return f"task {task.id} {task.state}: {task.ending}{said}"
+    return "\n".join(filter(None, (f"task {task.id} {task.state}: {task.ending}", task.said)))

@@ -5,9 +5,11 @@ its end before anything of it is removed.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
@@ -65,7 +67,7 @@ class TaskQueues:
 
 
 class TaskWorld:
-    """The World of tasks, one name for each app. `on_end` is called with each task that has ended, as it is on record.
+    """The World of tasks, one name for each app.
 
     `state_id` and `boot` are the ids of the state directory and of this boot of the host.
     """
@@ -83,7 +85,6 @@ class TaskWorld:
         boot: str,
     ) -> None:
         self.limits = limits
-        self.on_end: list[Callable[[Task], None]] = []
         self._paths = paths
         self._boot = boot
         self._stores = stores
@@ -93,6 +94,7 @@ class TaskWorld:
         self.open = OpenTasks(stores.records, limits.concurrency)
         self._runners = Runners(paths, limits, state_id=state_id, boot=boot, ended=self._on_runner_end)
         self._how: dict[str, str] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
         self.schedules = Schedules(stores.records, self.open, boot, _wall_clock)
         self.reports = ScheduleReports(stores)
         self.past = PastTasks(paths, stores.records.task_log, limits.keep_s, self._schedules_of)
@@ -116,6 +118,16 @@ class TaskWorld:
         return self.open.apps() | self.schedules.apps()
 
     # What others ask
+
+    def figures(self) -> dict[str, Any]:
+        """Return what was done about tasks since this daemon began, in numbers."""
+        running = Counter(task.state for task in self.open.all())
+        return {
+            "tasks": [[kind, state, count] for (kind, state), count in sorted(self._counts.items())],
+            "tasks_open": {"owed": running["owed"], "running": running["running"]},
+            "schedules_late": self.reports.late,
+            "schedules_failing": self.reports.failing,
+        }
 
     def uses(self, app: str) -> Iterable[Use]:
         """Return what the running tasks of an app use."""
@@ -284,8 +296,7 @@ class TaskWorld:
             self.reports.ended(task, self._schedule_of(task))
             if task.state == "succeeded" or (task.state == "failed" and is_final(task, self._schedule_of(task))):
                 self._ping(task, "ok" if task.state == "succeeded" else "failed")
-        for listener in self.on_end:
-            listener(task)
+        self._counts[task.kind, task.state] += 1
 
     def _start(self, task: Task) -> None:
         revision = self.revision(task.app, task.wanted)

@@ -16,11 +16,13 @@ from reconciler.control.requests import REQUESTS, SERVICE_REQUESTS
 from reconciler.documents.names import is_name
 from reconciler.inspection import log_tail
 from reconciler.inspection.log_redaction import log_redactor
+from reconciler.inspection.tasks import facts
 from reconciler.metrics import prometheus
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import as_record
 from reconciler.vault.secret_patterns import LineRedactor
 from reconciler.web import streaming
+from reconciler.web.answer_schemas import REVISION_PATTERN
 from reconciler.web.authentication import Caller
 from reconciler.web.context import Answer, WebContext
 from reconciler.web.endpoints import (
@@ -29,7 +31,8 @@ from reconciler.web.endpoints import (
     ENDPOINTS,
     LIMIT,
     LINES,
-    REVISION_PATTERN,
+    MOST_TASKS,
+    OF_APP,
     SHOW,
     WHICH,
     Endpoint,
@@ -40,6 +43,7 @@ from reconciler.web.openapi import document
 from reconciler.web.request_body import media_type, read_body
 from reconciler.web.responses import JsonAnswer, Problem, named
 from reconciler.web.status_cache import Status
+from reconciler.web.task_requests import TASK_REQUESTS, known_task, task_request
 
 ALL_EVENTS = 20_000
 
@@ -77,6 +81,14 @@ class Api:
         name = str(known_app(request, await self._context.status_cache.now())["name"])
         found = await self._context.status_cache.releases(name)
         return JsonAnswer({"app": name, "releases": [each.facts() for each in found]})
+
+    async def tasks(self, request: Request, _: Caller) -> Response:
+        app = request.query_params.get(OF_APP.name) or None
+        found = await self._context.status_cache.tasks(app, MOST_TASKS.read(request))
+        return JsonAnswer({"tasks": [facts(task) for task in found]})
+
+    async def task(self, request: Request, _: Caller) -> Response:
+        return JsonAnswer(facts(await known_task(self._context, request.path_params["task"])))
 
     async def services(self, _: Request, __: Caller) -> Response:
         return JsonAnswer({"services": (await self._context.status_cache.now()).facts["services"]})
@@ -162,6 +174,9 @@ class Api:
             content = json.loads(await read_body(request))
         except (ValueError, RecursionError):
             raise Problem(400, "the body is not valid JSON") from None
+        if isinstance(content, dict) and content.get("do") in TASK_REQUESTS:
+            answer = await self._context.ask(task_request(content))
+            return JsonAnswer({"done": answer["done"], "task": answer["task"]})
         return JsonAnswer({"done": await self._context.request(*_request_in(content))})
 
     async def login_link(self, request: Request, caller: Caller) -> Response:

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from typing import Any
 
-from reconciler.web.endpoints import ENDPOINTS, SCHEMAS, Endpoint, Parameter, Schema
+from reconciler.web.answer_schemas import SCHEMAS, Schema
+from reconciler.web.endpoints import ENDPOINTS, Endpoint, Parameter
 from reconciler.web.streaming import MEDIA_TYPE
 
 _EVERYWHERE = (401, 421, 503)

@@ -20,12 +20,13 @@ from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Event
 from reconciler.state.paths import StatePaths
+from reconciler.web.answer_schemas import REVISION_PATTERN
 from reconciler.web.api import known_app, shown_lines
 from reconciler.web.app_links import Viewer, viewer_of
 from reconciler.web.authentication import Caller, is_local
 from reconciler.web.charts import SPANS, charts
 from reconciler.web.context import WebContext
-from reconciler.web.endpoints import LOGS, REVISION_PATTERN
+from reconciler.web.endpoints import LOGS
 from reconciler.web.event_groups import EventGroup, grouped
 from reconciler.web.facts_process import facts_or_why
 from reconciler.web.formatting import line
@@ -42,6 +43,7 @@ from reconciler.web.service_pages import ServicePages
 from reconciler.web.sorting import View
 from reconciler.web.status_cache import Status
 from reconciler.web.streaming import KEEP_ALIVE, server_sent, ticks
+from reconciler.web.task_pages import TaskPages
 from reconciler.web.timeline import HEIGHT, NAMES, PHASES, WIDTH, timeline
 from reconciler.web.worker_rows import worker_rows
 
@@ -76,6 +78,7 @@ class Pages:
             Route("/apps/{name}/environment", authenticated(self.environment), methods=["GET"]),
             Route("/apps/{name}/logs", authenticated(self.log), methods=["GET"]),
             Route("/apps/{name}/releases/{revision}", authenticated(self.release), methods=["GET"]),
+            *TaskPages(self._context, self._templates).routes(),
             Route("/apps/{name}/{request}", authenticated(self.confirm), methods=["GET"]),
             Route("/apps/{name}/{request}", authenticated(self.request), methods=["POST"]),
             Route("/events", authenticated(self.events), methods=["GET"]),

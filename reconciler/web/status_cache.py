@@ -22,6 +22,7 @@ from reconciler.linux import process_table
 from reconciler.metrics.instance_processes import RunningInstance, running_instances
 from reconciler.metrics.load_history import Load, Loads
 from reconciler.planning.subject import Subject
+from reconciler.planning.tasks.task import Task
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Event, Journal
 from reconciler.state.schema import OtherVersion, open_database
@@ -96,6 +97,14 @@ class StatusCache:
         """Return the releases of an app, the newest first."""
         return await asyncio.to_thread(self._releases, app)
 
+    async def tasks(self, app: str | None, most: int, schedule: str | None = None) -> Sequence[Task]:
+        """Return the newest tasks of an app or of all, of a schedule or of any, the newest first."""
+        return await asyncio.to_thread(self._tasks, app, most, schedule)
+
+    async def task(self, task: str) -> Task | None:
+        """Return a task by its whole id, None if none is on record."""
+        return await asyncio.to_thread(self._task, task)
+
     async def source_lines(self, app: str, release: Release, most: int) -> list[str] | None:
         """Return the first lines of a release's difference in source, redacted; None if a build is not kept."""
         return await asyncio.to_thread(self._source_lines, app, release, most)
@@ -151,6 +160,14 @@ class StatusCache:
     def _releases(self, app: str) -> Sequence[Release]:
         with self._snapshot() as snapshot:
             return releases(snapshot, app)
+
+    def _tasks(self, app: str | None, most: int, schedule: str | None) -> Sequence[Task]:
+        with self._snapshot() as snapshot:
+            return snapshot.records.task_log.newest(app, most, schedule=schedule)
+
+    def _task(self, task: str) -> Task | None:
+        with self._snapshot() as snapshot:
+            return next((each for each in snapshot.records.task_log.find(task) if each.id == task), None)
 
     def _source_lines(self, app: str, release: Release, most: int) -> list[str] | None:
         with self._snapshot() as snapshot:

@@ -1,11 +1,15 @@
 """Tasks on a running host: attached and detached, with the daemon or without it, ended by an operator."""
 
+import contextlib
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from reconciler.state.schema import open_database
 from reconciler.state.task_log import TaskLog
 from tests.support.eventually import eventually
 from tests.support.site import REPOSITORY, Site
+from tests.support.web import fetch
 
 COUNTING = "import time\nfor n in range(30):\n print(n, flush=True)\n time.sleep(0.1)\nraise SystemExit(5)\n"
 
@@ -123,6 +128,75 @@ def test_a_task_goes_on_without_its_terminal_and_without_the_daemon(site: Site) 
         found = ended(site, name)
         assert (found["state"], found["exit"], found["message"]) == ("failed", 5, "exit code 5")
     assert site.paths.task_log("shop", named(site, "left")["id"]).read_text().split() == [str(n) for n in range(30)]
+
+
+def test_schedules_are_triggered_fail_recover_and_are_seen_everywhere(site: Site, tmp_path: Path) -> None:
+    flag, url = tmp_path / "fails", tmp_path / "url"
+    flag.write_text("")
+    called: list[str] = []
+    with pinged(called) as port:
+        url.write_text(f"http://127.0.0.1:{port}/secret-of-the-url")
+        script = f"echo $RECONCILER_PLANNED_AT; test ! -e {flag}"
+        site.app(
+            "shop",
+            idle_after="1s",
+            schedules={
+                "cleanup": {"command": ["sh", "-c", script], "at": "0 4 1 1 *", "ping": {"ok": {"file": str(url)}}},
+                "never": {"command": "true", "at": "0 4 1 1 *", "paused": True},
+            },
+        )
+        site.start()
+        eventually(lambda: site.told("shop")["state"] == "sleeping", 30)
+        assert "next cleanup in" in site.told("shop")["message"]
+        assert [each["state"] for each in site.told("shop")["schedules"]] == ["ready", "paused"]
+        assert site.cli("trigger", "shop", "cleanup").returncode == 0
+        failed = ended(site, "cleanup")
+        assert (failed["state"], failed["kind"], failed["exit"]) == ("failed", "schedule", 1)
+        assert "schedule cleanup is failing: task" in site.told("shop")["message"]
+        assert site.told("shop")["state"] == "sleeping", "a schedule wakes no app"
+        flag.unlink()
+        answer = fetch(
+            site.paths.api, "/api/v1/requests", "POST",
+            json.dumps({"do": "trigger", "app": "shop", "schedule": "cleanup"}), {"content-type": "application/json"},
+        )  # fmt: skip
+        task = answer.json["task"]
+        eventually(lambda: fetch(site.paths.api, f"/api/v1/tasks/{task}").json["state"] == "succeeded")
+        eventually(lambda: called == ["/secret-of-the-url"])
+    assert "next cleanup in" in site.told("shop")["message"]
+    assert any("succeeded again" in text for _, _, text in site.events("shop"))
+    assert all("secret-of-the-url" not in text for _, _, text in site.events())
+    page = fetch(site.paths.api, f"/tasks/{task}").body
+    assert "exit code 0" in page
+    assert "Z</bdi>" in page, "its output is on its page"
+    assert 'schedules/cleanup">Run now</a>' in fetch(site.paths.api, "/apps/shop/tasks").body
+    assert 'reconciler_tasks_total{kind="schedule",result="succeeded"} 1' in fetch(site.paths.api, "/metrics").body
+    refused = fetch(
+        site.paths.api, "/api/v1/requests", "POST", json.dumps({"do": "task", "app": "shop", "command": "rm -rf"}),
+        {"content-type": "application/json"},
+    )  # fmt: skip
+    assert refused.status == 422
+    assert "has no schedule 'nope': it has cleanup, never" in site.cli("trigger", "shop", "nope").stderr
+
+
+@contextlib.contextmanager
+def pinged(called: list[str]) -> Iterator[int]:
+    """A server that writes down which paths were asked for, at the port."""
+
+    class Taking(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            called.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Taking) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.nightly

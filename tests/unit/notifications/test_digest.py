@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,24 @@ def test_who_may_have_heard_of_trouble_hears_of_its_end() -> None:
     assert [item.severity for item in known.due(11)] == ["healthy"]
 
 
+def test_a_schedule_is_told_of_with_the_lines_that_its_task_printed() -> None:
+    known = news()
+    said = "\n".join(f"line   {number}" for number in range(20))
+    known.update(Subject("schedule", "shop/cleanup"), "failing", f"task 8f3a21c0 failed: exit code 3\n{said}", now=0)
+    due = known.due(5)
+    (item,) = payloads.as_json(due, "web1", datetime(2026, 11, 27, tzinfo=UTC))["items"]
+    assert (item["app"], item["schedule"], item["service"]) == ("shop", "cleanup", "")
+    assert item["message"].splitlines() == [
+        "task 8f3a21c0 failed: exit code 3", *(f"line {number}" for number in range(20)),
+    ]  # fmt: skip
+    told = payloads.text(due, "web1").splitlines()
+    assert told[:3] == [
+        "web1: schedule shop/cleanup is failing", "",
+        "schedule shop/cleanup is failing: task 8f3a21c0 failed: exit code 3",
+    ]  # fmt: skip
+    assert told[-1] == "    line 19"
+
+
 def test_what_an_app_wrote_is_neither_markup_nor_a_mention() -> None:
     payload = payloads.as_slack(
         [Entry(subject=Subject("app", "blog"), severity="failing", text="<!channel> *x* @here \x1b[31m\u202e &")], "h"
@@ -113,9 +132,8 @@ def bring(target: Target, within_s: float = 30) -> None:
 
 def test_a_webhook_gets_json_and_a_redirect_is_not_followed(hook: Hook) -> None:
     bring(Webhook(url=hook.url))
-    assert hook.got[0]["items"] == [
-        {"app": "blog", "service": "", "origin": "", "state": "failing", "message": "cannot start", "changes": 1}
-    ]
+    names = {"app": "blog", "service": "", "origin": "", "schedule": ""}
+    assert hook.got[0]["items"] == [{**names, "state": "failing", "message": "cannot start", "changes": 1}]
     hook.answers.append(302)
     with pytest.raises(NotSent, match="it answered 302"):
         bring(Webhook(url=hook.url))

@@ -9,10 +9,11 @@ from starlette.requests import Request
 
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
+from reconciler.web.answer_schemas import SCHEMAS
 from reconciler.web.api import Api
 from reconciler.web.authentication import Access
 from reconciler.web.context import WebContext
-from reconciler.web.endpoints import AFTER, ENDPOINTS, LIMIT, SCHEMAS, WHICH
+from reconciler.web.endpoints import AFTER, ENDPOINTS, LIMIT, WHICH
 from reconciler.web.openapi import document
 from reconciler.web.responses import Problem
 from reconciler.web.status_cache import StatusCache
