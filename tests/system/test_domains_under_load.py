@@ -128,7 +128,7 @@ def test_deploys_under_load_fail_no_request_close_no_stream_and_never_touch_the_
         with load("shop.localhost", https) as seen:
             for number in range(1, 9):
                 site.source("shop", str(number))
-                eventually(lambda number=number: ask("shop.localhost", https)[1] == str(number), 60)
+                eventually(lambda number=number: ask("shop.localhost", https)[1] == str(number), 60)  # type: ignore[misc]
         assert configured(site) == before
         # A name more: what is open stays open, but for a Caddy before 2.7.
         site.manifest("shop", domains=["shop.localhost", "more.localhost"], workers=2, port=site.told("shop")["port"])

@@ -162,7 +162,12 @@ def test_each_job_is_done_once_over_twenty_deploys(site: Site, library: str) -> 
                 eventually(lambda version=version: jobs.versions("began")[version], 60)  # type: ignore[misc]
         expected = Counter(jobs.enqueued)
         dropped: list[str] = []
-        eventually(lambda: dropped.extend(settled(jobs, library, site)) or True, 180)
+
+        def all_settled() -> bool:
+            dropped[:] = settled(jobs, library, site)
+            return True
+
+        eventually(all_settled, 180)
         assert len(dropped) <= MOST_DROPPED
         expected -= Counter(dropped)
         time.sleep(2)  # a job that was done twice would be done about now
