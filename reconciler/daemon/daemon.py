@@ -123,8 +123,9 @@ class Daemon:
         )
         self._instances.users.add(self._task_world.uses)
         self._processes = ProcessWorld(
-            settings, self._stores, self._apps, ProcessInstances(self._instances), boot=self._boot, wakeups=routes
-        )
+            settings, self._stores, self._apps, ProcessInstances(self._instances),
+            boot=self._boot, wakeups=routes, tasks=tasks,
+        )  # fmt: skip
         self._counters = Counters(time.monotonic, self._apps.probe_results, self._services.backups.failures)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
         self._converging = all_converging(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeRoutes
 from reconciler.convergence.world import Report
 from reconciler.host.stores import Stores
@@ -29,12 +30,14 @@ from reconciler.planning.processes.actions import (
     StartProcess,
     StopProcess,
 )
+from reconciler.planning.processes.command import Command
 from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
 from reconciler.planning.processes.plan import plan, stop_everything
 from reconciler.planning.processes.process import AppProcess, Notifies, parts_of
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
+from reconciler.processes.checks import Checks, Question
 from reconciler.processes.desired import processes_of
 from reconciler.processes.memory import ProcessMemory
 from reconciler.processes.notify import PREFIX, NotifySockets, variables
@@ -43,6 +46,7 @@ from reconciler.processes.single import SingleLocks
 from reconciler.processes.targets import Targets
 from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.process_instances import ProcessInstances
+from reconciler.serving.sandbox import SANDBOX_VARIABLE
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import EventKind
 
@@ -65,6 +69,7 @@ class ProcessWorld:
         *,
         boot: str,
         wakeups: WakeRoutes,
+        tasks: StandingTasks,
     ) -> None:
         self._paths = settings.paths
         self._stores = stores
@@ -77,6 +82,7 @@ class ProcessWorld:
         self._locks = SingleLocks(settings.paths)
         self._targets = Targets(self._places)
         self._sockets = NotifySockets(wakeups.processes.wake)
+        self._checks = Checks(tasks, self._question, wakeups.processes.wake)
         self._planner: Planner[AppProcess, ObservedProcess, Plan[Action]] = Planner(plan)
         self._desired: dict[str, AppProcess] = {}
         self._of_app: dict[str, list[str]] = {}
@@ -178,6 +184,7 @@ class ProcessWorld:
         app, process = parts_of(name)
         report = replace(report, message=self._stores.journal.redacted(Subject("app", app), report.message))
         asked = self._desired.get(name)
+        self._checks.update(name, asked, self._instances.lives(name))
         if asked is None:
             return
         if self._memory.report(name, report, report.failures) and report.state in _AILING and report.message:
@@ -216,6 +223,23 @@ class ProcessWorld:
         running = [i for i in self._instances.of(name) if i.runs]
         times = [(i.ready_at if i.ready_at is not None else float("inf")) + asked.probation_s for i in running]
         return max(times, default=_NEVER)
+
+    def _question(self, asked: AppProcess, live: LiveInstance, command: Command) -> Question | None:
+        """Return a command as it is run beside an instance of the revision that serves, None for another one's."""
+        found = self._targets.of(asked.app, asked.process).target
+        revision = None if found is None else self._targets.revision(asked.app, live.record.revision)
+        if found is None or revision is None:
+            return None
+        try:
+            place = self._places.of(revision)
+        except CannotStart:
+            return None
+        where = ProcessPlace(asked=asked, slot=live.record.slot, place=place, command=found.command)
+        environment = {
+            **where.environment(self._instances.new_identity()),
+            SANDBOX_VARIABLE: place.sandbox.as_variable(),
+        }
+        return Question(arguments=where.launched(command), environment=environment)
 
     # The actions
 

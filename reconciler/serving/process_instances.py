@@ -12,6 +12,7 @@ from reconciler.planning.processes.observed import ProcessInstance
 from reconciler.planning.processes.stop import StopSequence, one_signal, parsed
 from reconciler.serving.build_users import Use
 from reconciler.serving.live_instance import LiveInstance
+from reconciler.serving.marks import Identity
 from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.serving.programs.program import Program
 from reconciler.serving.supervised import SupervisedInstances
@@ -40,6 +41,10 @@ class ProcessInstances:
     def is_clearing(self) -> bool:
         """Whether what an instance left that has ended is still being ended."""
         return self._instances.is_clearing
+
+    def new_identity(self) -> Identity:
+        """Return the identity of a command that is to run beside an instance, and is on no record."""
+        return self._instances.new_identity()
 
     async def start(self, program: Program, places: InstancePaths, lock: int | None) -> LiveInstance:
         """Start a program, which inherits the descriptor of its lock if it has one. Raises CannotStart.

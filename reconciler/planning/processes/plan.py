@@ -23,7 +23,7 @@ from reconciler.planning.processes.actions import (
     StopProcess,
 )
 from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
-from reconciler.planning.processes.process import After, AppProcess, Target
+from reconciler.planning.processes.process import After, Answers, AppProcess, Notifies, Ready, Target
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
 from reconciler.planning.wording import counted, quoted
@@ -157,7 +157,7 @@ class _Running:
                 )  # fmt: skip
         for instance in self.unready:
             if self._is_ready(instance):
-                yield MarkReady(instance=instance.id, cause="it is up", reason=Reason.GATE_PASSED)
+                yield MarkReady(instance=instance.id, cause=_why_ready(self.process.ready), reason=Reason.GATE_PASSED)
             elif self.now >= self._late_at(instance):
                 text = f"it was not ready within {self.process.start_timeout_s:g} s"
                 crash = self._crash(instance, f"{text}{quoted(instance.said)}")
@@ -301,6 +301,16 @@ class _Running:
             yield self.now + _LOCK_LOOK_S
         if any(True for _ in self._crashes()):
             yield from (self._forgiven_at(instance) for instance in self.current.values())
+
+
+def _why_ready(ready: Ready) -> str:
+    match ready:
+        case After():
+            return f"it lived for {ready.seconds:g} s"
+        case Notifies():
+            return "it said READY=1"
+        case Answers():
+            return "its 'ready' command succeeded"
 
 
 # The parts that need no target.
