@@ -28,14 +28,15 @@ _POLL_S = 0.3
 _LOOK_FOR_APPS_EVERY = 10  # polls
 _STREAMS = ("app", "access", "staging")
 _OF_TASK = re.compile("task:[0-9a-f]{1,8}")
+_OF_PROCESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\.[1-9][0-9]{0,2}")
 
 
 class _Which(click.Choice[str]):
-    """One of an app's streams, all of them, or what a task printed."""
+    """One of an app's streams, all of them, or what a process or a task printed."""
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        return text if _OF_TASK.fullmatch(text) else super().convert(text, param, ctx)
+        return text if _OF_TASK.fullmatch(text) or _OF_PROCESS.fullmatch(text) else super().convert(text, param, ctx)
 
 
 class _Time(click.ParamType[float]):
@@ -75,6 +76,7 @@ class _Time(click.ParamType[float]):
         "reconciler logs blog -f",
         "reconciler logs 'shop-*' --since 1h --grep 'GET */admin'",
         "reconciler logs blog --which staging",
+        "reconciler logs blog --which worker.1 -f",
         "reconciler logs blog --which task:8f3a -f",
         "reconciler logs blog --instance previous --all-lines",
     ),
@@ -99,11 +101,12 @@ class _Time(click.ParamType[float]):
 )
 @click.option(
     "--which",
-    type=_Which([*_STREAMS, "all", "task:ID"]),
+    type=_Which([*_STREAMS, "all", "PROCESS.N", "task:ID"]),
     multiple=True,
     default=("app",),
     show_default=True,
-    help="The app's output, its access log, the output of staging, or that of a task; may be repeated.",
+    help="The app's output, its access log, the output of staging, of a process by its number such as worker.1, or of"
+    " a task; may be repeated.",
 )
 @click.option(
     "--instance",

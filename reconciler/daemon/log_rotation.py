@@ -62,14 +62,14 @@ class LogRotation:
             pause_s = _LOOK_EVERY_S * (1 if self._growing or self._listed else _SELDOM)
             await next_tick(min(pause_s, _LOOK_AT_ALL_EVERY_S))
             names = {*self._growing, *self._instances.take_ended()}
-            apps = self._instances.apps()
+            apps = self._instances.apps() | self._instances.apps_of_processes()
             if apps and (loop.time() >= due_at or self._disk_shrank()):
                 due_at = loop.time() + _LOOK_AT_ALL_EVERY_S
                 self._free_bytes = self._free()
                 self._cut &= self._growing.keys()  # what is cut for long is told again and again, but seldom
                 names |= apps
                 for name in apps:
-                    self._times.take(f"{self._directory}/{name}", _TIMED)
+                    self._times.take(f"{self._directory}/{name}", self._timed(name))
             if loop.time() >= list_at:
                 list_at = loop.time() + _LIST_EVERY_S
                 with contextlib.suppress(OSError):
@@ -82,12 +82,27 @@ class LogRotation:
 
     def _is_over_limit(self, name: str) -> bool:
         """Return whether one of an app's logs is too large; it costs little, as nearly every look finds none."""
-        return any(logs.size(f"{self._directory}/{name}/{file}") > self._limit_bytes for file in _FILES)
+        files = (*_FILES, *self._of_processes(name))
+        return any(logs.size(f"{self._directory}/{name}/{file}") > self._limit_bytes for file in files)
+
+    def _of_processes(self, name: str) -> set[str]:
+        """Return the files to which processes of an app that are not web write."""
+        keys = self._instances.process_keys(name)
+        return {live.log.name for key in keys for live in self._instances.lives(key)}
+
+    def _timed(self, name: str) -> tuple[str, ...]:
+        return (*_TIMED, *self._of_processes(name))
 
     def _look(self, name: str) -> None:
         """Rotate an app's logs where they are over the limit: SIGUSR1 is gunicorn's word for opening them again."""
         paths, rotated, cut = InstancePaths.of(self._paths, name), False, 0
-        self._times.take(f"{self._directory}/{name}", _TIMED)
+        emptied = False
+        self._times.take(f"{self._directory}/{name}", self._timed(name))
+        for file in self._of_processes(name):
+            log = self._paths.logs / name / file
+            with contextlib.suppress(OSError):  # a log that cannot be copied is cut
+                emptied |= logs.rotate_in_place(log, self._limit_bytes, self._keep)
+            cut += logs.cut(log, self._limit_bytes + _SLACK_BYTES, self._limit_bytes)
         for log in (paths.log, paths.access_log):
             with contextlib.suppress(OSError):  # a log that cannot be renamed is cut
                 rotated |= logs.rotate(log, self._limit_bytes, self._keep)
@@ -96,7 +111,7 @@ class LogRotation:
         if rotated:
             for _, process in self._instances.processes(name):
                 process.signal(signal.SIGUSR1)
-        if rotated or cut:
+        if rotated or emptied or cut:
             self._growing[name] = _QUIET_FOR
         elif name in self._growing:
             self._growing[name] -= 1

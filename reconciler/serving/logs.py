@@ -6,11 +6,13 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from reconciler.linux.files import replacing
 from reconciler.linux.regular_files import append_to, opened_file
 from reconciler.planning.program_output import Raised, raised, said_last
 
 _TAIL_BYTES = 64 * 1024
 _LONGEST = 400
+_SLACK_BYTES = 16 * 2**20  # beyond its limit, more of a log is not kept
 _GUNICORN_LINE = re.compile(r"^\[[^\]]+\] \[\d+\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
 _NOISE = re.compile(_GUNICORN_LINE.pattern + "|^reconciler: ")
 
@@ -112,6 +114,35 @@ def rotate(log: Path, limit_bytes: int, keep: int) -> bool:
         if older.exists():
             older.replace(log.with_name(f"{log.name}.{number + 1}"))
     log.replace(log.with_name(f"{log.name}.1"))
+    return True
+
+
+def rotate_in_place(log: Path, limit_bytes: int, keep: int) -> bool:
+    """Copy a log over its limit to `.1`, and empty it: its writers append, and cannot be told to open it again.
+
+    What is written between the two is lost. Raises OSError.
+    """
+    if size(log) <= limit_bytes:
+        return False
+    for number in range(keep - 1, 0, -1):
+        older = log.with_name(f"{log.name}.{number}")
+        if older.exists():
+            older.replace(log.with_name(f"{log.name}.{number + 1}"))
+    opened = os.open(log, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            return False
+        with replacing(log.with_name(f"{log.name}.1")) as draft:
+            copy = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                at = 0
+                while sent := os.sendfile(copy, opened, at, limit_bytes + _SLACK_BYTES - at):
+                    at += sent
+            finally:
+                os.close(copy)
+        os.ftruncate(opened, 0)
+    finally:
+        os.close(opened)
     return True
 
 

@@ -78,6 +78,10 @@ class SupervisedInstances:
         """Return the apps that have an instance of their web server on record."""
         return frozenset(key for key, lives in self._lives.items() if lives and "/" not in key)
 
+    def apps_of_processes(self) -> frozenset[str]:
+        """Return the apps that have an instance of another process than their web server on record."""
+        return frozenset(key.partition("/")[0] for key in self.process_keys())
+
     def process_keys(self, app: str | None = None) -> frozenset[str]:
         """Return the keys of the processes, of one app or of all, that have an instance on record."""
         keys = self._lives if app is None else self._keys.get(app, ())

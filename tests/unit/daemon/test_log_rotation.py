@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -28,9 +29,19 @@ class Writers:
     told: int = 0
     files: dict[str, Path] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
+    workers: list[Path] = field(default_factory=list)
 
     def apps(self) -> frozenset[str]:
         return frozenset(self.files)
+
+    def apps_of_processes(self) -> frozenset[str]:
+        return frozenset({"blog"} if self.workers else ())
+
+    def process_keys(self, name: str) -> list[str]:
+        return [f"{name}/worker"] if self.workers else []
+
+    def lives(self, key: str) -> list[Any]:
+        return [SimpleNamespace(log=log) for log in self.workers]
 
     def take_ended(self) -> frozenset[str]:
         ended, self.ended = frozenset(self.ended), set()
@@ -174,3 +185,22 @@ def test_a_link_in_the_place_of_a_log_is_not_cut(tmp_path: Path) -> None:
     link.symlink_to(precious)
     assert logs.cut(link, 1000, 10) == 0
     assert logs.cut(precious, 1000, 10) == 4990
+
+
+def test_the_log_of_a_process_is_copied_and_emptied_as_it_cannot_be_opened_again(paths: StatePaths) -> None:
+    log = paths.log("blog", "worker.1")
+    writer = log.open("a")
+
+    def write(second: int) -> None:
+        writer.write(f"{second:09d} {'x' * 389}\n")
+        writer.flush()
+
+    with writer:
+        writers, _ = rotated(paths, write, 40, Writers(workers=[log]))
+    assert writers.told == 0
+    kept = [log, *(log.with_name(f"{log.name}.{number}") for number in range(1, _KEEP + 1))]
+    assert all(0 < file.stat().st_size <= _LIMIT + 400 for file in kept[1:])
+    assert not log.with_name(f"{log.name}.{_KEEP + 1}").exists()
+    lines = [line[:9] for file in reversed(kept) for line in file.read_text().splitlines()]
+    assert lines == sorted(lines)
+    assert lines[-1] == f"{39:09d}"
