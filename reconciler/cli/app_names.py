@@ -48,6 +48,25 @@ def _require_apps(words: Sequence[str]) -> None:
         raise click.UsageError("this command is about apps; 'reconciler services' shows the services")
 
 
+def process_named(paths: "StatePaths", words: Sequence[str]) -> tuple[str, str] | None:
+    """Return the app and the process that APP PROCESS or APP/PROCESS names, None if the words are apps.
+
+    A second word that is an app is one; any other, behind an app that has processes, is meant as one of them.
+    """
+    if len(words) == 1 and "/" in words[0] and not words[0].startswith(SERVICE_PREFIX):
+        app, _, process = words[0].partition("/")
+        return app, process
+    if len(words) != 2:
+        return None
+    from reconciler.cli.options import open_snapshot
+
+    with open_snapshot(paths) as snapshot:
+        apps = snapshot.desired.get("apps", {})
+    app, process = words
+    is_app = process in apps or is_pattern(process) or is_pattern(app)
+    return (app, process) if not is_app and apps.get(app, {}).get("processes") else None
+
+
 def desired_apps(paths: "StatePaths") -> frozenset[str]:
     """Return the apps that the manifests in force describe."""
     from reconciler.cli.options import open_snapshot

@@ -13,6 +13,9 @@ from reconciler.inspection.printable import json_text, plain
 if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths
 
+# Requests that can be about one process of an app as well.
+_OF_PROCESSES = frozenset(("restart", "stop", "start"))
+
 
 class NoDaemon(Failure):
     """No daemon is running in a state directory, where one is needed."""
@@ -97,7 +100,9 @@ def _hint(paths: "StatePaths", app: Any) -> str:
 
 def app_request(name: str, text: str | None) -> click.Command:
     """Return the command that makes a request about apps and has no other argument; `text` is its help."""
-    lines = (f"reconciler {name} blog", f"reconciler {name} blog 'shop-*'", f"reconciler {name} --all --json")
+    lines = [f"reconciler {name} blog", f"reconciler {name} blog 'shop-*'", f"reconciler {name} --all --json"]
+    if name in _OF_PROCESSES:
+        lines.insert(2, f"reconciler {name} shop worker")
 
     @click.command(name, help=text, epilog=examples(*lines))
     @click.argument("apps", metavar="[APP]...", nargs=-1)
@@ -105,9 +110,12 @@ def app_request(name: str, text: str | None) -> click.Command:
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per app.")
     @state_option
     def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | None) -> None:
-        from reconciler.cli.app_names import chosen_apps
+        from reconciler.cli.app_names import chosen_apps, process_named
 
         paths = paths_of_daemon(state)
+        if (of := process_named(paths, apps) if name in _OF_PROCESSES else None) is not None:
+            request(state, as_json=as_json, do=name, app=of[0], process=of[1])
+            return
         names = chosen_apps(paths, apps, everything=everything)
         if as_json:
             _print_each(paths, name, names)

@@ -1,6 +1,7 @@
 """Resume an app after 'stop', 'rollback' or maintenance.
 
-The manifest of APP applies again. An app of which nothing like that was requested is left alone.
+The manifest of APP applies again. An app of which nothing like that was requested is left alone. With the name of a
+process behind the app's, that process runs again.
 """
 
 from reconciler.cli.daemon_client import app_request

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.control.granting import OperatorRequests
+from reconciler.control.processes import ProcessRequests
 from reconciler.control.socket import Control
 from reconciler.control.tasks import TaskRequests
 from reconciler.convergence.standing_tasks import StandingTasks
@@ -45,7 +46,6 @@ from reconciler.services.world import ServiceStores, ServiceWorld
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.process_instances import ProcessInstances
 from reconciler.serving.sandbox import todays_sandbox
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Drain, Settings
@@ -123,9 +123,8 @@ class Daemon:
         )
         self._instances.users.add(self._task_world.uses)
         self._processes = ProcessWorld(
-            settings, self._stores, self._apps, ProcessInstances(self._instances),
-            boot=self._boot, wakeups=routes, tasks=tasks,
-        )  # fmt: skip
+            settings, self._stores, self._apps, self._instances, boot=self._boot, wakeups=routes, tasks=tasks
+        )
         self._counters = Counters(time.monotonic, self._apps.probe_results, self._services.backups.failures)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
         self._converging = all_converging(
@@ -210,7 +209,8 @@ class Daemon:
             tasks=TaskRequests(self._task_world, self._stores.records.task_log, self.journal),
             origins=self._git,
         )
-        with contextlib.closing(Control(self.settings.paths.control, requests.grant)) as control:
+        granted = ProcessRequests(requests.grant, self.manifests, self._processes, self.journal).grant
+        with contextlib.closing(Control(self.settings.paths.control, granted)) as control:
             await control.open()
             await asyncio.Event().wait()
 

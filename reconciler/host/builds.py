@@ -5,7 +5,7 @@ An installation outlives its action: a crash of the app that has to be handled f
 
 import asyncio
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from reconciler.linux.files import is_leftover
 from reconciler.linux.listing import names_in
 from reconciler.linux.removals import Removals
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Build, CodeCommands
 from reconciler.planning.fingerprint import Json
 from reconciler.serving.live_instance import CannotStart
@@ -63,13 +64,13 @@ class AppBuilds:
                 for found in filter(is_leftover, names_in(directory, _MOST)):
                     self._removals.begin(directory / found)
 
-    async def stage(self, name: str, build: Build) -> str:
-        """Make a build, and return what it consists of. Raises StagingError, SourceChanged."""
+    async def stage(self, name: str, build: Build, app: App | None) -> str:
+        """Make a build, and return what it consists of, as an app uses it. Raises StagingError, SourceChanged."""
         staged = await self._staging.result(name, build.id, lambda: self._stage(name, build))
         self._builds[name] = (*self._without(name, build.id), build.id)
         if staged.commands:
             self._commands[name] = {**self.commands(name), build.id: staged.commands}
-        return _summary(staged)
+        return _summary(staged, () if app is None else [process.name for process in app.processes])
 
     async def remove(self, name: str, build: str) -> tuple[str, ...]:
         """Remove a build that nothing uses, and return the files that the app had written into it, which are kept."""
@@ -156,13 +157,16 @@ def _directories(parent: Path) -> list[str]:
     return sorted(entry.name for entry in parent.iterdir() if not is_leftover(entry.name)) if parent.is_dir() else []
 
 
-def _summary(staged: Staged) -> str:
+def _summary(staged: Staged, processes: Collection[str]) -> str:
+    from reconciler.staging.detection.procfile import without_used  # only what makes builds needs it
+
     what = f"{shlex.join(staged.command)} on {staged.runtime}"
     if not staged.command:
         what = f"{staged.entrypoint} on python {staged.python_version} with gunicorn {staged.gunicorn_version}"
     environment = f"; environment {staged.because}" if staged.because else ""
     missing = f"; {staged.missing}" if staged.missing else ""
-    reported = f"; ignored: {', '.join(staged.reported)}" if staged.reported else ""
+    ignored = without_used(staged.reported, processes)
+    reported = f"; ignored: {', '.join(ignored)}" if ignored else ""
     notes = "".join(f"; {note}" for note in staged.notes)
     return f"{what}{environment}{missing}{reported}{notes}"
 

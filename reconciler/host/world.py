@@ -279,7 +279,7 @@ class AppWorld:
         await self.files.before_replacing(name)
         self._record_action(name, "staging", f"staging build {action.build.id}", action)
         try:
-            summary = await self._builds.stage(name, action.build)
+            summary = await self._builds.stage(name, action.build, self._apps.get(name))
         except SourceChanged:
             self._tracker.mark_stale(name)
         except StagingError as error:

@@ -102,8 +102,8 @@ def _stop_problems(node: Node) -> Iterator[tuple[Path, str]]:
         assert isinstance(index, int)
         text = str(part.written)
         if index % 2 == 0 and text.removeprefix("SIG") not in STOP_SIGNALS:
-            wrong = "which ends it by itself" if text.removeprefix("SIG") == "KILL" else f"not {text!r}"
-            yield ("stop", index), f"expected a signal ({', '.join(STOP_SIGNALS)}), {wrong}"
+            why = "; the kill at the end comes by itself" if text.removeprefix("SIG") == "KILL" else ""
+            yield ("stop", index), f"expected a signal ({', '.join(STOP_SIGNALS)}), not {text!r}{why}"
         elif index % 2:
             try:
                 if duration_s(text) > _LONGEST_STOP_S:

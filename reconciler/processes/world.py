@@ -47,6 +47,7 @@ from reconciler.processes.targets import Targets
 from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.process_instances import ProcessInstances
 from reconciler.serving.sandbox import SANDBOX_VARIABLE
+from reconciler.serving.supervised import SupervisedInstances
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import EventKind
 
@@ -65,7 +66,7 @@ class ProcessWorld:
         settings: Settings,
         stores: Stores,
         apps: AppWorld,
-        instances: ProcessInstances,
+        instances: SupervisedInstances,
         *,
         boot: str,
         wakeups: WakeRoutes,
@@ -76,7 +77,7 @@ class ProcessWorld:
         self._apps_world = apps
         self._places = apps.places
         self._verdicts = apps.places.verdicts
-        self._instances = instances
+        self._instances = ProcessInstances(instances)
         self._wakeups, self._app_wakeups = wakeups.processes, wakeups.apps
         self._memory = ProcessMemory(stores.records, boot)
         self._locks = SingleLocks(settings.paths)
@@ -192,6 +193,15 @@ class ProcessWorld:
         ailing = report.message or report.state if report.state in _AILING else ""
         if self._verdicts.note(app, process, ailing=ailing, proven_at=self._proven_at(name, asked)):
             self._app_wakeups.wake(app)
+
+    def request(self, name: str, kind: str) -> None:
+        """Take a request of an operator about a process: `restart`, `stop` or `start`."""
+        asked = self._desired[name]
+        if kind == "restart":
+            self._restart_before[name] = self.now()
+        else:
+            self._memory.stop(name, asked.fingerprint if kind == "stop" else "")
+        self._wakeups.wake(name)
 
     async def stop_all(self) -> None:
         """End every instance for good, each in its own way; nothing converges any more."""

@@ -4,7 +4,7 @@ The first line of a name counts. Piku's `wsgi` line stands for a web line, as gu
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +18,14 @@ FILE = "Procfile"
 _LINE = re.compile(r"[ \t]*(?P<name>[A-Za-z0-9_-]+)[ \t]*:[ \t]*(?P<command>[^\s#].*)")
 _MAX_REPORTED = 20
 _WRITE: Mapping[str, str] = {
-    "cron": "run it by a systemd timer, with `reconciler shell`",
+    "cron": "use the field 'schedules'",
     "static": "serve the files by the proxy in front, or by the app",
     "preflight": "use the field 'release'",
     "postdeploy": "use the field 'release'",
     "console": "use `reconciler shell`",
     "shell": "use `reconciler shell`",
 }
-_RUN_IT = "run it under systemd, with `reconciler shell`"
+_RUN_IT = "`processes: {{{name}: 1}}` in the manifest runs it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +52,23 @@ class Procfile:
         return {name: line for name, line in self.processes.items() if name not in used}
 
     def others(self) -> Iterator[str]:
-        """Yield the report of every other process, which the daemon does not run."""
+        """Yield the report of every other process, which the daemon runs only if the manifest names it."""
         names = list(self.other_lines())
         for name in names[:_MAX_REPORTED]:
-            yield f"the {name} line of {FILE}: {shown(self.processes[name])} ({_WRITE.get(name, _RUN_IT)})"
+            advice = _WRITE.get(name) or _RUN_IT.format(name=name)
+            yield f"{_report_of(name)}{shown(self.processes[name])} ({advice})"
         if len(names) > _MAX_REPORTED:
             yield f"{len(names) - _MAX_REPORTED} more lines of {FILE}"
+
+
+def _report_of(name: str) -> str:
+    return f"the {name} line of {FILE}: "
+
+
+def without_used(reported: Sequence[str], processes: Collection[str]) -> tuple[str, ...]:
+    """Leave out of what was reported of a source the lines of its Procfile that the manifest's processes use."""
+    used = tuple(map(_report_of, processes))
+    return tuple(report for report in reported if not report.startswith(used))
 
 
 def read_procfile(code: Path) -> Procfile | None:

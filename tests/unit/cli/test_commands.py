@@ -520,7 +520,7 @@ def test_what_is_ignored_or_missing_is_written_down(tmp_path: Path) -> None:
     (code / "environment.yml").write_text("name: shop\n")
     text = initialised(tmp_path, code)
     assert "# Ignored: --workers 3 (use the field 'workers').\n" in text
-    assert "# Ignored: the worker line of Procfile: python work.py (run it under systemd" in text
+    assert "# Ignored: the worker line of Procfile: python work.py (`processes: {worker: 1}`" in text
     assert "# Ignored: environment.yml (staging does not use conda;" in text
     assert "# To do: no dependency file was found, but wsgi.py imports flask\n" in text
 

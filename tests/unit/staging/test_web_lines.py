@@ -137,7 +137,7 @@ def test_any_other_line_is_quoted(tmp_path: Path, line: str) -> None:
     ("line", "reported"),
     [
         ("python manage.py migrate && gunicorn web:app", "python manage.py migrate (use the field 'release')"),
-        ("celery worker & gunicorn web:app", "celery worker & (run it under systemd, with `reconciler shell`)"),
+        ("celery worker & gunicorn web:app", "celery worker & (name it in `processes` of the manifest)"),
         ("TOKEN=abc gunicorn web:app", "TOKEN=… (use the field 'env')"),
         ("WEB_CONCURRENCY=many gunicorn web:app", "WEB_CONCURRENCY=… (use the field 'env')"),
         ("export TOKEN='a b'; gunicorn web:app", "TOKEN=… (use the field 'env')"),
@@ -188,8 +188,8 @@ def test_every_other_line_of_a_procfile_is_reported_with_what_to_write(tmp_path:
     lines = "web: gunicorn web:app\nrelease: true\nworker: A=1 celery -A shop worker\ncron: 0 4 * * * python x.py\n"
     entry = detect(plant(tmp_path, {**FILES, "Procfile": f"\ufeff# ours\r\n{lines}"}), None)
     assert entry.reported == (
-        "the worker line of Procfile: A=… celery -A shop worker (run it under systemd, with `reconciler shell`)",
-        "the cron line of Procfile: 0 4 * * * python x.py (run it by a systemd timer, with `reconciler shell`)",
+        "the worker line of Procfile: A=… celery -A shop worker (`processes: {worker: 1}` in the manifest runs it)",
+        "the cron line of Procfile: 0 4 * * * python x.py (use the field 'schedules')",
     )
 
 

@@ -276,7 +276,7 @@ def _others(commands: list[SimpleCommand]) -> Iterator[str]:
             if not command.words[-1].endswith("/activate"):
                 yield f"{shown(str(command))} (use the field 'env_files')"
         elif command.operator == "&":
-            yield f"{shown(str(command))} & (run it under systemd, with `reconciler shell`)"
+            yield f"{shown(str(command))} & (name it in `processes` of the manifest)"
         else:
             yield f"{shown(str(command))} (use the field 'release')"
 
