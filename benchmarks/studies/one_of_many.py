@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 def _measured(way: str, apps: int, commits: int) -> list[float]:
     """Return the seconds of processor time of each commit that touches one of so many apps."""
     with bench() as here:
-        repository = _Repository(here.directory)
+        repository = Repository(here.directory)
         names = [f"app-{number:04}" for number in range(apps)]
         daemon = here.start("--settings", str(_settings(here, repository, way, names)))
         here.until("sleeping", names, within_s=1800)
@@ -64,7 +64,7 @@ def _measured(way: str, apps: int, commits: int) -> list[float]:
         return took
 
 
-def _settings(here: Bench, repository: "_Repository", way: str, names: Sequence[str]) -> Path:
+def _settings(here: Bench, repository: "Repository", way: str, names: Sequence[str]) -> Path:
     """Push the apps, and return the settings of a host that has them."""
     files = {f"{name}/wsgi.py": _WSGI.format(number=name) for name in names}
     text = f"ports: {{first: 20000, last: {20000 + len(names) + 100}}}\n"
@@ -82,7 +82,7 @@ def _settings(here: Bench, repository: "_Repository", way: str, names: Sequence[
 
 
 @dataclass
-class _Repository:
+class Repository:
     """A bare repository, and a work tree from which it is pushed to."""
 
     directory: Path

@@ -17,8 +17,10 @@ from reconciler.daemon.outcomes import Outcomes
 from reconciler.daemon.reports import ReportListener
 from reconciler.host.manifest_rules import rules_of
 from reconciler.host.stores import Stores
+from reconciler.linux.processes import boot_id
 from reconciler.manifests import persisted
 from reconciler.manifests.git.commit_signatures import CommitSignatures
+from reconciler.manifests.git.fleet_record import clock_s
 from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.servers import servers_by_type
@@ -173,7 +175,8 @@ class GitOrigins:
             raise Refused("say why, with --because")
         now = time.time()  # noqa: TID251  it outlives the daemon
         until = None if for_s is None else now + float(for_s)
-        pause = Pause(at=now, because=because.strip(), by=who, until=until)
+        ends_s = None if for_s is None else clock_s() + float(for_s)
+        pause = Pause(at=now, because=because.strip(), by=who, until=until, boot=boot_id(), ends_s=ends_s)
         follower.request(lambda record: replace(record, pause=pause))
         text = "no newer commit takes effect until 'reconciler git resume'"
         return self._journaled(follower, text if until is None else f"{text}, or for {for_s:g} s", who)

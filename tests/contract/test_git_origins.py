@@ -339,6 +339,76 @@ def test_a_branch_that_is_deleted_and_one_that_never_was_stop_nothing(host: Host
     assert host.follow().state == "current"
 
 
+def _unrelated(repository: Repository) -> None:
+    repository.git("checkout", "-q", "--orphan", "other")
+    repository.commit(app("shop", "", "application = 'other'\n"))
+    repository.git("push", "-q", "-f", "origin", "HEAD:main")
+
+
+def _amended(repository: Repository) -> None:
+    repository.git("commit", "-q", "--amend", "-m", "Amended")
+    repository.git("push", "-q", "-f", "origin", "HEAD:main")
+
+
+def _made_again(repository: Repository) -> None:
+    repository.git("push", "-q", "origin", ":main")
+    _unrelated(repository)
+
+
+def _emptied(repository: Repository) -> None:
+    repository.git("update-ref", "-d", "refs/heads/main", at=repository.bare)
+
+
+def _a_tag(repository: Repository) -> None:
+    _emptied(repository)
+    repository.git("update-ref", "refs/tags/main", "HEAD^0")
+    repository.git("push", "-q", "origin", "refs/tags/main")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("change", [_unrelated, _amended, _made_again, _emptied, _a_tag])
+def test_whatever_becomes_of_a_branch_is_not_taken_and_stops_nothing(
+    host: Host, repository: Repository, change: Callable[[Repository], None]
+) -> None:
+    repository.push(APP)
+    commit = repository.push(app("blog"))
+    host.follow()
+    change(repository)
+    planned = host.follow()
+    assert planned.state in {"rewound", "missing"}
+    assert (bool(planned.message), host.in_force) == (True, commit)
+    repository.git("push", "-q", "-f", "origin", f"{commit}:refs/heads/main")
+    assert (host.follow().state, host.in_force) == ("current", commit)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("branch", ["HEAD", "-x", "a..b", "--upload-pack=touch canary", "main:refs/heads/x"])
+def test_the_name_of_a_branch_is_never_anything_else(host: Host, repository: Repository, branch: str) -> None:
+    commit = repository.push(APP)
+    host.follow()
+    host.origin = replace(host.origin, branch=branch)
+    assert host.follow().state in {"missing", "unreachable", "current"}
+    assert (host.facts["head"] or commit, host.in_force) == (commit, commit)
+    assert repository.git("for-each-ref", "--format=%(refname)", at=repository.bare) == "refs/heads/main"
+
+
+@pytest.mark.nightly
+def test_a_repository_within_a_repository_is_files_and_nothing_in_it_runs(
+    host: Host, repository: Repository, tmp_path: Path
+) -> None:
+    canary = tmp_path / "canary"
+    config = f"[core]\n\tbare = true\n\tfsmonitor = touch {canary}\n\tsshCommand = touch {canary}\n"
+    inside = {f"apps/shop/{name}": text for name, text in {
+        "HEAD": "ref: refs/heads/main\n", "config": config, "objects/x": "", "refs/x": "", "hooks/update": config,
+        ".gitconfig": f"[alias]\n\tcat-file = !touch {canary}\n", ".gitattributes": "* filter=x ident export-ignore\n",
+    }.items()}  # fmt: skip
+    repository.push({**APP, **inside})
+    assert host.follow().state == "current"
+    top = host.state.current("fleet")
+    assert {path: (top / path).read_text() for path in inside} == inside
+    assert not canary.exists()
+
+
 def test_a_directory_that_is_emptied_or_renamed_stops_nothing(host: Host, repository: Repository) -> None:
     commit = repository.push(app("shop"))
     host.follow()

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from reconciler.linux.processes import boot_id
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.effects import AGAIN_S, FIRST_PROOF_S, Effects, now_s
+from reconciler.manifests.git.fleet_record import clock_s
 from reconciler.manifests.git.objects import CannotFetch, DamagedStore
 from reconciler.manifests.git.telling import verb_of
 from reconciler.planning.origins import actions
@@ -159,7 +161,7 @@ class Follower(Effects):
             good=self.record.good,
             trees=trees,
             verdict=self.record.verdict,
-            pause=self.record.pause,
+            pause=None if self.record.pause is None else self.record.pause.by_machine(boot_id(), clock_s(), now_s()),
             trust=trust,
             heard_at=self.record.heard_at,
             failed="",
@@ -240,7 +242,7 @@ class Follower(Effects):
         if self._observed.in_force is not None and self._observed.good != self._observed.in_force:
             self._proof_s = min(2 * self._proof_s, _LONGEST_PROOF_S)
             rest_s = min(rest_s, self._proof_s)
-        pause = self.record.pause
+        pause = self._observed.pause
         if pause is not None and pause.until is not None:
             rest_s = min(rest_s, max(0.0, pause.until - now_s()))
         return min(rest_s, self.fleet.rest_s())

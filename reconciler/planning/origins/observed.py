@@ -1,6 +1,6 @@
 """Facts about an origin in git: its four commits, which are never mixed, and what was last heard and decided."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 Ruling: TypeAlias = Literal["accepted", "refused", "rewound", "missing", "held", "returned"]
@@ -39,12 +39,23 @@ class FetchFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """An operator's request that nothing new takes effect; `until` is in wall-clock seconds, None for until resumed."""
+    """An operator's request that nothing new takes effect; `until` is in wall-clock seconds, None for until resumed.
+
+    While the machine has not started again since `boot`, it ends at `ends_s` of the clock that no program sets.
+    """
 
     at: float
     because: str
     by: str
     until: float | None = None
+    boot: str = ""
+    ends_s: float | None = None
+
+    def by_machine(self, boot: str, clock_s: float, now: float) -> "Pause":
+        """Return the pause with its end by the clock of the machine as it is now, wherever that of the day was set."""
+        if self.ends_s is None or self.boot != boot:
+            return self
+        return replace(self, until=now + self.ends_s - clock_s)
 
     def holds(self, now: float) -> bool:
         """Whether it is in effect at this time of day."""

@@ -1,0 +1,195 @@
+"""Clocks that jump, git that is killed, disks that are full: nothing is taken early, and nothing is lost."""
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.linux.files import replace_file
+from reconciler.linux.processes import boot_id
+from reconciler.manifests.git import trees as trees_written
+from reconciler.manifests.git.effects import now_s
+from reconciler.manifests.git.fleet_record import clock_s
+from reconciler.manifests.git.follower import Follower
+from reconciler.manifests.git.program import Finished, GitProgram
+from reconciler.planning.origins.observed import Pause
+from reconciler.settings.git import Repository as Settings
+from tests.contract.test_git_origins import Host, app, host, leftovers, repository
+from tests.support.repository import Repository
+
+__all__ = ["host", "repository"]
+
+YEAR_S = 366 * 86400.0
+
+
+def paused(for_s: float) -> Callable[[Follower], None]:
+    ends_s = clock_s() + for_s
+    pause = Pause(at=now_s(), because="a freeze", by="root", until=now_s() + for_s, boot=boot_id(), ends_s=ends_s)
+    return lambda follower: follower.request(lambda record: replace(record, pause=pause))
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, *, day_s: float = 0.0, machine_s: float = 0.0) -> None:
+    """Set the clock of the day ahead, and let so much time pass on that of the machine."""
+    for module in ("effects", "follower"):
+        monkeypatch.setattr(f"reconciler.manifests.git.{module}.now_s", lambda: now_s() + day_s)
+    monkeypatch.setattr("reconciler.manifests.git.follower.clock_s", lambda: clock_s() + machine_s)
+
+
+@pytest.mark.parametrize("jump_s", [YEAR_S, pytest.param(-YEAR_S, marks=pytest.mark.nightly)])
+def test_a_clock_that_is_set_neither_ends_a_pause_nor_keeps_it_nor_stops_the_looks(
+    host: Host, repository: Repository, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    first = repository.push(app("shop"))
+    assert host.follow().state == "current"
+    newest = repository.push(app("blog"))
+    assert host.follow(paused(3600)).state == "paused"
+    set_clock(monkeypatch, day_s=jump_s)
+    assert (host.follow().state, host.in_force) == ("paused", first)
+    set_clock(monkeypatch, day_s=jump_s, machine_s=3601)
+    assert (host.follow().state, host.in_force) == ("current", newest)
+    last = repository.push(app("wiki"))
+    assert (host.follow().state, host.in_force) == ("current", last)
+
+
+class Mortal(GitProgram):
+    """A git program each of whose processes that reach the server is killed after some time."""
+
+    after_s = 0.0
+    killed = 0
+
+    async def fetch(
+        self, store: Path, repository: Settings, url: str, refspecs: Sequence[str], *options: str
+    ) -> Finished:
+        over = threading.Event()
+        killer = threading.Thread(target=self._kill, args=(str(store), over))
+        killer.start()
+        try:
+            return await super().fetch(store, repository, url, refspecs, *options)
+        finally:
+            over.set()
+            killer.join()
+
+    @staticmethod
+    def _kill(store: str, over: threading.Event) -> None:
+        """Kill each git that works on this store, by its id, some time after one is there."""
+        while not working_on(store) and not over.wait(0.001):
+            pass
+        over.wait(Mortal.after_s)
+        for pid in working_on(store):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                Mortal.killed += 1
+
+
+def working_on(store: str) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(b"git") and f"--git-dir={store}".encode() in words:
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_git_that_is_killed_at_any_point_of_a_fetch_leaves_nothing_and_the_next_look_is_current(
+    host: Host, repository: Repository, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    """Test 8: of a clone, and of a fetch into a store that is there."""
+    repository.push({**app("shop"), "apps/shop/data": os.urandom(2_000_000)})
+    if not is_new:
+        host.follow()
+    monkeypatch.setattr(Mortal, "killed", 0)
+    for number in range(20):
+        monkeypatch.setattr(Mortal, "after_s", 0.003 * number)
+        newest = repository.push({"apps/shop/data": os.urandom(2_000_000)})
+        host.git = Mortal
+        host.follow()
+        host.git = GitProgram
+        assert (host.follow().state, host.in_force) == ("current", newest)
+        assert leftovers(host) == []
+        if is_new:
+            shutil.rmtree(host.state.git)
+    assert Mortal.killed > 0
+
+
+_WRITERS = ("_write_file", "_make", "_link_or_copy", "replace_file", "sync_directories")
+
+
+class Full:
+    """A disk that has room for so many more of what is made on it."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.was_full = False
+
+    def of(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*arguments: Any, **options: Any) -> Any:
+            self.room -= 1
+            if self.room < 0:
+                self.was_full = True
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(*arguments, **options)
+
+        return made
+
+
+@contextlib.contextmanager
+def full_after(room: int) -> Iterator[Full]:
+    found = Full(room)
+    real = {name: getattr(trees_written, name) for name in _WRITERS}
+    trees, files = "reconciler.manifests.git.trees", "reconciler.linux.files"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, writer in real.items():
+            patch.setattr(f"{trees}.{name}", found.of(writer))
+        patch.setattr("reconciler.manifests.git.record.replace_file", found.of(replace_file))
+        patch.setattr(f"{files}.os.symlink", found.of(os.symlink))
+        patch.setattr("reconciler.manifests.git.follower.AGAIN_S", 0.0)
+        yield found
+
+
+@pytest.mark.nightly
+def test_a_disk_that_is_full_at_any_step_stops_nothing_and_is_told_and_mended_once_there_is_room(
+    host: Host, repository: Repository
+) -> None:
+    """Test 10: what is in force stays so, whichever file has no room."""
+    repository.push(app("shop"))
+    host.follow()
+    for room in range(40):
+        before = host.in_force
+        newest = repository.push(app("blog", "", f"application = {room}\n"))
+        with full_after(room) as disk, contextlib.suppress(AssertionError):  # it tries again and again
+            host.follow()
+        assert (host.state.current("fleet") / "hosts/web1/shop.yaml").exists()
+        assert host.state.current("fleet").readlink().name in {before, newest}
+        if not disk.was_full:
+            break
+        assert (host.follow().state, host.in_force) == ("current", newest)
+        assert leftovers(host) == []
+    assert any("No space left on device" in text for kind, text in host.events() if kind == "failed")
+
+
+@pytest.mark.nightly
+def test_after_five_thousand_pushes_the_store_is_below_twice_a_fresh_clone(host: Host, repository: Repository) -> None:
+    """Test 11. They come in pushes of twenty, as few hosts look at each of so many."""
+    repository.push(app("shop"))
+    host.follow()
+    store = host.state.git / "fleet.git"
+    for number in range(250):
+        for _ in range(19):
+            repository.commit({"apps/shop/data": os.urandom(100_000)})
+        newest = repository.push({"apps/shop/data": os.urandom(100_000)})
+        host.follow()
+        assert host.in_force == newest, number
+        fresh = int((store / "fresh-size").read_text())
+        size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+        assert size <= 2 * fresh + 1024 * 1024, number
