@@ -1,4 +1,4 @@
-"""A private authority, and what it vouches for: a certificate for localhost and 127.0.0.1, made for one test."""
+"""A private authority, and what it vouches for: a certificate for localhost and 127.0.0.1, or more, for one test."""
 
 import datetime as dt
 import ipaddress
@@ -27,11 +27,12 @@ class Authority:
         return context
 
 
-def made_in(directory: Path) -> Authority:
-    """Make one."""
+def made_in(directory: Path, *addresses: str) -> Authority:
+    """Make one, whose certificate is also for other addresses."""
     ours, theirs = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     us, them = _named("an authority of these tests"), _named("localhost")
-    local = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    at = [x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", *addresses)]
+    local = x509.SubjectAlternativeName([x509.DNSName("localhost"), *at])
     vouches = x509.BasicConstraints(ca=True, path_length=None)
     signs = x509.KeyUsage(**dict.fromkeys(_OTHER_USES, False), key_cert_sign=True, crl_sign=True)
     root = _about(us, us, ours).add_extension(vouches, critical=True).add_extension(signs, critical=True)

@@ -36,7 +36,9 @@ class GitServer:
 
 
 @contextlib.contextmanager
-def git_server(root: Path, tls: ssl.SSLContext, token: str | None = None) -> Iterator[GitServer]:
+def git_server(
+    root: Path, tls: ssl.SSLContext, token: str | None = None, address: str = "127.0.0.1"
+) -> Iterator[GitServer]:
     """A server that runs as long as the context."""
     described = GitServer(root, token)
 
@@ -84,7 +86,7 @@ def git_server(root: Path, tls: ssl.SSLContext, token: str | None = None) -> Ite
             self.end_headers()
             self.wfile.write(content)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((address, 0), Handler)
     server.daemon_threads = True
     server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     described.port = server.server_address[1]
