@@ -12,7 +12,7 @@ from reconciler.control.granting import OperatorRequests
 from reconciler.control.processes import ProcessRequests
 from reconciler.control.socket import Control
 from reconciler.control.tasks import TaskRequests
-from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.convergence.standing_tasks import StandingTasks, survived
 from reconciler.convergence.wake_queue import WakeQueue, WakeRoutes
 from reconciler.daemon.housekeeping import Housekeeping
 from reconciler.daemon.internal_errors import InternalErrors
@@ -138,11 +138,8 @@ class Daemon:
         self._secret_files = SecretFiles(settings, self._services, self._stores, self._app_wakeups, tasks)
         self.manifests = ManifestLoop(settings, self._stores, self._app_wakeups, self._secret_files, self._converging)
         self.reports.listeners += [
-            self._services.on_report,
-            self._processes.on_report,
-            self._task_world.on_report,
-            self.manifests.on_report,
-            self._counters.on_report,
+            each.on_report
+            for each in (self._services, self._processes, self._task_world, self.manifests, self._counters)
         ]
         self.outcomes = Outcomes(
             self.manifests,
@@ -253,6 +250,7 @@ class Daemon:
             await each.controller.wait()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._processes.stop_all())
+            tasks.create_task(self._task_world.end_all())
             for app in self._instances.apps():
                 for instance, _ in tuple(self._instances.processes(app)):
                     tasks.create_task(self._instances.stop(app, instance.id))
@@ -295,7 +293,8 @@ class Daemon:
 
     def _begin(self) -> None:
         """Adopt what runs, and start what runs beside convergence."""
-        self._task_world.restore()
+        with survived("follow the tasks that run"):
+            self._task_world.restore()
         ports = self._apps.restore()
         self._processes.restored()
         if self._lost:

@@ -5,6 +5,7 @@ What is decided about an occurrence is on record before it starts, together with
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import inf
 from typing import Any
@@ -49,7 +50,9 @@ class Schedules:
     def restore(self) -> None:
         """Read the histories that an earlier daemon recorded. Raises sqlite3.Error."""
         for app, histories in self._log.histories().items():
-            self._histories[app] = {name: _history_from(text) for name, text in histories.items()}
+            for name, text in histories.items():
+                with suppress(ValueError, KeyError, TypeError):  # written by another version: its times begin to count
+                    self._histories.setdefault(app, {})[name] = _history_from(text)
 
     def apps(self) -> frozenset[str]:
         """Return the apps that have, or had, a schedule."""

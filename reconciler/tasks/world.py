@@ -4,6 +4,7 @@ No action waits for the end of a task: that wakes its app. A task is on record a
 its end before anything of it is removed.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -47,7 +48,7 @@ from reconciler.tasks.open_tasks import OpenTasks
 from reconciler.tasks.past_tasks import PastTasks
 from reconciler.tasks.pings import Pings, When
 from reconciler.tasks.results import forget_result, read_result
-from reconciler.tasks.runners import Runners, TaskLimits
+from reconciler.tasks.runners import GRACE_S, MARGIN_S, Runners, TaskLimits
 from reconciler.tasks.schedule_reports import ScheduleReports, is_final
 from reconciler.tasks.schedules import Schedules
 from reconciler.tasks.texts import described, told
@@ -94,6 +95,7 @@ class TaskWorld:
         self.open = OpenTasks(stores.records, limits.concurrency)
         self._runners = Runners(paths, limits, state_id=state_id, boot=boot, ended=self._on_runner_end)
         self._how: dict[str, str] = {}
+        self._runner_ended = asyncio.Event()
         self._counts: Counter[tuple[str, str]] = Counter()
         self.schedules = Schedules(stores.records, self.open, boot, _wall_clock)
         self.reports = ScheduleReports(stores)
@@ -152,6 +154,16 @@ class TaskWorld:
         self.open.put(replace(task, cancelled_by=who))
         self.schedules.look_again(task.app)
         self._queues.tasks.wake(task.app)
+
+    async def end_all(self) -> None:
+        """Tell every running task to end, and wait until that is so, or for as long as it may take."""
+        for task in self.open.all():
+            self._runners.tell(task.id)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S + MARGIN_S):
+                while any(self._runners.has(task.id) for task in self.open.all()):
+                    self._runner_ended.clear()
+                    await self._runner_ended.wait()
 
     def on_report(self, subject: Subject, _: Report | None) -> None:
         """Look again at the tasks of an app that may be able to start now."""
@@ -356,6 +368,7 @@ class TaskWorld:
 
     def _on_runner_end(self, task: Task, how: str) -> None:
         self._how[task.id] = how
+        self._runner_ended.set()
         self._queues.tasks.wake(task.app)
 
     def _forget_results(self, kept: set[str]) -> None:
