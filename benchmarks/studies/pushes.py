@@ -2,8 +2,8 @@
 
 Each push touches one of the apps that run; the others of the repository sleep. `pull` is what cron would run each
 period, `git pull` and `supervisorctl restart` of what changed, beside which `poll` looks as often. Counted are the
-requests that fail, 50 a second to the apps that run. comin (NixOS) and doco-cd (Docker) cannot run here: by default,
-they look each 60 s and 180 s, and each of their deploys is a restart.
+requests that fail, 50 a second to the apps that run. comin (NixOS) and doco-cd (Docker) cannot run here: by their
+documentation, comin looks each 60 s, and doco-cd each 10 s at the soonest.
 """
 
 import argparse
