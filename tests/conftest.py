@@ -16,6 +16,8 @@ __all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport", "site",
 _HERE = Path(__file__).parent
 # A command that is given no state directory finds the daemon of another test, if only one is running.
 os.environ["RECONCILER_STATE"] = str(_HERE / "no-state")
+# What is installed has its bytecode. A checkout without it would be compiled anew by each of a thousand processes.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What the tests of a folder need is known by the folder: a new file cannot forget its marker.
 _MARKED = frozenset({"chaos", "contract", "packaging", "system"})
 
