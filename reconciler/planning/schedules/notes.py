@@ -4,7 +4,6 @@ Each note stands as long as it is true and compares by what it is about, so that
 """
 
 from collections.abc import Iterator, Sequence
-from statistics import median
 
 from reconciler.planning.schedules.actions import Late, Note, TooLong
 from reconciler.planning.schedules.observed import Record
@@ -31,6 +30,8 @@ def notes(records: Sequence[Record], offset_s: int, now: float, monotonic: float
 
 def _usual_s(records: Sequence[Record]) -> float | None:
     """Return the median of how long the last ones that succeeded took; None while there are too few of them."""
+    from statistics import median  # loads decimal and fractions: a host without schedules does without
+
     took = [
         each.ended_at - each.started_at
         for each in sorted(records, key=lambda each: each.planned_at)
