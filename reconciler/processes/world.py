@@ -22,6 +22,7 @@ from reconciler.planning.plan import Plan
 from reconciler.planning.processes.actions import (
     Action,
     ChangeStop,
+    EndHolders,
     ForgetProcess,
     KillProcess,
     MarkReady,
@@ -146,7 +147,8 @@ class ProcessWorld:
         if asked is None:
             return ObservedProcess(instances=instances, has_residue=residue)
         found = self._targets.of(app, asked.process)
-        single = found.target is not None and asked.process.is_single(found.target.command)
+        single = found.target is not None and asked.process.is_single(found.target.command) and not instances
+        outlived = single and not self._instances.is_clearing and self._locks.is_held(app, process)
         return ObservedProcess(
             target=found.target,
             trouble=found.trouble,
@@ -154,7 +156,8 @@ class ProcessWorld:
             instances=instances,
             crashes=self._memory.crashes(name),
             restart_before=self._restart_before.get(name, _NEVER),
-            is_locked=single and not instances and self._is_locked(app, process),
+            is_locked=single and (outlived or self._instances.is_clearing),
+            outlived=outlived,
             has_residue=residue,
         )
 
@@ -175,6 +178,8 @@ class ProcessWorld:
                 self._tell(name, action.instance, "stopped", "is killed with all it started", action)
             case ReapProcess():
                 self._reap(name, action)
+            case EndHolders():
+                await self._end_holders(name, action)
             case ChangeStop():
                 self._instances.change_stop(name, action.instance, action.stop)
             case ForgetProcess():
@@ -222,9 +227,6 @@ class ProcessWorld:
         if override is not None and override.kind == "stopped" and override.holds_for == asked.app_fingerprint:
             return _APP_STOPPED
         return None
-
-    def _is_locked(self, app: str, process: str) -> bool:
-        return self._instances.is_clearing or self._locks.is_held(app, process)
 
     def _proven_at(self, name: str, asked: AppProcess) -> float:
         """Return when what runs of a required process will have passed its probation; never too late to wait for."""
@@ -324,6 +326,11 @@ class ProcessWorld:
             text = f"{process}.{instance.slot} {reason}"
             self._verdicts.blame(app, ProcessFailure(revision=instance.revision, reason=text, at=crash.last_at))
             self._app_wakeups.wake(app)
+
+    async def _end_holders(self, name: str, action: EndHolders) -> None:
+        app, process = parts_of(name)
+        for pid in await asyncio.to_thread(self._locks.end_holders, app, process):
+            self._record(app, "stopped", f"{process}: pid {pid} was killed", action.cause, action.reason)
 
     def _forget(self, name: str) -> None:
         app, process = parts_of(name)

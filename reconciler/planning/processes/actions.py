@@ -87,6 +87,14 @@ class ReapProcess(PlannedAction):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndHolders(PlannedAction):
+    """Kill what holds the lock of a single process of which no instance is left."""
+
+    def __str__(self) -> str:
+        return "kill what holds its lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeStop(PlannedAction):
     """Record another way to stop an instance that runs; it is not restarted for that."""
 
@@ -106,5 +114,13 @@ class ForgetProcess(PlannedAction):
 
 
 Action: TypeAlias = (
-    StartProcess | MarkReady | StopProcess | SignalProcess | KillProcess | ReapProcess | ChangeStop | ForgetProcess
+    StartProcess
+    | MarkReady
+    | StopProcess
+    | SignalProcess
+    | KillProcess
+    | ReapProcess
+    | EndHolders
+    | ChangeStop
+    | ForgetProcess
 )

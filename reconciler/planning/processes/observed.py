@@ -64,7 +64,8 @@ class ObservedProcess:
 
     `target` is what it is to run, None as long as no revision of the app has served; `trouble` is why there is none
     although one has. `held` is why none of it is to run. `crashes` are by slot. Instances started before
-    `restart_before` are to be replaced. `is_locked`: something of a single process holds its lock.
+    `restart_before` are to be replaced. `is_locked`: something of a single process holds its lock. `outlived`:
+    that is what an instance left which has ended, and nothing else is ending it.
     """
 
     target: Target | None = None
@@ -74,6 +75,7 @@ class ObservedProcess:
     crashes: Mapping[int, Crash] = field(default_factory=dict)
     restart_before: float = float("-inf")
     is_locked: bool = False
+    outlived: bool = False
     has_residue: bool = False
 
     @property

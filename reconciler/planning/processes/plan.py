@@ -14,6 +14,7 @@ from reconciler.planning.plan import Plan
 from reconciler.planning.processes.actions import (
     Action,
     ChangeStop,
+    EndHolders,
     ForgetProcess,
     KillProcess,
     MarkReady,
@@ -116,6 +117,8 @@ class _Running:
         actions += _changed_stops(self.asked, self.observed)
         actions += self._judged()
         actions += self._replaced()
+        if self.single and self.observed.outlived and not self.observed.instances:
+            actions.append(EndHolders(cause="it outlived the instance before", reason=Reason.HANDING_OVER))
         waits = self._waits()
         if waits is None:
             actions += self._starts()

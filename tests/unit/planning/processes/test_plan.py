@@ -86,6 +86,7 @@ def test_of_a_single_process_the_old_one_is_gone_and_its_lock_free_before_the_ne
     draining = replace(old, stopping_since=NOW - 1, steps=1)
     waiting = plan(single, seen(draining), NOW)
     assert (waiting.actions, waiting.message) == ((), "waiting for the one before it to end (pid 7)")
+    assert told(single, seen(is_locked=True, outlived=True)) == ["kill what holds its lock"]
     locked = plan(single, seen(is_locked=True), NOW)
     assert (locked.actions, locked.state) == ((), "starting")
     assert locked.recheck_at is not None
