@@ -24,6 +24,7 @@ from reconciler.inspection.status import status
 from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.subject import Subject
+from reconciler.routing.kept_caddy import dismiss as dismiss_proxy
 from reconciler.serving.keeper import dismiss
 from reconciler.serving.marks import marked
 from reconciler.state.paths import StatePaths
@@ -259,6 +260,7 @@ class Site:
                 daemon.kill()
             _reap(daemon)
         dismiss(self.paths.keeper)
+        dismiss_proxy(self.paths.proxy)
         for folder in [self.manifests, *self.root.glob("apps/*")]:
             with contextlib.suppress(OSError):
                 folder.chmod(0o755)

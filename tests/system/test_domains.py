@@ -4,12 +4,11 @@ import http.client
 import os
 import signal
 import ssl
-from collections.abc import Iterator
 
 import pytest
 
 from reconciler.planning.routing.route import Front
-from reconciler.routing.kept_caddy import dismiss, kept_pid
+from reconciler.routing.kept_caddy import kept_pid
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
@@ -28,10 +27,9 @@ def application(environ, start_response):
 
 
 @pytest.fixture
-def proxy(site: Site) -> Iterator[Proxy]:
+def proxy() -> Proxy:
     front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
-    yield Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
-    dismiss(site.paths.proxy)
+    return Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
 
 
 def answers(name: str, port: int, body: str) -> bool:
@@ -94,7 +92,7 @@ def test_a_name_is_served_over_tls_through_deploys_and_kills_until_its_manifest_
     eventually(lambda: answers("other.localhost", https, "other"))
     (site.manifests / "other.yaml").unlink()
     eventually(lambda: kept_pid(site.paths.proxy) is None)
-    assert site.status()["domains"] == []
+    eventually(lambda: site.status()["domains"] == [])
 
 
 def configured(site: Site) -> int:

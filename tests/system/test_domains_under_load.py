@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import pytest
 
 from reconciler.planning.routing.route import Front
-from reconciler.routing.kept_caddy import dismiss
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
@@ -46,10 +45,9 @@ def application(environ, start_response):
 
 
 @pytest.fixture
-def proxy(site: Site) -> Iterator[Proxy]:
+def proxy() -> Proxy:
     front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
-    yield Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
-    dismiss(site.paths.proxy)
+    return Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
 
 
 def configured(site: Site) -> int:

@@ -87,6 +87,12 @@ _APP: Places = {
         Reach.NOTHING,
     ),
     **dict.fromkeys([("patience",), ("access_log",), ("watch",)], Reach.NOTHING),
+    # A domain is the app's that has it first, wherever its manifest comes from.
+    **dict.fromkeys([("domains", "[]"), ("redirects", "[]"), ("allow_from", "[]")], Reach.NOTHING),
+    **dict.fromkeys(
+        [(name,) for name in ("below", "strip", "tls", "http", "hsts", "body_limit", "answer_timeout")], Reach.NOTHING
+    ),
+    **dict.fromkeys([("tls", "certificate", "file"), ("tls", "key", "file"), ("login", "file")], Reach.FILE),
     **dict.fromkeys([("processes", "*"), ("processes", "*", "ready")], Reach.BY_APP),
     **{
         ("processes", "*", *command): Reach.BY_APP
