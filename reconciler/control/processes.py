@@ -45,7 +45,8 @@ class ProcessRequests:
     def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Return what was done, as {"done": sentence}, or facts. Raises Refused."""
         if "process" not in request:
-            return self._others(request, who)
+            answer = self._others(request, who)
+            return {**answer, **self._world.figures()} if request.get("do") == "metrics" else answer
         app, process, kind = (str(request.get(each)) for each in ("app", "process", "do"))
         desired = self._manifests.catalog.apps.get(app)
         if desired is None:

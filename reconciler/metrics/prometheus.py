@@ -124,6 +124,16 @@ def _probes(daemon: Mapping[str, Any]) -> list[_Sample]:
     ]
 
 
+def _of_process(name: str) -> dict[str, str]:
+    app, _, process = name.partition("/")
+    return {"app": app, "process": process}
+
+
+def _processes(daemon: Mapping[str, Any]) -> list[_Sample]:
+    counts = daemon.get("processes", {}).items()
+    return [("", {**_of_process(name), "state": state}, n) for name, each in counts for state, n in each.items()]
+
+
 def _handover(daemon: Mapping[str, Any]) -> list[_Sample]:
     took = daemon["handover"]
     return list(_histogram({}, counters.BOUNDS_S, took["buckets"], took["seconds"]))
@@ -211,6 +221,9 @@ _DAEMON_METRICS: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list
     ("reconciler_app_restarts_total", "counter", "Instances that exited unexpectedly.",
      lambda daemon: [("", {"app": app}, daemon["deaths"].get(app, 0)) for app in sorted(daemon["states"])]),
     ("reconciler_app_probes_total", "counter", "Probes of an app's health path by result.", _probes),
+    ("reconciler_process_instances", "gauge", "Instances of a process that is not web, by what they do.", _processes),
+    ("reconciler_process_crashes_total", "counter", "Instances of a process that exited unexpectedly or were hung.",
+     lambda daemon: [("", _of_process(name), n) for name, n in daemon.get("process_crashes", {}).items()]),
     ("reconciler_tasks_total", "counter", "Tasks that have ended, by kind and result.",
      lambda daemon: [("", {"kind": k, "result": r}, n) for k, r, n in daemon.get("tasks", ())]),
     ("reconciler_tasks_open", "gauge", "Tasks that are owed or running.",

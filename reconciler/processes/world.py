@@ -7,8 +7,10 @@ of no use any more is observed, and planned for.
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeRoutes
@@ -89,6 +91,7 @@ class ProcessWorld:
         self._desired: dict[str, AppProcess] = {}
         self._of_app: dict[str, list[str]] = {}
         self._restart_before: dict[str, float] = {}
+        self._crash_counts: Counter[str] = Counter()
 
     # Desired state
 
@@ -208,6 +211,22 @@ class ProcessWorld:
             self._memory.stop(name, asked.fingerprint if kind == "stop" else "")
         self._wakeups.wake(name)
 
+    def figures(self) -> dict[str, Any]:
+        """Return how many of each process are desired, run, start and drain, and how many crashed, as JSON data."""
+        return {
+            "processes": {
+                name: {
+                    "desired": 0 if asked.stops else asked.process.count,
+                    "running": sum(1 for i in seen if i.runs and i.ready_at is not None),
+                    "starting": sum(1 for i in seen if i.runs and i.ready_at is None),
+                    "draining": sum(1 for i in seen if i.drains),
+                }
+                for name, asked in self._desired.items()
+                for seen in (self._instances.of(name),)
+            },
+            "process_crashes": {name: self._crash_counts[name] for name in self._desired},
+        }
+
     async def stop_all(self) -> None:
         """End every instance for good, each in its own way; nothing converges any more."""
         cause = Cause(Reason.STOPPED_BY_OPERATOR, "the daemon ends with all its apps")
@@ -321,6 +340,7 @@ class ProcessWorld:
         app, process = parts_of(name)
         reason = self._stores.journal.redacted(Subject("app", app), crash.reason)
         self._memory.crashed(name, instance.slot, replace(crash, reason=reason))
+        self._crash_counts[name] += 1
         asked = self._desired.get(name)
         if crash.blames and asked is not None and asked.process.required:
             text = f"{process}.{instance.slot} {reason}"

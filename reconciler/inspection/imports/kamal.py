@@ -48,7 +48,7 @@ _ADVICE: Mapping[str, str] = {
     "secrets_path": "write each secret to a file, and add NAME: {file: …} to 'env'",
 }
 _NOT_WEB = re.compile(r"\b(?:celery|worker|beat|rails|bundle|node|npm|nginx|php|mcp_server)\b")
-_PROCESS = "only web processes are served so far: run it under systemd with 'reconciler shell'"
+_PROCESS = "name it in 'processes' of the manifest, with its command"
 
 
 def is_deployment(name: str, top: frozenset[str]) -> bool:

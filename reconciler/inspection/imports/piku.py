@@ -18,7 +18,7 @@ _ADVICE: Mapping[str, str] = {
     "UWSGI_ASYNCIO": "an ASGI app is detected",
     "PIKU_RUNTIME": "the runtime is detected",
 }
-_PROCESS = "only web processes are served so far: run it under systemd with 'reconciler shell'"
+_PROCESS = "name it in 'processes' of the manifest, with its command"
 _OTHER: Mapping[str, str] = {
     "static": "serve the files by the proxy in front, or by the app",
     "preflight": "run it as part of 'release'",

@@ -21,7 +21,7 @@ _LINE = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:\s*(.*)")
 _PLATFORM_FIELD = re.compile(r'"(env|scripts|addons|formation|buildpacks|healthchecks|cron)"\s*:')
 _HOST = re.compile(r"\w([\w.-]*\w)?(:[1-9]\d{0,4})?", re.ASCII)
 _FOLLOWED = ("entrypoint", "gunicorn", "worker_class", "release")
-_PROCESS = "only web processes are served so far: run it under systemd with 'reconciler shell {app} -- COMMAND'"
+_PROCESS = "name it in 'processes' of the manifest, with its command"
 _OTHER: Mapping[str, str] = {
     "static": "serve the files by the proxy in front, or by the app",
     "preflight": "run it as part of 'release'",

@@ -52,7 +52,7 @@ _ADVICE: Mapping[str, str] = {
     **dict.fromkeys(("cron2", "unique-cron2", "legion-cron", "legion-cron2"), "write it as one of 'schedules'"),
     **dict.fromkeys(
         ("attach-daemon", "attach-daemon2", "smart-attach-daemon", "mule", "mules", "spooler", "farm"),
-        "only web processes are served so far: run it under systemd with 'reconciler shell'",
+        "name it in 'processes' of the manifest, with its command",
     ),
     **dict.fromkeys(
         ("cheaper", "cheaper-initial", "cheaper-step", "cheaper-algo", "idle"), "set 'workers' and 'idle_after'"
