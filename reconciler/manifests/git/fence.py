@@ -111,6 +111,19 @@ _APP: Places = {
             ("alive", "failures"),
         )
     },
+    **dict.fromkeys([("schedules", "*", "command"), ("schedules", "*", "command", "[]")], Reach.BY_APP),
+    **{("schedules", "*", "ping", when, "file"): Reach.FILE for when in ("start", "ok", "failed")},
+    **{
+        ("schedules", "*", *field): Reach.NOTHING
+        for field in (
+            *((name,) for name in ("at", "every", "zone", "timeout", "overlap", "missed", "within", "spread")),
+            ("paused",),
+            ("keep",),
+            ("retries", "count"),
+            ("retries", "first"),
+            ("retries", "cap"),
+        )
+    },
 }
 _SERVICE: Places = {
     ("kind",): Reach.NOTHING,
