@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 _FIRST = 3  # the first descriptor that socket activation hands over
 _PR_SET_PDEATHSIG = 1
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as of a shell
+CANNOT_START = "cannot start "
 
 
 class Child:
@@ -43,10 +44,7 @@ class Child:
         assert self._status is not None
         if os.WIFSIGNALED(self._status):
             return f"was ended by {signal.Signals(os.WTERMSIG(self._status)).name}"
-        code = os.WEXITSTATUS(self._status)
-        return {_NOT_FOUND: "could not be started", _NOT_EXECUTABLE: "could not be executed"}.get(
-            code, f"exited with {code}"
-        )
+        return f"exited with {os.WEXITSTATUS(self._status)}"
 
     def ended_well(self) -> bool:
         """Whether it has ended without an error."""
@@ -81,7 +79,7 @@ def _become(command: Sequence[str], env: dict[str, str], directory: str, listene
         os.chdir(directory)
         os.execvpe(command[0], list(command), env)  # noqa: S606  becoming the program is all there is to do
     except OSError as error:
-        os.write(2, f"cannot start {command[0]}: {error.strerror}\n".encode())
+        os.write(2, f"{CANNOT_START}{command[0]}: {error.strerror}\n".encode())
         os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
     finally:
         os._exit(_NOT_EXECUTABLE)

@@ -46,6 +46,11 @@ class Connections:
         self._others[number] = called
         self._epoll.register(number, select.EPOLLIN)
 
+    def unwatch(self, number: int) -> None:
+        """Wait for this descriptor no longer."""
+        del self._others[number]
+        self._epoll.unregister(number)
+
     def begin(self) -> None:
         """Accept from now on."""
         if not self._accepts:
@@ -96,9 +101,9 @@ class Connections:
         self._follow(pair, numbers)
 
     def close(self) -> None:
-        """Close what is still open."""
+        """Close what is still open; who was not told everything notices."""
         for pair in self.pairs():
-            pair.close()
+            pair.close(broken=pair.is_unfinished())
 
     def _follow(self, pair: Pair, numbers: list[int]) -> None:
         if pair.over:

@@ -4,6 +4,7 @@ Each kind says what the program is given (variables, a descriptor), whether it l
 """
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -82,6 +83,10 @@ class UnixSocket:
         if len(os.fsencode(self._path)) > _LONGEST_PATH:
             _remove_abandoned(scratch)
             self._path = str(scratch / f"{_PREFIX}{os.getpid()}")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)  # noqa: PTH108  a text; of a forwarder that had this pid before
+        if len(os.fsencode(self._path)) > _LONGEST_PATH:
+            raise OSError(errno.ENAMETOOLONG, "the state directory's path is too long for a unix socket in it")
         self.variables: Mapping[str, str] = {"SOCKET": self._path}
 
     def absent(self) -> str:
@@ -162,9 +167,9 @@ def _connected(family: int, address: str | tuple[str, int]) -> socket.socket | N
     try:
         opened.connect(address)
     except BlockingIOError:
-        if family == socket.AF_INET:  # the kernel is at it
-            return opened
-        opened.close()  # its queue is full
+        if family == socket.AF_INET and not opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return opened  # the kernel is at it
+        opened.close()  # its queue is full, or nothing listens
         return None
     except OSError:
         opened.close()

@@ -65,13 +65,13 @@ class Gate:
         if reason != self.told:
             self.told = reason
             self.log(f"not ready: {reason}")
-            self.write(f"waiting-{os.getpid()}", reason)
+            self._say(f"waiting-{os.getpid()}", reason)
             self.ring()
 
     def reject(self, reason: str) -> None:
         """Record why the program can never be ready."""
         self.tell(reason)
-        self.write("refused", reason)
+        self._say("refused", reason)
 
     def log(self, text: str) -> None:
         """Write a line of ours into the log."""
@@ -109,6 +109,15 @@ class Gate:
         finally:
             os.close(opened)
         os.rename(draft, place)  # noqa: PTH104  that module is large
+
+    def name_program(self, name: str) -> None:
+        """Record what messages call the program."""
+        self._say("program", name)
+
+    def _say(self, name: str, text: str) -> None:
+        """Write what only messages need: a disk that takes no more keeps no program from serving."""
+        with contextlib.suppress(OSError):
+            self.write(name, text)
 
     def rename(self, name: str, other: str) -> None:
         """Rename a file, if it is there."""

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from reconciler.linux.open_files import allow_many_open_files
 from reconciler.linux.regular_files import read_own
-from reconciler.serving.forwarder.child import Child
+from reconciler.serving.forwarder.child import CANNOT_START, Child
 from reconciler.serving.forwarder.command_line import expanded
 from reconciler.serving.forwarder.connections import Connections, figures_of
 from reconciler.serving.forwarder.endpoints import Endpoint, endpoint_of
@@ -75,7 +76,12 @@ def serve(settings: Settings, instance: str) -> NoReturn:
         timeout_s=settings.health_timeout_s,
         start_timeout_s=settings.start_timeout_s,
     )
-    _Instance(settings, gate, Path(directory)).run()
+    try:
+        endpoint = endpoint_of(settings.listen, Path(directory), Path(settings.scratch))
+    except OSError as error:
+        gate.reject(f"its private address cannot be opened: {error.strerror}")
+        os._exit(_BOOT_ERROR)
+    _Instance(settings, gate, endpoint, Path(directory)).run()
 
 
 class _Told(BaseException):
@@ -83,10 +89,10 @@ class _Told(BaseException):
 
 
 class _Instance:
-    def __init__(self, settings: Settings, gate: Gate, directory: Path) -> None:
+    def __init__(self, settings: Settings, gate: Gate, endpoint: Endpoint, directory: Path) -> None:
         self._settings = settings
         self._gate = gate
-        self._endpoint: Endpoint = endpoint_of(settings.listen, directory, Path(settings.scratch))
+        self._endpoint = endpoint
         self._directory = directory
         self._told_at: float | None = None
         self._is_ready = False
@@ -96,14 +102,15 @@ class _Instance:
         os.set_inheritable(_LISTENER, False)
         for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, self._on_term)
-        self._gate.write("program", os.path.basename(self._settings.command[0]))  # noqa: PTH119  a word
+        self._gate.name_program(os.path.basename(self._settings.command[0]))  # noqa: PTH119  a word
         reading, writing = os.pipe()
         child = self._started(writing)
         os.close(writing)
         output = Output(reading, self._settings.log)
         signal.signal(signal.SIGUSR1, lambda *_: output.reopen())
+        allow_many_open_files()  # each client costs two; the program keeps the limits that it was given
         try:
+            signal.signal(signal.SIGTERM, self._on_term)
             self._until_ready(child, output)
         except _Told:
             self._end_unready(child)
@@ -125,8 +132,9 @@ class _Instance:
         return Child(command, variables, directory=self._settings.directory, listener=listener, output=writing)
 
     def _on_term(self, *_: object) -> None:
-        if self._told_at is None:
-            self._told_at = time.monotonic()
+        if self._told_at is not None:
+            return  # told once more
+        self._told_at = time.monotonic()
         if not self._is_ready:
             raise _Told
 
@@ -157,7 +165,8 @@ class _Instance:
         output.ended(_REST_S)
         said = output.why()
         how = f"{child.name} {child.end()} before it was ready"
-        self._gate.reject(f"{how}: {said or _FOREGROUND}" if said or child.ended_well() else how)
+        because = f"{how}: {said or _FOREGROUND}" if said or child.ended_well() else how
+        self._gate.reject(said if said.startswith(CANNOT_START) else because)
         self._endpoint.close()
         os._exit(_BOOT_ERROR)
 
@@ -210,6 +219,7 @@ class _Instance:
 
     def _end(self, connections: Connections, child: Child, output: Output) -> NoReturn:
         """Pass on what the program said last, and end as it did, unless it was told to."""
+        connections.unwatch(child.ends)  # it stays readable
         until = time.monotonic() + (_LAST_WORDS_S if self._told_at is None else _REST_S)
         while connections.pairs() and time.monotonic() < until:
             connections.step(_TICK_S)

@@ -68,6 +68,10 @@ class Pair:
             return asks or now - self._moved_at < _QUIET_S
         return self.answers.waits or bool(self._held[0])
 
+    def is_unfinished(self) -> bool:
+        """Whether the client has been told a part of an answer only, as far as that can be known."""
+        return bool(self._held[0]) or (self.answers.waits and not self.answers.opaque)
+
     def ready(self, side: int, events: int, *, closing: bool) -> None:
         """Do what can be done now that one side (0 is the client, 1 the program) has these events."""
         if events & _WRITE:
@@ -189,7 +193,7 @@ class Pair:
             return
         for side in (0, 1):
             reads = not self._ended[side] and len(self._held[1 - side]) < _MOST_HELD
-            waits_for_end = side == 0 and self._ended[1]
+            waits_for_end = side == 0 and self._ended[1] and not self._held[0]
             wanted = (_READ if reads or waits_for_end else 0) | (_WRITE if self._held[side] else 0)
             self._wait_for(side, wanted)
 

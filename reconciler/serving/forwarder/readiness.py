@@ -61,7 +61,15 @@ def _answer(gate: Gate, connection: "_Listened") -> tuple[str, bytes]:
     )
     connection.connection.sendall(request.encode("ascii", "replace"))
     said = b""
-    while len(said) < _ENOUGH and (more := connection.more()):
+    while len(said) < _ENOUGH:
+        try:
+            more = connection.more()
+        except TimeoutError:
+            if b"\r\n\r\n" not in said:
+                raise
+            break  # it keeps the connection, though it was asked not to
+        if not more:
+            break
         said += more
         if b"\r\n\r\n" in said and said.split(b" ", 2)[1:2] and said.split(b" ", 2)[1].startswith(b"2"):
             break

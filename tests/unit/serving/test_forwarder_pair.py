@@ -72,6 +72,11 @@ def until(line: Line, check: Callable[[], bool], *, closing: bool = False) -> No
     raise AssertionError("it never came true")
 
 
+def read_all(client: socket.socket) -> None:
+    while client.recv(1 << 20):
+        pass
+
+
 def test_question_and_answer_are_passed_on_and_a_kept_connection_is_idle_between(line: Line) -> None:
     for _ in range(2):
         line.client.sendall(GET)
@@ -112,6 +117,25 @@ def test_a_slow_client_costs_no_processor_time_though_the_program_has_closed(lin
     assert got == len(body) + 19
     until(line, lambda: line.pair.until is not None)
     assert line.client.recv(10) == b""
+
+
+def test_a_slow_client_that_says_no_more_costs_no_processor_time(line: Line) -> None:
+    line.client.sendall(GET)
+    line.client.shutdown(socket.SHUT_WR)
+    until(line, lambda: line.pair.is_busy(0))
+    line.program.recv(1000)
+    line.program.setblocking(False)
+    answer = memoryview(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 30_000_000)
+    while not line.pair._held[0]:
+        with suppress(BlockingIOError):
+            answer = answer[line.program.send(answer) :]
+        line.pump()
+    line.program.close()
+    for _ in range(20):
+        assert line.pump() < 200, "the forwarder finds no rest"
+    line.pair.close(broken=line.pair.is_unfinished())
+    with pytest.raises(ConnectionResetError):
+        read_all(line.client)
 
 
 def test_a_program_that_breaks_off_is_no_end_of_an_answer(line: Line) -> None:
