@@ -96,9 +96,9 @@ def test_json_has_the_same_facts(directory: Path) -> None:
 def test_a_path_with_nothing_to_import_is_told(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "use 'reconciler init'" in run(tmp_path / "empty", directory=directory, code=1).output
-    (tmp_path / "node").mkdir()
-    (tmp_path / "node" / "Procfile").write_text("web: node server.js\n")
-    assert "nothing was imported" in run(tmp_path / "node", directory=directory, code=1).output
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "Procfile").write_text("worker: node jobs.js\n")
+    assert "nothing was imported" in run(tmp_path / "workers", directory=directory, code=1).output
 
 
 def test_a_named_directory_needs_no_choice_of_a_daemon(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,11 @@ FAILING = Report(state="failing", message="no entry point", failures=1)
 
 def a_daemon(*names: str, page_url: str | None = None) -> Any:
     apps = {name: an_app() for name in names}
-    return SimpleNamespace(manifests=SimpleNamespace(catalog=SimpleNamespace(apps=apps)), page_url=page_url)
+    return SimpleNamespace(
+        manifests=SimpleNamespace(catalog=SimpleNamespace(apps=apps)),
+        page_url=page_url,
+        settings=SimpleNamespace(proxy=None),
+    )
 
 
 def printed(printer: EventPrinter, capsys: pytest.CaptureFixture[str], **reports: Report) -> list[str]:
