@@ -61,18 +61,21 @@ class StagingForecast:
         source, recipe = app.source.path, app.recipe
         if not source:
             return ()  # in a repository, and not known here
-        key = (source, recipe.runtime, recipe.entrypoint, recipe.dependencies, *recipe.command, *recipe.build)
+        from reconciler.planning.apps.gunicorn_fields import fields_of_gunicorn
+
+        unfit = fields_of_gunicorn(app.server, app.env)
+        key = (source, recipe.runtime, recipe.entrypoint, recipe.dependencies, *recipe.command, *recipe.build, *unfit)
         if key not in self._found:
-            self._found[key] = tuple(self._look(source, recipe))
+            self._found[key] = tuple(self._look(source, recipe, unfit))
         return self._found[key]
 
-    def _look(self, source: str, recipe: "Recipe") -> Iterator[_Found]:
+    def _look(self, source: str, recipe: "Recipe", unfit: tuple[str, ...]) -> Iterator[_Found]:
         if not Path(source).is_dir():
             return
         from reconciler.staging.foreseen import HostPythons, foreseen
 
         self._pythons = self._pythons or HostPythons(self._interpreters)
-        for field, message in foreseen(Path(source), recipe, self._pythons):
+        for field, message in foreseen(Path(source), recipe, self._pythons, unfit):
             yield (field,), message
 
 

@@ -278,7 +278,7 @@ class HostSnapshot:
 
     def _passed(self, record: InstanceRecord) -> int:
         """Return how many workers of an instance have passed their gate."""
-        return sum(1 for path in _listing(self.paths.readiness(record.app) / record.id) if path.name.isdecimal())
+        return record.workers_passed(path.name for path in _listing(self.paths.readiness(record.app) / record.id))
 
 
 def read_source(app: "App", known: str | None = None, path: str | None = None) -> SourceReading:

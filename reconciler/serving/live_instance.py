@@ -107,7 +107,7 @@ class LiveInstance:
 
     def workers_ready(self) -> int:
         """Return how many workers have passed their gate and are there."""
-        return sum(1 for name in self._names() if name.isdecimal())
+        return self.record.workers_passed(self._names())
 
     def workers_set(self) -> int | None:
         """Return how many workers the master was last told to keep, None where it does not say."""
@@ -125,7 +125,7 @@ class LiveInstance:
         Also, whether one is being imported.
         """
         names = self._names()
-        self.workers_passed = sum(1 for name in names if name.isdecimal())
+        self.workers_passed = self.record.workers_passed(names)
         self.imports = any(name.startswith("importing-") for name in names)
         waiting = [name for name in names if name.startswith("waiting-")]
         fallen = [name for name in names if name.startswith("fallen-")]

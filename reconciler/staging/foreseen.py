@@ -12,11 +12,13 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
+from reconciler.planning.apps.gunicorn_fields import why_unfit
 from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.dependencies import Dependencies, dependency_file
 from reconciler.staging.detection.entry_point import EntryPoint, detect
 from reconciler.staging.detection.modules import find
-from reconciler.staging.detection.programs.languages import how_to_install, missing_programs
+from reconciler.staging.detection.programs.languages import how_to_install, language_of, missing_programs
+from reconciler.staging.detection.programs.program import ServingProgram
 from reconciler.staging.detection.programs.recognition import needs_python, serving_program
 from reconciler.staging.detection.python_version import choose_runtime, named_runtime, requires_python
 from reconciler.staging.detection.runtimes import Runtime, discover, program_names
@@ -54,13 +56,18 @@ class HostPythons:
         return discover(self._extra)
 
 
-def foreseen(code: Path, recipe: Recipe, pythons: HostPythons) -> tuple[Foreseen, ...]:
-    """Return what staging would refuse of the source in the directory `code`. Blocks for at most a few seconds."""
+def foreseen(
+    code: Path, recipe: Recipe, pythons: HostPythons, of_gunicorn: tuple[str, ...] = ()
+) -> tuple[Foreseen, ...]:
+    """Return what staging would refuse of the source in the directory `code`. Blocks for at most a few seconds.
+
+    `of_gunicorn` are fields of the manifest that no other program heeds, and with which none starts.
+    """
     if (code / IGNORE_FILE).exists():
         return ()
     try:
         with allowing(Allowance(within_s=_WITHIN_S)):
-            return tuple(_Look(code, recipe, pythons).found())
+            return tuple(_Look(code, recipe, pythons, of_gunicorn).found())
     except (StagingError, OSError, RecursionError):  # the look ended early
         return ()
 
@@ -70,10 +77,12 @@ class _Look:
     code: Path
     recipe: Recipe
     pythons: HostPythons
+    of_gunicorn: tuple[str, ...]
 
     def found(self) -> Iterator[Foreseen]:
         program = serving_program(self.code, self.recipe)
         if program is not None:
+            yield from ((field, why_unfit(_language(program))) for field in self.of_gunicorn)
             for named, name in missing_programs(build=program.build, command=program.command):
                 missing = f"there is no program '{name}' on this host: {how_to_install(name)}"
                 yield named if getattr(self.recipe, named) else "path", missing
@@ -146,6 +155,11 @@ def _refused(check: Callable[[], None]) -> str:
     except StagingError as error:
         return str(error)
     return ""
+
+
+def _language(program: ServingProgram) -> str:
+    language = language_of(program.language_program)
+    return program.name if language is None else language.title
 
 
 def _minor(name: str) -> str:

@@ -5,7 +5,7 @@ process table has the last word.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.planning.address import Address
@@ -56,6 +56,15 @@ class InstanceRecord:
     def directory_name(self) -> str:
         """Its directory's name below the app's revisions: the revision's id, unless another was recorded."""
         return self.directory or self.revision
+
+    def workers_passed(self, names: Iterable[str]) -> int:
+        """Return how many workers have passed their gate, by the names in the instance's readiness directory.
+
+        An app's own program passes as a whole: it decides how many processes it has.
+        """
+        seen = set(names)
+        passed = sum(1 for name in seen if name.isdecimal())
+        return max(passed, self.workers) if passed and "program" in seen else passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

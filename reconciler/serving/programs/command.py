@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
-from reconciler.planning.apps.revision import Revision, Server
+from reconciler.planning.apps.gunicorn_fields import fields_of_gunicorn, why_unfit
+from reconciler.planning.apps.revision import Revision
 from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment, health_host
 from reconciler.serving.programs.program import Program, WorkersReady
@@ -19,9 +21,13 @@ SETTINGS_NAME = "program.json"
 def command_program(  # noqa: PLR0913, PLR0917  each is another part of what an instance is made of
     revision: Revision, code: Code, paths: InstancePaths, given: InjectedEnv, sandbox: Sandbox, workers: int
 ) -> Program:
-    """Build the program of a revision, its settings written. Raises CannotStart if it is to have more workers."""
+    """Build the program of a revision, its settings written. Raises CannotStart for fields that only gunicorn heeds.
+
+    More than one of `workers` comes from the variable that the program may read itself.
+    """
     server = revision.server
-    _refuse_settings_of_gunicorn(server, code, workers)
+    for field in fields_of_gunicorn(replace(server, workers=workers), revision.env):
+        raise CannotStart(f"the manifest's '{field}' {why_unfit(code.runtime)}")
     return Program(
         name=Path(code.command[0]).name,
         app=revision.app,
@@ -29,30 +35,13 @@ def command_program(  # noqa: PLR0913, PLR0917  each is another part of what an 
         build=revision.build.id,
         argv=_argv(_written(revision, code, paths, sandbox)),
         environment=partial(environment, revision, code, paths, given=given),
-        readiness=WorkersReady(workers=1),
+        readiness=WorkersReady(workers=workers),
         directory=revision.id,
         start_timeout_s=server.start_timeout_s,
         stop_timeout_s=server.stop_timeout_s,
         address=revision.address,
         counts_requests=server.counts,
     )
-
-
-def _refuse_settings_of_gunicorn(server: Server, code: Code, workers: int) -> None:
-    """Raise CannotStart for what the manifest says to gunicorn: it can tell only if it names the command itself."""
-    default = Server()
-    given = {
-        "workers": workers != default.workers,
-        "threads": server.threads != default.threads,
-        "worker_class": server.worker_class is not None,
-        "gunicorn": bool(server.settings),
-    }
-    fields = [name for name, is_given in given.items() if is_given]
-    if fields:
-        raise CannotStart(
-            f"the manifest's '{fields[0]}' is for gunicorn, and {code.runtime} serves this app by itself: remove it"
-            " (or write `command`, and give the program what it needs by `env`)"
-        )
 
 
 def _argv(settings: Path) -> tuple[str, ...]:

@@ -138,6 +138,28 @@ def test_what_staging_would_refuse_is_warned_of_in_the_line_of_its_field(place: 
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("workers: 3\n", ["m/app.yaml:2:10: workers: is for gunicorn, and Go serves this app by itself: remove it"]),
+        ("threads: 4\n", ["m/app.yaml:2:10: threads: is for gunicorn, and Go serves this app by itself: remove it"]),
+        ("env: {WEB_CONCURRENCY: '3'}\n", []),
+        ("entrypoint: main:app\nworkers: 3\n", []),
+    ],
+)
+def test_a_field_of_gunicorn_beside_a_program_that_is_recognised_is_told(
+    place: Path, given: str, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.staging.foreseen.missing_programs", lambda **_: ())
+    (place / "blog").mkdir()
+    if "entrypoint" in given:
+        (place / "blog" / "main.py").write_text("def app(environ, start_response):\n    pass\n")
+    (place / "blog" / "go.mod").write_text("module blog\n")
+    (place / "blog" / "main.go").write_text("package main\n")
+    found = warned(place, app=f"path: ../blog\n{given}")
+    assert [text.partition(", and set")[0] for text in found] == told
+
+
 def test_a_source_that_apps_share_is_looked_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Path] = []
 

@@ -20,6 +20,17 @@ _RECORD = InstanceRecord(
 )
 
 
+def test_a_program_passes_its_gate_as_a_whole(tmp_path: Path) -> None:
+    live = LiveInstance(record=_RECORD, readiness=tmp_path, log=tmp_path / "app.log", link=tmp_path / "code")
+    (tmp_path / "7").touch()
+    assert live.workers_ready() == 1
+    (tmp_path / "program").write_text("puma")
+    live.update_from_workers()
+    assert live.workers_ready() == live.workers_passed == 2
+    (tmp_path / "7").unlink()
+    assert live.workers_ready() == 0
+
+
 def test_no_more_files_are_read_than_there_can_be_workers(tmp_path: Path) -> None:
     for number in range(3000):
         (tmp_path / str(number)).touch()
