@@ -16,6 +16,7 @@ from reconciler.documents.tree import Node
 from reconciler.manifests.git.tree_limits import resolved
 from reconciler.manifests.parse_file import name_of_file
 from reconciler.planning.origins.may import May
+from reconciler.planning.routing.domain_names import any_below, domain_name
 
 
 class Reach(StrEnum):
@@ -34,6 +35,7 @@ class Reach(StrEnum):
     SERVICE = auto()
     SERVER = auto()
     REPOSITORY = auto()
+    DOMAIN = auto()
 
 
 # Places by their fields: `*` is any field, `[]` any item of a list.
@@ -87,8 +89,8 @@ _APP: Places = {
         Reach.NOTHING,
     ),
     **dict.fromkeys([("patience",), ("access_log",), ("watch",)], Reach.NOTHING),
-    # A domain is the app's that has it first, wherever its manifest comes from.
-    **dict.fromkeys([("domains", "[]"), ("redirects", "[]"), ("allow_from", "[]")], Reach.NOTHING),
+    **dict.fromkeys([("domains", "[]"), ("redirects", "[]")], Reach.DOMAIN),
+    ("allow_from", "[]"): Reach.NOTHING,
     **dict.fromkeys(
         [(name,) for name in ("below", "strip", "tls", "http", "hsts", "body_limit", "answer_timeout")], Reach.NOTHING
     ),
@@ -155,7 +157,7 @@ _NO_SERVER = frozenset(("sqlite", "user-provided"))
 class Surroundings:
     """What is there beside the manifests of an origin, of which none of them may take anything.
 
-    `apps`, `services` and `ports` belong to others, each with the manifest that holds it. `retained` are services
+    `apps`, `services`, `ports` and `domains` belong to others, each with its manifest. `retained` are services
     without a manifest whose data is kept, `declared` those that the origin itself declares, and `servers` are those of
     the host by type.
     """
@@ -164,6 +166,7 @@ class Surroundings:
     apps: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[int, str] = field(default_factory=dict)
+    domains: Mapping[str, str] = field(default_factory=dict)
     retained: frozenset[str] = frozenset()
     declared: frozenset[str] = frozenset()
     servers: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -232,6 +235,7 @@ class _Fence:
             Reach.SERVICE: self._binding,
             Reach.SERVER: self._server,
             Reach.REPOSITORY: self._repository,
+            Reach.DOMAIN: self._domain,
         }
 
     def problems(self) -> Iterator[tuple[Path, str]]:
@@ -271,6 +275,17 @@ class _Fence:
 
     def _repository(self, name: str) -> str:
         return self._allowed(name, self._may.repositories, "repositories", "use the repository")
+
+    def _domain(self, text: str) -> str:
+        try:
+            name = domain_name(text)
+        except ValueError:
+            return ""  # what reads the manifest says so
+        if self._may.domains is not None:
+            return self._allowed(name, self._may.domains, "domains", "have the domain")
+        # A path of another's name would get its users' cookies, and so would a name below its wildcard.
+        holder = self._around.domains.get(name) or self._around.domains.get(any_below(name))
+        return f"the domain '{name}' belongs to {holder}: name it in 'may.domains' to share it" if holder else ""
 
     def _program(self, text: str) -> str:
         if not self._may.commands:

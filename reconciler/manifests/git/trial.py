@@ -100,6 +100,12 @@ class HostInForce:
             apps={document.name: document.manifest for document in documents_of_others},
             services={each.name: each.manifest for entry in others for each in entry.services_in_force},
             ports={each.port: f"'{each.name}'" for each in documents_of_others if each.port is not None},
+            domains={
+                name: document.manifest
+                for document in documents_of_others
+                if document.unleased.routing is not None
+                for name in document.unleased.routing.names
+            },
             retained=frozenset(self._on_record()) - before.services.keys(),
             declared=declared,
             servers=self._servers,

@@ -8,8 +8,8 @@ class May:
     """The `may` of an origin. Names are given by patterns of fnmatch; an empty tuple allows none.
 
     `paths` are absolute paths outside the repository that manifests may name, each with all below it. `ports` None
-    stands for the host's range. `services` None stands for those that the origin itself declares, and `servers` None
-    for every server of the host.
+    stands for the host's range. `services` None stands for those that the origin itself declares, `servers` None for
+    every server of the host, and `domains` None for those at which no other origin has an app.
     """
 
     paths: tuple[str, ...] = ()
@@ -19,5 +19,6 @@ class May:
     hosts: tuple[str, ...] = ("127.0.0.1",)
     services: tuple[str, ...] | None = None
     servers: tuple[str, ...] | None = None
+    domains: tuple[str, ...] | None = None
     repositories: tuple[str, ...] = ()
     secrets: bool = True

@@ -40,6 +40,11 @@ def is_wildcard(name: str) -> bool:
     return name.startswith(ANY)
 
 
+def any_below(name: str) -> str:
+    """Return the wildcard that covers a name; of a wildcard, itself."""
+    return name if is_wildcard(name) else f"{ANY}{name.partition('.')[2]}"
+
+
 def exact_first(name: str) -> tuple[bool, int, str]:
     """Return what names are sorted by, so that one before another is never covered by it."""
     return is_wildcard(name), -name.count("."), name

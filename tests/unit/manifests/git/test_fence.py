@@ -259,3 +259,29 @@ def test_the_files_that_a_document_names_are_told_with_their_paths() -> None:
     assert named_files(FILE, tree(text)) == [(("env", "KEY", "file"), "hosts/web1/key"), (("path",), "apps/shop")]
     text = f"{SERVICE}command: [./read, ./argument]\n"
     assert named_files(FILE, tree(text)) == [(("command", 0), "hosts/web1/read")]
+
+
+def test_a_domain_of_another_origin_is_refused_at_every_path_unless_the_origin_may_have_it() -> None:
+    holder = "/etc/reconciler/manifests/web.yaml"
+    around = replace(AROUND, domains={"www.example.com": holder, "*.a.example.com": holder})
+    text = "path: a\nbelow: /login\ndomains: [{}]\n"
+    for name in ("www.example.com", "WWW.Example.COM.", "x.a.example.com", "'*.a.example.com'"):
+        (said,) = refused(text.format(name), around=around)
+        assert said.startswith(f"{FILE}:3:11: domains[0]: the domain")
+        assert said.endswith(f"belongs to {holder}: name it in 'may.domains' to share it")
+    for name in ("shop.example.com", "example.com", "x.y.a.example.com", "'*.example.com'"):
+        assert refused(text.format(name), around=around) == []
+    both = "path: a\ndomains: [b.example.com]\nredirects: [www.example.com]\n"
+    assert len(refused(both, around=around)) == 1
+
+
+def test_the_domains_of_an_origin_are_those_that_it_may_have() -> None:
+    around = replace(AROUND, domains={"www.example.com": "another manifest"})
+    may = May(domains=("www.example.com", "*.a.example.com"))
+    text = "path: a\ndomains: [{}]\n"
+    assert refused(text.format("www.example.com"), may, around) == []
+    assert refused(text.format("X.A.example.com"), may, around) == []
+    said = "the origin may not have the domain 'b.example.com' (may.domains: [www.example.com, *.a.example.com])"
+    assert refused(text.format("b.example.com"), may, around) == [f"{FILE}:2:11: domains[0]: {said}"]
+    assert len(refused("path: a\ndomains: [www.example.com]\nredirects: [b.example.com]\n", may, around)) == 1
+    assert len(refused(text.format("b.example.com"), May(domains=()), around)) == 1
