@@ -40,7 +40,10 @@ def command(name: str | None, as_json: bool, state: Path | None) -> None:
     elif rows:
         show(COLUMNS, [domain_cells(row) for row in rows])
     else:
-        click.echo("no app has a domain: 'domains: [shop.example.com]' in a manifest gives it one")
+        click.echo(
+            "no domain is served: an app needs 'domains: [shop.example.com]' in its manifest, and the host a 'proxy' in"
+            " its settings"
+        )
 
 
 def domain_cells(row: Mapping[str, Any]) -> list[str]:

@@ -178,9 +178,15 @@ def _cells(app: "AppRow") -> list[str]:
     url = f"{app.url} → {app.wanted_url}" if app.wanted_url else app.url
     cells = [
         app.name, app.state, url, revision, app.runtime, app.pid, app.workers, app.restarts, since,
-        with_retry(app.message, app.next_try_at) or " · ".join(map(in_short, app.processes)),
+        message_of(app),
     ]  # fmt: skip
     return [plain("-" if cell is None else cell) for cell in cells]
+
+
+def message_of(app: "AppRow") -> str:
+    """Return what is to be said of an app: of one that is running, its processes come first."""
+    processes = map(in_short, app.processes) if app.state == "running" or not app.message else ()
+    return " · ".join((*processes, *filter(None, [with_retry(app.message, app.next_try_at)])))
 
 
 def in_short(row: "ProcessRow") -> str:
