@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import all_option, examples, json_option, paths_in_use, refuse_both, state_option
+from reconciler.documents.names import is_process_log
 from reconciler.inspection.printable import plain
 from reconciler.linux.standard_streams import is_read
 from reconciler.planning.name_patterns import is_pattern
@@ -28,7 +29,6 @@ _POLL_S = 0.3
 _LOOK_FOR_APPS_EVERY = 10  # polls
 _STREAMS = ("app", "access", "staging")
 _OF_TASK = re.compile("task:[0-9a-f]{1,8}")
-_OF_PROCESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\.[1-9][0-9]{0,2}")
 
 
 class _Which(click.Choice[str]):
@@ -36,7 +36,7 @@ class _Which(click.Choice[str]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        return text if _OF_TASK.fullmatch(text) or _OF_PROCESS.fullmatch(text) else super().convert(text, param, ctx)
+        return text if _OF_TASK.fullmatch(text) or is_process_log(text) else super().convert(text, param, ctx)
 
 
 class _Time(click.ParamType[float]):

@@ -7,6 +7,8 @@ NAME_PATTERN = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _NAME = re.compile(NAME_PATTERN)
 PROCESS_PATTERN = "[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _PROCESS = re.compile(PROCESS_PATTERN)
+PROCESS_LOG_PATTERN = rf"{PROCESS_PATTERN}\.[1-9][0-9]{{0,2}}"
+_PROCESS_LOG = re.compile(PROCESS_LOG_PATTERN)
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -32,3 +34,8 @@ def name_from(text: str) -> str:
 def is_variable_name(text: str) -> bool:
     """Return whether an environment variable may have this name."""
     return _VARIABLE.fullmatch(text) is not None
+
+
+def is_process_log(text: str) -> bool:
+    """Return whether this may be the log of one number of a process: `worker.1`."""
+    return _PROCESS_LOG.fullmatch(text) is not None

@@ -196,6 +196,7 @@ class LogFiles:
     def read(self) -> list[bytes]:
         """Return some of the lines that were written since, the oldest first; none if there are none."""
         self.has_more = False
+        self._find_copy()
         for each in self.files:
             if lines := each.lines(limit_bytes=self._limit_bytes):
                 self.read_from = each
@@ -204,6 +205,25 @@ class LogFiles:
         if self.find():
             return self.read()
         return self._superseded()
+
+    def _find_copy(self) -> None:
+        """Open the copy of a log that was emptied in place, if some of its lines were not read before."""
+        newest = self.files[-1] if self.files else None
+        if newest is None or not newest.head or os.fstat(newest.file.fileno()).st_size >= newest.offset:
+            return
+        try:
+            file = opened_file(self._log.with_name(f"{self._log.name}.1"), follow=False)
+        except OSError:
+            return
+        status = os.fstat(file.fileno())
+        is_copy = os.pread(file.fileno(), len(newest.head), 0) == newest.head
+        if not is_copy or status.st_size <= newest.offset or (status.st_dev, status.st_ino) == newest.inode:
+            file.close()
+            return
+        copy = LogFile(file=file, inode=(status.st_dev, status.st_ino), offset=newest.offset, longest=newest.longest)
+        copy.head, copy.rest, copy.is_cut, copy.settled = newest.head, newest.rest, newest.is_cut, newest.settled
+        newest.offset, newest.settled, newest.head, newest.rest, newest.is_cut = 0, 0, b"", b"", False
+        self.files.insert(len(self.files) - 1, copy)
 
     def _superseded(self) -> list[bytes]:
         """Close files that nothing is written to any more; return the last line of one, if it has no line break."""

@@ -2,8 +2,9 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 
-from reconciler.documents.tree import trees_of
+from reconciler.documents.tree import Node, trees_of
 from reconciler.inspection.redaction import Redactor
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux.regular_files import opened_file
@@ -46,7 +47,7 @@ def given_texts(settings: Settings, app: str) -> SecretTexts:
 
 
 def _written_in(file: str | None) -> dict[str, str]:
-    """Return the variables in a manifest as it is now; none if it cannot be read."""
+    """Return the variables in a manifest as it is now, each after a number; none if it cannot be read."""
     if file is None:
         return {}
     try:
@@ -54,4 +55,13 @@ def _written_in(file: str | None) -> dict[str, str]:
             trees, _ = trees_of(file, stream.read(_LARGEST_MANIFEST).decode("utf-8", "replace"))
     except OSError:
         return {}
-    return {name: str(part.written) for tree in trees for name, part in variables(tree) if not part.keys}
+    found = [each for tree in trees for each in (*variables(tree), *_of_processes(tree))]
+    return {f"{number} {name}": str(part.written) for number, (name, part) in enumerate(found) if not part.keys}
+
+
+def _of_processes(tree: Node) -> Iterator[tuple[str, Node]]:
+    """Yield the variables of an app's processes beside its own."""
+    processes = tree.given("processes")
+    for name in processes.keys if processes is not None else ():
+        env = tree.given("processes", str(name), "env")
+        yield from ((variable, env.parts[variable]) for variable in env.keys) if env is not None else ()

@@ -84,7 +84,8 @@ class Redactor:
             found = set(_secrets_of(frozenset(environ.items()))) | given_secrets(self._credentials(*grants))
             found |= given_secrets(self._values(versions))
             if app is not None:
-                found |= written_secrets(app.env)
+                for env in (app.env, *(process.env for process in app.processes)):
+                    found |= written_secrets(env)
             for revision in revisions:
                 found |= self._in_revision(revision)
             if subject.kind == "app":

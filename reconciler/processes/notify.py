@@ -44,13 +44,16 @@ class NotifySockets:
             raise
         return opened
 
-    def listen(self, live: LiveInstance, opened: socket.socket, watchdog_s: float | None) -> None:
-        """Hear what an instance says from now on."""
+    def listen(
+        self, live: LiveInstance, opened: socket.socket, watchdog_s: float | None, *, says_ready: bool = False
+    ) -> None:
+        """Hear what an instance says from now on. Its watchdog begins now, or with the READY=1 that it is to say."""
         loop = asyncio.get_running_loop()
         listening = _Listening(opened, Path(opened.getsockname()), watchdog_s, loop.time())
         self._listening[live.record.id] = listening
         loop.add_reader(opened, self._hear, live, listening)
-        self._watch(live, listening)
+        if not says_ready:
+            self._watch(live, listening)
 
     def listen_again(self, live: LiveInstance, watchdog_s: float | None) -> None:
         """Hear an instance that an earlier daemon started, at the socket that its environment names."""
@@ -84,6 +87,8 @@ class NotifySockets:
             listening.heard_at = asyncio.get_running_loop().time()
         if b"READY=1" in said and not live.says_ready:
             live.says_ready = True
+            if listening.timer is None:
+                self._watch(live, listening)
             self._changed(live.record.key)
 
     def _watch(self, live: LiveInstance, listening: _Listening) -> None:

@@ -36,10 +36,11 @@ from reconciler.planning.processes.actions import (
 from reconciler.planning.processes.command import Command
 from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
 from reconciler.planning.processes.plan import plan, stop_everything
-from reconciler.planning.processes.process import AppProcess, Notifies, parts_of
+from reconciler.planning.processes.process import After, AppProcess, Notifies, parts_of
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
+from reconciler.planning.wording import span
 from reconciler.processes.checks import Checks, Question
 from reconciler.processes.desired import processes_of
 from reconciler.processes.memory import ProcessMemory
@@ -175,10 +176,10 @@ class ProcessWorld:
                 self._stop(name, action)
             case SignalProcess():
                 self._instances.signal(name, action.instance, action.step, action.signal)
-                self._tell(name, action.instance, "stopped", f"gets SIG{action.signal}", action)
+                self._tell(name, action.instance, "stopping", f"gets SIG{action.signal}", action)
             case KillProcess():
                 self._instances.kill(name, action.instance)
-                self._tell(name, action.instance, "stopped", "is killed with all it started", action)
+                self._tell(name, action.instance, "stopping", "is killed with all that it started", action)
             case ReapProcess():
                 self._reap(name, action)
             case EndHolders():
@@ -311,18 +312,22 @@ class ProcessWorld:
                 opened.close()
             raise
         if opened is not None:
-            self._sockets.listen(live, opened, process.watchdog_s)
+            self._sockets.listen(live, opened, process.watchdog_s, says_ready=isinstance(process.ready, Notifies))
 
     def _mark_ready(self, name: str, action: MarkReady) -> None:
         self._instances.mark_ready(name, action.instance)
-        self._tell(name, action.instance, "ready", "is up", action)
+        found, asked = self._found(name, action.instance), self._desired.get(name)
+        if found is not None:
+            lives = asked is not None and isinstance(asked.process.ready, After)
+            text = f"is up after {span(self.now() - found.started_at)}"
+            self._tell(name, action.instance, "ready", text, replace(action, cause="") if lives else action)
 
     def _stop(self, name: str, action: StopProcess) -> None:
         found = self._found(name, action.instance)
         self._instances.stop(name, action.instance)
         if found is not None and action.crash is not None:
             self._crashed(name, found, action.crash)
-        self._tell(name, action.instance, "stopped", "is told to finish", action)
+        self._tell(name, action.instance, "stopping", "is told to finish", action)
 
     def _reap(self, name: str, action: ReapProcess) -> None:
         found = self._found(name, action.instance)

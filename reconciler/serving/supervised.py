@@ -8,7 +8,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class SupervisedInstances:
         self._leftovers = Leftovers(state_id, removals)
         self._lives: dict[str, dict[str, LiveInstance]] = {}
         self._keys: dict[str, set[str]] = {}
+        self._process_logs: dict[str, dict[str, None]] = {}
         self._ended: set[str] = set()
         self.users = BuildUsers()
         self.unadopted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
@@ -86,6 +87,10 @@ class SupervisedInstances:
         """Return the keys of the processes, of one app or of all, that have an instance on record."""
         keys = self._lives if app is None else self._keys.get(app, ())
         return frozenset(key for key in keys if "/" in key and self._lives.get(key))
+
+    def process_logs(self) -> Mapping[str, Collection[str]]:
+        """Return to which logs processes have written since the daemon started, such as `worker.1`, by app."""
+        return self._process_logs
 
     def lives(self, key: str) -> tuple[LiveInstance, ...]:
         """Return the instances of a key, oldest first."""
@@ -273,6 +278,8 @@ class SupervisedInstances:
     def _hold(self, live: LiveInstance) -> None:
         self._lives.setdefault(live.record.key, {})[live.record.id] = live
         self._keys.setdefault(live.record.app, set()).add(live.record.key)
+        if live.record.process:
+            self._process_logs.setdefault(live.record.app, {})[live.log.stem] = None
 
     def _identity(self, instance: str) -> Identity:
         return Identity(state=self._state_id, instance=instance, started_at=time.time())  # noqa: TID251  display

@@ -18,8 +18,8 @@ from reconciler.state.table import Table
 # Stable: schemas/event.schema.json lists the same for programs.
 EventKind: TypeAlias = Literal[
     "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "exited",
-    "adopted", "stopped", "discarded", "failed", "listening", "removed", "holding", "sleeping", "request", "unhealthy",
-    "healthy", "recovered", "scaled", "data", "provisioned", "bound", "unbound", "backup", "secrets",
+    "adopted", "stopping", "stopped", "discarded", "failed", "listening", "removed", "holding", "sleeping", "request",
+    "unhealthy", "healthy", "recovered", "scaled", "data", "provisioned", "bound", "unbound", "backup", "secrets",
     "fetched", "accepted", "refused", "applied", "waiting", "task", "configured",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(EventKind)

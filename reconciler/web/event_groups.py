@@ -77,7 +77,7 @@ def is_maintenance(event: Event) -> bool:
 
 
 def _is_step(event: Event) -> bool:
-    return event.kind in _STEPS or (event.kind == "stopped" and event.reason in _OF_A_HANDOVER)
+    return event.kind in _STEPS or (event.kind in {"stopping", "stopped"} and event.reason in _OF_A_HANDOVER)
 
 
 def _follows(group: EventGroup, event: Event) -> bool:

@@ -28,6 +28,7 @@ class DrainedHost:
         self.paths.logs.mkdir(parents=True)
         self.socket = root / "socket"
         self.events: list[tuple[Reason, str]] = []
+        self.processes: dict[str, set[str]] = {}
 
     def write(self, text: str, app: str = "blog", stream: str = "app") -> None:
         log = self.paths.log(app, stream)
@@ -51,7 +52,7 @@ class DrainedHost:
             target or target_of(setting, limit_bytes=limit, keep=3, syslog=self.socket, journal=self.socket),
             self.paths,
             limit_bytes=limit,
-            apps=lambda: (),
+            apps=lambda: self.processes,
             secrets=lambda _: SECRETS,
             record=lambda reason, text: self.events.append((reason, text)),
             bounds=bounds,

@@ -11,7 +11,7 @@ import functools
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -70,7 +70,8 @@ class _Health:
 class LogDrain:
     """Follows the logs of `apps`, and of every other app more seldom.
 
-    `secrets` returns what an app was given; `record` gets what an operator should know. Both are called on the loop.
+    `apps` returns the logs to which processes of each app write beside its web, such as `worker.1`; `secrets` returns
+    what an app was given; `record` gets what an operator should know. All are called on the loop.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -80,7 +81,7 @@ class LogDrain:
         paths: StatePaths,
         *,
         limit_bytes: int,
-        apps: Callable[[], Iterable[str]],
+        apps: Callable[[], Mapping[str, Iterable[str]]],
         secrets: Callable[[str], SecretTexts],
         record: Callable[[Reason, str], None],
         bounds: Bounds = Bounds(),
@@ -128,6 +129,7 @@ class LogDrain:
 
     async def look(self, apps: Collection[str], *, everything: bool = False) -> bool:
         """Pass on what these apps have written since, or every app; return whether there is more."""
+        self._logs.follow_processes(self._apps())
         changed = await self._threaded(functools.partial(self._changed, apps, everything=everything))
         secrets = {app: self._secrets(app) for app in {log.app for log in changed}}
         for log in changed:

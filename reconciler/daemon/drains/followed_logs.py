@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from reconciler.daemon.drains.formats import LONGEST_TEXT, MARK, Entry, cut
-from reconciler.documents.names import is_name
+from reconciler.documents.names import is_name, is_process_log
 from reconciler.inspection.log_files import LogFile, LogFiles, Position
 from reconciler.inspection.log_history import Arriving, Wanted
 from reconciler.inspection.log_lines import LONGEST_LINE
 from reconciler.inspection.printable import coloured
+from reconciler.linux.listing import names_in
 from reconciler.vault.secret_patterns import LineRedactor
 from reconciler.vault.secret_texts import SecretTexts
 
 Positions: TypeAlias = Sequence[Sequence[int]]
 _MOST_AT_A_TIME = 500
+_MOST_LOGS = 1000
 _MOST_REMOVED = 2  # files, each of which takes room on the disk while it is open
 _IDLE_LOOKS = 60  # an instance may still write to a file that was rotated
 
@@ -155,30 +157,40 @@ class FollowedLogs:
         self._directory = directory
         self._streams = tuple(streams)
         self._limit_bytes = limit_bytes
+        self._with_processes = "app" in self._streams
+        self._of_processes: dict[str, set[str]] = {}
         self._logs: dict[tuple[str, str], FollowedLog] = {}
         self._turn = 0
+
+    def follow_processes(self, names: Mapping[str, Iterable[str]]) -> None:
+        """Follow these logs of processes too, by app: they are part of what the app prints."""
+        for app, logs in names.items() if self._with_processes else ():
+            self._of_processes.setdefault(app, set()).update(logs)
 
     def restore(self, positions: Mapping[str, Positions]) -> None:
         """Set where reading goes on, by APP/STREAM, as `positions` returned it. Raises ValueError, also TypeError."""
         for name, found in positions.items():
             app, _, stream = name.partition("/")
-            if stream in self._streams and is_name(app):
+            if (stream in self._streams or self._is_of_process(stream)) and is_name(app):
                 known = [Position(*map(int, each)) for each in found]
                 if any(number < 0 for each in known for number in each):
                     raise ValueError(f"a position of {name} is negative")
                 self._of(app, stream).positions = {each.inode: each for each in known}
+                if stream not in self._streams:
+                    self.follow_processes({app: [stream]})
 
     def begin_at_ends(self, apps: Iterable[str]) -> None:
         """Leave out what the logs of these apps hold already."""
         for app in apps:
-            for stream in self._streams:
+            self.follow_processes({app: self._written_by_processes(app)})
+            for stream in self._streams_of(app):
                 with contextlib.suppress(OSError):  # what takes the place of this is no file yet
                     self._of(app, stream).begin_at_end(self._limit_bytes)
 
     def changed(self, apps: Iterable[str]) -> list[FollowedLog]:
         """Return those logs of these apps, and of all that are open, that may have more lines: some of very many."""
         names = {*apps, *(log.app for log in self._logs.values() if log.files is not None)}
-        logs = (self._of(app, stream) for app in sorted(names) for stream in self._streams)
+        logs = (self._of(app, stream) for app in sorted(names) for stream in self._streams_of(app))
         found = [log for log in logs if log.may_have_more()]
         if len(found) <= _MOST_AT_A_TIME:
             return found
@@ -201,6 +213,7 @@ class FollowedLogs:
             log.remember()
             if log.files is None and not log.path.parent.exists():
                 del self._logs[app, stream]
+                self._of_processes.pop(app, None)
             elif log.positions:
                 yield f"{app}/{stream}", [list(each) for each in log.positions.values()]
 
@@ -208,6 +221,19 @@ class FollowedLogs:
         """Close every file."""
         for log in self._logs.values():
             log.close()
+
+    def _streams_of(self, app: str) -> tuple[str, ...]:
+        return (*self._streams, *sorted(self._of_processes.get(app, ())))
+
+    def _is_of_process(self, stream: str) -> bool:
+        return self._with_processes and is_process_log(stream)
+
+    def _written_by_processes(self, app: str) -> list[str]:
+        try:
+            files = names_in(self._directory / app, _MOST_LOGS)
+        except OSError:
+            return []
+        return [name for file in files if is_process_log(name := file.removesuffix(".log")) and name != file]
 
     def _of(self, app: str, stream: str) -> FollowedLog:
         known = self._logs.get((app, stream))

@@ -9,7 +9,7 @@ from typing import TypeAlias
 MARK = " [cut]"
 LONGEST_TEXT = 16 * 1024  # bytes, with what is escaped
 _PRIORITY = 1 * 8 + 6  # a message of a user's program, informational
-_LONGEST_NAME = 48  # RFC 5424, 6
+_LONGEST_NAME, _LONGEST_KIND = 48, 32  # RFC 5424, 6
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -48,7 +48,7 @@ def as_rfc5424(host: str) -> Format:
 
     def write(entry: Entry) -> bytes:
         head = f"<{_PRIORITY}>1 {_iso(entry.at)} {host or '-'} {entry.app[:_LONGEST_NAME]}"
-        return f"{head} {entry.pid or '-'} {entry.stream} - {entry.text}".encode()
+        return f"{head} {entry.pid or '-'} {entry.stream[:_LONGEST_KIND]} - {entry.text}".encode()
 
     return write
 

@@ -18,7 +18,7 @@ async def drain_logs(
         target_of(drain, limit_bytes=settings.log_limit_bytes, keep=settings.logs_kept),
         settings.paths,
         limit_bytes=settings.log_limit_bytes,
-        apps=instances.apps,
+        apps=lambda: {**dict.fromkeys(instances.apps(), ()), **instances.process_logs()},
         secrets=lambda app: redactor.texts(Subject("app", app)),
         record=lambda reason, text: journal.write(HOST, "daemon", text, reason=reason),
     ).run()

@@ -266,3 +266,40 @@ async def test_a_closed_udp_port_is_told_and_its_last_line_sent_again(host: Drai
             server.settimeout(30)
             await look()
             assert server.recv(4096).endswith(b" one")
+
+
+@on_loop
+async def test_what_processes_print_is_passed_on_across_rotations_in_place_and_restarts(host: DrainedHost) -> None:
+    log = host.paths.log("blog", "worker.1")
+    host.write("before\n", stream="worker.1")
+    with receiver(host.socket) as syslog:
+        async with host.drained("syslog") as look:
+            host.processes = {"blog": {"worker.1", "beat.1"}}
+            host.write("hunter2-hunter2 one\n", stream="worker.1")
+            await look()
+            host.write("two\n", stream="worker.1")
+            logs.rotate_in_place(log, 0, 5)
+            host.write("3\n", stream="worker.1")
+            host.write("first\n", stream="beat.1")
+            await look()
+            await look()
+            told, *others = received(syslog)
+            assert " blog/worker.1: " in told
+            assert "hunter2" not in told
+            heads = (message.split(" blog/", 1)[1] for message in others)
+            assert sorted(heads) == ["beat.1: first", "worker.1: 3", "worker.1: two"]
+        host.write("after\n", stream="worker.1")
+        host.processes = {}
+        async with host.drained("syslog") as look:
+            await look()
+        assert texts(syslog) == ["after"]
+
+
+@on_loop
+async def test_a_drain_of_access_logs_alone_leaves_processes_out(host: DrainedHost) -> None:
+    host.processes = {"blog": {"worker.1"}}
+    with receiver(host.socket) as syslog:
+        async with host.drained("syslog", streams=("access",)) as look:
+            host.write("one\n", stream="worker.1")
+            await look()
+        assert texts(syslog) == []
