@@ -26,7 +26,7 @@ help:
 	@echo "make clean   make stop, and remove everything make has made"
 
 run: .venv/ready-run
-	@command -v node >/dev/null || echo "make run: the sample dice is left out until Node.js is installed (apt install nodejs)"
+	@scripts/samples $(MANIFESTS)
 	@exec $(BIN)/reconciler run --page --localhost --manifests $(MANIFESTS) --state $(STATE)
 
 stop: .venv/ready-run
@@ -73,6 +73,7 @@ clean:
 	@if [ -d "$(STATE)" ] && [ -x $(BIN)/python ]; then $(MAKE) --no-print-directory stop; fi
 	rm -rf .venv .bench $(STATE) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@[ ! -L manifests/dice.yaml ] || rm manifests/dice.yaml
 
 .venv/ready-run: $(INPUTS)
 	@scripts/setup run

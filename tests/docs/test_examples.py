@@ -15,7 +15,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-MANIFESTS = sorted((ROOT / "manifests").glob("*.yaml"))
+# One that not every host can run is beside its sample; `make run` links it.
+LINKED = [path for path in EXAMPLES.glob("*/*.yaml") if path.stem == path.parent.name]
+MANIFESTS = sorted([*LINKED, *(path for path in (ROOT / "manifests").glob("*.yaml") if not path.is_symlink())])
 
 
 def kind_of(manifest: Path) -> str:

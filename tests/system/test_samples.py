@@ -1,6 +1,7 @@
 """Every sample answers at the URL that `status` prints."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def test_a_sample_answers(site: Site, name: str) -> None:
     if name == "dice" and shutil.which("node") is None:
         pytest.skip("this host has no node")
     shutil.copytree(REPOSITORY / "examples" / name, site.root / "examples" / name)
-    manifest = yaml.safe_load((REPOSITORY / f"manifests/{name}.yaml").read_text())
+    own = REPOSITORY / f"examples/{name}/{name}.yaml"  # of one that not every host can run
+    manifest = yaml.safe_load((own if own.exists() else REPOSITORY / f"manifests/{name}.yaml").read_text())
     site.save(site.manifests / f"{name}.yaml", yaml.safe_dump({**manifest, "port": a_port()}))
     for service in manifest.get("services", ()):
         shutil.copy(REPOSITORY / f"manifests/{service}.yaml", site.manifests)
@@ -51,3 +53,27 @@ def test_new_requirements_take_over_without_a_failed_request(site: Site) -> None
         site.save(source / "wsgi.py", "import iniconfig\n" + (source / "wsgi.py").read_text())
         eventually(site.serves("blog", "2", port), 60)
     assert load.failed == {}
+
+
+@pytest.mark.parametrize("brings_node", [True, False], ids=["with node", "without"])
+def test_a_sample_that_this_host_cannot_run_is_left_out_in_a_sentence(tmp_path: Path, brings_node: bool) -> None:
+    for directory in ("scripts", "manifests", "bin"):
+        (tmp_path / directory).mkdir()
+    shutil.copy(REPOSITORY / "scripts/samples", tmp_path / "scripts")
+    for program in ("sh", "ln", "rm", "dirname", *(["true"] if brings_node else [])):
+        found = shutil.which(program)
+        assert found is not None
+        (tmp_path / "bin" / ("node" if program == "true" else program)).symlink_to(found)
+    link = tmp_path / "manifests" / "dice.yaml"
+    if not brings_node:
+        link.symlink_to("../examples/dice/dice.yaml")
+    for _ in range(2):
+        done = subprocess.run(
+            [tmp_path / "scripts/samples"],
+            env={"PATH": str(tmp_path / "bin")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ("left out" in done.stdout) is not brings_node
+        assert link.is_symlink() is brings_node
