@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.planning.apps.command_words import OWN_COMMANDS
 from reconciler.planning.apps.revision import CodeCommands
 from reconciler.staging.command import Command, run
 from reconciler.staging.detection.programs.languages import SEARCHED, how_to_install
@@ -16,8 +17,6 @@ from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
 from reconciler.staging.staged import Staged
 
-# As instances find them, in the code.
-_OWN_COMMANDS = ("node_modules/.bin", "vendor/bin")
 _PASSED_ON = ("npm_config_", "NPM_CONFIG_", "BUNDLE_", "GEM_", "COMPOSER_", "GO", "MAVEN_", "NODE_EXTRA_CA_CERTS")
 _DEFAULTS: Mapping[str, str] = {
     "BUNDLE_PATH": "vendor/bundle",
@@ -44,7 +43,7 @@ class ProgramBuild:
 
     def variables(self) -> dict[str, str]:
         """Return the environment of a build command."""
-        own = [str(self.code / each) for each in _OWN_COMMANDS]
+        own = [str(self.code / each) for each in reversed(OWN_COMMANDS)]
         path = ":".join(filter(None, (self.scripts, *own, SEARCHED)))
         return {**_DEFAULTS, **self.environment, "HOME": str(self.home), "PATH": path, "CI": "1"}
 

@@ -142,8 +142,12 @@ def test_clients_of_a_program_that_has_closed_its_listener_wait_for_the_next(run
         (["./server.py"], "cannot start ./server.py: Permission denied"),
         (["sh", "-c", "absent-program"], "sh exited with 127 before it was ready: sh: 1: absent-program: not found"),
         (["true"], "true exited with 0 before it was ready: it has to stay in the foreground"),
+        (
+            ["echo", "detached"],
+            "echo exited with 0 before it was ready: it has to stay in the foreground (it said: detached)",
+        ),
     ],
-    ids=["absent", "not executable", "absent for a shell", "in the background"],
+    ids=["absent", "not executable", "absent for a shell", "in the background", "in the background with a word"],
 )
 def test_why_a_program_did_not_start_is_told_once(
     running: Callable[..., Running], command: list[str], said: str

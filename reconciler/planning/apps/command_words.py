@@ -4,6 +4,8 @@ import re
 
 # The variables that are filled in: where the program is to listen.
 EXPANDED = ("PORT", "SOCKET", "HOST")
+# Where the packages of other languages put their commands, in the code; the last one comes first.
+OWN_COMMANDS = ("vendor/bin", "node_modules/.bin")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _OPERATORS = "&|;<>()`\n"
 _TWICE = "&|<>;"

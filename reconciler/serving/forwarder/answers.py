@@ -10,6 +10,7 @@ _METHODS = (b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b
 _LONGEST_HEAD = 64 * 1024
 _LONGEST_SIZE = 32
 _END = b"\r\n\r\n"
+_END_ALIKE = b"\n\n"  # of programs that write lines their own way, and whose clients must not wait for ours
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked[ \t]*\r\n", re.IGNORECASE)
 _CONNECTION = re.compile(rb"\r\n(?:connection|keep-alive):[^\r\n]*(?=\r\n)", re.IGNORECASE)
@@ -83,7 +84,8 @@ class Answers:
         """Return the head of an answer as it is to be passed on, "" before it is complete, and what follows it."""
         known = self._held + data
         at = known.find(_END)
-        if not known.startswith(b"HTTP/1."[: len(known)]) or (at < 0 and len(known) > _LONGEST_HEAD):
+        is_foreign = at < 0 and (_END_ALIKE in known or len(known) > _LONGEST_HEAD)
+        if is_foreign or not known.startswith(b"HTTP/1."[: len(known)]):
             self.opaque, self._state, self._held = True, _UNKNOWN, b""
             return known, b""
         if at < 0:

@@ -165,8 +165,12 @@ class _Instance:
         output.ended(_REST_S)
         said = output.why()
         how = f"{child.name} {child.end()} before it was ready"
-        because = f"{how}: {said or _FOREGROUND}" if said or child.ended_well() else how
-        self._gate.reject(said if said.startswith(CANNOT_START) else because)
+        if child.ended_well():
+            self._gate.reject(f"{how}: {_FOREGROUND}{f' (it said: {said})' if said else ''}")
+        elif said.startswith(CANNOT_START):
+            self._gate.reject(said)
+        else:
+            self._gate.reject(f"{how}: {said}" if said else how)
         self._endpoint.close()
         os._exit(_BOOT_ERROR)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from reconciler.linux.files import replace_file, require_no_link
 from reconciler.linux.regular_files import read_own
 from reconciler.planning.address import Address
+from reconciler.planning.apps.command_words import OWN_COMMANDS
 from reconciler.planning.apps.revision import Listen, Revision, Server
 from reconciler.planning.fingerprint import Json
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, Identity
@@ -24,8 +25,6 @@ from reconciler.serving.sandbox import Sandbox
 from reconciler.state.paths import StatePaths
 
 CONFIG_NAME = "gunicorn.config"
-# Where the packages of other languages put their commands, in the code.
-OWN_COMMANDS = ("vendor/bin", "node_modules/.bin")
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}
 _OF_LISTENERS = frozenset(("PORT", "CF_INSTANCE_PORT", "CF_INSTANCE_ADDR", "VCAP_APP_HOST", "VCAP_APP_PORT"))
 

@@ -99,6 +99,15 @@ def test_what_is_no_longer_http_is_passed_on_without_a_look(said: bytes, upgrade
     assert not answers.asked(GET)
 
 
+def test_an_answer_whose_lines_end_otherwise_is_passed_on_at_once() -> None:
+    answers = Answers()
+    answers.asked(GET)
+    assert answers.answered(b"HTTP/1.1 200 OK\n", closing=False) == (b"", 0)
+    said = b"Content-Length: 2\n\nok"
+    assert answers.answered(said, closing=True) == (b"HTTP/1.1 200 OK\n" + said, 0)
+    assert answers.opaque
+
+
 def test_an_answer_without_a_length_ends_with_its_connection() -> None:
     answers = Answers()
     answers.asked(GET)
