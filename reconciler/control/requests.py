@@ -215,7 +215,7 @@ REQUESTS: Mapping[str, RequestKind] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRequestKind:
-    """One kind of request about a service, for the page and the API; its texts are as those of RequestKind."""
+    """One kind of request about a service or a process, for the page and the API; its texts as those of RequestKind."""
 
     name: str
     label: str
@@ -230,6 +230,27 @@ SERVICE_REQUESTS: Mapping[str, ServiceRequestKind] = {
         question="Back up {name} now?",
         effect="The data of the service is written to a file in the state directory. Apps keep running meanwhile.",
     )
+}
+
+
+PROCESS_REQUESTS: Mapping[str, ServiceRequestKind] = {
+    "restart": ServiceRequestKind(
+        name="restart",
+        label="Restart",
+        question="Restart {name}?",
+        effect="New instances start, and the ones before them finish their work. Of a single process, the one before it"
+        " ends first.",
+    ),
+    "stop": ServiceRequestKind(
+        name="stop",
+        label="Stop",
+        question="Stop {name}?",
+        effect="Its instances finish their work and end. It stays stopped until its manifest changes, or until it is"
+        " started. The web of its app serves on.",
+    ),
+    "start": ServiceRequestKind(
+        name="start", label="Start", question="Start {name}?", effect="It runs again as its manifest says."
+    ),
 }
 
 

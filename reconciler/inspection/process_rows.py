@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.processes.stop import parsed
 from reconciler.state.records import InstanceRecord
 
 _NOT_OBSERVED = "the daemon has not looked at it yet"
@@ -17,7 +18,8 @@ ASPECT = "processes"
 class ProcessRow(NamedTuple):
     """One process. `desired` is how many should run, `running` how many are up; `pids` are of those that run.
 
-    `draining` is how many finish their work, the oldest of them since `draining_since`. `crashes` is how many there
+    `draining` is how many finish their work, the oldest of them since `draining_since`; at `draining_until` the last of
+    them is killed. `crashes` is how many there
     were in a row. Times are wall-clock seconds.
     """
 
@@ -30,6 +32,7 @@ class ProcessRow(NamedTuple):
     starting: int = 0
     draining: int = 0
     draining_since: float | None = None
+    draining_until: float | None = None
     crashes: int = 0
     pids: Sequence[int] = ()
     since: float | None = None
@@ -60,18 +63,26 @@ def _known(remembered: str | None) -> dict[str, dict[str, Any]]:
         return {}
 
 
+def _patience_s(record: InstanceRecord) -> float:
+    sequence = parsed(record.stop)
+    return record.stop_timeout_s if sequence is None else sequence.kill_after_s
+
+
 def _row(
     name: str, count: int, last: Mapping[str, Any] | None, records: Sequence[InstanceRecord], supervised: bool
 ) -> ProcessRow:
     running = [record for record in records if record.stopping_since is None]
     draining = [record.stopping_since for record in records if record.stopping_since is not None]
+    ends = [record.stopping_since + _patience_s(record) for record in records if record.stopping_since is not None]
+    since_boot = time.time() - time.monotonic()  # noqa: TID251  shown
     row = ProcessRow(
         name=name,
         desired=count,
         running=sum(1 for record in running if record.ready_at is not None),
         starting=sum(1 for record in running if record.ready_at is None),
         draining=len(draining),
-        draining_since=time.time() - (time.monotonic() - min(draining)) if draining else None,  # noqa: TID251  shown
+        draining_since=since_boot + min(draining) if draining else None,
+        draining_until=since_boot + max(ends) if ends else None,
         pids=[record.pid for record in running if record.pid is not None],
     )
     if not last:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias, get_args
 
-from reconciler.control.requests import REQUESTS, SERVICE_REQUESTS
-from reconciler.documents.names import NAME_PATTERN
+from reconciler.control.requests import PROCESS_REQUESTS, REQUESTS, SERVICE_REQUESTS
+from reconciler.documents.names import NAME_PATTERN, PROCESS_PATTERN
 from reconciler.planning.origins.plan import OriginState
 from reconciler.planning.states import APP_STATES
 
@@ -86,7 +86,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "Process": object_of(
         **dict.fromkeys(("name", "state", "reason", "message"), TEXT),
         **dict.fromkeys(("desired", "running", "starting", "draining", "crashes"), INTEGER),
-        **dict.fromkeys(("since", "draining_since", "next_try_at"), NULLABLE_NUMBER),
+        **dict.fromkeys(("since", "draining_since", "draining_until", "next_try_at"), NULLABLE_NUMBER),
         pids={"type": "array", "items": INTEGER},
     ),
     "Manifest": object_of(
@@ -256,6 +256,12 @@ SCHEMAS: Mapping[str, Schema] = {
                 do={"type": "string", "const": "trigger"},
                 app={"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["blog"]},
                 schedule=TEXT,
+            ),
+            only_of(
+                ("do", "app", "process"),
+                do={"type": "string", "enum": list(PROCESS_REQUESTS)},
+                app={"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["blog"]},
+                process={"type": "string", "pattern": f"^{PROCESS_PATTERN}$", "examples": ["worker"]},
             ),
             only_of(
                 ("do", "task"),

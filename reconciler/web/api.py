@@ -40,6 +40,7 @@ from reconciler.web.endpoints import (
 from reconciler.web.facts_process import CannotTell, facts_while_connected
 from reconciler.web.login_links import LINK_S
 from reconciler.web.openapi import document
+from reconciler.web.process_requests import process_request
 from reconciler.web.request_body import media_type, read_body
 from reconciler.web.responses import JsonAnswer, Problem, named
 from reconciler.web.status_cache import Status
@@ -177,6 +178,8 @@ class Api:
         if isinstance(content, dict) and content.get("do") in TASK_REQUESTS:
             answer = await self._context.ask(task_request(content))
             return JsonAnswer({"done": answer["done"], "task": answer["task"]})
+        if isinstance(content, dict) and "process" in content:
+            return JsonAnswer({"done": (await self._context.ask(process_request(content)))["done"]})
         return JsonAnswer({"done": await self._context.request(*_request_in(content))})
 
     async def login_link(self, request: Request, caller: Caller) -> Response:

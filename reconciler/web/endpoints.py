@@ -9,6 +9,7 @@ from typing import Literal
 
 from starlette.requests import Request
 
+from reconciler.documents.names import PROCESS_LOG_PATTERN, is_process_log
 from reconciler.inspection.log_tail import MOST_LINES
 from reconciler.web.answer_schemas import INTEGER, NULLABLE_TEXT, TASK_PATTERN, TEXT, Schema, list_of, object_of, ref_to
 from reconciler.web.responses import Problem
@@ -50,18 +51,19 @@ class Choice(Parameter):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogChoice(Choice):
-    """One of the logs of an app, or that of a task."""
+    """One of the logs of an app, or that of one of its processes or tasks."""
 
     @property
     def schema(self) -> Schema:
-        pattern = f"^({'|'.join(self.values)}|task:{TASK_PATTERN})$"
+        pattern = f"^({'|'.join(self.values)}|{PROCESS_LOG_PATTERN}|task:{TASK_PATTERN})$"
         return {"type": "string", "pattern": pattern, "default": self.values[0]}
 
     def read(self, request: Request) -> str:
         """Return the value in the query; raises Problem."""
         value = request.query_params.get(self.name, self.values[0])
-        if value not in self.values and not re.fullmatch(f"task:{TASK_PATTERN}", value):
-            raise Problem(400, f"'{self.name}' must be one of {', '.join(self.values)}, or task: and the id of a task")
+        if value not in self.values and not is_process_log(value) and not re.fullmatch(f"task:{TASK_PATTERN}", value):
+            others = "a process and its number such as worker.1, or task: and the id of a task"
+            raise Problem(400, f"'{self.name}' must be one of {', '.join(self.values)}, {others}")
         return value
 
 
@@ -112,7 +114,9 @@ AFTER = Number(name="after", description="The events after this id, oldest first
 LIMIT = Number(name="limit", description="The largest number of events.", default=100, least=1, most=1000)
 LINES = Number(name="lines", description="The number of lines.", default=100, least=0, most=MOST_LINES)
 WHICH = LogChoice(
-    name="which", description="The app's own output, its requests, the output of staging, or task:ID.", values=LOGS
+    name="which",
+    description="The app's own output, its requests, the output of staging, of a process such as worker.1, or task:ID.",
+    values=LOGS,
 )
 OF_APP = Parameter(name="app", description="Only tasks of this app.")
 MOST_TASKS = Number(name="limit", description="The largest number of tasks.", default=50, least=1, most=1000)

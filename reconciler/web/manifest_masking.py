@@ -17,11 +17,12 @@ from reconciler.vault.given_values import is_harmless
 from reconciler.vault.secret import HIDDEN
 from reconciler.vault.secret_patterns import LineRedactor, is_secret_name, words_of
 
-# How the values below a field are treated: shown, shown if harmless, hidden, or as a command line or its arguments.
-_Values: TypeAlias = Literal["shown", "harmless", "hidden", "command", "arguments"]
+# How the values below a field are treated: shown, shown if harmless, hidden, as a command line or its arguments, or as
+# names with a command line each or with fields.
+_Values: TypeAlias = Literal["shown", "harmless", "hidden", "command", "arguments", "lines"]
 _BY_FIELD: dict[str, _Values] = {
     "env": "harmless", "environment": "harmless", "raw_env": "harmless", "credentials": "harmless",
-    "parameters": "harmless", "release": "command", "command": "arguments",
+    "parameters": "harmless", "release": "command", "command": "arguments", "processes": "lines",
 }  # fmt: skip
 _MERGE = "<<"
 _NAME = re.compile(r"[\w.-]{1,100}")
@@ -91,6 +92,8 @@ class _Masking:
             if is_file and isinstance(value, yaml.ScalarNode):
                 continue
             below = values if name == _MERGE else _values_below(name, values, top=top)
+            if values == "lines" and name != _MERGE:
+                below = "shown" if isinstance(value, yaml.MappingNode) else "command"
             yield from self.spans(value, below, name, top=top and name == _MERGE)
 
     def _of_sequence(self, node: yaml.SequenceNode, values: _Values, name: str) -> Iterator[_Span]:

@@ -35,6 +35,7 @@ from reconciler.web.log_view import log_view
 from reconciler.web.login_links import LINK_PATTERN
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.origin_pages import OriginPages
+from reconciler.web.process_pages import ProcessPages, process_rows
 from reconciler.web.rendering import StaticFiles, Templates
 from reconciler.web.request_body import read_form
 from reconciler.web.responses import Problem
@@ -79,6 +80,7 @@ class Pages:
             Route("/apps/{name}/logs", authenticated(self.log), methods=["GET"]),
             Route("/apps/{name}/releases/{revision}", authenticated(self.release), methods=["GET"]),
             *TaskPages(self._context, self._templates).routes(),
+            *ProcessPages(self._context, self._templates).routes(),
             Route("/apps/{name}/{request}", authenticated(self.confirm), methods=["GET"]),
             Route("/apps/{name}/{request}", authenticated(self.request), methods=["POST"]),
             Route("/events", authenticated(self.events), methods=["GET"]),
@@ -161,6 +163,7 @@ class Pages:
                 query=query,
                 releases=releases,
                 workers=worker_rows(instances),
+                processes=process_rows(app["processes"]),
                 width=WIDTH,
                 height=HEIGHT,
                 names=NAMES,

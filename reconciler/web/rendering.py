@@ -12,7 +12,7 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from reconciler.control.requests import REQUESTS
+from reconciler.control.requests import PROCESS_REQUESTS, REQUESTS
 from reconciler.inspection.printable import ago, clock, visible
 from reconciler.web import charts
 from reconciler.web.authentication import Caller
@@ -66,7 +66,7 @@ class Templates:
         )  # fmt: skip
         self._environment.filters.update(line=line, ago=ago, brief=brief, clock=clock, moment=moment, size=size)
         self._environment.globals.update(
-            static=static.path, requests=REQUESTS,
+            static=static.path, requests=REQUESTS, process_requests=PROCESS_REQUESTS,
             states=STATES, service_marks=SERVICE_MARKS, origin_marks=ORIGIN_MARKS,
             chart_size={"width": charts.WIDTH, "height": charts.HEIGHT, "left": charts.LEFT, "right": charts.RIGHT,
                         "bottom": charts.BOTTOM},

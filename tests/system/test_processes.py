@@ -1,5 +1,6 @@
 """Workers of an app beside its web: they follow a deploy, finish what they work on, and outlive the daemon."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from tests.support.eventually import eventually
 from tests.support.site import Site, get, is_gone
+from tests.support.web import fetch
 
 # Says what it runs; a job is at hand until a file is removed, and it finishes that before it ends.
 WORKER = """
@@ -108,3 +110,42 @@ def test_a_worker_that_fails_on_probation_takes_the_revision_back(site: Site) ->
     assert site.told("blog")["state"] == "degraded"
     eventually(lambda: row(site)["state"] == "running")
     assert row(site)["pids"] == [before]
+
+
+def test_one_process_is_stopped_started_and_restarted_by_hand_on_the_page_and_through_the_api(site: Site) -> None:
+    release(site, "1")
+    workers = {"command": "python worker.py", "ready": {"after": "100ms"}, "env": {"QUEUE_PASSWORD": "swordfish-77"}}
+    site.app("blog", probation="1s", processes={"worker": workers})
+    site.start()
+    eventually(lambda: row(site)["running"] == 1)
+    first = pid_of(site, "worker.1.1")
+    assert first is not None
+    web = site.pid("blog")
+    assert "told to finish" in site.cli("stop", "blog", "worker").stdout
+    eventually(lambda: (row(site)["state"], is_gone(first)) == ("stopped", True))
+    sent = {"Content-Type": "application/json"}
+
+    def asked(do: str, process: str) -> int:
+        content = json.dumps({"do": do, "app": "blog", "process": process})
+        return fetch(site.paths.api, "/api/v1/requests", "POST", content, sent).status
+
+    assert (asked("start", "worker"), asked("start", "none"), asked("rollback", "worker")) == (200, 404, 422)
+    eventually(lambda: row(site)["running"] == 1)
+    second = pid_of(site, "worker.1.1")
+    assert second not in {first, None}
+    page = fetch(site.paths.api, "/apps/blog").body
+    assert "1 of 1" in page
+    assert "/apps/blog/processes/worker/restart" in page
+    assert "Restart worker of blog?" in fetch(site.paths.api, "/apps/blog/processes/worker/restart").body
+    assert fetch(site.paths.api, "/apps/blog/processes/none/restart").status == 404
+    assert "restarting" in site.cli("restart", "blog", "worker").stdout
+    eventually(lambda: row(site)["running"] == 1 and pid_of(site, "worker.1.1") != second)
+    assert site.pid("blog") == web
+    with site.paths.log("blog", "worker.1").open("a") as log:
+        log.write("the password is swordfish-77\n")
+    assert "the password is" in fetch(site.paths.api, "/api/v1/logs/blog?which=worker.1").body
+    assert "swordfish" not in fetch(site.paths.api, "/api/v1/logs/blog?which=worker.1").body
+    assert "swordfish" not in fetch(site.paths.api, "/apps/blog").body
+    assert site.cli("stop", "blog", "none").returncode == 1
+    ready = [text for _, kind, text in site.events("blog") if kind == "ready" and text.startswith("worker.1")]
+    assert ready[0] == f"worker.1 (pid {first}) is up after 0s"

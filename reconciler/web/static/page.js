@@ -122,7 +122,7 @@
   const refresh = () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      if (one) refetch(location.href, "actions", "remedy", "timeline", "releases", "workers", "manifest", "events").then(plan);
+      if (one) refetch(location.href, "actions", "remedy", "timeline", "releases", "workers", "processes", "manifest", "events").then(plan);
       else if (service) refetch(location.href, "standing", "facts", "backups", "manifest", "events");
       else if (origin) refetch(location.href, "standing", "facts", "events");
       else if (document.getElementById("origins")) refetch(location.href, "origins");
@@ -250,7 +250,7 @@
     }
   });
   setInterval(countdown, 1000);
-  if (document.getElementById("load")) setInterval(() => { if (!document.hidden) refetch(location.href, "load", "workers"); }, 60000);
+  if (document.getElementById("load")) setInterval(() => { if (!document.hidden) refetch(location.href, "load", "workers", "processes"); }, 60000);
   countdown();
   if (!document.hidden) listen();
   plan();

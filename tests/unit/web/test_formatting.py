@@ -85,6 +85,18 @@ def test_a_secret_is_hidden_and_lines_keep_their_numbers(text: str) -> None:
         yaml.safe_load(text)
 
 
+def test_in_processes_command_lines_and_variables_are_masked_and_other_fields_shown() -> None:
+    assert masked(
+        "processes:\n"
+        "  worker: python worker.py --password hunter2\n"
+        "  beat: {count: 2, ready: notify, env: {A_PASSWORD: hunter2, LOG_LEVEL: debug}}\n"
+    ) == [
+        "processes:",
+        "  worker: python worker.py --password •••",
+        "  beat: {count: 2, ready: notify, env: {A_PASSWORD: •••, LOG_LEVEL: debug}}",
+    ]
+
+
 def test_the_name_of_a_secrets_file_is_no_secret() -> None:
     assert masked("env: {API_KEY: {file: secrets/api-key}}") == ["env: {API_KEY: {file: secrets/api-key}}"]
 
