@@ -22,6 +22,7 @@ from reconciler.routing.handshake import meet, resolves
 _MOST = 64 * 1024 * 1024
 _ANSWER_S = 5.0
 _KEY = re.compile("[0-9a-f]{32}(?= )")
+_HASH = re.compile(r"\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 
 
 class NoProxy(Exception):
@@ -196,7 +197,7 @@ def _wanted(wanted: Path) -> dict[str, Any]:
 
 def _shown(config: Any) -> str:
     text = config if isinstance(config, str) else json.dumps(_masked(config), indent=2, sort_keys=True) + "\n"
-    return _KEY.sub("<key>", text)
+    return _HASH.sub("<hash>", _KEY.sub("<key>", text))
 
 
 def _masked(value: Any) -> Any:

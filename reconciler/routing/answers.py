@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from reconciler.linux.regular_files import opened_file
 from reconciler.planning.routing.observed import Answer, AnswerState, ObservedProxy
@@ -22,6 +23,8 @@ _TOLD_BEFORE_S = 21 * 86400
 # What renews certificates does so with a third of their time left.
 _TOLD_SHARE = 0.23
 _TAIL = 256 * 1024
+_LONGEST = 300
+_RECENT_S = 120.0
 
 
 async def answers_of(
@@ -35,7 +38,7 @@ async def answers_of(
         async with slots:
             met = await meet(name, proxy.front, tls=name in secure)
         if met.trouble and log:
-            why = await asyncio.to_thread(_said_of, Path(log), name)
+            why = await asyncio.to_thread(_said_of, Path(log), name, time.time())  # noqa: TID251  as the log's times
             met = Met(trouble=f"{met.trouble}: {why}" if why else met.trouble)
         before = observed.answers.get(name)
         return _answer(met, 0 if before is None else before.tries)
@@ -65,15 +68,30 @@ def _standing(met: Met) -> tuple[AnswerState, str]:
     return "served", ""
 
 
-def _said_of(log: Path, name: str) -> str:
-    """Return what the proxy has written last about the certificate of a name, "" for nothing."""
+def _said_of(log: Path, name: str, now: float) -> str:
+    """Return what the proxy has written last about the certificate of a name, "" for nothing.
+
+    Before an authority has failed for a name, a request to it may have failed several times, each time after a while.
+    `now` is wall-clock seconds, as the log has them.
+    """
+    of_authority = ""
     with suppress(OSError), opened_file(log) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL))
         for line in reversed(file.read(_TAIL).splitlines()):
-            if name.encode() in line and b'"error"' in line and b'"tls' in line:
-                with suppress(ValueError, TypeError, AttributeError):
-                    said = json.loads(line)
-                    if said.get("identifier") == name and said.get("error"):
-                        return " ".join(str(said["error"]).split())[:300]
-    return ""
+            if b'"error"' not in line or not (b"acme_client" in line or (name.encode() in line and b'"tls' in line)):
+                continue
+            with suppress(ValueError, TypeError, AttributeError):
+                said = json.loads(line)
+                error = " ".join(str(said.get("error") or "").split())[:_LONGEST]
+                if said.get("identifier") == name and error:
+                    return error
+                of_authority = of_authority or (error if _is_recent(said, now) else "")
+    return of_authority
+
+
+def _is_recent(said: Mapping[str, Any], now: float) -> bool:
+    """Return whether a request to an authority failed just now, so that names without a certificate wait for it."""
+    if not str(said.get("logger")).endswith("acme_client"):
+        return False
+    return abs(now - float(said["ts"])) < _RECENT_S

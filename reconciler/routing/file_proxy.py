@@ -1,7 +1,8 @@
 """Tell a proxy by a file: write it, have the proxy's own command check all of its configuration, and reload it.
 
-A file that the check refuses is replaced by the one before, so that no site of the proxy is stuck. What was reloaded
-last is on record: a daemon that is killed between the file and the reload does the reload again.
+A file that the check refuses is replaced by the last one that it did not, so that no site of the proxy is stuck; that
+is on record, as the file itself may be one that a killed daemon had no time to check. What was reloaded last is on
+record, too: a daemon that is killed between the file and the reload does the reload again.
 """
 
 import asyncio
@@ -23,11 +24,12 @@ _READABLE = 0o640
 
 
 class FileProxy:
-    """A proxy that reads `file`; `record` holds what it has reloaded last."""
+    """A proxy that reads `file`; `record` tells what it has reloaded last, and one beside it what was checked last."""
 
     def __init__(self, file: ProxyFile, record: Path) -> None:
         self._file = file
         self._record = record
+        self._accepted = record.with_name("accepted")
 
     @property
     def running(self) -> bool:
@@ -69,15 +71,22 @@ class FileProxy:
             raise ProxyError(f"cannot read {self._file.path}: {error.strerror}") from error
 
     def _configure(self, text: str) -> None:
-        before = self._content()
+        before = self._last_accepted()
         self._record.unlink(missing_ok=True)
         self._write(text)
         if self._file.check and (said := _failure(self._file.check)):
             self._write(before)
             raise ConfigRefused(f"{' '.join(self._file.check)}: {said} (the file before is in its place again)")
+        replace_file(self._accepted, text, durable=False)
         if said := _failure(self._file.reload):
             raise ProxyError(f"{' '.join(self._file.reload)}: {said}")
         replace_file(self._record, fingerprint(text), durable=False)
+
+    def _last_accepted(self) -> str:
+        """Return the file that was checked last; of an earlier release's, or an operator's own, what is there."""
+        with suppress(OSError):
+            return read_own(self._accepted, _MOST).decode("utf-8", "replace")
+        return self._content()
 
     def _write(self, text: str) -> None:
         try:

@@ -23,9 +23,10 @@ from reconciler.linux.processes import Command, Process, adopt, await_end, kill_
 from reconciler.linux.regular_files import read_own
 from reconciler.routing.admin import SOCKET, AdminSocket, ConfigChanged, ProxyError
 
-_CONFIG, _OUTPUT = "caddy.json", "start.log"
+_CONFIG, _OUTPUT, _PID = "caddy.json", "start.log", "pid"
 # Relative paths: a socket's has room for 107 bytes only.
-_RUN = 'cd "$1" && exec "$2" run --config caddy.json'
+_RUN = 'cd "$1" && echo $$ > pid && exec "$2" run --config caddy.json'
+_COMMAND = b"\0run\0--config\0caddy.json\0"
 _START_S = 20.0
 _LOOK_EVERY_S = 0.02
 _END_S = 10.0
@@ -65,6 +66,7 @@ class KeptCaddy:
     async def start(self, config: Any) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         program = self._found()
+        await asyncio.to_thread(_end_unreachable, self._directory)
         output = self._directory / _OUTPUT
         output.unlink(missing_ok=True)
         (self._directory / SOCKET).unlink(missing_ok=True)
@@ -205,6 +207,28 @@ def dismiss(directory: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _end_unreachable(directory: Path) -> None:
+    """Kill a Caddy of a directory that has no admin socket there: its daemon was killed as it started.
+
+    It would share the ports with the next one, and serve old names to every other client. Blocks.
+    """
+    try:
+        pid = int(read_own(directory / _PID, 32))
+        descriptor = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return
+    try:
+        process = Path("/proc", str(pid))
+        is_ours = owner_of(pid) == os.geteuid() and (process / "cwd").samefile(directory)
+        if is_ours and (process / "cmdline").read_bytes().endswith(_COMMAND):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            await_end([pid], _END_S)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
 
 
 def _last_line(output: Path) -> str:

@@ -22,7 +22,8 @@ WHOSE = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     said = environ["REMOTE_ADDR"], environ["wsgi.url_scheme"], environ.get("HTTP_X_FORWARDED_FOR", "-")
-    return [" ".join(said).encode()]
+    forged = [name for name in sorted(environ) if environ[name] == "forged"]
+    return [" ".join((*said, *forged)).encode()]
 """
 
 
@@ -107,6 +108,8 @@ def test_the_client_is_the_one_that_the_proxy_has_seen(site: Site, proxy: Proxy)
     https = proxy.front.https
     eventually(lambda: answers("shop.localhost", https, "127.0.0.1 https 127.0.0.1"))
     forged = {"X-Forwarded-For": "6.6.6.6", "X-Reconciler-Client": "0 6.6.6.6", "X-Forwarded-Proto": "https"}
+    names = ("X-Forwarded-Prefix", "X-Forwarded-Port", "X-Forwarded-Host", "X-Real-IP", "Forwarded")
+    forged.update(dict.fromkeys(names, "forged"))
     assert ask("shop.localhost", https, headers=forged)[1] == "127.0.0.1 https 127.0.0.1"
     assert ask("shop.localhost", proxy.front.http, tls=False, headers=forged)[1] == "127.0.0.1 http 127.0.0.1"
     assert ask("x", port, tls=False, headers=forged)[1] == "127.0.0.1 http -"

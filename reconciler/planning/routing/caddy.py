@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 from reconciler.planning.routing.domain_names import is_private
 from reconciler.planning.routing.route import (
     CLIENT_HEADER,
+    FORGEABLE_HEADERS,
+    PREFIX_HEADER,
     Front,
     Place,
     Route,
@@ -29,6 +31,12 @@ _SECOND = 1_000_000_000  # Caddy's durations are nanoseconds
 _KEEP_STREAMS_S = 24 * 3600
 _END_RELOAD_S = 300
 _RETRY_EVERY_S = 0.05
+# Caddy logs requests that fail with their headers; of those it knows only cookies and passwords as secrets.
+_WITHOUT_KEYS: Mapping[str, Any] = {
+    "format": "filter",
+    "wrap": {"format": "json"},
+    "fields": {f"request>headers>{CLIENT_HEADER}": {"filter": "delete"}},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +66,7 @@ def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: st
     plain = {"listen": [front.listen(front.http)], "routes": [*_plain_routes(routes, front, abilities), unknown]}
     return {
         "admin": {"listen": "unix/admin.sock", "config": {"persist": False}},
-        "logging": {"logs": {"default": {"level": "INFO", "writer": _log_writer(log)}}},
+        "logging": {"logs": {"default": {"level": "INFO", "writer": _log_writer(log), "encoder": _WITHOUT_KEYS}}},
         "storage": {"module": "file_system", "root": "data"},
         "apps": {
             "http": {
@@ -239,10 +247,10 @@ def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities)
         },
     }
     if routing.strip and not is_everything(routing.below):
-        headers["X-Forwarded-Prefix"] = [routing.below]
+        headers[PREFIX_HEADER] = [routing.below]
         handler["rewrite"] = {"strip_path_prefix": routing.below}
-    if headers:
-        handler["headers"] = {"request": {"set": headers}}
+    forged = [name for name in (*FORGEABLE_HEADERS, PREFIX_HEADER) if name not in headers]
+    handler["headers"] = {"request": {"delete": forged, **({"set": headers} if headers else {})}}
     if abilities.keeps_streams:
         handler["stream_close_delay"] = _KEEP_STREAMS_S * _SECOND
     if front.trusted and not abilities.knows_client:

@@ -12,6 +12,8 @@ from typing import Any
 from reconciler.planning.routing.domain_names import ANY
 from reconciler.planning.routing.route import (
     CLIENT_HEADER,
+    FORGEABLE_HEADERS,
+    PREFIX_HEADER,
     Front,
     Place,
     Route,
@@ -140,7 +142,9 @@ def _nginx_location(place: Place, front: Front) -> Iterator[str]:
             yield "        real_ip_recursive on;"
         if routing.strip and not is_everything(place.below):
             yield f"        rewrite ^{re.escape(place.below)}/?(.*)$ /$1 break;"
-            yield f'        proxy_set_header X-Forwarded-Prefix "{_word(place.below)}";'
+            yield f'        proxy_set_header {PREFIX_HEADER} "{_word(place.below)}";'
+        else:
+            yield f'        proxy_set_header {PREFIX_HEADER} "";'
         yield from _nginx_proxy(route)
         yield "    }"
 
@@ -155,6 +159,8 @@ def _nginx_proxy(route: Route) -> Iterator[str]:
     yield "        proxy_set_header X-Forwarded-For $remote_addr;"
     yield "        proxy_set_header X-Forwarded-Proto $scheme;"
     yield "        proxy_set_header X-Forwarded-Host $http_host;"
+    for name in FORGEABLE_HEADERS:
+        yield f'        proxy_set_header {name} "";'
     yield f'        proxy_set_header {CLIENT_HEADER} "{_word(route.key)} $remote_addr";'
     yield f"        proxy_read_timeout {limit_s or _LONGEST_ANSWER_S:.0f}s;"
     yield "        proxy_buffering off;"
@@ -186,7 +192,9 @@ def _haproxy(routes: tuple[Route, ...], front: Front) -> str:
     if chains:
         crt = " ".join(f"crt {_path(chain)}" for chain in chains)
         lines.append(f"    bind {_haproxy_address(front, front.https)} ssl {crt} alpn h2,http/1.1")
-    lines.append("    http-request del-header X-Forwarded-For")
+    forged = ("X-Forwarded-For", "X-Forwarded-Host", PREFIX_HEADER, *FORGEABLE_HEADERS)
+    lines += [f"    http-request del-header {header}" for header in forged]
+    lines.append("    http-request set-header X-Forwarded-Host %[req.hdr(host)]")
     lines.append("    http-request set-header X-Forwarded-Proto https if { ssl_fc }")
     lines.append("    http-request set-header X-Forwarded-Proto http if !{ ssl_fc }")
     rules: list[str] = []
@@ -245,7 +253,7 @@ def _haproxy_backend(route: Route) -> Iterator[str]:
         return
     yield f'    http-request set-header {CLIENT_HEADER} "{_word(route.key)} %[src]"'
     if routing.strip and not is_everything(routing.below):
-        yield f"    http-request set-header X-Forwarded-Prefix {_word(routing.below)}"
+        yield f"    http-request set-header {PREFIX_HEADER} {_word(routing.below)}"
         yield f"    http-request replace-path ^{re.escape(routing.below)}/?(.*) /\\1"
     if routing.answer_timeout_s is not None:
         yield f"    timeout server {routing.answer_timeout_s:.0f}s"

@@ -8,6 +8,9 @@ from reconciler.planning.routing.routing import EVERYTHING, Routing
 
 # The header in which the proxy, and no other client, tells the app whose request it is: a key, a blank, an address.
 CLIENT_HEADER = "X-Reconciler-Client"
+PREFIX_HEADER = "X-Forwarded-Prefix"
+# What proxies pass on as a client wrote it, and apps believe: with the key, it would count as the proxy's word.
+FORGEABLE_HEADERS = ("Forwarded", "X-Forwarded-Port", "X-Real-Ip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,41 @@ def test_why_a_name_gets_no_certificate_is_what_the_proxy_has_written_last(tmp_p
     log.write_text(
         "".join(json.dumps(line) + "\n" for line in lines) + '{"logger":"tls","identifier":"a.example.com","error"'
     )
-    assert _said_of(log, "a.example.com") == "rate limited"
-    assert _said_of(log, "c.example.com") == ""
-    assert _said_of(tmp_path / "none", "a.example.com") == ""
+    assert _said_of(log, "a.example.com", 0.0) == "rate limited"
+    assert _said_of(log, "c.example.com", 0.0) == ""
+    assert _said_of(tmp_path / "none", "a.example.com", 0.0) == ""
+
+
+NAME = "shop.example.com"
+NOW = 1_800_000_000.0
+
+
+def line(said: str, **fields: object) -> str:
+    return json.dumps({"ts": NOW, "logger": "http.acme_client", "error": said, **fields}) + "\n"
+
+
+def of_name(said: str, name: str = NAME) -> str:
+    return line(said, logger="tls.obtain", identifier=name)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("", ""),
+        (line("no such host"), "no such host"),
+        (line("no such host", ts=NOW - 3600), ""),
+        (line("no such host", ts="x"), ""),
+        (line("other", logger="http.handlers.reverse_proxy", message="acme_client"), ""),
+        (of_name("refused"), "refused"),
+        (of_name("refused") + line("no such host"), "refused"),
+        (of_name("refused", "other.example.com") + line("no such host"), "no such host"),
+        (of_name("refused", "other.example.com"), ""),
+        ('{"error": "acme_client tls shop.example.com', ""),
+    ],
+)
+def test_an_authority_that_cannot_be_reached_is_told_before_it_has_failed_for_the_name(
+    tmp_path: Path, written: str, said: str
+) -> None:
+    log = tmp_path / "proxy.log"
+    log.write_text(written)
+    assert _said_of(log, NAME, NOW) == said

@@ -1,0 +1,40 @@
+"""The Caddy that the daemon keeps: there is one of them, whenever its daemon was killed."""
+
+import asyncio
+from pathlib import Path
+
+from reconciler.linux.processes import start_ticks
+from reconciler.planning.routing.caddy import Abilities, whole
+from reconciler.planning.routing.route import Front, Route
+from reconciler.planning.routing.routing import Routing
+from reconciler.routing.kept_caddy import KeptCaddy, dismiss, kept_pid
+from tests.support.ports import a_port
+from tests.support.proxies import needs_caddy, newest_caddy
+
+pytestmark = [needs_caddy]
+
+
+def test_one_whose_daemon_was_killed_before_it_listened_gives_way_to_the_next(tmp_path: Path) -> None:
+    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
+    route = Route(app="shop", routing=Routing(domains=("shop.localhost",), tls="off"), upstream="127.0.0.1:9")
+    config = whole((route,), front, Abilities.of(()), str(tmp_path / "proxy.log"))
+
+    async def story() -> None:
+        before = KeptCaddy(tmp_path, newest_caddy(), lambda: None)
+        await before.start(config)
+        first = kept_pid(tmp_path)
+        assert first is not None
+        before.close()
+        (tmp_path / "admin.sock").unlink()  # as if it had not come that far
+        after = KeptCaddy(tmp_path, newest_caddy(), lambda: None)
+        after.adopt()
+        assert not after.running
+        await after.start(config)
+        assert kept_pid(tmp_path) not in {None, first}
+        assert start_ticks(first) is None
+        await after.end()
+
+    try:
+        asyncio.run(story())
+    finally:
+        dismiss(tmp_path)
