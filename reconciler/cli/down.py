@@ -1,6 +1,7 @@
-"""Stop the daemon and every app it started.
+"""Stop the daemon, and every app and task it started.
 
-Each app gets its stop timeout to finish its requests. 'reconciler run' starts all of them again.
+Each app gets its stop timeout to finish its requests, each task 8 s after SIGTERM, and is on record as failed.
+'reconciler run' starts the apps again.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ def command(as_json: bool, state: Path | None) -> None:
     paths = paths_of(state)
     if not paths.database.exists():
         if as_json:
-            _show_json(None, 0, 0)
+            _show_json(None, 0, 0, 0)
         else:
             click.echo(f"nothing to stop: no daemon has ever run in {paths.state}")
         return
@@ -31,16 +32,21 @@ def command(as_json: bool, state: Path | None) -> None:
     except AlreadyRunning as error:
         raise click.ClickException(f"{error}: it was started just now; try again") from error
     if as_json:
-        _show_json(stopped.daemon, stopped.instances, stopped.strays)
+        _show_json(stopped.daemon, stopped.instances, stopped.tasks, stopped.strays)
         return
     parts = [f"the daemon (pid {stopped.daemon})"] if stopped.daemon else []
     parts += [counted(stopped.instances, "app instance")] if stopped.instances else []
+    parts += [counted(stopped.tasks, "task")] if stopped.tasks else []
     strays = stopped.strays
     parts += [f"{strays} stray {'process' if strays == 1 else 'processes'}"] if strays else []
-    click.echo(f"stopped {' and '.join(parts)}" if parts else "nothing to stop: nothing is running")
+    click.echo(
+        f"stopped {' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))}"
+        if parts
+        else "nothing to stop: nothing is running"
+    )
 
 
-def _show_json(daemon: int | None, instances: int, strays: int) -> None:
+def _show_json(daemon: int | None, instances: int, tasks: int, strays: int) -> None:
     from reconciler.cli.table import show_json
 
-    show_json({"daemon": daemon or None, "instances": instances, "strays": strays})
+    show_json({"daemon": daemon or None, "instances": instances, "tasks": tasks, "strays": strays})

@@ -44,6 +44,7 @@ class TaskRequests:
         """Put a task of an app on record that starts at once; return its id. Raises Refused."""
         words = _words(request.get("command"))
         wanted = _matching(request.get("revision"), _REVISION, _REVISION_HAS)
+        name = _matching(request.get("name"), _NAME, "a name has up to 64 letters, digits and .:@/+-")
         if self._tasks.revision(app.name) is None:
             raise Refused(f"{app.name}: {_NO_REVISION}; see 'reconciler status {app.name}'")
         if wanted and self._tasks.revision(app.name, wanted) is None:
@@ -52,7 +53,7 @@ class TaskRequests:
             id=self._tasks.open.new_id(),
             app=app.name,
             kind="task",
-            name=_matching(request.get("name"), _NAME, "a name has up to 64 letters, digits and .:@/+-") or words[0],
+            name=self._journal.redacted(Subject("app", app.name), name or words[0]),
             command=json.dumps(words),
             state="owed",
             owed_at=time.time(),  # noqa: TID251  on record and shown

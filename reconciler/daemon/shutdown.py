@@ -38,14 +38,17 @@ class _Found:
     fd: int
     instance: str
     leads: bool
+    task: str
+    runner: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """What was stopped: the daemon's pid, None when none was running, and numbers of instances and stray processes."""
+    """What was stopped: the daemon's pid, None when none ran, and numbers of instances, tasks and stray processes."""
 
     daemon: int | None
     instances: int
+    tasks: int
     strays: int
 
 
@@ -60,13 +63,13 @@ def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
     require_ours(paths.state)
     daemon = _end_daemon(paths, warn)
     with acquire(paths):
-        instances, strays = _end_apps(paths)
+        instances, tasks, strays = _end_apps(paths)
         dismiss(paths.keeper)
         if paths.proxy.exists():
             from reconciler.routing.kept_caddy import dismiss as dismiss_proxy  # most hosts keep none
 
             dismiss_proxy(paths.proxy)
-    return Stopped(daemon=daemon, instances=instances, strays=strays)
+    return Stopped(daemon=daemon, instances=instances, tasks=tasks, strays=strays)
 
 
 def is_going_down(paths: StatePaths) -> bool:
@@ -111,8 +114,10 @@ def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
         os.close(fd)
 
 
-def _end_apps(paths: StatePaths) -> tuple[int, int]:
-    """End all instances; return their number, and that of marked processes that were left then or are of none.
+def _end_apps(paths: StatePaths) -> tuple[int, int, int]:
+    """End all instances and tasks; return their numbers, and that of marked processes that were left or are of none.
+
+    A task is ended by its runner, which leaves how that went for the next daemon.
 
     A process that has left the session of its instance gets the same time to end, and is no instance more.
     """
@@ -124,12 +129,13 @@ def _end_apps(paths: StatePaths) -> tuple[int, int]:
         known = {record.id: record for record in records.instances()}
         state = state_id(paths.state)
         with _marked(state) as found:
-            masters = [process for process in found if process.leads]
+            masters = [process for process in found if process.leads and (process.runner or not process.task)]
             _mark_stopping(database, [known[p.instance] for p in masters if p.instance in known])
             _end_masters(masters, known)
-        strays = _kill_strays(state) + sum(1 for process in masters if not process.instance)
+        tasks = {process.task for process in masters if process.task}
+        strays = _kill_strays(state) + sum(1 for process in masters if not (process.instance or process.task))
         _record(paths, database, known)
-    return len({process.instance for process in masters if process.instance}), strays
+    return len({process.instance for process in masters if process.instance}), len(tasks), strays
 
 
 @contextlib.contextmanager
@@ -144,7 +150,14 @@ def _marked(state: str) -> Iterator[list[_Found]]:
                 descriptors[process.pid] = fd = os.pidfd_open(process.pid)
                 stack.callback(os.close, fd)
         yield [
-            _Found(pid=process.pid, fd=descriptors[process.pid], instance=process.instance, leads=process.leads)
+            _Found(
+                pid=process.pid,
+                fd=descriptors[process.pid],
+                instance=process.instance,
+                leads=process.leads,
+                task=process.task,
+                runner=process.runner,
+            )
             for process in marked(state)
             if process.pid in descriptors
         ]

@@ -3,6 +3,7 @@
 Whatever of an app is not web runs the revision that its web serves, with the same code, directories and secrets.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +45,8 @@ class Place:
 class AppPlaces:
     """The place of each app's instances, and the revision that whatever is not web is to run.
 
-    `verdicts` are what the processes that run there say of their revision.
+    `verdicts` are what the processes that run there say of their revision; `prepared` returns the revision that waits
+    for the first connection of an app, None if none does.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class AppPlaces:
         instances: Instances,
         secret_source: SecretSource,
     ) -> None:
+        self.prepared: Callable[[str], Revision | None] = lambda _: None
         self._paths = paths
         self._history = history
         self._builds = builds
@@ -73,6 +76,10 @@ class AppPlaces:
         before = history.started_as(history.restarts.revision), *history.known_good[:1]
         known = (revision for revision in (*serving, *before) if revision is not None)
         return next((revision for revision in known if revision.build.id in self._builds.of(app)), None)
+
+    def revision_of_tasks(self, app: str) -> Revision | None:
+        """Return the revision that tasks run: of a sleeping app that has never served, the one that waits to serve."""
+        return self.revision(app) or self.prepared(app)
 
     def state(self, app: App) -> AskedState:
         """Return the state that is asked of an app: by an operator, as long as that holds, or by its manifest."""

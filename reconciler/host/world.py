@@ -51,7 +51,7 @@ from reconciler.planning.apps.actions import (
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed, SleepState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.plan_instances import state_when_failing
+from reconciler.planning.apps.plan_instances import prepared, state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
@@ -88,7 +88,6 @@ class AppWorld:
     ) -> None:
         self._paths = settings.paths
         self._stores = stores
-        self._records = stores.records
         self._history = stores.history
         self._record = stores.record_event
         self._wakeups = runtime.wakeups
@@ -102,6 +101,7 @@ class AppWorld:
         self._listeners = AppListeners(instances, keeper, self._on_connection)
         self._builds = AppBuilds(settings.paths, stager, runtime.removals, self._on_staging)
         self.places = AppPlaces(self._paths, self._history, self._builds, instances, secret_source)
+        self.places.prepared = lambda name: prepared(self._apps.get(name), self.observe(name))
         self._release_commands = AppReleaseCommands(settings, stores, secret_source, self._builds, self.places)
         self._releases = ReleaseRecorder(settings.paths, stores)
         self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
@@ -388,8 +388,8 @@ class AppWorld:
         for directory in (self._paths.app(name), self._paths.scratch(name)):
             with contextlib.suppress(OSError):
                 await self._removals.remove(directory)
-        with self._records.lasting():
-            self._records.erase(name)
+        with self._stores.records.lasting():
+            self._stores.records.erase(name)
         self._restart_before.pop(name, None)
         self._instances.forget_app(name)
         for part in (self._builds, self._release_commands, self._releases, self._listeners, self._tracker):

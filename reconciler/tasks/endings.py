@@ -46,7 +46,7 @@ def _ending(task: Task, result: Result) -> tuple[TaskState, str]:
     if task.cancelled_by:
         return "cancelled", f"cancelled by {task.cancelled_by} ({how})"
     if result.cancelled:
-        return "failed", f"its runner was told to end, as when the host goes down ({how})"
+        return "failed", f"ended from outside, as by 'reconciler down' or when the host goes down ({how})"
     if result.error:
         return "failed", f"cannot run {result.error}"
     return ("succeeded" if result.code == 0 else "failed"), how

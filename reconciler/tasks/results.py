@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from reconciler.linux.regular_files import read_record
 
 _MOST_BYTES = 1 << 16
+_ASKS_WITHIN_S = 600.0
 _LONGEST_NUMBER = 2**62
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -59,6 +61,16 @@ def forget_result(file: Path) -> None:
     for each in (file, claim_of(file)):
         with suppress(OSError):
             each.unlink(missing_ok=True)
+
+
+def forget_results(directory: Path, kept: Collection[str], now: float) -> None:
+    """Remove what runners and terminals left, but for that of what is `kept`, and of a terminal that may ask soon."""
+    with suppress(OSError):
+        for file in directory.iterdir():
+            name = file.name.partition(".")[0]
+            is_new = name.startswith("terminal-") and abs(now - file.lstat().st_mtime) < _ASKS_WITHIN_S
+            if name not in kept and not is_new:
+                file.unlink(missing_ok=True)
 
 
 def claim_of(file: Path) -> Path:

@@ -22,6 +22,7 @@ from reconciler.tasks.output import END, ERRORS, OUTPUT, OutputLog, Terminal
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _ORDER = 3
+_RUNNERS_OWN: Final = ("RECONCILER_TASK_RUNNER", "RECONCILER_RECORD")  # variables that the command does not get
 _CLAIMED_BY_ANOTHER: Final = 75  # EX_TEMPFAIL of sysexits.h
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as shells say it
 _BLOCK = 1 << 20
@@ -61,10 +62,10 @@ class _Command:
 
     def look_at_the_clock(self) -> None:
         now = time.monotonic()
-        if now >= self.deadline and not (self.timed_out or self.cancelled):
+        if now >= self.deadline and self.status is None and not (self.timed_out or self.cancelled):
             self.timed_out = True
             self._tell()
-        if self.kill_at is not None and now >= self.kill_at and not self.killed:
+        if self.kill_at is not None and now >= self.kill_at and self.status is None and not self.killed:
             self.killed = True
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -73,8 +74,10 @@ class _Command:
 
     def until_next(self) -> float:
         """Return the seconds until it is to be told something."""
+        if self.killed or self.status is not None:
+            return 1.0
         at = self.deadline if self.kill_at is None else self.kill_at
-        return max(0.0, at - time.monotonic()) if not self.killed else 1.0
+        return max(0.0, at - time.monotonic())
 
     def reap(self) -> None:
         while (ended := _reaped()) is not None:
@@ -113,7 +116,7 @@ def _become(order: Mapping[str, Any], outputs: tuple[int, int], tell: int, runne
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        environment = {name: value for name, value in os.environ.items() if name != "RECONCILER_TASK_RUNNER"}
+        environment = {name: value for name, value in os.environ.items() if name not in _RUNNERS_OWN}
         os.execvpe(word, order["command"], environment)  # noqa: S606  becoming the command is all there is to do
     except FileNotFoundError as error:
         code = _NOT_FOUND

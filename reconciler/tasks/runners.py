@@ -21,7 +21,7 @@ from reconciler.linux.memory_files import memory_files
 from reconciler.linux.processes import Command, Process, adopt, spawn, start_ticks
 from reconciler.planning.tasks.task import Task
 from reconciler.serving.leftovers import end_marked
-from reconciler.serving.marks import INSTANCE_MARK, RUNNER_MARK, TASK_MARK, Identity, Marked, marked
+from reconciler.serving.marks import INSTANCE_MARK, RECORD_MARK, RUNNER_MARK, TASK_MARK, Identity, Marked, marked
 from reconciler.state.paths import StatePaths
 from reconciler.tasks.results import claim_of
 
@@ -76,8 +76,11 @@ class Runners:
         runner = self._running.get(task)
         return None if runner is None else runner.kill_at
 
-    def start(self, task: Task, place: Place) -> tuple[int, int | None]:
-        """Start the runner of a task in its app's place; return its pid and start time. Raises OSError."""
+    def start(self, task: Task, place: Place, record: str) -> tuple[int, int | None]:
+        """Start the runner of a task in its app's place, with its record; return its pid and start time.
+
+        Raises OSError.
+        """
         self._paths.tasks.mkdir(mode=0o700, exist_ok=True)
         log = self._paths.task_log(task.app, task.id)
         with suppress(OSError):  # it then has no log
@@ -99,7 +102,11 @@ class Runners:
         argv = (sys.executable, "-I", "-S", _SCRIPT)
         with memory_files(json.dumps(order).encode()) as (given,):
             command = Command(
-                argv=argv, env=self._environment(task, place), listener=given, output=log, output_mode=place.sandbox.log
+                argv=argv,
+                env=self._environment(task, place, record),
+                listener=given,
+                output=log,
+                output_mode=place.sandbox.log,
             )
             process = spawn(command, lambda: self._on_end(task.id))
         self._running[task.id] = _Runner(task, process, kill_at=time.monotonic() + task.timeout_s + GRACE_S + MARGIN_S)
@@ -158,7 +165,7 @@ class Runners:
         result = self._paths.task_result(task)
         return result.exists() or claim_of(result).exists()
 
-    def _environment(self, task: Task, place: Place) -> dict[str, str]:
+    def _environment(self, task: Task, place: Place, record: str) -> dict[str, str]:
         now = time.time()  # noqa: TID251  display
         identity = Identity(state=self._state_id, instance=secrets.token_hex(6), started_at=now)
         variables = place.environment(identity)
@@ -168,6 +175,7 @@ class Runners:
             **variables,
             TASK_MARK: task.id,
             RUNNER_MARK: "1",
+            RECORD_MARK: record,
             PLANNED_AT: planned.isoformat(timespec="seconds").replace("+00:00", "Z"),
         }
 

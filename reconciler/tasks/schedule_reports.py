@@ -3,7 +3,7 @@
 Each is told once: what goes on is not told again before something else has come.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from reconciler.convergence.world import Report
@@ -14,7 +14,7 @@ from reconciler.planning.schedules.schedule import Schedule
 from reconciler.planning.subject import Subject
 from reconciler.planning.tasks.task import Task
 from reconciler.planning.wording import span
-from reconciler.tasks.texts import described
+from reconciler.tasks.texts import described_by_schedule
 
 ReportListener: TypeAlias = Callable[[Subject, Report | None], None]
 
@@ -35,6 +35,12 @@ class ScheduleReports:
         """The schedules whose last task failed, each as its app, a slash and its name."""
         return sorted(subject.name for subject in self._failing)
 
+    def restore(self, tasks: Iterable[Task]) -> None:
+        """Take the last task of each schedule, of which an earlier daemon has told."""
+        for task in tasks:
+            if task.state == "failed":
+                self._failing[_subject(task.app, task.schedule)] = task.ending
+
     def ended(self, task: Task, schedule: Schedule | None) -> None:
         """Take the end of a task of a schedule, which may be none any more."""
         subject = _subject(task.app, task.schedule)
@@ -44,14 +50,13 @@ class ScheduleReports:
             case "succeeded":
                 self._not_run.discard(subject)
                 if self._failing.pop(subject, ""):
-                    text = f"schedule {task.schedule}: task {task.id} succeeded again"
-                    self._event(task.app, text, task.cause, Reason.SCHEDULE_RECOVERED)
+                    text = described_by_schedule(task, again=True)
+                    self._event(task.app, text, "", Reason.SCHEDULE_RECOVERED)
                 self._report(subject, "ready", "")
             case "failed" if is_final(task, schedule):
                 self._not_run.discard(subject)
                 if self._failing.get(subject) != task.ending and not task.is_by_hand:
-                    text = f"schedule {task.schedule}: {described(task)}"
-                    self._event(task.app, text, task.cause, Reason.SCHEDULE_FAILED)
+                    self._event(task.app, described_by_schedule(task), "", Reason.SCHEDULE_FAILED)
                 self._failing[subject] = task.ending
                 self._report(subject, "failing", _failure(task))
 
@@ -60,7 +65,7 @@ class ScheduleReports:
             return
         self._not_run.add(subject)
         reason = Reason.SCHEDULE_SKIPPED if task.state == "skipped" else Reason.SCHEDULE_MISSED
-        self._event(task.app, f"schedule {task.schedule}: {task.state}", task.ending, reason)
+        self._event(task.app, f"schedule {task.schedule} {task.state}", task.ending, reason)
 
     def tell(self, app: str, note: Note) -> None:
         """Tell that an occurrence is late, or takes too long."""
@@ -73,7 +78,7 @@ class ScheduleReports:
             state, reason = "overlong", Reason.SCHEDULE_TOO_LONG
             text = f"runs for much longer than the {span(note.usual_s)} that its last tasks took"
         self._report(_subject(app, name), state, text)
-        self._event(app, f"schedule {name}: {text}", "", reason)
+        self._event(app, f"schedule {name} {text}", "", reason)
 
     def ping_failed(self, schedule: Schedule, when: str, why: str) -> None:
         """Tell that a URL of a schedule could not be called, once for as long as it fails for the same reason."""

@@ -54,6 +54,11 @@ class Schedules:
                 with suppress(ValueError, KeyError, TypeError):  # written by another version: its times begin to count
                     self._histories.setdefault(app, {})[name] = _history_from(text)
 
+    def last_tasks(self) -> list[Task]:
+        """Return the last task of each schedule that there is, of those that have one. Raises sqlite3.Error."""
+        last = self._log.last_of_schedules()
+        return [task for (app, name), task in last.items() if name in self._histories.get(app, {})]
+
     def apps(self) -> frozenset[str]:
         """Return the apps that have, or had, a schedule."""
         return frozenset(self._histories)

@@ -42,16 +42,18 @@ from reconciler.planning.tasks.plan import plan
 from reconciler.planning.tasks.task import Task
 from reconciler.serving.build_users import Use
 from reconciler.serving.live_instance import CannotStart
+from reconciler.serving.marks import Marked
 from reconciler.state.paths import StatePaths
 from reconciler.tasks.endings import DAEMON_ENDED, HOST_WENT_DOWN, NEVER_BEGAN, RUNNER_KILLED, ended, lost
 from reconciler.tasks.open_tasks import OpenTasks
 from reconciler.tasks.past_tasks import PastTasks
 from reconciler.tasks.pings import Pings, When
-from reconciler.tasks.results import forget_result, read_result
-from reconciler.tasks.runners import GRACE_S, MARGIN_S, Runners, TaskLimits
+from reconciler.tasks.results import forget_result, forget_results, read_result
+from reconciler.tasks.run_records import carried, missing
+from reconciler.tasks.runners import GRACE_S, MARGIN_S, Runners, TaskLimits, terminal_socket
 from reconciler.tasks.schedule_reports import ScheduleReports, is_final
 from reconciler.tasks.schedules import Schedules
-from reconciler.tasks.texts import described, told
+from reconciler.tasks.texts import described, masked, told
 from reconciler.vault.secret_reader import SecretReader
 
 _LOOK_AT_THE_CLOCK_EVERY_S = 5.0
@@ -139,7 +141,7 @@ class TaskWorld:
     def revision(self, app: str, wanted: str = "") -> Revision | None:
         """Return the revision that serves an app, or the one that can be started and whose id begins so."""
         if not wanted:
-            return self._places.revision(app)
+            return self._places.revision_of_tasks(app)
         found = [revision for revision in self._places.startable(app) if revision.id.startswith(wanted)]
         return found[0] if len(found) == 1 else None
 
@@ -184,9 +186,13 @@ class TaskWorld:
     def restore(self) -> None:
         """Follow the tasks that an earlier daemon left running; what was never begun is owed again."""
         self.schedules.restore()
+        self.reports.restore(self.schedules.last_tasks())
         tasks = self.open.restore()
-        running = [task for task in tasks if task.state == "running"]
         found = self._runners.found() if self._paths.tasks.exists() else []
+        for task in self._begun_unrecorded(tasks, found):
+            self.open.put(task)
+        tasks = tuple(self.open.all())
+        running = [task for task in tasks if task.state == "running"]
         for task in running:
             if task.kind in {"release", "shell"}:
                 self._close(lost(task, DAEMON_ENDED, _wall_clock()))  # no runner has them
@@ -200,7 +206,17 @@ class TaskWorld:
                 self.open.put(replace(task, state="owed", started_at=None, revision="", build=""))
         led = {process.task for process in found if process.runner}
         self._runners.kill_now(process.pid for process in found if process.task not in led)
-        self._forget_results({task.id for task in tasks})
+        kept = {task.id for task in tasks} | {terminal_socket(self._paths, task.attached).stem for task in tasks}
+        forget_results(self._paths.tasks, kept, _wall_clock())
+
+    def _begun_unrecorded(self, tasks: Iterable[Task], found: Iterable[Marked]) -> list[Task]:
+        """Return the tasks that have begun, as running, while the database could not be written to."""
+        owed = {task.id: task for task in tasks if task.state == "owed"}
+        with_runner = list(missing(found, {task.id: task for task in tasks}))
+        for task in with_runner:
+            owed.pop(task.id, None)
+        over = (task for task in owed.values() if self._runners.is_claimed(task.id))
+        return with_runner + [replace(task, state="running", boot=self._boot) for task in over]
 
     # The World
 
@@ -219,7 +235,7 @@ class TaskWorld:
     def observe(self, name: str) -> ObservedTasks:
         """Return what is true of the tasks of an app now."""
         tasks, app = self.open.of(name), None if self._apps is None else self._apps.get(name)
-        planned, deployed = NO_SCHEDULES, self._places.revision(name) is not None
+        planned, deployed = NO_SCHEDULES, self._places.revision_of_tasks(name) is not None
         if app is not None and (app.schedules or name in self.schedules.apps()):
             planned = self.schedules.plan(app, self._places.state(app), self.now(), deployed=deployed)
         unready = "" if deployed else _SHORT_OF_A_REVISION
@@ -331,11 +347,11 @@ class TaskWorld:
         )
         self.open.put(begun, lasting=True)  # a task that has begun must never be taken for one that has not
         try:
-            pid, ticks = self._runners.start(begun, place)
+            pid, ticks = self._runners.start(begun, place, carried(masked(self._journal, begun)))
         except OSError as error:
             self._fail(begun, f"cannot start: the kernel refused it: {error.strerror}")
             return
-        self.open.put(replace(begun, pid=pid, ticks=ticks))
+        self.open.put(masked(self._journal, replace(begun, pid=pid, ticks=ticks)))  # nothing starts it again
         self._ping(begun, "start")
 
     async def _record_end(self, task: Task) -> None:
@@ -358,7 +374,9 @@ class TaskWorld:
 
     def _close(self, task: Task) -> None:
         """Put the end of a task on record, and then remove what its runner left."""
-        task = replace(task, ending=self._journal.redacted(Subject("app", task.app), task.ending))
+        task = replace(
+            masked(self._journal, task), ending=self._journal.redacted(Subject("app", task.app), task.ending)
+        )
         if self.open.put(task, lasting=True):
             forget_result(self._paths.task_result(task.id))
         self._how.pop(task.id, None)
@@ -370,13 +388,6 @@ class TaskWorld:
         self._how[task.id] = how
         self._runner_ended.set()
         self._queues.tasks.wake(task.app)
-
-    def _forget_results(self, kept: set[str]) -> None:
-        """Remove what runners and terminals left of tasks that are on record as ended."""
-        with suppress(OSError):
-            for file in self._paths.tasks.iterdir():
-                if file.name.partition(".")[0] not in kept:
-                    file.unlink(missing_ok=True)
 
 
 _REASONS = {"failed": Reason.TASK_FAILED, "cancelled": Reason.TASK_CANCELLED, "succeeded": Reason.TASK_SUCCEEDED}

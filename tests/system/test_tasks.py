@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -226,6 +227,31 @@ def is_on_record(site: Site, name: str) -> bool:
 
 def answered(site: Site, name: str, client: "subprocess.Popen[str]") -> bool:
     return is_on_record(site, name) or client.poll() is not None
+
+
+@pytest.mark.nightly
+def test_a_task_of_which_a_locked_database_knows_nothing_is_followed_by_the_next_daemon(
+    site: Site, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    site.app("shop", env={"API_TOKEN": "Tr0ub4dor-zebra"})
+    site.app("idle", start="lazy")
+    daemon = site.start()
+    site.await_settled("shop")
+    with sqlite3.connect(site.paths.database, isolation_level=None) as locked:
+        locked.execute("BEGIN EXCLUSIVE")
+        words = ("sh", "-c", f"touch {begun}; sleep 5; exit 4", "Tr0ub4dor-zebra")
+        run(site, "shop", "--detach", "--name", "unknown", "--", *words)
+        eventually(begun.stat, 20)
+        site.end(daemon, signal.SIGKILL)
+        locked.execute("ROLLBACK")
+    site.start()
+
+    eventually(lambda: any(task["name"] == "unknown" for task in listed(site)), 20)
+    assert ended(site, "unknown")["message"] == "exit code 4"
+    assert "zebra" not in json.dumps(listed(site))
+    assert run(site, "idle", "--", "echo", "here").stdout == "here\n"
+    assert site.told("idle")["state"] == "sleeping"
 
 
 @pytest.mark.nightly

@@ -42,7 +42,7 @@ from reconciler.planning.apps.files_in_builds import files_in_builds
 from reconciler.planning.apps.observed import Instance, Observed
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, stay, unlisten
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
-from reconciler.planning.apps.revision_choice import best_instance
+from reconciler.planning.apps.revision_choice import best_instance, desired_revision
 from reconciler.planning.apps.shortcomings import shortcoming, unknown_apps
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
@@ -293,6 +293,20 @@ def _prepare(known: Assessment) -> list[Action]:
             Release(release=release, revision=known.target, failing=failing, cause=cause.text, reason=cause.reason)
         )
     return actions
+
+
+def prepared(app: App | None, observed: Observed) -> Revision | None:
+    """Return the revision that waits for the first connection of a lazy app: staged, its release command run.
+
+    None if the app is unknown or not lazy, or is not that far; whether it has ever served does not matter here.
+    """
+    if app is None or not (app.lazy and app.may_sleep) or observed.source is None or observed.inputs.missing:
+        return None
+    revision = desired_revision(app, observed)
+    if revision.build.id not in observed.builds or any(f.revision == revision.id for f in observed.failures):
+        return None
+    release = revision.release_mark(observed.commands.get(revision.build.id, NO_COMMANDS))
+    return revision if release is None or release in observed.released else None
 
 
 def _start(known: Assessment, revision: Revision, cause: Cause) -> list[Action]:

@@ -75,7 +75,8 @@ class Decisions:
         schedule = self.known.schedules.get(action.schedule)
         if missed > 0 and schedule is not None and self._attempt(occurrence) is None:
             task = new_task(schedule, occurrence, self.known, "")
-            self.tasks[occurrence] = self._over(task, "missed", f"{missed} missed: {action.cause}")
+            made_up = f"; {action.made_up} of them made up for" if action.made_up else ""
+            self.tasks[occurrence] = self._over(task, "missed", f"{action.cause}{made_up}")
 
     def _stop(self, action: Stop) -> None:
         task = self._attempt(action.occurrence)

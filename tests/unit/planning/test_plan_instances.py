@@ -12,7 +12,8 @@ from reconciler.planning.apps.actions import (
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.revision import CodeCommands, Server
+from reconciler.planning.apps.plan_instances import prepared
+from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, Server
 from reconciler.planning.reason import Reason
 from tests.support.plans import (
     APP,
@@ -300,6 +301,20 @@ def test_a_release_command_that_failed_is_not_run_again_before_an_edit_or_a_requ
     edited = replace(app, server=replace(app.server, threads=2))
     for by in (plan(edited, failed, LATER), plan(app, replace(failed, restart_before=NOW), LATER)):
         assert Release in {type(action) for action in by.actions}
+
+
+def test_a_lazy_app_that_never_served_has_a_revision_for_its_tasks_once_it_is_released() -> None:
+    app = replace(MIGRATING, lazy=True)
+    revision = app.revision("c1")
+    released = frozenset(filter(None, (revision.release_mark(NO_COMMANDS),)))
+    waiting = Observed(source=a_look(app, "c1"), builds=(revision.build.id,), released=released)
+    assert prepared(app, waiting) == revision
+    assert prepared(app, replace(waiting, released=frozenset())) is None
+    assert prepared(app, replace(waiting, builds=())) is None
+    assert prepared(app, replace(waiting, failures=(a_trouble(revision, phase="releasing"),))) is None
+    assert (
+        prepared(app, replace(waiting, source=None)) is prepared(None, waiting) is prepared(MIGRATING, waiting) is None
+    )
 
 
 # Wishes of an operator

@@ -74,7 +74,10 @@ def test_a_result_goes_with_its_claim(tmp_path: Path) -> None:
         ({"code": None, "signal": 40}, "", "failed", "killed by signal 40"),
         ({"code": 1, "timed_out": True}, "", "failed", "took longer than 2h, and was ended (exit code 1)"),
         ({"code": None, "signal": 15, "cancelled": True}, "ann", "cancelled", "cancelled by ann (killed by SIGTERM)"),
-        ({"cancelled": True}, "", "failed", "its runner was told to end, as when the host goes down (exit code 3)"),
+        (
+            {"cancelled": True}, "", "failed",
+            "ended from outside, as by 'reconciler down' or when the host goes down (exit code 3)",
+        ),
         ({"code": 127, "error": "nope: not found"}, "", "failed", "cannot run nope: not found"),
     ],
 )  # fmt: skip
@@ -95,7 +98,7 @@ def test_a_task_without_a_result_has_failed_unless_it_was_cancelled() -> None:
 
 def test_an_event_of_a_task_says_what_became_of_it_and_no_secret_of_its_command() -> None:
     assert described(lost(TASK, RUNNER_KILLED, 9.0)) == (
-        "task 8f3a21c0 (reindex) failed after 4s: its runner was killed, and the command with it"
+        "task 8f3a21c0 (reindex) failed after 4.0s: its runner was killed, and the command with it"
     )
     assert "hunter22" not in command_line(TASK)
     assert told(TASK)
