@@ -27,13 +27,16 @@ class Answers:
     HTTP has made another of.
     """
 
-    __slots__ = ("_bodiless", "_held", "_left", "_state", "is_probe", "last", "opaque", "status", "upgraded", "waits")
+    __slots__ = (
+        "_bodiless", "_coming", "_held", "_left", "_state", "is_probe", "last", "opaque", "status", "upgraded", "waits",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._state = _HEAD
         self._held = b""
         self._left = 0
         self._bodiless = False
+        self._coming = 0  # of a question's body, which a program may answer before it has it
         self.waits = False
         self.is_probe = False
         self.opaque = False
@@ -43,7 +46,10 @@ class Answers:
 
     def asked(self, data: bytes) -> bool:
         """Take what the client sent; return whether a request begins with it."""
-        if self.waits or self.opaque:
+        taken = min(self._coming, len(data))
+        self._coming -= taken
+        data = data[taken:]
+        if self.waits or self.opaque or not data:
             return False
         method, _, _ = data[:16].partition(b" ")
         if method not in _METHODS and not any(each.startswith(method) for each in _METHODS):
@@ -51,6 +57,7 @@ class Answers:
         self.waits = True
         self.is_probe = _PROBE in data[:2048]
         self._bodiless = method == b"HEAD"
+        self._coming = _missing(data)
         return True
 
     def answered(self, data: bytes, *, closing: bool) -> tuple[bytes, int]:
@@ -158,3 +165,10 @@ class Answers:
                 return taken
             self._state = _CHUNK if self._left else _TRAILER
         return taken
+
+
+def _missing(question: bytes) -> int:
+    """Return how much of the body of a question has not come with the head, 0 where that cannot be told."""
+    at = question.find(_END)
+    length = _LENGTH.search(question[: at + 2]) if at >= 0 else None
+    return 0 if length is None else max(0, int(length[1]) - len(question) + at + len(_END))

@@ -127,6 +127,18 @@ def test_requests_that_come_together_are_answered_one_after_the_other() -> None:
     assert (answers.status, answers.waits) == (4, False)
 
 
+@pytest.mark.parametrize("with_head", [0, 1000, 5000])
+def test_a_body_that_comes_after_its_answer_is_no_question(with_head: int) -> None:
+    answers, body = Answers(), b"x" * 5000
+    assert answers.asked(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n" + body[:with_head])
+    answers.answered(sized(404, b"none"), closing=False)
+    for at in range(with_head, 5000, 1000):
+        assert not answers.asked(body[at : at + 1000])
+    assert not answers.waits
+    assert answers.asked(GET)
+    assert not answers.opaque
+
+
 def test_the_first_bytes_tell_what_a_client_speaks() -> None:
     for data, opaque in (
         (b"GET /x HTTP/1.1\r\n", False),
