@@ -191,6 +191,9 @@ def _lines(app_plan: AppPlan) -> Iterator[str]:
     then = "then " if app_plan.is_backing_off else ""
     for action in app_plan.actions:
         yield f"{name}: {then}{plain(action)} — {plain(action.cause)}"
+    for each in app_plan.processes:
+        name_of_process = styled(plain(f"{app_plan.subject}/{each.process}"), bold=True)
+        yield f"{name_of_process}: {plain(each.what)} — {plain(each.cause)}"
     if app_plan.start_follows:
         ready = (f"{each} {'is created' if each.kind == 'service' else 'serves'}" for each in app_plan.start_follows)
         yield f"{name}: start once {plain(' and '.join(ready))} — it follows from this plan"

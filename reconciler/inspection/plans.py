@@ -18,6 +18,7 @@ from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.host.revision_differences import Difference
+    from reconciler.inspection.process_plans import ProcessAction
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.inspection.source_comparison import SourceComparison
     from reconciler.manifests.catalog import Catalog
@@ -42,7 +43,8 @@ class AppPlan:
     its probes say. `difference` is between the wanted revision and the serving one, None if either is unknown; `source`
     is between their sources, or why these cannot be compared, where that was asked for.
     `warnings` say what staging would refuse. `awaited` are the services and apps that its start waits for, if for
-    nothing else, `start_follows` the same if what the plans do now brings them all.
+    nothing else, `start_follows` the same if what the plans do now brings them all. `processes` is what follows for the
+    processes beside its web.
     """
 
     subject: Subject
@@ -55,6 +57,7 @@ class AppPlan:
     warnings: tuple[str, ...] = ()
     awaited: tuple[Subject, ...] = ()
     start_follows: tuple[Subject, ...] = ()
+    processes: "tuple[ProcessAction, ...]" = ()
 
     @property
     def is_service(self) -> bool:
@@ -97,6 +100,8 @@ class AppPlan:
     @property
     def is_done(self) -> bool:
         """True when there is nothing to do, now or later, nothing is waited for, and nothing is wrong."""
+        if self.processes:
+            return False
         at_rest = self.error is None and self.wait_s is None and self.plan is not None and self.plan.settled
         return at_rest and SEVERITIES[self.state] == "healthy"
 
@@ -233,6 +238,11 @@ def _app_plan(
     changes = tuple(action for action in planned.actions if not isinstance(action, MarkGood))
     settled = planned.settled or (planned.state == "running" and bool(planned.actions) and not changes)
     reported = None if snapshot is None or snapshot.daemon is None else told
+    processes: tuple[ProcessAction, ...] = ()
+    if (app is not None and app.processes) or (snapshot is not None and snapshot.processes.get(name)):
+        from reconciler.inspection.process_plans import process_actions  # most apps have none
+
+        processes = tuple(process_actions(name, app, observed, planned, snapshot, now))
     return AppPlan(
         subject=Subject("app", name),
         plan=replace(planned, actions=changes, settled=settled),
@@ -242,6 +252,7 @@ def _app_plan(
         difference=difference(app, observed, planned.wanted),
         source=_source(app, observed, snapshot) if with_sources else None,
         awaited=awaited(app, observed, planned),
+        processes=processes,
     )
 
 
@@ -290,18 +301,25 @@ def summary(plans: Sequence[AppPlan], catalog: "Catalog") -> str:
 
 def _parts(plans: Sequence[AppPlan]) -> Iterator[str]:
     with_services = any(each.is_service for each in plans)
-    actions = sum(len(each.actions) for each in plans)
+    actions = sum(len(each.actions) + len(each.processes) for each in plans)
     if actions:
-        busy = sum(bool(each.actions) for each in plans)
-        yield f"{counted(actions, 'action')} for {_counted(busy, with_services)}"
+        yield f"{counted(actions, 'action')} for {_counted(sum(map(_is_busy, plans)), with_services)}"
     # One with actions is under way; that something is wrong with it is said as well.
-    left = [each for each in plans if not each.actions or SEVERITIES[each.state] in {"failing", "degraded"}]
+    left = [
+        each
+        for each in plans
+        if not (each.actions or each.processes) or SEVERITIES[each.state] in {"failing", "degraded"}
+    ]
     up_to_date = sum(each.is_done and not each.is_held for each in left)
     if up_to_date:
         only = up_to_date == len(plans)
         yield f"{_counted(up_to_date, with_services) if only else up_to_date} up to date"
     words = Counter(_word(each) for each in left if not each.is_done or each.is_held)
     yield from (f"{number} {word}" for word, number in words.items())
+
+
+def _is_busy(app_plan: AppPlan) -> bool:
+    return bool(app_plan.actions or app_plan.processes)
 
 
 def _word(app_plan: AppPlan) -> str:
@@ -357,6 +375,7 @@ def _record(app_plan: AppPlan) -> dict[str, object]:
             }
             for action in app_plan.actions
         ],
+        "processes": [asdict(each) for each in app_plan.processes],
         "reason": str(planned.reason) if planned else "",
         "message": app_plan.message or (planned.message if planned else ""),
         "state": app_plan.state,

@@ -234,6 +234,15 @@ class HostSnapshot:
         """Return the revisions of an app that passed their probation, the last one first."""
         return self._history.of(app).known_good
 
+    @property
+    def boot(self) -> str:
+        """The id of this boot of the host."""
+        return self._boot
+
+    def started_as(self, app: str, revision: str) -> "Revision | None":
+        """Return the revision of an instance by its id, None if that is not known."""
+        return self._history.of(app).started_as(revision)
+
     def rollback_grants(self, app: str) -> frozenset[str]:
         """Return the grants that a revision uses to which the app may go back."""
         return self._history.of(app).rollback_grants

@@ -64,9 +64,13 @@ class Targets:
         """Return a fingerprint of what of a revision makes a difference to what is not web."""
         known = self._inputs.get(app)
         if known is None or known[0] is not revision:
-            parts = (revision.build.id, revision.env, revision.bindings, revision.env_secrets)
-            known = self._inputs[app] = revision, fingerprint(canonical(parts))
+            known = self._inputs[app] = revision, inputs_of(revision)
         return known[1]
+
+
+def inputs_of(revision: Revision) -> str:
+    """Return a fingerprint of all of a revision that makes a difference to what is not web."""
+    return fingerprint(canonical((revision.build.id, revision.env, revision.bindings, revision.env_secrets)))
 
 
 def _command(line: str) -> Command | str:

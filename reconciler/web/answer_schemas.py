@@ -224,6 +224,10 @@ SCHEMAS: Mapping[str, Schema] = {
         error=NULLABLE_TEXT,
         warnings={"type": "array", "items": TEXT, "description": "What staging would refuse."},
         start_follows={"type": "array", "items": TEXT, "description": "What its start comes after."},
+        processes={
+            "type": "array",
+            "items": object_of(**dict.fromkeys(("process", "action", "what", "cause", "reason"), TEXT)),
+        },
         unlike_revision=NULLABLE_TEXT,
         changes={"type": "array", "items": object_of(field=TEXT, before=NULLABLE_TEXT, after=NULLABLE_TEXT)},
         files={"type": ["object", "null"], "description": "Null here; 'reconciler plan --diff --json' fills it."},

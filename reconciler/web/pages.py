@@ -58,7 +58,7 @@ _REMOVING = frozenset(
 )
 # States of an origin of which nobody has to be told at once.
 _AT_EASE = frozenset(("current", "pending", "waiting", "paused"))
-_NO_PLAN: Mapping[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message", "changes"))
+_NO_PLAN: Mapping[str, Any] = dict.fromkeys(("actions", "processes", "error", "wait_seconds", "message", "changes"))
 
 
 class Pages:

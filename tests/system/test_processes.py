@@ -115,8 +115,8 @@ def test_a_worker_that_fails_on_probation_takes_the_revision_back(site: Site) ->
 def test_one_process_is_stopped_started_and_restarted_by_hand_on_the_page_and_through_the_api(site: Site) -> None:
     release(site, "1")
     workers = {"command": "python worker.py", "ready": {"after": "100ms"}, "env": {"QUEUE_PASSWORD": "swordfish-77"}}
-    site.app("blog", probation="1s", processes={"worker": workers})
-    site.start()
+    port = site.app("blog", probation="1s", processes={"worker": workers})
+    daemon = site.start()
     eventually(lambda: row(site)["running"] == 1)
     first = pid_of(site, "worker.1.1")
     assert first is not None
@@ -141,6 +141,8 @@ def test_one_process_is_stopped_started_and_restarted_by_hand_on_the_page_and_th
     assert "restarting" in site.cli("restart", "blog", "worker").stdout
     eventually(lambda: row(site)["running"] == 1 and pid_of(site, "worker.1.1") != second)
     assert site.pid("blog") == web
+    told = site.cli("plan", "blog")
+    assert (told.returncode, told.stdout) == (0, "nothing to do: 1 app up to date\n")
     with site.paths.log("blog", "worker.1").open("a") as log:
         log.write("the password is swordfish-77\n")
     assert "the password is" in fetch(site.paths.api, "/api/v1/logs/blog?which=worker.1").body
@@ -149,3 +151,14 @@ def test_one_process_is_stopped_started_and_restarted_by_hand_on_the_page_and_th
     assert site.cli("stop", "blog", "none").returncode == 1
     ready = [text for _, kind, text in site.events("blog") if kind == "ready" and text.startswith("worker.1")]
     assert ready[0] == f"worker.1 (pid {first}) is up after 0s"
+    site.end(daemon)
+    fields = {"port": port, "probation": "1s"}
+    site.manifest("blog", **fields, processes={"worker": {**workers, "count": 3}})
+    assert "blog/worker: start 2 — it was not running\n" in site.cli("plan", "blog").stdout
+    site.manifest("blog", **fields, processes={})
+    assert "blog/worker: stop 1 — its manifest does not name it any more\n" in site.cli("plan", "blog").stdout
+    site.source("blog", "2", worker=WORKER)
+    site.manifest("blog", **fields, processes={"worker": workers})
+    lines = site.cli("plan", "blog").stdout
+    assert "blog/worker: start 1 once its web serves — its code or its configuration changed\n" in lines
+    assert "blog/worker: then stop 1 — replaced by new instances\n" in lines

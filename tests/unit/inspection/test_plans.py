@@ -121,3 +121,15 @@ def test_without_a_daemon_nothing_is_about_to_be_tried_again(tmp_path: Path) -> 
     (shop,), _ = plans_now(settings, "shop")
     assert shop.actions
     assert (shop.wait_s, shop.told) == (None, None)
+
+
+def test_what_follows_for_processes_is_listed_before_and_without_a_daemon(tmp_path: Path) -> None:
+    processes = "processes: {worker: {command: python w.py, count: 2}, beat: {command: python b.py, single: true}}"
+    settings = host_with(tmp_path, shop=f"path: ../app\n{processes}\n")
+    (found,), catalog = plans_now(settings, "shop")
+    assert list(_lines(found))[-2:] == [
+        "shop/beat: start 1 once its web serves — it was not running",
+        "shop/worker: start 2 once its web serves — it was not running",
+    ]
+    assert [each["process"] for each in facts([found], catalog)["apps"][0]["processes"]] == ["beat", "worker"]  # type: ignore[index]
+    assert exit_code([found], catalog) == 2
