@@ -70,7 +70,7 @@ def test_a_sample_that_this_host_cannot_run_is_left_out_in_a_sentence(tmp_path: 
     for _ in range(2):
         done = subprocess.run(
             [tmp_path / "scripts/samples"],
-            env={"PATH": str(tmp_path / "bin")},
+            env={"PATH": str(tmp_path / "bin"), "PROGRAMS": str(tmp_path / "bin")},
             capture_output=True,
             text=True,
             check=True,
