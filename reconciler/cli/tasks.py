@@ -68,4 +68,6 @@ def _cells(task: "Task") -> list[str]:
 def _result(task: "Task") -> str:
     if task.state == "owed":
         return "waits until it can start"
+    if task.state == "cancelled":
+        return task.ending  # which says so
     return task.state if task.state in {"running", "succeeded"} else f"{task.state}: {task.ending}"

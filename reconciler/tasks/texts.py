@@ -47,7 +47,8 @@ def _end(task: Task, *, again: bool = False) -> str:
     once_more = " again" if again else ""
     after = "" if task.took_s is None else f" after {took(task.took_s)}"
     why = "" if task.state == "succeeded" else f": {task.ending}"
-    return f"{task.state}{once_more}{after}{why}"
+    state = "ended" if task.state == "cancelled" else task.state  # that it was cancelled, its ending says
+    return f"{state}{once_more}{after}{why}"
 
 
 def told(task: Task) -> bool:

@@ -1,6 +1,7 @@
 """What a runner leaves is read as hostile input, and told in words."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from reconciler.planning.tasks.task import Task
 from reconciler.tasks.endings import RUNNER_KILLED, ended, lost
 from reconciler.tasks.results import claim_of, forget_result, read_result
-from reconciler.tasks.texts import command_line, described, told
+from reconciler.tasks.texts import command_line, described, described_by_schedule, told
 
 GOOD: dict[str, Any] = {
     "id": "8f3a21c0", "code": 3, "signal": None, "timed_out": False, "cancelled": False, "took_s": 2.0,
@@ -100,5 +101,15 @@ def test_an_event_of_a_task_says_what_became_of_it_and_no_secret_of_its_command(
     assert described(lost(TASK, RUNNER_KILLED, 9.0)) == (
         "task 8f3a21c0 (reindex) failed after 4.0s: its runner was killed, and the command with it"
     )
+    cancelled = replace(TASK, cancelled_by="ann")
+    assert (
+        described(lost(cancelled, RUNNER_KILLED, 20.0)) == "task 8f3a21c0 (reindex) ended after 15s: cancelled by ann"
+    )
+    occurrence = replace(TASK, kind="schedule", name="sync", schedule="sync", state="failed", ending="exit code 1")
+    assert described_by_schedule(replace(occurrence, took_s=0.02)) == (
+        "schedule sync failed after 0.1s: exit code 1 (task 8f3a21c0)"
+    )
+    recovered = replace(occurrence, state="succeeded", took_s=75.0)
+    assert described_by_schedule(recovered, again=True) == "schedule sync succeeded again after 1m15s (task 8f3a21c0)"
     assert "hunter22" not in command_line(TASK)
     assert told(TASK)
