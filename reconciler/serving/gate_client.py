@@ -2,11 +2,18 @@
 
 The proxy sends a key that only it and the app know: with it, the address that it names takes the place of its own.
 Without it, what a request says of itself in forwarding headers is only a client's word, and is dropped.
+
+What an app leaves unread of a body is read when its answer is complete: a connection that is closed with unread bytes
+is reset, and a proxy that still sends would make 502 of the answer, or cut it off.
 """
 
 import os
+import time
 
 KEY_MARK = "RECONCILER_CLIENT_KEY"
+_DRAIN_S = 1.0
+_MOST_DRAINED = 64 * 1024 * 1024
+_monotonic = getattr(time, "monotonic", None)  # Python 2.7 has none, and closes as its gunicorn does
 _HEADER = "HTTP_X_RECONCILER_CLIENT"
 _NAME = b"x-reconciler-client"
 _FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PREFIX",
@@ -39,6 +46,12 @@ def _told(app, key, own_scheme):
             scheme = environ.get("HTTP_X_FORWARDED_PROTO")
             if scheme in ("http", "https"):
                 environ["wsgi.url_scheme"] = scheme
+            if _has_body(environ) and environ.get("HTTP_CONNECTION", "").lower() == "close" and own_scheme == "http":
+                connection, source = environ.get("gunicorn.socket"), environ.get("wsgi.input")
+                answer = app(environ, start_response)
+                if connection is None or isinstance(answer, environ.get("wsgi.file_wrapper", ())):
+                    return answer
+                return _Drained(answer, connection, getattr(source, "reader", None))
         else:
             for name in _FORWARDED:
                 if name in environ:
@@ -47,6 +60,46 @@ def _told(app, key, own_scheme):
         return app(environ, start_response)
 
     return told
+
+
+def _has_body(environ):
+    return environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ
+
+
+class _Drained(object):
+    """An answer of an app, after which the rest of the request is read from a connection that is closed then."""
+
+    def __init__(self, answer, connection, reader):
+        self._answer = answer
+        self._connection = connection
+        self._reader = reader
+
+    def __iter__(self):
+        return iter(self._answer)
+
+    def close(self):
+        try:
+            if hasattr(self._answer, "close"):
+                self._answer.close()
+        finally:
+            # What gunicorn knows to be left of a body; of one in chunks it does not.
+            if getattr(self._reader, "length", 1) > 0:
+                self._drain()
+
+    def _drain(self):
+        if _monotonic is None:
+            return
+        until = _monotonic() + _DRAIN_S
+        left = _MOST_DRAINED
+        try:
+            while left > 0 and _monotonic() < until:
+                self._connection.settimeout(max(0.01, until - _monotonic()))
+                part = self._connection.recv(min(left, 65536))
+                if not part:
+                    return
+                left -= len(part)
+        except (OSError, ValueError):
+            pass
 
 
 class _Told(object):

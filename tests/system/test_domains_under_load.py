@@ -2,11 +2,13 @@
 
 import asyncio
 import http.client
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -41,6 +43,11 @@ def application(environ, start_response):
         time.sleep(1)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"ok"]
+"""
+EARLY = """
+def application(environ, start_response):
+    start_response("401 Unauthorized", [("Content-Type", "text/plain"), ("Content-Length", "20000")])
+    return [b"n" * 20000]
 """
 
 
@@ -154,6 +161,39 @@ def test_more_clients_than_the_backlog_holds_wait_and_none_gets_502(site: Site, 
     for thread in threads:
         thread.join(60)
     assert Counter(statuses) == {200: 61}
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_answer_before_the_body_is_read_arrives_whole(site: Site, proxy: Proxy, threads: int) -> None:
+    site.app("shop", domains=["shop.localhost"], tls="off", threads=threads)
+    site.save(site.root / "apps/shop/wsgi.py", EARLY)
+    site.live(proxy=proxy)
+    port = proxy.front.http
+    eventually(lambda: ask("shop.localhost", port, tls=False)[0] == 401, 60)
+
+    def post() -> tuple[bytes, int]:
+        with socket.create_connection(("127.0.0.1", port), 30) as line:
+            body = b"x" * 2_000_000
+            head = (
+                f"POST / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+
+            def send() -> None:
+                with suppress(OSError):  # the answer ends what is sent
+                    line.sendall(head.encode() + body)
+
+            sending = threading.Thread(target=send)
+            sending.start()
+            answer = b""
+            with suppress(ConnectionResetError):
+                while part := line.recv(65536):
+                    answer += part
+            sending.join(60)
+        return answer.partition(b"\r\n")[0], len(answer.partition(b"\r\n\r\n")[2])
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = Counter(each.result() for each in [pool.submit(post) for _ in range(100)])
+    assert answers == {(b"HTTP/1.1 401 Unauthorized", 20000): 100}
 
 
 def test_a_sleeping_app_is_woken_through_tls(site: Site, proxy: Proxy) -> None:

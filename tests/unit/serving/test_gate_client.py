@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -95,3 +96,47 @@ def test_what_an_asgi_client_says_of_itself_is_not_believed() -> None:
 @pytest.mark.usefixtures("key")
 def test_a_lifespan_is_passed_on() -> None:
     assert asgi(kind="lifespan")["scheme"] == "https"
+
+
+def early(length: int, **environ: Any) -> tuple[list[bytes], list[str], int]:
+    """What an app answers that reads nothing of its body, what was closed, and how much is unread after that."""
+    closed: list[str] = []
+
+    class Answer:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"no"])
+
+        def close(self) -> None:
+            closed.append("answer")
+
+    proxy, app = socket.socketpair()
+    with proxy, app:
+        proxy.sendall(b"x" * 1000)
+        proxy.shutdown(socket.SHUT_WR)
+        worker = SimpleNamespace(wsgi=lambda *_: Answer(), cfg=SimpleNamespace(is_ssl=False))
+        gate_client.guard(worker, is_asgi=False, is_wsgi=lambda _: True)
+        source = SimpleNamespace(reader=SimpleNamespace(length=length))
+        asked = {"CONTENT_LENGTH": "1000", "HTTP_CONNECTION": "close", "HTTP_X_RECONCILER_CLIENT": f"{KEY} ::1"}
+        answer = worker.wsgi({**asked, "gunicorn.socket": app, "wsgi.input": source, **environ}, None)
+        parts = list(answer)
+        answer.close()
+        app.setblocking(False)
+        return parts, closed, len(app.recv(2000))
+
+
+@pytest.mark.usefixtures("key")
+def test_what_an_app_leaves_of_a_body_is_read_after_its_answer_from_a_connection_that_ends() -> None:
+    assert early(1000) == ([b"no"], ["answer"], 0)
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize(
+    "environ", [{"HTTP_CONNECTION": "keep-alive"}, {"CONTENT_LENGTH": "0"}, {"HTTP_X_RECONCILER_CLIENT": "wrong ::1"}]
+)
+def test_what_follows_on_a_connection_that_is_kept_is_left_alone(environ: dict[str, str]) -> None:
+    assert early(1000, **environ) == ([b"no"], ["answer"], 1000)
+
+
+@pytest.mark.usefixtures("key")
+def test_a_body_that_was_read_whole_is_not_waited_for() -> None:
+    assert early(0) == ([b"no"], ["answer"], 1000)
