@@ -59,5 +59,7 @@ class ProcessRequests:
             raise Refused(f"there is no request '{kind}' about a process; there are {', '.join(_DONE)}")
         text, reason = _DONE[kind]
         self._world.request(key_of(app, process), kind)
-        self._journal.write(Subject("app", app), "request", f"{process}: {text}", f"requested by {who}", reason)
+        self._journal.write(
+            Subject("app", app), "request", f"{process}: {text}", f"requested by {who}", reason, process=process
+        )
         return {"done": f"{app}/{process}: {text}"}

@@ -24,7 +24,9 @@ class Stores:
         reason = self.journal.redacted(Subject("app", app), failure.reason)
         self.history.failed(app, replace(failure, reason=reason))
 
-    def record_event(self, app: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
+    def record_event(  # noqa: PLR0913  what an event says
+        self, app: str, kind: EventKind, text: str, cause: str = "", reason: str = "", *, process: str = ""
+    ) -> None:
         """Write an event of an app into the journal; a full disk costs the journal a line, never an app its restart."""
         with contextlib.suppress(sqlite3.Error):
-            self.journal.write(Subject("app", app), kind, text, cause, reason)
+            self.journal.write(Subject("app", app), kind, text, cause, reason, process=process)

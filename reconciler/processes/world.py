@@ -124,10 +124,9 @@ class ProcessWorld:
     def restored(self) -> None:
         """Tell of each instance that an earlier daemon left, and that runs."""
         for name in self.running():
-            app, _ = parts_of(name)
             for live in self._instances.lives(name):
                 live.says_ready = True  # it may have said so to nobody; alive it is
-                self._record(app, "adopted", f"{_number(live)} (pid {live.record.pid}) runs on", "the daemon started")
+                self._record(name, "adopted", f"{_number(live)} (pid {live.record.pid}) runs on", "the daemon started")
 
     # The World
 
@@ -198,7 +197,7 @@ class ProcessWorld:
         if asked is None:
             return
         if self._memory.report(name, report, report.failures) and report.state in _AILING and report.message:
-            self._record(app, "failed", f"{process}: {report.message}", reason=report.reason)
+            self._record(name, "failed", f"{process}: {report.message}", reason=report.reason)
         ailing = report.message or report.state if report.state in _AILING else ""
         if self._verdicts.note(app, process, ailing=ailing, proven_at=self._proven_at(name, asked)):
             self._app_wakeups.wake(app)
@@ -294,7 +293,7 @@ class ProcessWorld:
         except CannotStart as error:
             reason = self._stores.journal.redacted(Subject("app", app), str(error))
             self._memory.crashed(name, action.slot, replace(action.crash, reason=reason, last_at=self.now()))
-            self._record(app, "failed", f"{process}.{action.slot}: {reason}", reason=Reason.ACTION_FAILED)
+            self._record(name, "failed", f"{process}.{action.slot}: {reason}", reason=Reason.ACTION_FAILED)
         finally:
             if lock is not None:
                 os.close(lock)
@@ -355,7 +354,7 @@ class ProcessWorld:
     async def _end_holders(self, name: str, action: EndHolders) -> None:
         app, process = parts_of(name)
         for pid in await asyncio.to_thread(self._locks.end_holders, app, process):
-            self._record(app, "stopped", f"{process}: pid {pid} was killed", action.cause, action.reason)
+            self._record(name, "stopped", f"{process}: pid {pid} was killed", action.cause, action.reason)
 
     def _forget(self, name: str) -> None:
         app, process = parts_of(name)
@@ -363,20 +362,21 @@ class ProcessWorld:
         self._verdicts.forget(app, process)
         self._locks.forget(app, process)
         self._restart_before.pop(name, None)
-        self._record(app, "removed", f"{process} was removed; its logs are kept", "its manifest does not name it")
+        self._record(name, "removed", f"{process} was removed; its logs are kept", "its manifest does not name it")
         self._app_wakeups.wake(app)
 
     def _found(self, name: str, instance: str) -> ProcessInstance | None:
         return next((i for i in self._instances.of(name) if i.id == instance), None)
 
     def _tell(self, name: str, instance: str, kind: EventKind, text: str, action: Action) -> None:
-        found, (app, process) = self._found(name, instance), parts_of(name)
+        found, (_, process) = self._found(name, instance), parts_of(name)
         if found is not None:
             said = f"{process}.{found.slot} (pid {found.pid}) {text}"
-            self._record(app, kind, said, action.cause if action.cause not in text else "", action.reason)
+            self._record(name, kind, said, action.cause if action.cause not in text else "", action.reason)
 
-    def _record(self, app: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
-        self._stores.record_event(app, kind, text, cause, reason)
+    def _record(self, name: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
+        app, process = parts_of(name)
+        self._stores.record_event(app, kind, text, cause, reason, process=process)
 
 
 def _is_heard(asked: AppProcess) -> bool:

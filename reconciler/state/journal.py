@@ -29,7 +29,7 @@ KINDS: tuple[str, ...] = get_args(EventKind)
 class Event:
     """One thing that happened to a subject. `at` is wall-clock seconds; programs read `kind` and `reason`.
 
-    `id` is 0 as long as it is not written down.
+    `id` is 0 as long as it is not written down. `process` is that of the app which it is about, empty for its web.
     """
 
     id: int = 0
@@ -39,6 +39,7 @@ class Event:
     text: str
     cause: str
     reason: str = ""
+    process: str = ""
 
 
 _SUBJECT = {"subject.kind": "subject"}
@@ -62,12 +63,14 @@ class Journal:
         self._problem = ""
         self.followers: list[Callable[[Event], None]] = []
 
-    def write(self, subject: Subject, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
+    def write(  # noqa: PLR0913  what an event says
+        self, subject: Subject, kind: EventKind, text: str, cause: str = "", reason: str = "", *, process: str = ""
+    ) -> None:
         """Append an event and show it to followers, even if the database cannot be written to now.
 
         Raises sqlite3.Error unless the database defers writes.
         """
-        self._append(subject, kind, text, cause, reason)
+        self._append(subject, kind, text, cause, reason, process)
         self._tell_problem()
 
     def redacted(self, subject: Subject, text: str) -> str:
@@ -84,10 +87,12 @@ class Journal:
         self._database.flush()
         self._tell_problem()
 
-    def _append(self, subject: Subject, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
+    def _append(  # noqa: PLR0913, PLR0917  what an event says
+        self, subject: Subject, kind: EventKind, text: str, cause: str = "", reason: str = "", process: str = ""
+    ) -> None:
         at = time.time()  # noqa: TID251  shown to people, never subtracted
         text, cause = self.redacted(subject, text), self.redacted(subject, cause)
-        event = Event(at=at, subject=subject, kind=kind, text=text, cause=cause, reason=str(reason))
+        event = Event(at=at, subject=subject, kind=kind, text=text, cause=cause, reason=str(reason), process=process)
         number = self._database.write(("event", next(self._written)), *_NEW_EVENTS.put(event))
         if number and number % 500 == 0:
             self._database.write(("events",), "DELETE FROM event WHERE id <= ?", (number - self._keep,))
@@ -152,6 +157,7 @@ def as_record(event: Event) -> dict[str, int | float | str]:
         "app": event.subject.name if event.subject.kind == "app" else "",
         "service": event.subject.name if event.subject.kind == "service" else "",
         "origin": event.subject.name if event.subject.kind == "origin" else "",
+        "process": event.process,
         "kind": event.kind,
         "reason": event.reason,
         "text": event.text,

@@ -135,6 +135,11 @@ def _add_schedules(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE task ADD COLUMN started_monotonic REAL")
 
 
+def _add_processes_of_events(database: sqlite3.Connection) -> None:
+    """Add the process that an event is about, which events of before do not name."""
+    database.execute("ALTER TABLE event ADD COLUMN process TEXT NOT NULL DEFAULT ''")
+
+
 # A change of the schema is one step more, at the end; a step that was released never changes.
 OLDEST = 2
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
@@ -144,6 +149,7 @@ _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _add_processes,
     _add_tasks,
     _add_schedules,
+    _add_processes_of_events,
 )
 NEWEST = OLDEST + len(_STEPS)
 

@@ -42,7 +42,7 @@ CREATE TABLE standing (
 ) WITHOUT ROWID;
 CREATE TABLE event (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, subject TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL,
-    text TEXT NOT NULL, cause TEXT NOT NULL, reason TEXT NOT NULL
+    text TEXT NOT NULL, cause TEXT NOT NULL, reason TEXT NOT NULL, process TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX event_of_subject ON event (subject, name, kind);
 CREATE TABLE release (app TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (app, id)) WITHOUT ROWID;

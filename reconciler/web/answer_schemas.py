@@ -147,6 +147,7 @@ SCHEMAS: Mapping[str, Schema] = {
         app={"type": "string", "description": "The app it is about; empty for a service or the host."},
         service={"type": "string", "description": "The service it is about; empty for an app or the host."},
         origin={"type": "string", "description": "The origin in git that it is about; empty for anything else."},
+        process={"type": "string", "description": "The process of the app that it is about; empty for its web."},
         kind=TEXT,
         reason=REASON,
         text=TEXT,

@@ -66,8 +66,8 @@ class Timeline:
 
 
 def timeline(events: Sequence[Event], now: float) -> Timeline | None:
-    """Return the timeline from the oldest of these events until `now`, wall-clock seconds; None without an event."""
-    drawn = [event for event in events if event.kind in _PHASES or event.kind in _MARKS]
+    """Return the timeline of the web from the oldest of these events until `now`, wall-clock seconds."""
+    drawn = [event for event in events if not event.process and (event.kind in _PHASES or event.kind in _MARKS)]
     if not drawn:
         return None
     began = min(drawn[0].at, now - _SHORTEST_S)

@@ -16,6 +16,7 @@ from tests.support.load import under_load
 from tests.support.ports import a_port
 from tests.support.site import REPOSITORY, Site, get, is_gone
 from tests.system.test_handover import ASGI
+from tests.system.test_processes import WORKER, row
 
 
 def installed(site: Site, version: str) -> Path:
@@ -48,7 +49,10 @@ def version(place: Path, site: Site) -> str:
 
 
 def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: Site) -> None:
-    ports = {"blog": site.app("blog", health={"path": "/"}, probation="0s"), "chat": a_port()}
+    worker = {"command": "python worker.py", "stop_timeout": "60s", "ready": {"after": "100ms"}}
+    site.source("blog", worker=WORKER.replace("{version}", "1"))
+    blog = site.app("blog", health={"path": "/"}, probation="0s", processes={"worker": worker})
+    ports = {"blog": blog, "chat": a_port()}
     (site.root / "apps" / "chat").mkdir()
     site.save(site.root / "apps" / "chat" / "asgi.py", ASGI.replace("VERSION", "1"))
     site.manifest("chat", port=ports["chat"], probation="0s")
@@ -56,13 +60,15 @@ def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: S
     daemon = run(site, old)
     eventually(lambda: site.settled(*ports) and all(map(site.known_good, ports)))
     assert version(old, site) == "1.0.0"
-    before = site.pids()
+    eventually(lambda: row(site)["running"] == 1)
+    before, worked = site.pids(), row(site)["pids"]
     with under_load(ports["blog"]) as load, under_load(ports["chat"], clients=1) as chatter:
         site.end(daemon)
         shutil.rmtree(old)
         run(site, new)
-        eventually(lambda: [kind for _, kind, _ in site.events()].count("adopted") == 2)
+        eventually(lambda: [kind for _, kind, _ in site.events()].count("adopted") == 3)
         eventually(lambda: site.settled(*ports))
+        assert (row(site)["pids"], row(site)["running"]) == (worked, 1)
         assert version(new, site) == "2.0.0"
         assert site.pids() == before
         load.await_more(20)
@@ -72,12 +78,13 @@ def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: S
         name,
         port,
     ) in ports.items():  # a worker that is started later is one of the old version's, and finds all it needs
-        worker = next(pid for pid in site.marked() if _parent(pid) == before[name])
-        os.kill(worker, signal.SIGKILL)
-        eventually(partial(_is_replaced, worker, port))
+        child = next(pid for pid in site.marked() if _parent(pid) == before[name])
+        os.kill(child, signal.SIGKILL)
+        eventually(partial(_is_replaced, child, port))
     assert site.pids() == before
     site.source("blog", "2")
     eventually(site.serves("blog", "2", ports["blog"]))
+    eventually(lambda: is_gone(worked[0]) and row(site)["running"] == 1)
 
 
 def test_the_daemon_brings_an_older_state_database_up_to_date_and_keeps_a_copy(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -172,6 +173,16 @@ def test_a_crash_whose_text_contains_roll_is_no_rollback_and_a_fallback_is_one()
     picture = timeline(told, 1000)
     assert picture
     assert [m.kind for m in picture.marks] == ["deploy", "rollback"]
+
+
+def test_what_happens_to_a_process_beside_the_web_changes_nothing_of_the_timeline() -> None:
+    told = [
+        _event(0, "ready"),
+        *(replace(_event(500, kind), process="worker") for kind in ("ready", "exited", "stopped")),
+    ]
+    picture = timeline(told, 1000)
+    assert picture
+    assert ([span.phase for span in picture.spans], [mark.kind for mark in picture.marks]) == (["serving"], ["deploy"])
 
 
 def test_a_hundred_failures_in_a_second_are_one_mark() -> None:
