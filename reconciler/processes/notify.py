@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class NotifySockets:
             with suppress(FileNotFoundError):
                 path.unlink()
             opened.bind(str(path))
+            if path.parent.stat().st_uid != os.geteuid():
+                _let_all_write(path)
         except BaseException:
             opened.close()
             raise
@@ -55,13 +58,13 @@ class NotifySockets:
         if not says_ready:
             self._watch(live, listening)
 
-    def listen_again(self, live: LiveInstance, watchdog_s: float | None) -> None:
-        """Hear an instance that an earlier daemon started, at the socket that its environment names."""
+    def listen_again(self, live: LiveInstance, scratch: Path, watchdog_s: float | None) -> None:
+        """Hear an instance that an earlier daemon started, at the socket in its scratch that its environment names."""
         if live.record.id in self._listening or live.record.pid is None:
             return
         with suppress(OSError, ValueError):
             path = Path(_variable(live.record.pid, "NOTIFY_SOCKET"))
-            if path.name.startswith(PREFIX):
+            if path.name.startswith(PREFIX) and path.parent == scratch:  # a process may change its environment
                 self.listen(live, self.open(path), watchdog_s)
 
     def close(self, instance: str) -> None:
@@ -101,6 +104,17 @@ class NotifySockets:
             self._changed(live.record.key)
             return
         listening.timer = loop.call_at(late_at, self._watch, live, listening)
+
+
+def _let_all_write(path: Path) -> None:
+    """Let another user, whose directory only that one may enter, send to a socket of this process. Raises OSError."""
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(found)
+        if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1:
+            os.chmod(f"/proc/self/fd/{found}", 0o666)  # noqa: PTH101, S103  by its descriptor
+    finally:
+        os.close(found)
 
 
 def variables(path: Path, watchdog_s: float | None) -> dict[str, str]:

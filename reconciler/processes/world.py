@@ -104,7 +104,7 @@ class ProcessWorld:
             self._of_app.setdefault(parts_of(name)[0], []).append(name)
         for name, asked in self._desired.items():
             for live in self._instances.lives(name) if _is_heard(asked) else ():
-                self._sockets.listen_again(live, asked.process.watchdog_s)
+                self._sockets.listen_again(live, self._paths.scratch(asked.app), asked.process.watchdog_s)
         return self._desired
 
     def names(self) -> frozenset[str]:

@@ -1,10 +1,17 @@
 """What a process says at its NOTIFY_SOCKET, and what its silence means."""
 
 import asyncio
+import os
+import shutil
 import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from reconciler.processes.notify import NotifySockets
 from reconciler.serving.live_instance import LiveInstance
@@ -47,3 +54,47 @@ def test_the_watchdog_of_one_that_says_when_it_is_ready_begins_then(tmp_path: Pa
 
 def test_the_watchdog_of_any_other_begins_with_it(tmp_path: Path) -> None:
     assert _hung(tmp_path, says_ready=False) == "it did not say WATCHDOG=1 for 0.1 s"
+
+
+_NOBODY = 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the processes of another user")
+def test_a_process_of_another_user_is_heard_and_no_other_file_is_opened_to_it() -> None:
+    scratch = Path(tempfile.mkdtemp())
+    try:
+        os.chown(scratch, _NOBODY, _NOBODY)
+        with NotifySockets(lambda _: None).open(scratch / "notify-1") as opened:
+            child = os.fork()
+            if child == 0:
+                os.setgid(_NOBODY)
+                os.setuid(_NOBODY)
+                try:
+                    _say(scratch / "notify-1", b"READY=1")
+                finally:
+                    os._exit(0)
+            os.waitpid(child, 0)
+            opened.settimeout(0)
+            assert opened.recv(100) == b"READY=1"
+    finally:
+        shutil.rmtree(scratch)
+
+
+def test_an_instance_that_names_a_socket_elsewhere_is_not_heard_there(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "notify-1"
+    elsewhere.touch()
+    environment = {"NOTIFY_SOCKET": str(elsewhere)}
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], env=environment, stdin=subprocess.PIPE
+    ) as program:
+        record = SimpleNamespace(id="a", key="shop/worker", pid=program.pid, stopping_since=None)
+        live = cast("LiveInstance", SimpleNamespace(record=record, end=None, unhealthy=None, says_ready=False))
+        sockets = NotifySockets(lambda _: None)
+
+        async def heard() -> bool:
+            sockets.listen_again(live, tmp_path / "scratch", None)
+            return elsewhere.is_socket()
+
+        assert not asyncio.run(heard())
+        program.communicate(b"")
+    assert elsewhere.is_file()
