@@ -23,18 +23,19 @@ class ClientKeys:
         self._key = b""
 
     def of(self, app: str) -> str:
-        """Return the key of an app as 32 hexadecimal digits. Raises OSError."""
+        """Return the key of an app as 32 hexadecimal digits."""
         return hmac.new(self._whole(), app.encode(), hashlib.sha256).hexdigest()[:_BYTES]
 
     def _whole(self) -> bytes:
         if self._key:
             return self._key
         known = b""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             known = read_own(self._file, _BYTES)
         if len(known) != _BYTES:
             known = secrets.token_bytes(_BYTES)
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(self._file, known)
+            with suppress(OSError):  # no app waits for a full disk: the next daemon makes another
+                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                replace_file(self._file, known)
         self._key = known
         return known

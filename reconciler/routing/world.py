@@ -88,7 +88,8 @@ class RoutingWorld:
         if not routes:
             self._asked = None
             return {}
-        self._paths.proxy.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(OSError):  # what needs the directory says what is wrong with it; other apps are not concerned
+            self._paths.proxy.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._asked = Routes(
             routes=routes,
             front=self._proxy.front,

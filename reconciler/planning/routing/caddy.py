@@ -113,13 +113,11 @@ def spliced(theirs: Config, routes: tuple[Route, ...], front: Front, abilities: 
 def without(config: Config) -> Config:
     """Return a configuration without everything in it that is ours."""
     left: Config = _unmarked(config)
-    apps = left.get("apps")
-    if not isinstance(apps, dict):
+    if not isinstance(left.get("apps"), dict):
         return left
-    servers = (apps.get("http") or {}).get("servers")
-    if isinstance(servers, dict):
-        for name in (MARK, _PLAIN):
-            servers.pop(name, None)
+    servers = _within(left, "apps", "http", "servers")
+    for name in (MARK, _PLAIN):
+        servers.pop(name, None)
     for path in (("tls", "automation", "policies"), ("tls", "certificates", "load_files"), ("http", "servers")):
         _prune(left, ("apps", *path), of=config)
     return left
@@ -127,22 +125,20 @@ def without(config: Config) -> Config:
 
 def names_in(config: Config) -> frozenset[str]:
     """Return the names that our routes in a configuration serve."""
-    servers = config.get("apps", {}).get("http", {}).get("servers") or {}
+    servers = _within(config, "apps", "http", "servers")
     routes = [each for server in servers.values() if isinstance(server, dict) for each in server.get("routes") or ()]
-    return frozenset(
-        str(name) for route in routes if _is_ours(route) for match in route.get("match", ()) for name in match["host"]
-    )
+    # Another program may have changed one of ours: it is put back, whatever it looks like now.
+    matches = [match for route in routes if _is_ours(route) for match in route.get("match") or ()]
+    return frozenset(str(name) for match in matches if isinstance(match, Mapping) for name in match.get("host") or ())
 
 
 def ours_in(config: Config) -> Config:
     """Return what is ours in a configuration of the operator's: routes by scheme, policies and certificates."""
-    apps = config.get("apps", {})
-    servers = [each for each in (apps.get("http", {}).get("servers") or {}).values() if isinstance(each, dict)]
-    tls = apps.get("tls", {})
+    servers = [each for each in _within(config, "apps", "http", "servers").values() if isinstance(each, dict)]
     lists = {
         "routes": [route for server in servers for route in server.get("routes") or ()],
-        "policies": (tls.get("automation") or {}).get("policies") or [],
-        "load_files": (tls.get("certificates") or {}).get("load_files") or [],
+        "policies": _within(config, "apps", "tls", "automation").get("policies") or [],
+        "load_files": _within(config, "apps", "tls", "certificates").get("load_files") or [],
     }
     return {name: sorted(filter(_is_ours, found), key=lambda part: str(part["@id"])) for name, found in lists.items()}
 
@@ -310,6 +306,14 @@ def _issuer(front: Front) -> Config:
 
 def _log_writer(log: str) -> Config:
     return {"output": "file", "filename": log, "roll_size_mb": 10, "roll_keep": 3}
+
+
+def _within(config: Config, *path: str) -> Config:
+    """Return the mapping at a path, {} where there is none: an operator's configuration may have null at any step."""
+    for name in path:
+        found = config.get(name)
+        config = found if isinstance(found, dict) else {}
+    return config
 
 
 def _child(parent: Config, name: str) -> Config:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,3 +146,28 @@ def test_a_stopped_app_answers_503_and_keeps_its_certificate() -> None:
     stopped = Route(app="a", routing=Routing(domains=("a.example.com",)), upstream="127.0.0.1:1", stopped=True)
     (answer,) = first_handlers(whole((stopped,), Front(), TODAY, "log"))
     assert answer["status_code"] == 503
+
+
+ROUTE_ID = {"@id": "reconciler:https:shop.example.com!"}
+
+
+@pytest.mark.parametrize(
+    "apps",
+    [
+        None,
+        {"http": None, "tls": None},
+        {"http": {"servers": None}, "tls": {"automation": None, "certificates": None}},
+        {"http": {"servers": {"a": None}}},
+        {"http": {"servers": {"a": {"listen": None, "routes": None}}}},
+        {"http": {"servers": {"a": {"routes": [ROUTE_ID]}}}},
+        {"http": {"servers": {"a": {"routes": [{**ROUTE_ID, "match": None}]}}}},
+        {"http": {"servers": {"a": {"routes": [{**ROUTE_ID, "match": [{"path": ["/"]}, None]}]}}}},
+        {"http": {"servers": {"a": {"routes": [{**ROUTE_ID, "match": [{"host": None}]}]}}}},
+    ],
+)
+def test_what_another_program_has_made_of_a_configuration_is_repaired_and_stops_nothing(apps: Any) -> None:
+    config = {"apps": apps}
+    assert names_in(config) == frozenset()
+    assert ours_in(config).keys() == {"routes", "policies", "load_files"}
+    assert names_in(spliced(config, (route(),), Front(), TODAY)) == {"shop.example.com"}
+    assert names_in(without(config)) == frozenset()
