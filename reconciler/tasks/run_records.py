@@ -1,11 +1,14 @@
 """The record of a task as its runner carries it, for a daemon whose database never got it: the disk was full, say."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 
+from reconciler.linux.regular_files import read_record
 from reconciler.planning.tasks.task import OPEN, Task
-from reconciler.serving.marks import Marked
+from reconciler.serving.marks import Marked, is_task_id
 
 _LONGEST = 1 << 16  # of one variable, the kernel takes twice as much
 _NAMES = frozenset(field.name for field in fields(Task))
@@ -26,6 +29,20 @@ def missing(found: Iterable[Marked], known: Mapping[str, Task]) -> Iterable[Task
         task = _read(process)
         if task is not None:
             yield task if on_record is None else replace(task, cancelled_by=on_record.cancelled_by)
+
+
+def ended_unrecorded(directory: Path, known: Callable[[str], bool]) -> Iterable[Task]:
+    """Return the tasks that have ended and are not `known`, by the results in a directory."""
+    with suppress(OSError):
+        for file in directory.glob("*.result"):
+            if not is_task_id(file.stem) or known(file.stem):
+                continue
+            with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                record = str(read_record(file, _LONGEST)["record"])
+                app = str(json.loads(record)["app"])
+                marks = Marked(pid=0, instance="", app=app, leads=True, record=record, task=file.stem, runner=True)
+                if (task := _read(marks)) is not None:
+                    yield task
 
 
 def _read(process: Marked) -> Task | None:

@@ -26,6 +26,7 @@ _RUNNERS_OWN: Final = ("RECONCILER_TASK_RUNNER", "RECONCILER_RECORD")  # variabl
 _CLAIMED_BY_ANOTHER: Final = 75  # EX_TEMPFAIL of sysexits.h
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as shells say it
 _BLOCK = 1 << 20
+_LONGEST_RECORD = 1 << 12
 _RESULT_SIZE = 1 << 14  # reserved on the disk before the command begins
 _LEFT_IN_PIPES_S = 1.0
 _END_WITHIN_S = 10.0
@@ -212,6 +213,12 @@ _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _received: list[int] = []
 
 
+def _record() -> str:
+    """Return the task's record, for a daemon whose database never got it; none that is too long for a full disk."""
+    record = os.environ.get("RECONCILER_RECORD", "")
+    return record if len(record) <= _LONGEST_RECORD else ""
+
+
 class _Outputs:
     """What the command prints, from the pipes to the log and the terminal; a terminal that is behind holds it back."""
 
@@ -312,6 +319,7 @@ def main() -> int:
         "size": log.size,
         "error": command.error,
         "said": log.said,
+        "record": _record(),
     }
     _leave_result(draft, order["result"], result)
     terminal.send(END, json.dumps(result).encode())

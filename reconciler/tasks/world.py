@@ -49,7 +49,7 @@ from reconciler.tasks.open_tasks import OpenTasks
 from reconciler.tasks.past_tasks import PastTasks
 from reconciler.tasks.pings import Pings, When
 from reconciler.tasks.results import forget_result, forget_results, read_result
-from reconciler.tasks.run_records import carried, missing
+from reconciler.tasks.run_records import carried, ended_unrecorded, missing
 from reconciler.tasks.runners import GRACE_S, MARGIN_S, Runners, TaskLimits, terminal_socket
 from reconciler.tasks.schedule_reports import ScheduleReports, is_final
 from reconciler.tasks.schedules import Schedules
@@ -213,6 +213,8 @@ class TaskWorld:
         """Return the tasks that have begun, as running, while the database could not be written to."""
         owed = {task.id: task for task in tasks if task.state == "owed"}
         with_runner = list(missing(found, {task.id: task for task in tasks}))
+        known = self._stores.records.task_log.ids() | {task.id for task in with_runner}
+        with_runner += ended_unrecorded(self._paths.tasks, known.__contains__)
         for task in with_runner:
             owed.pop(task.id, None)
         over = (task for task in owed.values() if self._runners.is_claimed(task.id))

@@ -10,7 +10,7 @@ import pytest
 from reconciler.planning.tasks.task import Task
 from reconciler.serving.marks import Marked
 from reconciler.tasks.results import forget_results
-from reconciler.tasks.run_records import carried, missing
+from reconciler.tasks.run_records import carried, ended_unrecorded, missing
 
 TASK = Task(
     id="8f3a21c0", app="shop", kind="task", name="reindex", command='["reindex", "--all"]', state="running",
@@ -45,6 +45,16 @@ def test_a_task_that_has_a_runner_runs_whatever_the_database_says_of_its_beginni
 )  # fmt: skip
 def test_a_record_that_no_daemon_wrote_of_this_task_is_none(record: str) -> None:
     assert list(missing([runner(record)], {})) == []
+
+
+def test_a_result_of_a_task_that_is_not_on_record_is_the_tasks_record_too(tmp_path: Path) -> None:
+    for name, record in (("8f3a21c0", carried(TASK)), ("00000001", carried(TASK)), ("00000002", "[" * 9**5), ("x", "")):
+        (tmp_path / f"{name}.result").write_text(json.dumps({"record": record}))
+    (tmp_path / "00000003.result").write_text("[" * 50_000)
+    (tmp_path / "00000004.result").symlink_to("/dev/zero")
+    assert list(ended_unrecorded(tmp_path, lambda _: False)) == [TASK]
+    assert list(ended_unrecorded(tmp_path, lambda _: True)) == []
+    assert list(ended_unrecorded(tmp_path / "none", lambda _: False)) == []
 
 
 def test_a_daemon_that_begins_leaves_the_sockets_of_terminals_that_wait(tmp_path: Path) -> None:
