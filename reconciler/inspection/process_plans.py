@@ -74,6 +74,7 @@ def process_actions(  # noqa: PLR0913, PLR0917  what it is computed from
             held=_STOPPED if stopped else held,
             instances=instances,
             crashes={} if memory is None else memory.crashes(key),
+            restart_before=float("-inf") if memory is None else memory.restart_before(key),
         )
         yield from _told(process, asked, observed, now, follows=follows)
 

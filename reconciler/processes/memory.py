@@ -1,4 +1,4 @@
-"""What outlives the daemon about processes besides their instances: crashes, an operator's stop, what was reported."""
+"""What outlives the daemon about processes besides instances: crashes, an operator's requests, what was reported."""
 
 import contextlib
 import json
@@ -33,6 +33,7 @@ class ProcessStatus:
 class _Known:
     crashes: Mapping[int, Crash] = field(default_factory=dict)
     stopped: str = ""
+    restart_before: float | None = None
     status: ProcessStatus | None = None
 
 
@@ -64,6 +65,11 @@ class ProcessMemory:
         """Return the fingerprint of the process that an operator stopped, "" if none did."""
         return self._of(name).stopped
 
+    def restart_before(self, name: str) -> float:
+        """Return when an operator last asked for a restart, in monotonic seconds of this boot."""
+        asked = self._of(name).restart_before
+        return float("-inf") if asked is None else asked
+
     def status(self, name: str) -> ProcessStatus | None:
         """Return what was last reported of a process."""
         return self._of(name).status
@@ -75,6 +81,10 @@ class ProcessMemory:
     def stop(self, name: str, fingerprint: str) -> None:
         """Record that an operator stopped what has this fingerprint, or "" that it may run again."""
         self._keep(name, stopped=fingerprint)
+
+    def restart(self, name: str, at: float) -> None:
+        """Record that an operator asked for a restart: it is carried out whichever daemon finishes it."""
+        self._keep(name, restart_before=at)
 
     def report(self, name: str, report: Report, crashes: int) -> bool:
         """Record a report; return whether it differs from the last one."""
@@ -118,6 +128,7 @@ def _written(known: _Known) -> dict[str, Any]:
     return {
         "crashes": {str(slot): asdict(crash) for slot, crash in known.crashes.items()},
         "stopped": known.stopped,
+        "restart_before": known.restart_before,
         "status": known.status and asdict(known.status),
     }
 
@@ -126,4 +137,10 @@ def _read(data: Mapping[str, Any], *, same_boot: bool) -> _Known:
     """Read what was known; after a reboot, crashes count no more."""
     crashes = {int(slot): Crash(**crash) for slot, crash in data["crashes"].items()} if same_boot else {}
     status = data["status"]
-    return _Known(crashes=crashes, stopped=str(data["stopped"]), status=status and ProcessStatus(**status))
+    restart = data.get("restart_before") if same_boot else None
+    return _Known(
+        crashes=crashes,
+        stopped=str(data["stopped"]),
+        restart_before=None if restart is None else float(restart),
+        status=status and ProcessStatus(**status),
+    )

@@ -91,7 +91,6 @@ class ProcessWorld:
         self._planner: Planner[AppProcess, ObservedProcess, Plan[Action]] = Planner(plan)
         self._desired: dict[str, AppProcess] = {}
         self._of_app: dict[str, list[str]] = {}
-        self._restart_before: dict[str, float] = {}
         self._crash_counts: Counter[str] = Counter()
 
     # Desired state
@@ -158,7 +157,7 @@ class ProcessWorld:
             held=self._held(name, asked),
             instances=instances,
             crashes=self._memory.crashes(name),
-            restart_before=self._restart_before.get(name, _NEVER),
+            restart_before=self._memory.restart_before(name),
             is_locked=single and (outlived or self._instances.is_clearing),
             outlived=outlived,
             has_residue=residue,
@@ -206,7 +205,7 @@ class ProcessWorld:
         """Take a request of an operator about a process: `restart`, `stop` or `start`."""
         asked = self._desired[name]
         if kind == "restart":
-            self._restart_before[name] = self.now()
+            self._memory.restart(name, self.now())
         else:
             self._memory.stop(name, asked.fingerprint if kind == "stop" else "")
         self._wakeups.wake(name)
@@ -361,7 +360,6 @@ class ProcessWorld:
         self._memory.forget(name)
         self._verdicts.forget(app, process)
         self._locks.forget(app, process)
-        self._restart_before.pop(name, None)
         self._record(name, "removed", f"{process} was removed; its logs are kept", "its manifest does not name it")
         self._app_wakeups.wake(app)
 
