@@ -69,8 +69,7 @@ class Maker:
         recipe = request.build.recipe
         log.name(unfinished / _CODE, ".")
         try:
-            await self._copy(request, builds, unfinished / _CODE)
-            program = await self._program(request, unfinished / _CODE)
+            program = await self._copy(request, builds, unfinished / _CODE)
             if program is not None and not await in_thread(lambda _: needs_python(unfinished / _CODE, recipe, program)):
                 return await self._made_without_python(request, program, directory, unfinished)
             selection, environment = await self._installed(request, unfinished / _CODE, program)
@@ -91,25 +90,24 @@ class Maker:
             raise
         return made
 
-    async def _copy(self, request: "_Request", builds: Path, code: Path) -> None:
-        def copy() -> str:
+    async def _copy(self, request: "_Request", builds: Path, code: Path) -> ServingProgram | None:
+        """Copy the source, and return what serves the app in place of gunicorn, if anything does."""
+
+        def copy() -> tuple[str, ServingProgram | None]:
             builds.mkdir(parents=True, exist_ok=True)
             for leftover in leftovers(builds):
                 remove(leftover)
             content = snapshot(request.build.source.path, code)
             mark_copied(code.parent)
-            return content
+            changed = content != request.build.content
+            return content, None if changed else serving_program(code, request.build.recipe)
 
         async with slot_of(self.slots, request.progress), asyncio.timeout(self.timeout_s):
             request.progress(Phase(activity="copying the source"))
-            content = await look_in_thread(copy)
+            content, program = await look_in_thread(copy)
         if content != request.build.content:
             raise SourceChanged("the source changed while it was copied: the new content is staged instead")
-
-    async def _program(self, request: "_Request", code: Path) -> ServingProgram | None:
-        """Return what serves the app in place of gunicorn, if anything does."""
-        async with slot_of(self.slots, request.progress):
-            return await look_in_thread(lambda: serving_program(code, request.build.recipe), self.timeout_s)
+        return program
 
     async def _built(self, request: "_Request", program: ServingProgram, code: Path, scripts: str = "") -> str:
         """Build a program in the code, and return what runs it. `scripts` are the commands of its environment."""

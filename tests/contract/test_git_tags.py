@@ -210,7 +210,6 @@ def test_a_commit_that_the_repository_does_not_have_changes_nothing(host: Host, 
     first = repository.push(app("shop"))
     host.follow()
     host.origin = replace(host.origin, branch="", commit="1" * 40)
-    host.follow()
-    assert host.in_force == first
-    assert host.failure is not None
-    assert "not our ref" in host.failure.why
+    planned = host.follow()
+    assert (planned.state, host.in_force) == ("missing", first)
+    assert "has no commit 1111111" in planned.message

@@ -508,7 +508,8 @@ def _open(number: int) -> str:
 
 
 def _descriptors() -> list[int]:
-    return [number for number in range(3, 256) if Path(f"/proc/self/fd/{number}").is_symlink()]
+    numbers = sorted(int(link.name) for link in Path("/proc/self/fd").iterdir())
+    return [number for number in numbers if number > 2 and Path(f"/proc/self/fd/{number}").is_symlink()]
 
 
 @on_the_loop

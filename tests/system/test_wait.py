@@ -84,7 +84,7 @@ def test_an_operators_request_is_not_what_the_manifest_asks_for(site: Site) -> N
     site.cli("stop", "blog")
     done = site.cli("wait")
     assert done.returncode == 1
-    assert "blog: stopped: stopped by an operator" in done.stderr
+    assert ": stopped by an operator" in done.stderr
     assert "'reconciler start blog' resumes it" in done.stderr
     checked = site.cli("status", "--check")
     assert (checked.returncode, "blog (stopped by an operator)" in checked.stderr) == (1, True)
