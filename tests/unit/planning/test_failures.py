@@ -13,6 +13,7 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.app import App, CrashPolicy
 from reconciler.planning.apps.failures import crash_delay_s
+from reconciler.planning.apps.observed import ProcessFailure, ProcessStandings
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.revision import Server
 from tests.support.plans import (
@@ -262,6 +263,20 @@ def test_an_instance_that_loses_workers_with_nothing_to_go_back_to_serves_on_unt
 
 def test_an_instance_that_loses_a_worker_after_its_probation_is_left_to_gunicorn() -> None:
     assert planned(APP, serving(APP, instances=(an_instance(V1, workers_died=3),))) == ""
+
+
+def test_a_process_that_ends_on_probation_blames_the_revision_unless_nothing_else_could_serve() -> None:
+    ended = ProcessFailure(revision=V2.id, reason="worker.1 exited with 1", at=NOW - 1)
+    new = an_instance(V2, ready_at=NOW - 3)
+    fell = serving(APP, "c2", builds=BOTH, instances=(new,), known_good=(V1,))
+    assert planned(APP, fell) == ""
+    blame = plan(APP, replace(fell, processes=ProcessStandings(failures=(ended,))), NOW).first
+    assert isinstance(blame, RecordFailure)
+    assert blame.failure.reason == "its process worker.1 exited with 1"
+    before = replace(ended, at=new.started_at - 1)
+    assert planned(APP, replace(fell, processes=ProcessStandings(failures=(before,)))) == ""
+    alone = replace(fell, known_good=(), processes=ProcessStandings(failures=(ended,)))
+    assert not any(isinstance(action, RecordFailure) for action in plan(APP, alone, NOW).actions)
 
 
 # Crash delays
