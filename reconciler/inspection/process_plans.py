@@ -10,14 +10,14 @@ from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.processes.actions import StartProcess, StopProcess
 from reconciler.planning.processes.command import Command, NoCommand, command_of
-from reconciler.planning.processes.observed import ObservedProcess, ProcessInstance
+from reconciler.planning.processes.observed import ObservedProcess
 from reconciler.planning.processes.plan import plan
 from reconciler.planning.processes.process import AppProcess, Process, Target, key_of
-from reconciler.planning.processes.stop import one_signal, parsed
 from reconciler.planning.reason import Cause, Reason
 from reconciler.processes.desired import processes_of
 from reconciler.processes.memory import ProcessMemory
 from reconciler.processes.targets import inputs_of
+from reconciler.state.process_records import on_record
 from reconciler.state.records import InstanceRecord
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def process_actions(  # noqa: PLR0913, PLR0917  what it is computed from
         return
     memory = None if snapshot is None else ProcessMemory(snapshot.records, snapshot.boot)
     for process in sorted({*desired, *records}):
-        asked, instances = desired.get(process), tuple(map(_instance, records.get(process, ())))
+        asked, instances = desired.get(process), tuple(map(on_record, records.get(process, ())))
         key, stopped = key_of(name, process), False
         if asked is not None and memory is not None:
             stopped = memory.stopped(key) == asked.fingerprint
@@ -159,19 +159,3 @@ def _line(name: str, wanted: Revision, snapshot: "HostSnapshot | None") -> Comma
         except (StagingError, NoCommand, OSError):
             continue
     return None
-
-
-def _instance(record: InstanceRecord) -> ProcessInstance:
-    return ProcessInstance(
-        id=record.id,
-        slot=record.slot,
-        version=record.version,
-        revision=record.revision,
-        build=record.build,
-        pid=record.pid or 0,
-        started_at=record.started_at,
-        stop=parsed(record.stop) or one_signal(record.stop_timeout_s),
-        steps=record.steps,
-        ready_at=record.ready_at,
-        stopping_since=record.stopping_since,
-    )

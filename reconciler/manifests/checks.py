@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.tree import Node
-from reconciler.documents.units import duration_s
+from reconciler.manifests.durations import duration_problem
 from reconciler.manifests.program_checks import program_problems
 from reconciler.planning.apps.app import MOST_VARIABLES
 from reconciler.planning.apps.entrypoint import FORM, is_well_formed
@@ -183,19 +183,13 @@ def _dependency_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
 
 
 def _duration_problem(tree: Node, path: tuple[str, ...]) -> str:
-    node = tree.given(*path)
-    if node is None or not isinstance(node.value, str | int | float):
-        return ""
-    try:
-        seconds = duration_s(str(node.written))
-    except ValueError as error:
-        return str(error)
-    if seconds == 0 and path not in _MAY_BE_ZERO:
-        return "must be positive"
-    shortest_s = _SHORTEST_S.get(path, 0.0)
-    if seconds < shortest_s:
-        return f"must be at least {span(shortest_s)}"
-    return ""
+    def problem(seconds: float) -> str:
+        if seconds == 0 and path not in _MAY_BE_ZERO:
+            return "must be positive"
+        shortest_s = _SHORTEST_S.get(path, 0.0)
+        return f"must be at least {span(shortest_s)}" if seconds < shortest_s else ""
+
+    return duration_problem(tree, path, problem)
 
 
 def _variable_problem(name: str, part: Node) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s
+from reconciler.manifests.durations import duration_problem
 from reconciler.planning.processes.command import Command, NoCommand, command_of
 from reconciler.planning.processes.process import After, Alive, Answers, Notifies, Process, Ready
 from reconciler.planning.processes.stop import STOP_SIGNALS, StopSequence, StopStep
@@ -80,16 +81,12 @@ def _command_problem(node: Node) -> str:
 
 
 def _duration_problem(node: Node, path: tuple[str, ...]) -> str:
-    found = node.given(*path)
-    if found is None or not isinstance(found.value, str | int | float):
-        return ""
-    try:
-        seconds = duration_s(str(found.written))
-    except ValueError as error:
-        return str(error)
-    if path in {("ready", "after"), ("stop_timeout",)}:
-        return "" if seconds <= _LONGEST_STOP_S else "must be at most 7d"
-    return "" if seconds >= _SHORTEST_S else "must be at least 1s"
+    def problem(seconds: float) -> str:
+        if path in {("ready", "after"), ("stop_timeout",)}:
+            return "" if seconds <= _LONGEST_STOP_S else "must be at most 7d"
+        return "" if seconds >= _SHORTEST_S else "must be at least 1s"
+
+    return duration_problem(node, path, problem)
 
 
 def _stop_problems(node: Node) -> Iterator[tuple[Path, str]]:

@@ -1,12 +1,12 @@
 """Read and check the field `schedules` of a manifest: the commands of an app that run at set times."""
 
 import re
-import shlex
 from collections.abc import Callable, Iterator
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
-from reconciler.documents.units import duration_s
+from reconciler.manifests.durations import duration_problem
+from reconciler.planning.processes.command import operator_in, words_in
 from reconciler.planning.schedules.expression import expression_of
 from reconciler.planning.schedules.schedule import Ping, Retries, Schedule
 from reconciler.planning.schedules.zones import zone_of
@@ -28,7 +28,6 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
 # What a shell would leave as it is, and what it would replace.
 _LITERAL = re.compile(r"'[^']*'|\\.", re.DOTALL)
 _EXPANDED = re.compile(r"\$\w+|\$[{(]|`", re.ASCII)
-_OPERATORS = frozenset("();<>|&")
 _SILENT = Schedule(app="", name="", command=())
 
 
@@ -88,18 +87,13 @@ def _refusal(node: Node, read: Callable[[str], object]) -> str:
 
 
 def _duration_problem(node: Node, path: tuple[str, ...]) -> str:
-    found = node.given(*path)
-    if found is None or not isinstance(found.value, str | int | float):
-        return ""
-    try:
-        seconds = duration_s(str(found.written))
-    except ValueError as error:
-        return str(error)
-    if seconds == 0 and path not in _MAY_BE_ZERO:
-        return "must be positive"
-    if path == ("every",) and seconds < _SHORTEST_EVERY_S:
-        return f"must be at least {span(_SHORTEST_EVERY_S)}"
-    return ""
+    def problem(seconds: float) -> str:
+        if seconds == 0 and path not in _MAY_BE_ZERO:
+            return "must be positive"
+        too_often = path == ("every",) and seconds < _SHORTEST_EVERY_S
+        return f"must be at least {span(_SHORTEST_EVERY_S)}" if too_often else ""
+
+    return duration_problem(node, path, problem)
 
 
 def _schedule(app: str, name: str, node: Node, zone: str) -> Schedule:
@@ -138,13 +132,8 @@ def _command(node: Node) -> tuple[str, ...]:
 
 def words_of(line: str) -> tuple[str, ...]:
     """Split a line into arguments as a shell would, with `env` for variables in front. Raises ValueError."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-    lexer.whitespace_split, lexer.commenters = True, ""
-    try:
-        words = tuple(lexer)
-    except ValueError as error:
-        raise ValueError(f"a quotation has no end ({error})") from error
-    if operator := next((word for word in words if word and set(word) <= _OPERATORS), ""):
+    words = words_in(line)
+    if operator := operator_in(words):
         raise NeedsShell(operator)
     if expanded := _EXPANDED.search(_LITERAL.sub("", line)):
         raise NeedsShell(expanded[0])

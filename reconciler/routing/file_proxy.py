@@ -16,6 +16,7 @@ from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_own
 from reconciler.planning.fingerprint import fingerprint
 from reconciler.routing.admin import ConfigRefused, ProxyError
+from reconciler.routing.hosts_proxy import HostsProxy
 from reconciler.settings.proxy import ProxyFile
 
 _MOST = 64 * 1024 * 1024
@@ -23,7 +24,7 @@ _COMMAND_S = 60.0
 _READABLE = 0o640
 
 
-class FileProxy:
+class FileProxy(HostsProxy):
     """A proxy that reads `file`; `record` tells what it has reloaded last, and one beside it what was checked last."""
 
     def __init__(self, file: ProxyFile, record: Path) -> None:
@@ -31,28 +32,11 @@ class FileProxy:
         self._record = record
         self._accepted = record.with_name("accepted")
 
-    @property
-    def running(self) -> bool:
-        return False
-
-    @property
-    def version(self) -> tuple[int, ...]:
-        return ()
-
-    async def start(self, config: Any) -> None:  # noqa: ARG002  as every driver has it
-        raise ProxyError("the proxy is the host's: its own supervisor starts it")
-
     async def look(self) -> Any:
         return await asyncio.to_thread(self._look)
 
     async def configure(self, config: Any) -> None:
         await asyncio.to_thread(self._configure, str(config))
-
-    async def end(self) -> None:
-        raise ProxyError("the proxy is the host's: its own supervisor ends it")
-
-    def close(self) -> None:
-        """Nothing is watched."""
 
     def _look(self) -> str:
         """Return the file as it was reloaded, "" if it was not."""

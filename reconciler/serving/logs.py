@@ -109,12 +109,17 @@ def rotate(log: Path, limit_bytes: int, keep: int) -> bool:
     """Rename a log over its limit to `.1`, and earlier ones up to `.keep`; return whether its writers must reopen."""
     if size(log) <= limit_bytes:
         return False
+    _move_earlier(log, keep)
+    log.replace(log.with_name(f"{log.name}.1"))
+    return True
+
+
+def _move_earlier(log: Path, keep: int) -> None:
+    """Rename what was rotated before, so that `.1` is free and `.keep` is the oldest. Raises OSError."""
     for number in range(keep - 1, 0, -1):
         older = log.with_name(f"{log.name}.{number}")
         if older.exists():
             older.replace(log.with_name(f"{log.name}.{number + 1}"))
-    log.replace(log.with_name(f"{log.name}.1"))
-    return True
 
 
 def rotate_in_place(log: Path, limit_bytes: int, keep: int) -> bool:
@@ -124,10 +129,7 @@ def rotate_in_place(log: Path, limit_bytes: int, keep: int) -> bool:
     """
     if size(log) <= limit_bytes:
         return False
-    for number in range(keep - 1, 0, -1):
-        older = log.with_name(f"{log.name}.{number}")
-        if older.exists():
-            older.replace(log.with_name(f"{log.name}.{number + 1}"))
+    _move_earlier(log, keep)
     opened = os.open(log, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(opened).st_mode):

@@ -7,15 +7,17 @@ SIGTERM is for some of them the order to drop what they work on.
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from reconciler.planning.processes.observed import ProcessInstance
-from reconciler.planning.processes.stop import StopSequence, one_signal, parsed
+from reconciler.planning.processes.stop import StopSequence
 from reconciler.serving.build_users import Use
 from reconciler.serving.live_instance import LiveInstance
 from reconciler.serving.marks import Identity
 from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.serving.programs.program import Program
 from reconciler.serving.supervised import SupervisedInstances
+from reconciler.state.process_records import on_record, stop_of
 
 
 class ProcessInstances:
@@ -70,7 +72,7 @@ class ProcessInstances:
         live = self._instances.live(key, instance)
         if live is None or live.record.stopping_since is not None:
             return
-        first = _stop_of(live).steps[0].signal
+        first = stop_of(live.record).steps[0].signal
         try:
             self._instances.put(live, stopping_since=time.monotonic(), steps=1)
         finally:
@@ -93,7 +95,7 @@ class ProcessInstances:
             return
         if live.process is not None:
             live.process.kill_group()
-        self._instances.put(live, steps=len(_stop_of(live).steps) + 1)
+        self._instances.put(live, steps=len(stop_of(live.record).steps) + 1)
 
     def reap(self, key: str, instance: str) -> None:
         """Forget an instance that has ended, and end what is left of it."""
@@ -104,29 +106,14 @@ class ProcessInstances:
             yield from (Use(live.record.revision, live.record.build) for live in self._instances.lives(key))
 
 
-def _stop_of(live: LiveInstance) -> StopSequence:
-    return parsed(live.record.stop) or one_signal(live.record.stop_timeout_s)
-
-
 def _send(live: LiveInstance, name: str) -> None:
     if live.process is not None and live.end is None:
         live.process.signal(signal.Signals[f"SIG{name}"])
 
 
 def _observed(live: LiveInstance) -> ProcessInstance:
-    record = live.record
-    return ProcessInstance(
-        id=record.id,
-        slot=record.slot,
-        version=record.version,
-        revision=record.revision,
-        build=record.build,
-        pid=record.pid or 0,
-        started_at=record.started_at,
-        stop=_stop_of(live),
-        steps=record.steps,
-        ready_at=record.ready_at,
-        stopping_since=record.stopping_since,
+    return replace(
+        on_record(live.record),
         end=live.end,
         said=live.said,
         says_ready=live.says_ready,

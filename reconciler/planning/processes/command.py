@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
@@ -40,17 +40,30 @@ class Command:
         return {name: _expanded(text, environment) if self.expands else text for name, text in self.env.items()}
 
 
+def words_in(line: str) -> tuple[str, ...]:
+    """Split a line as a shell would; its operators are words, too. Raises ValueError."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        return tuple(lexer)
+    except ValueError as error:
+        raise ValueError(f"a quotation has no end ({error})") from error
+
+
+def operator_in(words: Sequence[str]) -> str:
+    """Return the first operator of a shell among the words of a line, "" without one."""
+    return next((word for word in words if word and set(word) <= _OPERATORS), "")
+
+
 def command_of(line: str) -> Command:
     """Return the command that a line says. Raises NoCommand."""
     if len(line) > _LONGEST:
         raise NoCommand(f"is longer than {_LONGEST} characters")
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-    lexer.whitespace_split, lexer.commenters = True, ""
     try:
-        words = list(lexer)
+        words = list(words_in(line))
     except ValueError as error:
-        raise NoCommand(f"a quotation has no end ({error})") from error
-    if operator := next((word for word in words if word and set(word) <= _OPERATORS), ""):
+        raise NoCommand(str(error)) from error
+    if operator := operator_in(words):
         raise NoCommand(f"needs a shell, for '{operator}': write [sh, -c, '…'], with exec before what is to be stopped")
     if "$(" in line or "`" in line:
         raise NoCommand(

@@ -11,7 +11,14 @@ from reconciler.linux.files import replace_file
 from reconciler.planning.apps.gunicorn_fields import fields_of_gunicorn, why_unfit
 from reconciler.planning.apps.revision import Revision
 from reconciler.serving.live_instance import CannotStart
-from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment, health_host
+from reconciler.serving.programs.gunicorn import (
+    Code,
+    InjectedEnv,
+    InstancePaths,
+    environment,
+    health_host,
+    revision_directory,
+)
 from reconciler.serving.programs.program import Program, WorkersReady
 from reconciler.serving.sandbox import Sandbox
 
@@ -51,12 +58,7 @@ def _argv(settings: Path) -> tuple[str, ...]:
 
 def _written(revision: Revision, code: Code, paths: InstancePaths, sandbox: Sandbox) -> Path:
     """Write the forwarder's settings beside a link to the code, and return their path."""
-    directory = paths.revisions / revision.id
-    sandbox.make_directory(directory)
-    link = paths.code(revision.id)
-    if not link.is_symlink():
-        link.symlink_to(code.directory)
-    settings = directory / SETTINGS_NAME
+    settings = revision_directory(revision, code, paths, sandbox) / SETTINGS_NAME
     server = revision.server
     health = server.health
     stored = {

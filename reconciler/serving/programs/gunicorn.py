@@ -140,17 +140,22 @@ def forkable(server: Server, code: Code) -> Forkable:
     )
 
 
-def write_config(revision: Revision, code: Code, paths: InstancePaths, sandbox: Sandbox, workers: int) -> Path:
-    """Write the config of a revision beside a link to its code, and return its path.
-
-    Nothing changes for instances that run: gunicorn reads it once, when it starts.
-    """
+def revision_directory(revision: Revision, code: Code, paths: InstancePaths, sandbox: Sandbox) -> Path:
+    """Return the directory of a revision, with a link to its code in it. Raises OSError."""
     directory = paths.revisions / revision.id
     sandbox.make_directory(directory)
     link = paths.code(revision.id)
     if not link.is_symlink():
         link.symlink_to(code.directory)
-    config = directory / CONFIG_NAME
+    return directory
+
+
+def write_config(revision: Revision, code: Code, paths: InstancePaths, sandbox: Sandbox, workers: int) -> Path:
+    """Write the config of a revision beside a link to its code, and return its path.
+
+    Nothing changes for instances that run: gunicorn reads it once, when it starts.
+    """
+    config = revision_directory(revision, code, paths, sandbox) / CONFIG_NAME
     text = config_text(revision, code, paths, workers)
     if not _holds(config, text.encode()):
         replace_file(config, text, mode=sandbox.readable, durable=False)
