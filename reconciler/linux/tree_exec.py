@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
@@ -51,16 +52,16 @@ def _wait(command: int) -> int:
         received = signal.sigtimedwait(_SIGNALS, remaining)
         if received is not None and received.si_signo != signal.SIGCHLD and deadline is None:
             deadline = time.monotonic() + _GRACE_S
-            _kill(command, signal.SIGTERM)
+            kill(command, signal.SIGTERM)
         if deadline is not None and time.monotonic() >= deadline:
-            _kill(command, signal.SIGKILL)
+            kill(command, signal.SIGKILL)
             return signal.SIGKILL  # not waited for: a descendant that traces it may have to end first
-        while (ended := _reaped()) is not None:
+        while (ended := reaped()) is not None:
             if ended[0] == command:
                 return ended[1]
 
 
-def _reaped() -> tuple[int, int] | None:
+def reaped() -> tuple[int, int] | None:
     """Return a child that has ended, with its status; None if none has, or there is none."""
     try:
         pid, status = os.waitpid(-1, os.WNOHANG)
@@ -69,22 +70,26 @@ def _reaped() -> tuple[int, int] | None:
     return (pid, status) if pid else None
 
 
-def _end_descendants() -> None:
-    """Kill the children until there are none: the kernel hands over those of each that ends."""
+def end_descendants(reap: Callable[[], None]) -> None:
+    """Kill the children until there are none: the kernel hands over those of each that ends, for `reap` to collect."""
     deadline = time.monotonic() + _LONGEST_S
     while (children := _children()) and time.monotonic() < deadline:
         for child in children:
-            _kill(child, signal.SIGKILL)
-        while _reaped() is not None:
-            pass
+            kill(child, signal.SIGKILL)
+        reap()
         time.sleep(_PAUSE_S)
+
+
+def _reap_all() -> None:
+    while reaped() is not None:
+        pass
 
 
 def _children() -> list[int]:
     try:
         with open("/proc/thread-self/children", "rb") as file:  # noqa: PTH123 -- the same
             return [int(pid) for pid in file.read().split()]
-    except FileNotFoundError:  # a kernel without that file
+    except OSError:  # a kernel without that file
         processes = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 -- the same
         return [pid for pid in processes if _parent(pid) == os.getpid()]
 
@@ -97,8 +102,9 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def _kill(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):
+def kill(pid: int, number: int) -> None:
+    """Send a signal to a process, unless it is gone or another user's by now."""
+    with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
 
@@ -118,7 +124,7 @@ if __name__ == "__main__":
     for standard in (0, 1, 2):
         os.close(standard)
     code = os.waitstatus_to_exitcode(_wait(started))
-    _end_descendants()
+    end_descendants(_reap_all)
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -14,10 +14,11 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from reconciler.linux.tree_exec import end_descendants, kill, reaped
 from reconciler.tasks.output import END, ERRORS, OUTPUT, OutputLog, Terminal
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
@@ -29,8 +30,6 @@ _BLOCK = 1 << 20
 _LONGEST_RECORD = 1 << 12
 _RESULT_SIZE = 1 << 14  # reserved on the disk before the command begins
 _LEFT_IN_PIPES_S = 1.0
-_END_WITHIN_S = 10.0
-_PAUSE_S = 0.002
 _WRITE_AGAIN_S, _WRITE_TRIES = 1.0, 30
 
 
@@ -70,8 +69,8 @@ class _Command:
             self.killed = True
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-            _kill(self.pid, signal.SIGKILL)
-            _end_descendants(self.reap)
+            kill(self.pid, signal.SIGKILL)
+            end_descendants(self.reap)
 
     def until_next(self) -> float:
         """Return the seconds until it is to be told something."""
@@ -81,7 +80,7 @@ class _Command:
         return max(0.0, at - time.monotonic())
 
     def reap(self) -> None:
-        while (ended := _reaped()) is not None:
+        while (ended := reaped()) is not None:
             if ended[0] == self.pid:
                 self.status = ended[1]
 
@@ -89,7 +88,7 @@ class _Command:
         if self.kill_at is None:
             self.kill_at = time.monotonic() + self.grace_s
             if self.status is None:
-                _kill(self.pid, signal.SIGTERM)
+                kill(self.pid, signal.SIGTERM)
 
 
 def _become(order: Mapping[str, Any], outputs: tuple[int, int], tell: int, runner: int) -> None:
@@ -129,47 +128,6 @@ def _become(order: Mapping[str, Any], outputs: tuple[int, int], tell: int, runne
     except ValueError as error:
         os.write(tell, f"{word}: {error}".encode(errors="backslashreplace"))
     os._exit(code)
-
-
-def _reaped() -> tuple[int, int] | None:
-    """Return a child that has ended, with its status; None if none has, or there is none."""
-    try:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return (pid, status) if pid else None
-
-
-def _kill(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
-
-
-def _end_descendants(reap: Callable[[], None]) -> None:
-    """Kill the children until there are none: the kernel hands over those of each that ends."""
-    until = time.monotonic() + _END_WITHIN_S
-    while (children := _children()) and time.monotonic() < until:
-        for child in children:
-            _kill(child, signal.SIGKILL)
-        reap()
-        time.sleep(_PAUSE_S)
-
-
-def _children() -> list[int]:
-    try:
-        with open("/proc/thread-self/children", "rb") as file:  # noqa: PTH123 -- pathlib takes long to import
-            return [int(pid) for pid in file.read().split()]
-    except OSError:  # a kernel without that file
-        processes = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 -- the same
-        return [pid for pid in processes if _stat(pid)[1:2] == [str(os.getpid())]]
-
-
-def _stat(pid: int) -> list[str]:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 -- the same
-            return file.read().rpartition(b")")[2].decode().split()
-    except OSError:
-        return []
 
 
 def _claim(result: str) -> int:
@@ -265,7 +223,7 @@ def _run(command: _Command, outputs: _Outputs, wakeup: int) -> None:
         command.look_at_the_clock()
         command.reap()
         if command.status is not None and until is None:
-            _end_descendants(command.reap)
+            end_descendants(command.reap)
             until = time.monotonic() + _LEFT_IN_PIPES_S
         if until is not None and time.monotonic() >= until and not outputs.is_held_back:
             return
