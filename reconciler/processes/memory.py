@@ -53,6 +53,9 @@ class ProcessMemory:
                 for process, data in stored["processes"].items():
                     self._known[key_of(app, process)] = _read(data, same_boot=stored["boot"] == boot)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
     def names(self) -> frozenset[str]:
         """Return every process of which anything is known."""
         return frozenset(self._known)

@@ -145,7 +145,7 @@ class ProcessWorld:
         """Return what is true of a process now; cheap, and without an effect."""
         app, process = parts_of(name)
         instances = self._instances.of(name)
-        residue = name in self._memory.names()
+        residue = name in self._memory
         if asked is None:
             return ObservedProcess(instances=instances, has_residue=residue)
         found = self._targets.of(app, asked.process)

@@ -59,6 +59,9 @@ class Schedules:
         last = self._log.last_of_schedules()
         return [task for (app, name), task in last.items() if name in self._histories.get(app, {})]
 
+    def __contains__(self, app: str) -> bool:
+        return app in self._histories
+
     def apps(self) -> frozenset[str]:
         """Return the apps that have, or had, a schedule."""
         return frozenset(self._histories)
@@ -66,7 +69,7 @@ class Schedules:
     def plan(self, app: App, state: AskedState, monotonic: float, *, deployed: bool) -> SchedulePlan:
         """Return what is planned for the schedules of an app; `deployed` says that a revision could run them."""
         last = self._plans.get(app.name)
-        if not app.schedules and app.name not in self._histories:
+        if not app.schedules and app.name not in self:
             return NO_SCHEDULES
         is_same = last is not None and (last.asked, last.state, last.deployed) == (app.schedules, state, deployed)
         if last is not None and is_same and _holds(last.plan, monotonic):

@@ -115,7 +115,7 @@ class TaskWorld:
             self.schedules.forget_app(name)
         for name in self.open.apps() - self._apps.keys():
             self._queues.tasks.wake(name)
-        return {name: app for name, app in self._apps.items() if app.schedules or name in self.schedules.apps()}
+        return {name: app for name, app in self._apps.items() if app.schedules or name in self.schedules}
 
     def names(self) -> frozenset[str]:
         """Return every app with a task that has not ended."""
@@ -238,7 +238,7 @@ class TaskWorld:
         """Return what is true of the tasks of an app now."""
         tasks, app = self.open.of(name), None if self._apps is None else self._apps.get(name)
         planned, deployed = NO_SCHEDULES, self._places.revision_of_tasks(name) is not None
-        if app is not None and (app.schedules or name in self.schedules.apps()):
+        if app is not None:
             planned = self.schedules.plan(app, self._places.state(app), self.now(), deployed=deployed)
         unready = "" if deployed else _SHORT_OF_A_REVISION
         if self.open.hold(name, held(tasks, planned, unready)):
