@@ -7,6 +7,7 @@ from reconciler.control.requests import PROCESS_REQUESTS, REQUESTS, SERVICE_REQU
 from reconciler.documents.names import NAME_PATTERN, PROCESS_PATTERN
 from reconciler.planning.origins.plan import OriginState
 from reconciler.planning.states import APP_STATES
+from reconciler.planning.tasks.task import TaskKind, TaskState
 
 REVISION_PATTERN = "[0-9a-f]{1,12}"
 TASK_PATTERN = "[0-9a-f]{8}"
@@ -187,13 +188,10 @@ SCHEMAS: Mapping[str, Schema] = {
     "Task": object_of(
         id=TEXT,
         app=TEXT,
-        kind={"type": "string", "enum": ["task", "schedule", "release", "shell"]},
+        kind={"type": "string", "enum": [*get_args(TaskKind)]},
         name=TEXT,
         command={"type": "string", "description": "Without secrets."},
-        state={
-            "type": "string",
-            "enum": ["owed", "running", "succeeded", "failed", "cancelled", "skipped", "missed"],
-        },
+        state={"type": "string", "enum": [*get_args(TaskState)]},
         cause=TEXT,
         asked_by=NULLABLE_TEXT,
         schedule=NULLABLE_TEXT,
