@@ -1,7 +1,6 @@
 """What is known of every domain, beside the proxy's directory on the disk, for commands that run without the daemon."""
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -94,8 +93,3 @@ def recorded(file: Path) -> Sequence[DomainRow]:
         found: list[dict[str, Any]] = read_record(file, _MOST)
         return [DomainRow(**row) for row in found]
     return []
-
-
-def days_left(ends_at: float) -> float:
-    """Return the days until a certificate expires, negative once it has."""
-    return (ends_at - time.time()) / 86400  # noqa: TID251  shown to people, never relied upon

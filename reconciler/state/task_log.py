@@ -6,7 +6,7 @@ a task to start or one to follow. Those that have ended are kept for a time, and
 
 from collections.abc import Sequence
 
-from reconciler.planning.tasks.task import Task, TaskState
+from reconciler.planning.tasks.task import Task
 from reconciler.state.database import Database
 from reconciler.state.table import Table
 
@@ -76,11 +76,6 @@ class TaskLog:
             self._database.write(key, "DELETE FROM schedule WHERE app = ? AND name = ?", (app, schedule))
         else:
             self._database.write(key, "INSERT OR REPLACE INTO schedule VALUES (?, ?, ?)", (app, schedule, history))
-
-    def ended_count(self) -> dict[tuple[str, TaskState], int]:
-        """Return how many tasks of each kind are kept that ended in each state. Raises sqlite3.Error."""
-        rows = self._database.execute("SELECT kind, state, count(*) FROM task GROUP BY kind, state")
-        return {(kind, state): count for kind, state, count in rows}
 
     def add(self, task: Task) -> None:
         """Write a new task; the same occurrence cannot be written twice."""

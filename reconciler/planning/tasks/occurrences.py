@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal
 
 from reconciler.planning.schedules.observed import Occurrence, Record, RecordState
 from reconciler.planning.tasks.task import Task
@@ -11,7 +10,6 @@ _STATES: dict[str, RecordState] = {
     "owed": "owed", "running": "running", "succeeded": "succeeded", "failed": "failed", "cancelled": "failed",
     "skipped": "skipped", "missed": "missed",
 }  # fmt: skip
-Attempt = Literal["owed", "begun"]
 
 
 def occurrence_of(task: Task) -> Occurrence | None:

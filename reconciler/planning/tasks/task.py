@@ -12,7 +12,6 @@ TaskKind: TypeAlias = Literal["task", "schedule", "release", "shell"]
 TaskState: TypeAlias = Literal["owed", "running", "succeeded", "failed", "cancelled", "skipped", "missed"]
 
 OPEN: frozenset[str] = frozenset(("owed", "running"))
-ENDED: frozenset[str] = frozenset(("succeeded", "failed", "cancelled", "skipped", "missed"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
