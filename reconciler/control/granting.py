@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from reconciler.control.requests import REQUESTS, NotFound, Refused
+from reconciler.control.requests import REQUESTS, NotFound, Refused, desired_app
 from reconciler.control.tasks import TaskRequests
 from reconciler.host.world import AppWorld
 from reconciler.planning.apps.app import App
@@ -130,10 +130,7 @@ class OperatorRequests:
         return self._of_app(name, request, who)
 
     def _app(self, name: Any) -> App:
-        app = self._manifests.catalog.apps.get(name) if isinstance(name, str) else None
-        if app is None:
-            raise NotFound(f"no valid manifest describes an app named '{name}'; 'reconciler status' lists the apps")
-        return app
+        return desired_app(self._manifests.catalog, name)
 
     def _of_app(self, kind: Any, request: dict[str, Any], who: str) -> str:
         app = self._app(request.get("app"))

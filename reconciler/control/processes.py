@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from reconciler.control.requests import NotFound, Refused
+from reconciler.control.requests import NotFound, Refused, desired_app
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.processes.process import key_of
 from reconciler.planning.reason import Reason
@@ -48,10 +48,7 @@ class ProcessRequests:
             answer = self._others(request, who)
             return {**answer, **self._world.figures()} if request.get("do") == "metrics" else answer
         app, process, kind = (str(request.get(each)) for each in ("app", "process", "do"))
-        desired = self._manifests.catalog.apps.get(app)
-        if desired is None:
-            raise NotFound(f"no valid manifest describes an app named '{app}'; 'reconciler status' lists the apps")
-        names = [each.name for each in desired.processes]
+        names = [each.name for each in desired_app(self._manifests.catalog, app).processes]
         if process not in names:
             has = f"it has {', '.join(names)}" if names else "its manifest names none"
             raise NotFound(f"{app} has no process '{process}': {has}")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the command line lists requests without loading what grants
     from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import Observed
     from reconciler.planning.apps.revision import Revision
+    from reconciler.planning.desired_state import DesiredState
 
 
 class Refused(Exception):
@@ -27,6 +28,14 @@ class NotFound(Refused):
     """A request about what no valid manifest or setting describes."""
 
     reason = "not-found"
+
+
+def desired_app(desired: "DesiredState", name: Any) -> "App":
+    """Return the app of a request. Raises NotFound."""
+    app = desired.apps.get(name) if isinstance(name, str) else None
+    if app is None:
+        raise NotFound(f"no valid manifest describes an app named '{name}'; 'reconciler status' lists the apps")
+    return app
 
 
 # A row of `status`: its `state` and its `override` (None, or its `kind` and `revision`) are read.

@@ -45,8 +45,7 @@ class TaskRequests:
         words = _words(request.get("command"))
         wanted = _matching(request.get("revision"), _REVISION, _REVISION_HAS)
         name = _matching(request.get("name"), _NAME, "a name has up to 64 letters, digits and .:@/+-")
-        if self._tasks.revision(app.name) is None:
-            raise Refused(f"{app.name}: {_NO_REVISION}; see 'reconciler status {app.name}'")
+        self._require_revision(app)
         if wanted and self._tasks.revision(app.name, wanted) is None:
             raise Refused(f"{app.name}: no revision that begins with '{wanted}' can be started, or more than one")
         task = Task(
@@ -63,10 +62,7 @@ class TaskRequests:
             wanted=wanted,
             attached=_matching(request.get("terminal"), _TERMINAL, "a terminal has sixteen hexadecimal digits"),
         )
-        self._tasks.owe(task)
-        text = f"task {task.id}: {command_line(task)}"
-        self._journal.write(Subject("app", app.name), "request", text, task.cause, Reason.TASK_REQUESTED)
-        return {"done": f"{app.name}: {text}", "task": task.id}
+        return self._owed(task, f"task {task.id}: {command_line(task)}")
 
     def trigger(self, app: App, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Put a task of a schedule on record that starts as soon as no other one of it runs. Raises Refused."""
@@ -76,15 +72,20 @@ class TaskRequests:
             known = ", ".join(sorted(each.name for each in app.schedules))
             there = f"it has {known}" if known else "its manifest has none"
             raise NotFound(f"{app.name} has no schedule '{name}': {there}")
-        if self._tasks.revision(app.name) is None:
-            raise Refused(f"{app.name}: {_NO_REVISION}; see 'reconciler status {app.name}'")
+        self._require_revision(app)
         if app.state == "stopped":
             raise Refused(f"{app.name} is stopped, and so are its schedules; 'reconciler task' runs a command of it")
         task = self._tasks.schedules.triggered(app, schedule, who)
+        return self._owed(task, f"task {task.id} of schedule {schedule.name}: {command_line(task)}")
+
+    def _require_revision(self, app: App) -> None:
+        if self._tasks.revision(app.name) is None:
+            raise Refused(f"{app.name}: {_NO_REVISION}; see 'reconciler status {app.name}'")
+
+    def _owed(self, task: Task, text: str) -> dict[str, Any]:
         self._tasks.owe(task)
-        text = f"task {task.id} of schedule {schedule.name}: {command_line(task)}"
-        self._journal.write(Subject("app", app.name), "request", text, task.cause, Reason.TASK_REQUESTED)
-        return {"done": f"{app.name}: {text}", "task": task.id}
+        self._journal.write(Subject("app", task.app), "request", text, task.cause, Reason.TASK_REQUESTED)
+        return {"done": f"{task.app}: {text}", "task": task.id}
 
     def begin_shell(self, app: App, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Put on record that an operator has opened a shell, or runs a command in a terminal. Raises Refused."""
