@@ -23,7 +23,7 @@ from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.state_directory import StateDirectory
 from reconciler.daemon.task_world import task_world
 from reconciler.daemon.web_process import WebProcess
-from reconciler.daemon.worlds import all_converging, among_worlds, routed, routing_world
+from reconciler.daemon.worlds import all_converging, among_worlds, routed, routing_world, serve_static_files
 from reconciler.host.credential_users import LocalApps
 from reconciler.host.instance_secrets import InstanceSecrets
 from reconciler.host.runtime import Runtime
@@ -141,6 +141,7 @@ class Daemon:
             each.on_report
             for each in (self._services, self._processes, self._task_world, self.manifests, self._counters)
         ]
+        self.reports.listeners += serve_static_files(self._routing, self._apps.places, self._instances.of)
         self.outcomes = Outcomes(
             self.manifests,
             services=self._converging[0],

@@ -19,7 +19,9 @@ if TYPE_CHECKING:  # most hosts have no proxy
     from collections.abc import Callable
 
     from reconciler.convergence.world import Report
+    from reconciler.host.app_places import AppPlaces
     from reconciler.planning.apps.app import App
+    from reconciler.planning.apps.observed import Instance
     from reconciler.planning.subject import Subject
     from reconciler.routing.world import RoutingWorld
     from reconciler.state.journal import Journal
@@ -83,6 +85,17 @@ def routing_world(
     from reconciler.routing.world import RoutingWorld
 
     return RoutingWorld(settings.proxy, settings.paths, journal, wakeups=WakeQueue(), publish=publish)
+
+
+def serve_static_files(
+    world: "RoutingWorld | None", places: "AppPlaces", instances: "Callable[[str], tuple[Instance, ...]]"
+) -> "tuple[Callable[[Subject, Report | None], None], ...]":
+    """Let the proxy serve the static files of the builds that serve; return what listens to reports on apps."""
+    if world is None:
+        return ()
+    places.taking_over = world.static.ahead_of
+    world.static.instances = instances
+    return (world.on_report,)
 
 
 def among_worlds(

@@ -4,6 +4,7 @@ Whatever of an app is not web runs the revision that its web serves, with the sa
 """
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class AppPlaces:
     """The place of each app's instances, and the revision that whatever is not web is to run.
 
     `verdicts` are what the processes that run there say of their revision; `prepared` returns the revision that waits
-    for the first connection of an app, None if none does.
+    for the first connection of an app, None if none does. `taking_over` returns the context in which an instance of a
+    revision is started.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class AppPlaces:
         secret_source: SecretSource,
     ) -> None:
         self.prepared: Callable[[str], Revision | None] = lambda _: None
+        self.taking_over: Callable[[Revision], AbstractAsyncContextManager[None]] = lambda _: nullcontext()
         self._paths = paths
         self._history = history
         self._builds = builds

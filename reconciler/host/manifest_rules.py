@@ -17,6 +17,7 @@ def rules_of(settings: Settings) -> Rules:
             repositories=settings.repositories,
             zone=settings.schedules_zone,
             domain="" if settings.proxy is None else settings.proxy.domain,
+            no_static="" if settings.proxy is None else settings.proxy.no_static,
         ),
         ports=settings.ports,
         is_free=is_free,

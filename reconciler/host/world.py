@@ -305,7 +305,7 @@ class AppWorld:
         code = self._builds.code(name, revision.build)
         self._builds.mark_served(name, revision.build.id)
         self._history.start(name, revision, {i.revision for i in self._instances.of(name)})
-        async with self._slots.slot():
+        async with self._slots.slot(), self.places.taking_over(revision):
             try:
                 listener, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
                 place = self.places.of(revision, code)

@@ -31,6 +31,7 @@ class HostDefaults:
     `directories` are where the files of origins are that are no directories themselves, by the origin's name.
     `repositories` are those of the settings, in which sources may be; None if they are not known. `zone` is the time
     zone of schedules, `domain` the domain of an app whose manifest has none, with `{app}` for its name; empty for none.
+    `no_static` says why the proxy serves no static files, empty if it does.
     """
 
     auto_workers: int = 1
@@ -39,6 +40,7 @@ class HostDefaults:
     repositories: "Mapping[str, Repository] | None" = None
     zone: str = "UTC"
     domain: str = ""
+    no_static: str = ""
 
     def directory_of(self, file: str) -> str:
         """Return the absolute directory that the relative paths of a manifest begin at, by the file's identity."""

@@ -46,7 +46,7 @@ _ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 # What says something about domains, and the domains themselves.
 _OF_DOMAINS = (
     "domains", "redirects", "below", "strip", "tls", "http", "hsts", "body_limit", "answer_timeout", "login",
-    "allow_from",
+    "allow_from", "static",
 )  # fmt: skip
 _REQUIRE_PATH = ("host", "interval", "timeout", "failures")
 _HEALTH = frozenset((*_REQUIRE_PATH, "path", "start_timeout"))

@@ -89,6 +89,7 @@ def _document_problems(file: str, tree: Node, default_name: str | None, host: Ho
     beyond = [
         *([] if _is_service(tree) else owned_settings(file, tree)),
         *_source_problems(file, tree, host),
+        *_static_problems(file, tree, host),
         *(service_problems(file, tree) if _is_service(tree) else app_problems(file, tree, _name(tree, default_name))),
         *_name_problems(file, tree, default_name),
     ]
@@ -105,6 +106,11 @@ def _source_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Prob
     from reconciler.manifests.git_source_checks import source_problems  # most hosts have no repository
 
     yield from source_problems(file, tree, host.repositories)
+
+
+def _static_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:
+    if host.no_static and not _is_service(tree) and "static" in tree.keys:
+        yield _problem(file, tree.parts["static"], "static", host.no_static)
 
 
 def _name_problems(file: str, tree: Node, default_name: str | None) -> list[Problem]:

@@ -1,6 +1,8 @@
 """Read what the proxy is to do for an app from a valid document, and say what is wrong with it beyond its schema."""
 
 import ipaddress
+import posixpath
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +15,9 @@ from reconciler.planning.routing.routing import Certificate, Routing
 # What says something about domains, and nothing without them.
 FIELDS = (
     "redirects", "below", "strip", "tls", "http", "hsts", "body_limit", "answer_timeout", "login", "allow_from",
+    "static",
 )  # fmt: skip
+_STATIC_PATH = re.compile(r"/|(/[A-Za-z0-9_.~-]+)+")
 _LISTS = ("domains", "redirects")
 _MAY_BE_NO_WILDCARD = "is a wildcard, from which nothing leads: list the names that lead to the first domain"
 
@@ -42,6 +46,7 @@ def routing_of(directory: str, tree: Node, given: dict[str, Any], domain: str) -
         answer_timeout_s=tree.seconds("answer_timeout"),
         login=joined(directory, given["login"]["file"]) if "login" in given else None,
         allow_from=tuple(str(ipaddress.ip_network(each, strict=False)) for each in given.get("allow_from", ())),
+        static=tuple(sorted((_path(path), posixpath.normpath(each)) for path, each in given.get("static", {}).items())),
     )
 
 
@@ -54,6 +59,7 @@ def routing_problems(tree: Node) -> Iterator[tuple[Path, str]]:
         return
     yield from _name_problems(tree)
     yield from _network_problems(tree)
+    yield from _static_problems(tree)
     first = next(iter(tree.parts["domains"].parts.values()), None)
     if first is not None and str(first.value).startswith("*.") and "redirects" in tree.keys:
         yield ("redirects",), "requires a first domain that is no wildcard: that is where they lead to"
@@ -108,6 +114,26 @@ def _network_problems(tree: Node) -> Iterator[tuple[Path, str]]:
         except ValueError:
             message = f"expected an address or a network, such as 10.0.0.0/8, not {str(part.value)[:64]!r}"
             yield ("allow_from", index), message
+
+
+def _static_problems(tree: Node) -> Iterator[tuple[Path, str]]:
+    static = tree.given("static")
+    seen: dict[str, str] = {}
+    for written, part in static.parts.items() if static else ():
+        path, directory = _path(str(written)), str(part.value)
+        if not _STATIC_PATH.fullmatch(path) or {".", ".."} & {*path.split("/")}:
+            yield ("static", written), "expected a path of the app's, such as /static: letters, digits and _.~-"
+        elif path in seen:
+            yield ("static", written), f"'{seen[path]}' is the same path"
+        elif posixpath.isabs(directory) or posixpath.normpath(directory).split("/")[0] in {".", ".."}:
+            yield ("static", written), "expected a directory of the app's source or build, such as staticfiles"
+        elif any(name.startswith(".") for name in posixpath.normpath(directory).split("/")):
+            yield ("static", written), "has a name that begins with a dot, and no such file is served"
+        seen.setdefault(path, str(written))
+
+
+def _path(written: str) -> str:
+    return written.rstrip("/") or "/"
 
 
 def _is_zero(size: str) -> bool:

@@ -16,6 +16,7 @@ AppState: TypeAlias = Literal[
     "stopped",
 ]
 ServiceStateName: TypeAlias = Literal["failing", "degraded", "starting", "pending", "stopping", "retained", "ready"]
+DomainState: TypeAlias = Literal["served", "pending", "unpublished", "unserved", "expiring", "expired"]
 State: TypeAlias = AppState | ServiceStateName
 Severity: TypeAlias = Literal["healthy", "degraded", "failing"]
 

@@ -4,15 +4,14 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.planning.routing.observed import ObservedProxy
 from reconciler.planning.routing.plan import Routes, published
 from reconciler.planning.routing.route import Front, Route
-
-DomainState: TypeAlias = Literal["served", "pending", "unpublished", "unserved", "expiring", "expired"]
+from reconciler.planning.states import DomainState
 
 _MOST = 16 * 1024 * 1024
 
@@ -39,7 +38,7 @@ def rows_of(asked: Routes, observed: ObservedProxy, names: frozenset[str], failu
     gets = {route.app for route in published(asked, observed)}
     for route in asked.routes:
         for name in route.routing.names:
-            row = _row(asked.front, route, name)
+            row = _row(asked.front, route, name)._replace(message=observed.lacking.get(route.app, ""))
             files = observed.files.get(route.app)
             if files is not None and files.problem:
                 yield row._replace(state="unpublished", message=files.problem)
@@ -48,9 +47,8 @@ def rows_of(asked: Routes, observed: ObservedProxy, names: frozenset[str], failu
             elif name.startswith("*."):
                 yield row._replace(state="served")
             elif (answer := observed.answers.get(name)) is not None:
-                yield row._replace(
-                    state=answer.state, message=answer.message, issuer=answer.issuer, ends_at=answer.ends_at
-                )
+                message = answer.message or row.message
+                yield row._replace(state=answer.state, message=message, issuer=answer.issuer, ends_at=answer.ends_at)
             else:
                 yield row
 

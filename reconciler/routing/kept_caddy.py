@@ -32,7 +32,7 @@ _LOOK_EVERY_S = 0.02
 _END_S = 10.0
 _VERSION_S = 10.0
 _LONGEST_OUTPUT = 64 * 1024
-_VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
 class KeptCaddy:
@@ -133,16 +133,7 @@ class KeptCaddy:
 
     async def _learn_version(self) -> None:
         """Ask the program which version it is: what an older one does not know must not be in its configuration."""
-        program = self._found()
-        with suppress(OSError, subprocess.SubprocessError):
-            asked = await asyncio.to_thread(
-                subprocess.run, [program, "version"], capture_output=True, timeout=_VERSION_S, check=False,
-                stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-            match = _VERSION.search(asked.stdout.decode("utf-8", "replace"))
-            # Debian's own build says only its number.
-            match = match or re.search(r"(\d+)\.(\d+)\.(\d+)", asked.stdout.decode("utf-8", "replace"))
-            self._version = tuple(map(int, match.groups())) if match else ()
+        self._version = await asyncio.to_thread(version_of, self._found())
 
     async def _answers(self) -> bool:
         """Return whether it has taken its configuration; until then its socket comes and goes."""
@@ -178,6 +169,18 @@ def found(program: str) -> str | None:
         return shutil.which(program)
     beside = shutil.which("caddy", path=str(Path(sys.executable).parent))
     return beside or shutil.which("caddy")
+
+
+def version_of(program: str) -> tuple[int, ...]:
+    """Return the version that a Caddy says it is, () if it says none; blocks."""
+    with suppress(OSError, subprocess.SubprocessError):
+        asked = subprocess.run(
+            [program, "version"], capture_output=True, timeout=_VERSION_S, check=False, stdin=subprocess.DEVNULL
+        )
+        # Debian's own build says only its number.
+        if match := _VERSION.search(asked.stdout.decode("utf-8", "replace")):
+            return tuple(map(int, match.groups()))
+    return ()
 
 
 def kept_pid(directory: Path) -> int | None:

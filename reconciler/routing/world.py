@@ -22,6 +22,7 @@ from reconciler.planning.routing.actions import (
     Action,
     ConfigureProxy,
     EndProxy,
+    LayFiles,
     LookAtProxy,
     StartProxy,
     TryDomains,
@@ -39,6 +40,7 @@ from reconciler.routing.client_keys import ClientKeys
 from reconciler.routing.domain_rows import DomainRecord, rows_of
 from reconciler.routing.driver import Driver
 from reconciler.routing.registry import driver_of
+from reconciler.routing.static_files import StaticFiles
 from reconciler.settings.proxy import Proxy
 from reconciler.state.journal import EventKind, Journal
 from reconciler.state.paths import StatePaths
@@ -48,7 +50,10 @@ _LOG = "proxy.log"
 
 
 class RoutingWorld:
-    """The World of the proxy. `publish` receives every report on it, and None once nothing of ours is left in it."""
+    """The World of the proxy. `publish` receives every report on it, and None once nothing of ours is left in it.
+
+    `static` are the static files of the apps, which the proxy serves itself.
+    """
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class RoutingWorld:
         self._keys = ClientKeys(paths.proxy / "key")
         self._record = DomainRecord(paths.domains)
         self._driver: Driver = driver_of(proxy, paths.proxy, lambda: self._wake())  # noqa: PLW0108  built before it
+        self.static = StaticFiles(proxy, paths)
         self._routings: Mapping[str, Routing] = {}
         self._asked: Routes | None = None
         self._failure = ""
@@ -84,6 +90,7 @@ class RoutingWorld:
             if app.routing is not None and app.routing.domains and app.address is not None
         }
         self._routings = {name: app.routing for name, app in apps.items() if app.routing is not None}
+        self.static.follow(self._routings)
         routes = tuple(self._route(app, app.routing) for _, app in sorted(apps.items()) if app.routing is not None)
         if not routes:
             self._asked = None
@@ -102,7 +109,7 @@ class RoutingWorld:
 
     def names(self) -> frozenset[str]:
         """Return the one key, if something of ours is, or may be, in the proxy."""
-        is_there = self._asked is not None or self._observed.left or self._driver.running
+        is_there = self._asked is not None or self._observed.left or self._driver.running or bool(self.static.laid)
         return frozenset((PROXY,)) if is_there else frozenset()
 
     def key_of(self, app: str) -> str:
@@ -119,6 +126,7 @@ class RoutingWorld:
             patience_s=app.patience_s,
             key=self.key_of(app.name),
             stopped=app.state == "stopped",
+            files=self.static.directory_of(app.name, routing),
         )
 
     def _files(self) -> Mapping[str, AppFiles]:
@@ -142,6 +150,7 @@ class RoutingWorld:
     def observe(self, name: str) -> ObservedProxy:  # noqa: ARG002  there is one
         """Return what is true of the proxy, as it was seen last."""
         self._note(running=self._driver.running, version=self._driver.version)
+        self._note(alive=self.static.alive(), laid=self.static.laid, lacking=self.static.lacking)
         return self._observed
 
     async def do(self, name: str, action: Action) -> None:  # noqa: ARG002  there is one
@@ -158,6 +167,8 @@ class RoutingWorld:
             case TryDomains():
                 met = await answers_of(action.names, self._published(), self._proxy, self._observed, self._log)
                 self._note(answers={**self._current_answers(), **met})
+            case LayFiles():
+                await self.static.lay(action)
             case EndProxy():
                 await self._driver.end()
                 self._note(config=None, left=False, answers={})
@@ -205,6 +216,11 @@ class RoutingWorld:
     def close(self) -> None:
         """Stop watching the proxy, which goes on."""
         self._driver.close()
+
+    def on_report(self, subject: Subject, report: Report | None) -> None:  # noqa: ARG002  that there is one is enough
+        """Look at an app's static files when something of it has changed, and another build may serve."""
+        if subject.kind == "app" and self.static.has(subject.name):
+            self.wakeups.wake(PROXY)
 
     # The actions
 

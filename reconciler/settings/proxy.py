@@ -8,6 +8,7 @@ from reconciler.planning.routing.plan import Driver
 from reconciler.planning.routing.route import Front
 
 Format: TypeAlias = Literal["nginx", "haproxy", "traefik"]
+_PROGRAMS = {"nginx": "nginx", "haproxy": "HAProxy", "traefik": "Traefik"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class Proxy:
     """The proxy: a Caddy that the daemon keeps (`run`), one of the host at its `admin` socket, or another by a `file`.
 
     `program` is the Caddy to run, empty to look for one. `domain` is what an app gets whose manifest has no domains,
-    with `{app}` for its name; empty for none.
+    with `{app}` for its name; empty for none. `static` is where static files are laid out for a proxy of the host's.
     """
 
     front: Front = field(default_factory=Front)
@@ -35,6 +36,20 @@ class Proxy:
     file: ProxyFile | None = None
     domain: str = ""
     settle_s: float = 2.0
+    static: Path | None = None
+
+    def static_root(self, directory: Path) -> Path | None:
+        """Return where static files are laid out, None if this proxy serves none; `directory` is the daemon's."""
+        return None if self.no_static else self.static or directory / "static"
+
+    @property
+    def no_static(self) -> str:
+        """Why this proxy serves no static files, "" if it does."""
+        if self.file is not None and self.file.format != "nginx":
+            return f"{_PROGRAMS[self.file.format]} serves no files: leave them to the app, or to Caddy or nginx"
+        if not self.run and self.static is None:
+            return "requires 'proxy.static' in the host's settings: a directory that the proxy's user can read"
+        return ""
 
     @property
     def driver(self) -> Driver:

@@ -38,6 +38,7 @@ def proxy_of(file: str, node: Node) -> Proxy:
         admin=FilePath(given["admin"]) if "admin" in given else Proxy().admin,
         file=_file(given) if given.get("type") == "files" else None,
         domain=given.get("domain", ""),
+        static=FilePath(given["static"]) if "static" in given else None,
         settle_s=Proxy().settle_s if settle is None else duration_s(str(settle.written)),
     )
 
@@ -65,6 +66,10 @@ def _misplaced(node: Node) -> Iterator[tuple[Path, str]]:
         yield ("admin",), "is for a proxy of the host's: one that the daemon runs has a socket of its own"
     if given.get("run") is not True and "program" in node.keys:
         yield ("program",), "requires 'run: true'"
+    if "static" in node.keys and given.get("run") is True:
+        yield ("static",), "is for a proxy of the host's: one that the daemon runs reads its own directory"
+    if "static" in node.keys and is_files and given.get("format") in {"haproxy", "traefik"}:
+        yield ("static",), "is for Caddy and nginx: this proxy serves no files"
 
 
 def _wrong(node: Node, given: Any) -> Iterator[tuple[Path, str]]:

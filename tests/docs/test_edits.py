@@ -68,12 +68,13 @@ APP_EDITS: dict[str, tuple[Any, Any]] = {
     "answer_timeout": ("9s", "10s"),
     "login": ({"file": "/a"}, {"file": "/b"}),
     "allow_from": (["10.0.0.0/8"], ["10.0.0.0/9"]),
+    "static": ({"/static": "a"}, {"/static": "b"}),
     "persist": (["data"], ["media"]),
     "schedules": ({"a": {"command": "a", "every": "1h"}}, {"a": {"command": "a", "every": "2h"}}),
 }
 OF_DOMAINS = frozenset(
     ("domains", "redirects", "below", "strip", "tls", "http", "hsts", "body_limit", "answer_timeout", "login",
-     "allow_from")
+     "allow_from", "static")
 )  # fmt: skip
 # What another part of the program decides than the plan of the app.
 APP_OTHERS = {

@@ -91,6 +91,7 @@ _APP: Places = {
     **dict.fromkeys([("patience",), ("access_log",), ("watch",)], Reach.NOTHING),
     **dict.fromkeys([("domains", "[]"), ("redirects", "[]")], Reach.DOMAIN),
     ("allow_from", "[]"): Reach.NOTHING,
+    ("static", "*"): Reach.NOTHING,
     **dict.fromkeys(
         [(name,) for name in ("below", "strip", "tls", "http", "hsts", "body_limit", "answer_timeout")], Reach.NOTHING
     ),

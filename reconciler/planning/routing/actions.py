@@ -48,6 +48,17 @@ class TryDomains(PlannedAction):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayFiles(PlannedAction):
+    """Lay out the static files of an app for the proxy: these trees, the newest first, and no other."""
+
+    app: str
+    trees: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"lay out the static files of {self.app}" if self.trees else f"take away the static files of {self.app}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndProxy(PlannedAction):
     """End the proxy that the daemon keeps: no app has a domain any more."""
 
@@ -55,4 +66,4 @@ class EndProxy(PlannedAction):
         return "end the proxy"
 
 
-Action: TypeAlias = StartProxy | LookAtProxy | ConfigureProxy | TryDomains | EndProxy
+Action: TypeAlias = StartProxy | LookAtProxy | ConfigureProxy | TryDomains | LayFiles | EndProxy

@@ -22,6 +22,7 @@ from reconciler.planning.routing.route import (
     target,
 )
 from reconciler.planning.routing.routing import Routing
+from reconciler.planning.routing.static_files import caddy_handlers
 
 Config: TypeAlias = dict[str, Any]
 
@@ -221,6 +222,8 @@ def _handlers(route: Route, front: Front, abilities: Abilities, *, secure: bool)
         handlers.append({"handler": "request_body", "max_size": routing.body_limit})
     if route.stopped:
         return [*handlers, {"handler": "static_response", "status_code": 503, "body": "This app is stopped.\n"}]
+    if route.files:
+        handlers += caddy_handlers(route.files, routing)
     handlers.append(_proxied(route, routing, front, abilities))
     return handlers
 

@@ -22,6 +22,7 @@ from reconciler.planning.routing.route import (
     redirected,
     target,
 )
+from reconciler.planning.routing.static_files import nginx_app, nginx_lines, nginx_map, paths_of, under
 
 _HEAD = "# Written by reconciler from the manifests of this host; edits are overwritten."
 _WORD = re.compile(r"[A-Za-z0-9_.:/\[\]*~+@=,-]+")
@@ -73,23 +74,24 @@ def _servers(routes: tuple[Route, ...]) -> Mapping[str, list[Place]]:
 
 def _nginx(routes: tuple[Route, ...], front: Front) -> str:
     lines = [_HEAD, "map $http_upgrade $reconciler_connection {", "    default upgrade;", '    "" "";', "}"]
+    if any(route.files for route in routes):
+        lines += nginx_map()
     for name, at in _servers(routes).items():
         first = at[0].route
         secure = _is_secure(first)
         if secure:
             lines += ["server {", *_listens(front, front.https, " ssl"), f"    server_name {_word(name)};"]
             lines += _nginx_certificate(first)
-            if first.routing.hsts_s is not None:
-                value = f"max-age={first.routing.hsts_s:.0f}"
-                lines.append(f'    add_header Strict-Transport-Security "{value}" always;')
-            lines += [line for place in at for line in _nginx_location(place, front)]
+            hsts = _nginx_hsts(first)
+            lines += [f"    {line}" for line in hsts]
+            lines += [line for place in at for line in _nginx_locations(place, at, front, hsts)]
             lines.append("}")
         lines += ["server {", *_listens(front, front.http, ""), f"    server_name {_word(name)};"]
         if secure and first.routing.http == "redirect":
             port = "" if front.https == 443 else f":{front.https}"
             lines.append(f"    return 308 https://$host{port}$request_uri;")
         else:
-            lines += [line for place in at for line in _nginx_location(place, front)]
+            lines += [line for place in at for line in _nginx_locations(place, at, front, ())]
         lines.append("}")
     for name, route in redirected(routes):
         secure = _is_secure(route)
@@ -117,54 +119,89 @@ def _nginx_certificate(route: Route) -> list[str]:
     ]
 
 
-def _nginx_location(place: Place, front: Front) -> Iterator[str]:
-    route, routing = place.route, place.route.routing
+def _nginx_hsts(route: Route) -> tuple[str, ...]:
+    limit_s = route.routing.hsts_s
+    return () if limit_s is None else (f'add_header Strict-Transport-Security "max-age={limit_s:.0f}" always;',)
+
+
+def _nginx_locations(place: Place, at: list[Place], front: Front, hsts: tuple[str, ...]) -> Iterator[str]:
+    """Yield the locations of an app at a name; `at` are all places of the name."""
+    route = place.route
     # A path ends at a slash: /api is no part of /apiary.
     forms = ["/"] if is_everything(place.below) else [f"= {_word(place.below)}", f"{_word(place.below)}/"]
+    if route.stopped:
+        for form in forms:
+            yield from _block(form, [_nginx_body_limit(route), "return 503;"])
+        return
+    access = [_nginx_body_limit(route), *_nginx_access(route, front)]
+    app = [*access, *_nginx_prefix(place), *_nginx_proxy(route)]
+    if not route.files:
+        for form in forms:
+            yield from _block(form, app)
+        return
+    # A header of a location takes the place of those of its server.
+    _path(route.files)
+    files = [*access, *nginx_lines(route.files, _word(route.app)), *hsts]
+    paths = [_word(path) for path in paths_of(route.routing)]
     for form in forms:
-        yield f"    location {form} {{"
-        yield f"        client_max_body_size {routing.body_limit or 0};"
-        if route.stopped:
-            yield "        return 503;"
-            yield "    }"
-            continue
-        for network in routing.allow_from:
-            yield f"        allow {_word(network)};"
-        if routing.allow_from:
-            yield "        deny all;"
-        if routing.login is not None:
-            yield '        auth_basic "login";'
-            yield f"        auth_basic_user_file {_path(routing.login)};"
-        for network in front.trusted:
-            yield f"        set_real_ip_from {_word(network)};"
-        if front.trusted:
-            yield "        real_ip_header X-Forwarded-For;"
-            yield "        real_ip_recursive on;"
-        if routing.strip and not is_everything(place.below):
-            yield f"        rewrite ^{re.escape(place.below)}/?(.*)$ /$1 break;"
-            yield f'        proxy_set_header {PREFIX_HEADER} "{_word(place.below)}";'
-        else:
-            yield f'        proxy_set_header {PREFIX_HEADER} "";'
-        yield from _nginx_proxy(route)
-        yield "    }"
+        yield from _block(form, files if place.below in paths else app)
+    others = {other.below for other in at}
+    for path in paths:
+        if path not in others:
+            yield from _block(under(path), files)
+    yield from _block(nginx_app(route.app), app)
+
+
+def _block(form: str, lines: list[str]) -> Iterator[str]:
+    yield f"    location {form} {{"
+    yield from (f"        {line}" for line in lines)
+    yield "    }"
+
+
+def _nginx_body_limit(route: Route) -> str:
+    return f"client_max_body_size {route.routing.body_limit or 0};"
+
+
+def _nginx_access(route: Route, front: Front) -> Iterator[str]:
+    routing = route.routing
+    for network in routing.allow_from:
+        yield f"allow {_word(network)};"
+    if routing.allow_from:
+        yield "deny all;"
+    if routing.login is not None:
+        yield 'auth_basic "login";'
+        yield f"auth_basic_user_file {_path(routing.login)};"
+    for network in front.trusted:
+        yield f"set_real_ip_from {_word(network)};"
+    if front.trusted:
+        yield "real_ip_header X-Forwarded-For;"
+        yield "real_ip_recursive on;"
+
+
+def _nginx_prefix(place: Place) -> Iterator[str]:
+    if place.route.routing.strip and not is_everything(place.below):
+        yield f"rewrite ^{re.escape(place.below)}/?(.*)$ /$1 break;"
+        yield f'proxy_set_header {PREFIX_HEADER} "{_word(place.below)}";'
+    else:
+        yield f'proxy_set_header {PREFIX_HEADER} "";'
 
 
 def _nginx_proxy(route: Route) -> Iterator[str]:
     limit_s = route.routing.answer_timeout_s
-    yield f"        proxy_pass http://{_word(route.upstream)};"
-    yield "        proxy_http_version 1.1;"
-    yield "        proxy_set_header Host $http_host;"
-    yield "        proxy_set_header Upgrade $http_upgrade;"
-    yield "        proxy_set_header Connection $reconciler_connection;"
-    yield "        proxy_set_header X-Forwarded-For $remote_addr;"
-    yield "        proxy_set_header X-Forwarded-Proto $scheme;"
-    yield "        proxy_set_header X-Forwarded-Host $http_host;"
+    yield f"proxy_pass http://{_word(route.upstream)};"
+    yield "proxy_http_version 1.1;"
+    yield "proxy_set_header Host $http_host;"
+    yield "proxy_set_header Upgrade $http_upgrade;"
+    yield "proxy_set_header Connection $reconciler_connection;"
+    yield "proxy_set_header X-Forwarded-For $remote_addr;"
+    yield "proxy_set_header X-Forwarded-Proto $scheme;"
+    yield "proxy_set_header X-Forwarded-Host $http_host;"
     for name in FORGEABLE_HEADERS:
-        yield f'        proxy_set_header {name} "";'
-    yield f'        proxy_set_header {CLIENT_HEADER} "{_word(route.key)} $remote_addr";'
-    yield f"        proxy_read_timeout {limit_s or _LONGEST_ANSWER_S:.0f}s;"
-    yield "        proxy_buffering off;"
-    yield "        proxy_request_buffering off;"
+        yield f'proxy_set_header {name} "";'
+    yield f'proxy_set_header {CLIENT_HEADER} "{_word(route.key)} $remote_addr";'
+    yield f"proxy_read_timeout {limit_s or _LONGEST_ANSWER_S:.0f}s;"
+    yield "proxy_buffering off;"
+    yield "proxy_request_buffering off;"
 
 
 # HAProxy

@@ -40,6 +40,9 @@ class Answer:
 class ObservedProxy:
     """`config` is what the proxy has, None before the first look or when it could not be asked; `seen_at` is when.
 
+    `alive` are the trees of static files that the instances of an app need, of the newest first; `laid` those that are
+    laid out, and `lacking` the directories that a build does not have, by app.
+
     `running` is about a proxy that the daemon keeps itself. `changed_at` is when it was last given a configuration,
     monotonic seconds. `left` says that something of ours may be in it from before.
     """
@@ -53,3 +56,6 @@ class ObservedProxy:
     limited: bool = False
     files: Mapping[str, AppFiles] = field(default_factory=dict)
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    alive: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    laid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)

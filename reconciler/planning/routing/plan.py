@@ -15,6 +15,7 @@ from reconciler.planning.routing.actions import (
     Action,
     ConfigureProxy,
     EndProxy,
+    LayFiles,
     LookAtProxy,
     StartProxy,
     TryDomains,
@@ -22,6 +23,7 @@ from reconciler.planning.routing.actions import (
 from reconciler.planning.routing.caddy import Abilities, names_in, spliced, whole, without
 from reconciler.planning.routing.observed import ObservedProxy
 from reconciler.planning.routing.route import Front, Route
+from reconciler.planning.routing.static_files import trees_wanted
 from reconciler.planning.wording import listed
 
 Driver: TypeAlias = Literal["kept", "host", "nginx", "haproxy", "traefik"]
@@ -62,6 +64,8 @@ def plan(asked: Routes | None, observed: ObservedProxy, now: float) -> Plan[Acti
     if names:
         attempt = TryDomains(names=names, since=now, cause="their time has come", reason=Reason.LOOK_DUE)
         return replace(_state(asked, observed), actions=(attempt,), settled=False)
+    if (laying := _files(asked, observed)) is not None:
+        return replace(_state(asked, observed), actions=(laying,), settled=False)
     times = [_again_at(name, observed) for name in tried(asked, observed)]
     return replace(_state(asked, observed), recheck_at=min([look_at, *times]))
 
@@ -101,11 +105,28 @@ def tried(asked: Routes, observed: ObservedProxy) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for route in routes for name in route.routing.names if not name.startswith("*.")))
 
 
+def _files(asked: Routes | None, observed: ObservedProxy) -> LayFiles | None:
+    """Return the first action that lays out the files of an app, or takes those of one away that has none any more."""
+    routes = () if asked is None else asked.routes
+    with_files = {route.app for route in routes if route.files}
+    for app in sorted(with_files | observed.laid.keys()):
+        laid = observed.laid.get(app, ())
+        trees = trees_wanted(observed.alive.get(app, ()), laid) if app in with_files else ()
+        if trees != laid or (app not in with_files and app in observed.laid):
+            cause = Cause(
+                Reason.DOMAINS_CHANGED, f"other builds of {app} serve" if trees else f"{app} has none any more"
+            )
+            return LayFiles(app=app, trees=trees, cause=cause.text, reason=cause.reason)
+    return None
+
+
 def _without_domains(observed: ObservedProxy) -> Plan[Action]:
     """Plan a host of which no app has a domain: what there is of ours goes away."""
     cause = Cause(Reason.DOMAINS_CHANGED, "no app has a domain any more")
     actions: list[Action] = []
-    if observed.running:
+    if (laid := _files(None, observed)) is not None:
+        actions.append(laid)
+    elif observed.running:
         actions.append(EndProxy(cause=cause.text, reason=cause.reason))
     elif observed.left and observed.config is None:
         actions.append(LookAtProxy(since=observed.seen_at, cause=cause.text, reason=cause.reason))
@@ -146,6 +167,7 @@ def _again_at(name: str, observed: ObservedProxy) -> float:
 def _state(asked: Routes, observed: ObservedProxy) -> Plan[Action]:
     """Return a plan without an action: how the names are that are served, and why others are not."""
     problems = [files.problem for app, files in sorted(observed.files.items()) if files.problem]
+    problems += [lacks for _, lacks in sorted(observed.lacking.items())]
     if problems:
         return Plan(actions=(), state="degraded", reason=Reason.DOMAIN_UNSERVED, message="; ".join(problems))
     answers = {name: observed.answers[name] for name in tried(asked, observed) if name in observed.answers}

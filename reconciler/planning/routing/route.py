@@ -19,7 +19,7 @@ class Route:
 
     `key` proves to the app that a request comes through the proxy. `accounts` are users with the hashes of their
     passwords, None for an app that every client may use. `certificate_id` changes with the content of its certificate.
-    Clients of a `stopped` app get 503.
+    Clients of a `stopped` app get 503. `files` is the directory of the trees of its static files, "" for none.
     """
 
     app: str
@@ -30,6 +30,7 @@ class Route:
     accounts: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
     certificate_id: str = ""
     stopped: bool = False
+    files: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

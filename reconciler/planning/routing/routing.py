@@ -24,7 +24,7 @@ class Routing:
 
     `below` is the path that the app has at them, without a slash at its end unless it is `/`. `certificate` is given
     exactly when `tls` is `files`. `login` is the absolute path of a file of users with hashes. `body_limit` is in
-    bytes; None in place of a limit is none.
+    bytes; None in place of a limit is none. `static` are paths below that one, each with a directory of the build.
     """
 
     domains: tuple[str, ...]
@@ -39,6 +39,7 @@ class Routing:
     answer_timeout_s: float | None = None
     login: str | None = None
     allow_from: tuple[str, ...] = ()
+    static: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

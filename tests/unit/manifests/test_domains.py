@@ -1,5 +1,7 @@
 """Domains of manifests: what is wrong with them has its place, and no two apps have one."""
 
+from pathlib import Path as FilePath
+
 import pytest
 
 from reconciler.manifests.app_document import HostDefaults
@@ -7,6 +9,7 @@ from reconciler.manifests.catalog import Catalog, Rules, review
 from reconciler.manifests.origin import Listing
 from reconciler.manifests.parse_file import parse
 from reconciler.planning.routing.routing import Certificate, Routing
+from reconciler.settings.proxy import Proxy, ProxyFile
 
 RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda host, port: True, prune_after_s=0)
 
@@ -45,7 +48,8 @@ hsts: 180d
 body_limit: 10M
 answer_timeout: 35s
 login: {file: secrets/users}
-allow_from: [10.0.0.1/8, "2001:db8::1"]"""
+allow_from: [10.0.0.1/8, "2001:db8::1"]
+static: {/static/: ./staticfiles/, /: public}"""
     assert routing(text) == Routing(
         domains=("shop.example.com", "xn--bcher-kva.example"),
         redirects=("www.shop.example.com",),
@@ -59,6 +63,7 @@ allow_from: [10.0.0.1/8, "2001:db8::1"]"""
         answer_timeout_s=35.0,
         login="/m/secrets/users",
         allow_from=("10.0.0.0/8", "2001:db8::1/128"),
+        static=(("/", "public"), ("/static", "staticfiles")),
     )
     assert routing("domains: [a.example.com]\ntls: off") == Routing(domains=("a.example.com",), tls="off")
     assert routing("workers: 2") is None
@@ -77,6 +82,15 @@ allow_from: [10.0.0.1/8, "2001:db8::1"]"""
         ("domains: [a.example.com]\nstrip: true", "3:8: strip: requires 'below'"),
         ("domains: [a.example.com]\nbelow: /a?b", "3:8: below: expected a path of letters"),
         ("domains: [a.example.com]\nbelow: /../x", "3:8: below: expected a path of letters"),
+        ("static: {/static: x}", "2:9: static: requires 'domains'"),
+        ("domains: [a.example.com]\nstatic: {static: x}", "3:10: static.static: expected a path of the app's"),
+        ("domains: [a.example.com]\nstatic: {/a/../b: x}", "3:19: static./a/../b: expected a path of the app's"),
+        ("domains: [a.example.com]\nstatic: {/a: x, /a/: y}", "static./a/: '/a' is the same path"),
+        ("domains: [a.example.com]\nstatic: {/a: ../x}", "static./a: expected a directory of the app's source or"),
+        ("domains: [a.example.com]\nstatic: {/a: /etc}", "static./a: expected a directory of the app's source or"),
+        ("domains: [a.example.com]\nstatic: {/a: x/../..}", "static./a: expected a directory of the app's source"),
+        ("domains: [a.example.com]\nstatic: {/a: .}", "static./a: expected a directory of the app's source or"),
+        ("domains: [a.example.com]\nstatic: {/a: x/.git}", "static./a: has a name that begins with a dot"),
         ("domains: [a.example.com]\ntls: yes", "3:6: tls: expected auto, internal, off, or"),
         ("domains: [a.example.com]\ntls: off\nhsts: 1d", "4:7: hsts: has no meaning with 'tls: off'"),
         ("domains: [a.example.com]\nbody_limit: 0K", "3:13: body_limit: must be greater than zero"),
@@ -87,6 +101,29 @@ allow_from: [10.0.0.1/8, "2001:db8::1"]"""
 def test_a_problem_has_its_place(text: str, problem: str) -> None:
     (found,) = problems(text)
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("proxy", "problem"),
+    [
+        (Proxy(run=True), ""),
+        (Proxy(), "requires 'proxy.static' in the host's settings: a directory that the proxy's user can read"),
+        (Proxy(static=FilePath("/srv/x")), ""),
+        (Proxy(file=ProxyFile(format="nginx", path=FilePath("/x")), static=FilePath("/srv/x")), ""),
+        (
+            Proxy(file=ProxyFile(format="haproxy", path=FilePath("/x"))),
+            "HAProxy serves no files: leave them to the app, or to Caddy or nginx",
+        ),
+        (
+            Proxy(file=ProxyFile(format="traefik", path=FilePath("/x"))),
+            "Traefik serves no files: leave them to the app, or to Caddy or nginx",
+        ),
+    ],
+)
+def test_static_files_are_refused_where_the_proxy_cannot_serve_them(proxy: Proxy, problem: str) -> None:
+    text = b"path: x\ndomains: [a.example.com]\nstatic: {/static: x}\n"
+    found = parse("/m/shop.yaml", text, HostDefaults(no_static=proxy.no_static)).problems
+    assert [str(each) for each in found] == ([f"/m/shop.yaml:3:9: static: {problem}"] if problem else [])
 
 
 def test_two_apps_that_claim_one_name_are_both_refused_and_name_each_other() -> None:

@@ -159,7 +159,7 @@ def test_the_schema_has_exactly_the_settings_of_the_table() -> None:
         ("proxy", *part.split("."))
         for part in (
             "type", "run", "program", "admin", "email", "address", "http", "https", "ca", "ca_root", "trusted",
-            "domain", "settle", "format", "file", "check", "reload",
+            "domain", "settle", "format", "file", "check", "reload", "static",
         )
     }  # fmt: skip
     api = {("api", part) for part in ("address", "token", "writable", "url")}
@@ -267,6 +267,11 @@ def test_a_proxy_is_read_with_its_paths_absolute_and_its_mistakes_have_their_pla
         "/h.yaml:1:15: proxy.type: requires 'reload'",
         "/h.yaml:1:42: proxy.run: is for 'type: caddy'",
     ]
+    assert problems("proxy: {run: true, static: /srv/x}\n")[0].startswith(
+        "/h.yaml:1:28: proxy.static: is for a proxy of"
+    )
+    haproxy = "type: files, format: haproxy, file: /x, reload: [x]"
+    assert problems(f"proxy: {{{haproxy}, static: /srv/x}}\n")[0].endswith("this proxy serves no files")
     assert problems("proxy: {http: 443}\n") == ["/h.yaml:1:15: proxy.http: is the other port as well"]
     assert problems("proxy: {admin: 'localhost:2019'}\n")[0].startswith(
         "/h.yaml:1:16: proxy.admin: expected the path of a unix"

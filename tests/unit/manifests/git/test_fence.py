@@ -230,7 +230,7 @@ _WORDS = ("path", "file", "command", "program", "interpreter", "directory")
 _NONE_OF_OURS = {
     ("kind",), ("name",), ("env", "*"), ("credentials", "*"), ("gunicorn", "*"), ("health", "path"), ("health", "host"),
     ("health", "interval"), ("health", "timeout"), ("health", "failures"), ("entrypoint",), ("backup", "every"),
-    ("below",), ("strip",), ("tls",),
+    ("below",), ("strip",), ("tls",), ("static", "*"),
 }  # fmt: skip
 
 

@@ -1,0 +1,189 @@
+"""Static files that are laid out: those of the build and no other, whole or not at all, of two builds at a time."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from reconciler.routing.static_trees import StaticTrees, Tree
+
+FILES = (("/static", "staticfiles"),)
+
+
+def build(code: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = code / "staticfiles" / name.replace("__", "/").replace("_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return code
+
+
+def tree(name: str, code: Path, directories: tuple[tuple[str, str], ...] = FILES) -> Tree:
+    return Tree(name=name, code=code, directories=directories)
+
+
+def lay(trees: StaticTrees, *wanted: Tree) -> None:
+    asyncio.run(trees.lay("shop", wanted))
+
+
+def served(root: Path) -> dict[str, str]:
+    """What a proxy finds by path, in the order in which it looks."""
+    found: dict[str, str] = {}
+    for name in ("newest", "before"):
+        top = root / "shop" / name
+        for path in sorted(top.rglob("*")) if top.exists() else ():
+            if path.is_file():
+                found.setdefault(f"/{path.relative_to(top)}", path.read_text())
+    return found
+
+
+def test_files_of_both_builds_are_there_while_two_are_and_the_newer_ones_win(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    trees = StaticTrees(root, "boot")
+    one = tree("one", build(tmp_path / "a", site_css="old", gone_css="gone"))
+    two = tree("two", build(tmp_path / "b", site_css="new", js__more_js="more"))
+    lay(trees, one)
+    assert served(root) == {"/static/site.css": "old", "/static/gone.css": "gone"}
+    lay(trees, two, one)
+    assert served(root) == {"/static/site.css": "new", "/static/js/more.js": "more", "/static/gone.css": "gone"}
+    lay(trees, two)
+    assert served(root) == {"/static/site.css": "new", "/static/js/more.js": "more"}
+    assert sorted(each.name for each in (root / "shop").iterdir()) == [".boot", "newest", "two"]
+    lay(trees, one, two)  # rolled back
+    assert served(root)["/static/site.css"] == "old"
+    assert StaticTrees(root, "boot").laid == trees.laid == {"shop": ("one", "two")}
+    lay(trees)
+    assert not (root / "shop").exists()
+    assert trees.laid == {}
+
+
+def test_nothing_outside_the_directory_and_no_dotfile_is_copied(tmp_path: Path) -> None:
+    code = build(tmp_path / "a", a_css="a", sub__b_css="b")
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    (code / "settings.py").write_text("secret")
+    static = code / "staticfiles"
+    (static / ".env").write_text("secret")
+    (static / ".git").mkdir()
+    (static / ".git/config").write_text("secret")
+    (static / "absolute").symlink_to(secret)
+    (static / "relative").symlink_to("../settings.py")
+    (static / "outside").symlink_to(tmp_path)
+    (static / "hidden").symlink_to(".env")
+    (static / "within.css").symlink_to("sub/b.css")
+    (static / "broken").symlink_to("nothing")
+    (static / "process").symlink_to(f"/proc/{os.getpid()}/environ")
+    os.mkfifo(static / "pipe")
+    lay(StaticTrees(tmp_path / "root", "boot"), tree("one", code))
+    assert served(tmp_path / "root") == {
+        "/static/a.css": "a", "/static/sub/b.css": "b", "/static/within.css": "b",
+    }  # fmt: skip
+
+
+def test_a_directory_that_leads_out_of_the_build_is_refused_and_what_was_there_stays(tmp_path: Path) -> None:
+    trees = StaticTrees(tmp_path / "root", "boot")
+    lay(trees, tree("one", build(tmp_path / "a", a_css="a")))
+    code = tmp_path / "b"
+    code.mkdir()
+    (code / "staticfiles").symlink_to("/etc")
+    with pytest.raises(OSError, match="cross-device"):
+        lay(trees, tree("two", code))
+    assert served(tmp_path / "root") == {"/static/a.css": "a"}
+    assert trees.laid == {"shop": ("one",)}
+
+
+def test_everybody_can_read_what_is_laid_out_whatever_its_mode_was(tmp_path: Path) -> None:
+    code = build(tmp_path / "a", a_css="a", sub__b_css="b")
+    (code / "staticfiles/a.css").chmod(0o600)
+    (code / "staticfiles/sub").chmod(0o700)
+    before = os.umask(0o077)
+    try:
+        lay(StaticTrees(tmp_path / "root", "boot"), tree("one", code))
+    finally:
+        os.umask(before)
+    modes = {path.lstat().st_mode & 0o777 for path in (tmp_path / "root").rglob("*.css")}
+    directories = {path.stat().st_mode & 0o777 for path in (tmp_path / "root").rglob("*") if path.is_dir()} | {
+        (tmp_path / "root").stat().st_mode & 0o777
+    }
+    assert (modes, directories) == ({0o644}, {0o755})
+
+
+def test_the_time_of_a_file_changes_with_its_content_and_with_nothing_else(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    trees = StaticTrees(root, "boot")
+    a, b = (
+        build(tmp_path / "a", same_css="same", other_css="one1"),
+        build(tmp_path / "b", same_css="same", other_css="two2"),
+    )
+    for code, at in ((a, 1_000_000_000), (b, 1_000_000_000)):
+        for file in (code / "staticfiles").iterdir():
+            os.utime(file, (at, at))
+    os.utime(b / "staticfiles/same.css", (1_700_000_000, 1_700_000_000))
+    lay(trees, tree("one", a))
+    before = {path.name: int(path.stat().st_mtime) for path in (root / "shop/newest/static").iterdir()}
+    lay(trees, tree("two", b))
+    after = {path.name: int(path.stat().st_mtime) for path in (root / "shop/newest/static").iterdir()}
+    assert before["same.css"] == after["same.css"]
+    assert before["other.css"] != after["other.css"]
+
+
+def test_what_a_killed_daemon_left_half_copied_is_gone_with_the_next_tree(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    trees = StaticTrees(root, "boot")
+    lay(trees, tree("one", build(tmp_path / "a", a_css="a")))
+    (root / "shop/.draft-two-00000000/static").mkdir(parents=True)
+    (root / "shop/.draft-newest-00000000").symlink_to("two")
+    (root / "shop/.gone-zero-00000000").mkdir()
+    lay(trees, tree("two", build(tmp_path / "b", b_css="b")))
+    assert sorted(each.name for each in (root / "shop").iterdir()) == [".boot", "newest", "two"]
+
+
+def test_a_directory_that_a_build_does_not_have_is_told_of_and_costs_the_others_nothing(tmp_path: Path) -> None:
+    directories = (("/media", "media"), ("/static", "staticfiles"))
+    trees = StaticTrees(tmp_path / "root", "boot")
+    lay(trees, tree("one", build(tmp_path / "a", a_css="a"), directories))
+    assert served(tmp_path / "root") == {"/static/a.css": "a"}
+    assert trees.lacks("shop", directories) == (
+        "the static files of shop are not served: its build has no directory media"
+    )
+    assert trees.lacks("shop", FILES) == ""
+
+
+def test_a_tree_is_laid_out_before_its_instance_answers_and_the_other_stays(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    trees = StaticTrees(root, "boot")
+    lay(trees, tree("one", build(tmp_path / "a", a_css="a")))
+    new = tree("two", build(tmp_path / "b", b_css="b"))
+
+    async def start() -> None:
+        async with trees.ahead_of("shop", new):
+            assert served(root) == {"/static/a.css": "a", "/static/b.css": "b"}
+            assert trees.starting("shop") == (new,)
+        assert trees.starting("shop") == ()
+
+    asyncio.run(start())
+    assert trees.laid == {"shop": ("two", "one")}
+
+
+def test_a_full_disk_keeps_no_instance_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "root").write_text("no directory")
+    trees = StaticTrees(tmp_path / "root", "boot")
+
+    async def start() -> None:
+        async with trees.ahead_of("shop", tree("one", build(tmp_path / "a", a_css="a"))):
+            pass
+
+    asyncio.run(start())
+    assert trees.laid == {}
+
+
+def test_what_an_earlier_boot_has_left_is_served_no_more_and_laid_out_again(tmp_path: Path) -> None:
+    root, code = tmp_path / "root", build(tmp_path / "a", a_css="a")
+    lay(StaticTrees(root, "boot"), tree("one", code))
+    (root / "shop/one/static/a.css").write_text("")  # as a power cut leaves what was not on the disk yet
+    trees = StaticTrees(root, "next boot")
+    assert served(root) == {}
+    assert trees.laid == {"shop": ()}
+    lay(trees, tree("one", code))
+    assert served(root) == {"/static/a.css": "a"}
