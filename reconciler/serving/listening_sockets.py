@@ -162,6 +162,12 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
+def holders_at(host: str, port: int) -> dict[int, str]:
+    """Return the processes that listen on that port of an address, by pid, as far as this user can see them."""
+    inodes = _listening_at(Address(host=host, port=port))
+    return {pid: name_of(pid) for pid in pids() if inodes & set(sockets_of(pid).values())} if inodes else {}
+
+
 def _refuse_taken(address: Address, own: frozenset[int] = frozenset()) -> None:
     """Raise CannotListen if another process listens there, even a second daemon of the same user.
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, get_args
 from reconciler.control.requests import PROCESS_REQUESTS, REQUESTS, SERVICE_REQUESTS
 from reconciler.documents.names import NAME_PATTERN, PROCESS_PATTERN
 from reconciler.planning.origins.plan import OriginState
-from reconciler.planning.states import APP_STATES
+from reconciler.planning.states import APP_STATES, DomainState
 from reconciler.planning.tasks.task import TaskKind, TaskState
 
 REVISION_PATTERN = "[0-9a-f]{1,12}"
@@ -95,7 +95,13 @@ SCHEMAS: Mapping[str, Schema] = {
         errors={"type": "array", "items": object_of(line=INTEGER, column=INTEGER, path=TEXT, message=TEXT)},
     ),
     "Service": {"type": "object", "required": ["name"], "properties": {"name": TEXT}},
-    "Domain": {"type": "object", "required": ["name", "app", "state"], "properties": {"name": TEXT, "app": TEXT}},
+    "Domain": object_of(
+        **dict.fromkeys(("name", "app", "below", "message", "issuer"), TEXT),
+        state={"type": "string", "enum": [*get_args(DomainState)]},
+        url={"type": "string", "description": "Where clients reach it, without a path."},
+        leads_to={"type": "string", "description": "The URL that the name only leads to; empty for one that serves."},
+        ends_at={"type": ["number", "null"], "description": "When its certificate ends, in seconds since 1970."},
+    ),
     "Origin": object_of(
         name=TEXT,
         kind={

@@ -1,11 +1,13 @@
 """Format facts for the page. Templates escape markup; here no text can move a cursor, end a line or turn direction."""
 
 import re
+import time
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from reconciler.inspection.printable import visible
+from reconciler.planning.wording import span
 
 
 def line(text: object) -> str:
@@ -51,6 +53,12 @@ def brief(at: float) -> str:
     """Return a wall-clock time in the host's time zone, without the date if it is today."""
     then, now = datetime.fromtimestamp(at).astimezone(), datetime.now().astimezone()
     return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def expires(at: float) -> str:
+    """Return when a certificate ends, as people say it."""
+    left_s = at - time.time()  # noqa: TID251  a certificate's times are those of the wall clock
+    return f"expires in {span(left_s)}" if left_s > 0 else "has expired"
 
 
 def url(text: Any) -> str | None:

@@ -16,9 +16,9 @@ from reconciler.control.requests import PROCESS_REQUESTS, REQUESTS
 from reconciler.inspection.printable import ago, clock, visible
 from reconciler.web import charts
 from reconciler.web.authentication import Caller
-from reconciler.web.formatting import brief, line, moment, size
+from reconciler.web.formatting import brief, expires, line, moment, size, url
 from reconciler.web.responses import Problem
-from reconciler.web.rows import ORIGIN_MARKS, SERVICE_MARKS, STATES
+from reconciler.web.rows import DOMAIN_MARKS, ORIGIN_MARKS, SERVICE_MARKS, STATES
 from reconciler.web.status_cache import StateUnreadable
 
 _A_YEAR_S = 365 * 24 * 3600
@@ -64,10 +64,12 @@ class Templates:
             loader=jinja2.PackageLoader("reconciler.web"), autoescape=True, undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, auto_reload=False, finalize=_finalized,
         )  # fmt: skip
-        self._environment.filters.update(line=line, ago=ago, brief=brief, clock=clock, moment=moment, size=size)
+        self._environment.filters.update(
+            line=line, ago=ago, brief=brief, clock=clock, moment=moment, size=size, expires=expires, is_link=url
+        )
         self._environment.globals.update(
             static=static.path, requests=REQUESTS, process_requests=PROCESS_REQUESTS,
-            states=STATES, service_marks=SERVICE_MARKS, origin_marks=ORIGIN_MARKS,
+            states=STATES, service_marks=SERVICE_MARKS, origin_marks=ORIGIN_MARKS, domain_marks=DOMAIN_MARKS,
             chart_size={"width": charts.WIDTH, "height": charts.HEIGHT, "left": charts.LEFT, "right": charts.RIGHT,
                         "bottom": charts.BOTTOM},
         )  # fmt: skip

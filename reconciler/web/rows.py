@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from reconciler.control.requests import offered_for
 from reconciler.planning.origins.plan import OriginState
-from reconciler.planning.states import APP_STATES, AppState
+from reconciler.planning.states import APP_STATES, AppState, DomainState
 from reconciler.web.app_links import Viewer
 from reconciler.web.formatting import line, percent, rate, size
 from reconciler.web.status_cache import Status
@@ -30,6 +30,11 @@ ORIGIN_MARKS: Mapping[OriginState, AppState] = {
     "pending": "pending", "current": "running", "refused": "degraded", "rewound": "degraded", "missing": "degraded",
     "held": "degraded", "returned": "degraded", "unreachable": "failing", "stale": "failing", "paused": "maintenance",
     "trial": "maintenance", "waiting": "pending",
+}  # fmt: skip
+# The same of a domain.
+DOMAIN_MARKS: Mapping[DomainState, AppState] = {
+    "served": "running", "pending": "pending", "unpublished": "failing", "unserved": "failing",
+    "expiring": "degraded", "expired": "failing",
 }  # fmt: skip
 # In place of what takes two measurements: a cell that appeared with the second would move those beside it.
 _NOT_YET = "-"

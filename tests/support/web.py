@@ -139,8 +139,13 @@ def web_process_of(paths: StatePaths) -> int | None:
 
 
 @contextlib.contextmanager
-def browser(width: int = 1280, height: int = 900, *, dark: bool = False, scripts: bool = True) -> Iterator[Any]:
-    """A headless Chromium; the test is skipped where there is none and none may be installed."""
+def browser(
+    width: int = 1280, height: int = 900, *, dark: bool = False, scripts: bool = True, trusted: tuple[str, ...] = ()
+) -> Iterator[Any]:
+    """A headless Chromium; the test is skipped where there is none and none may be installed.
+
+    `trusted` are the keys of certificate authorities that it trusts besides, base64 of the SHA-256 of each.
+    """
     if subprocess.run([REPOSITORY / "scripts" / "browser"], check=False, capture_output=True, timeout=500).returncode:
         pytest.skip("chromium is missing, and only root may install it: scripts/browser")
     from selenium import webdriver
@@ -150,6 +155,8 @@ def browser(width: int = 1280, height: int = 900, *, dark: bool = False, scripts
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
         options.add_argument(word)
+    if trusted:
+        options.add_argument(f"--ignore-certificate-errors-spki-list={','.join(trusted)}")
     if not scripts:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
     # Chromium leaves files behind, whatever becomes of its profile.

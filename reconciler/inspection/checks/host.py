@@ -2,7 +2,17 @@
 
 from collections.abc import Callable, Iterator
 
-from reconciler.inspection.checks import disk, encrypted_files, kernel, network, origins, reconciler, software, users
+from reconciler.inspection.checks import (
+    disk,
+    encrypted_files,
+    kernel,
+    network,
+    origins,
+    proxy,
+    reconciler,
+    software,
+    users,
+)
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.manifests import checked
 from reconciler.settings.settings import Settings
@@ -26,6 +36,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: software.interpreters(settings.interpreters),
         lambda: software.programs(catalog),
         lambda: reconciler.ports(settings, catalog),
+        lambda: proxy.proxy(settings, catalog),
         lambda: reconciler.manifests(settings, catalog),
         lambda: reconciler.settings_file(settings, unusable),
         lambda: origins.origins(settings),

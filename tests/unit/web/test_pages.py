@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from reconciler.planning.reason import Reason
 from reconciler.planning.services.service import Service
 from reconciler.planning.states import APP_STATES
 from reconciler.planning.subject import Subject
+from reconciler.routing.domain_rows import DomainRow
 from reconciler.services.backup_files import Verification, backups_in, new_backup, record_verification
 from reconciler.services.records import ServiceRecords
 from reconciler.settings.settings import Api, Settings
@@ -384,3 +386,37 @@ def test_the_host_page_says_which_settings_are_not_the_defaults(settings: Settin
     settings.manifests.mkdir()
     assert "Disk of state and manifests" in fetch(settings, "/host").text
     assert str(settings.paths.state) in page
+
+
+def test_the_page_of_an_app_has_its_domains_as_links_with_their_certificates_and_what_is_wrong(
+    settings: Settings,
+) -> None:
+    day = 86400.0
+    now = time.time()  # noqa: TID251  a certificate's times are those of the wall clock
+    rows = (
+        DomainRow(
+            name="shop.example.com", app="shop", below="/api", state="expiring", url="https://shop.example.com",
+            message=f"has a certificate that {HOSTILE}", issuer="CN=R11", ends_at=now + 9.5 * day,
+        ),
+        DomainRow(
+            name="www.example.com", app="shop", below="/", state="unserved", url="https://www.example.com",
+            leads_to="https://shop.example.com", message="has no certificate yet",
+        ),
+        DomainRow(name="plain.example.com", app="shop", below="/", state="served", url="http://plain.example.com"),
+        DomainRow(name="other.example.com", app="blog", below="/", state="served", url="https://other.example.com"),
+    )  # fmt: skip
+    settings.paths.proxy.mkdir()
+    settings.paths.domains.write_text(json.dumps([row._asdict() for row in rows]))
+    page = fetch(settings, "/apps/shop").text
+    assert 'href="https://shop.example.com/api"' in page
+    assert "expires in 9d" in page
+    assert "CN=R11" in page
+    assert '<span class="state s-failing">' in page
+    assert "has no certificate yet" in page
+    assert "leads to <bdi>https://shop.example.com</bdi>" in page
+    assert "without TLS" in page
+    assert "other.example.com" not in page
+    assert "<img" not in page
+    assert "other.example.com" in fetch(settings, "/apps/blog").text
+    settings.paths.domains.unlink()
+    assert "Domains</h2>" not in fetch(settings, "/apps/shop").text
