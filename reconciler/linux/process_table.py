@@ -6,9 +6,10 @@ A process that ends meanwhile, or that the daemon may not look into, counts as n
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reconciler.linux.proc_files import proc_bytes, proc_text, read_proc
 
@@ -102,9 +103,17 @@ def children(pid: int) -> tuple[int, ...]:
         return ()
 
 
-def seconds_of(master: int) -> float:
-    """Return the processor seconds that a process and all below it have used, reaped ones included."""
-    return sum(ticks + reaped for _, ticks, reaped in _family(master)) / TICKS
+class Usage(NamedTuple):
+    """What a process and all below it have used: ticks by pid, and processor seconds in all, reaped ones included."""
+
+    ticks: Mapping[int, int]
+    seconds: float
+
+
+def usage(master: int) -> Usage:
+    """Return what a process and all its descendants have used."""
+    used = list(_family(master))
+    return Usage({pid: ticks for pid, ticks, _ in used}, sum(ticks + reaped for _, ticks, reaped in used) / TICKS)
 
 
 def proportional(pid: int) -> int:

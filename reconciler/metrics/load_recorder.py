@@ -1,8 +1,9 @@
 """Record the load of every running app once a minute, for as long as the daemon runs.
 
 It takes at most a thousandth of one core: where measuring takes longer, it is done less often. An app that does nothing
-is measured, and has a record written, once in five minutes; in between, a look at its workers' figures shows that it
-has answered nothing.
+is measured once in half an hour, and has a record written once in five minutes; in between, a look at its workers'
+figures shows that it has answered nothing. Apps that have never been measured, and those at rest, are measured a few at
+a time: a host on which nothing happens spends next to nothing.
 """
 
 import asyncio
@@ -14,21 +15,27 @@ from dataclasses import dataclass, replace
 
 from reconciler.convergence.ticks import next_tick
 from reconciler.metrics.load_ring import DAY, HOUR, LoadPoint, mean, write_point
-from reconciler.metrics.rates import Rate, rate
+from reconciler.metrics.rates import rate
 from reconciler.metrics.sample import AppSample
 from reconciler.serving.gate_figures_reader import Contents, contents, is_unchanged
 from reconciler.state.paths import StatePaths
 
 _SHARE = 0.001
 _IDLE_CPU = 0.001
+_AT_REST_S = 30 * 60
+_AT_ONCE = 20
 
 
 @dataclass(slots=True, kw_only=True)
 class _App:
-    """An app as it was last measured, `at` monotonic seconds; `at_rest` is what its workers had written, if it is."""
+    """An app as it was last measured, `at` monotonic seconds; `at_rest` is what its workers had written, if it is.
+
+    `seen` is when it was last known to have answered as much as in the sample.
+    """
 
     sample: AppSample
     at: float
+    seen: float
     point: LoadPoint | None = None
     at_rest: Contents | None = None
 
@@ -46,6 +53,7 @@ class LoadRecorder:
         self._running = running
         self._sample = sample
         self._apps: dict[str, _App] = {}
+        self._tried_at: dict[str, float] = {}
         self._collected: dict[str, list[LoadPoint]] = {}
         self._collected_until = 0
 
@@ -69,33 +77,46 @@ class LoadRecorder:
     def record(self, running: Collection[str], now: float, at: float) -> None:
         """Record the load since the last call; `now` is wall-clock, `at` monotonic seconds. Blocks."""
         self._apps = {name: app for name, app in self._apps.items() if name in running}
+        self._tried_at = {name: tried for name, tried in self._tried_at.items() if name in running}
         step = int(now) // DAY.step_s
-        is_due = step != self._collected_until
-        due = {name for name in running if is_due or not self._still_rests(name, now, at)}
+        due = self._due(running, now, at)
+        self._tried_at.update(dict.fromkeys(due, at))
         for name, sample in (self._sample(due) if due else {}).items():
             self._measured(name, sample, now, at)
-        if is_due:
+        if step != self._collected_until:
             self._write_collected(now)
             self._collected_until = step
+
+    def _due(self, running: Collection[str], now: float, at: float) -> set[str]:
+        """Return the apps that have been at work, and a few of those that are new or have been at rest for long."""
+        awake = {name for name in running if not self._still_rests(name, now, at)}
+        patient = [
+            name
+            for name in running
+            if (name not in self._apps if name in awake else at - self._apps[name].at >= _AT_REST_S)
+        ]
+        patient.sort(key=lambda name: self._tried_at.get(name, 0.0))
+        return (awake & self._apps.keys()) | set(patient[:_AT_ONCE])
 
     def _still_rests(self, name: str, now: float, at: float) -> bool:
         """Whether an app that was idle has answered nothing since; then its point is the last one again."""
         app = self._apps.get(name)
         if app is None or app.point is None or app.at_rest is None or not is_unchanged(app.at_rest):
             return False
-        app.at = at
+        app.seen = at
         self._collected.setdefault(name, []).append(replace(app.point, at=now))
         return True
 
     def _measured(self, name: str, sample: AppSample, now: float, at: float) -> None:
-        before, app = self._apps.get(name), _App(sample=sample, at=at)
+        before, app = self._apps.get(name), _App(sample=sample, at=at, seen=at)
         self._apps[name] = app
         if before is None or before.at >= at:
             return
-        since = rate(before.sample, sample, at - before.at)
-        app.point = LoadPoint(at=now, requests=since.requests, p95_s=since.p95_s, memory=since.memory, cpu=since.cpu)
+        since = rate(before.sample, sample, at - before.seen or at - before.at)
+        cpu = rate(before.sample, sample, at - before.at).cpu
+        app.point = LoadPoint(at=now, requests=since.requests, p95_s=since.p95_s, memory=since.memory, cpu=cpu)
         self._collected.setdefault(name, []).append(app.point)
-        if _is_idle(since):
+        if since.requests == 0 and cpu < _IDLE_CPU:
             app.at_rest = contents(self._paths.readiness(name))
         else:
             self._write(name, app.point)
@@ -110,7 +131,3 @@ class LoadRecorder:
     def _write(self, app: str, point: LoadPoint) -> None:
         with contextlib.suppress(OSError):  # a full disk, or an app that was removed: there is nothing to plot then
             write_point(self._paths.load_history(app), HOUR, point)
-
-
-def _is_idle(rate: Rate) -> bool:
-    return rate.requests == 0 and rate.cpu < _IDLE_CPU

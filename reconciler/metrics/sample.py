@@ -91,16 +91,18 @@ class Sampler:
             name: {record.id: record.pid for record in snapshot.instances.get(name, []) if record.pid} for name in names
         }
         families = {
-            name: dict(each for master in ids.values() for each in process_table.family(master))
+            name: {instance: process_table.usage(master) for instance, master in ids.items()}
             for name, ids in masters.items()
         }
-        every = {pid: ticks for family in families.values() for pid, ticks in family.items()}
+        every = {
+            pid: ticks for used in families.values() for family in used.values() for pid, ticks in family.ticks.items()
+        }
         memory = self._memory.measure(every, time.monotonic())
         return {
             name: AppSample(
                 figures=gate_figures_reader.of_app(self._paths.readiness(name)),
-                memory=sum(memory[pid] for pid in families[name]),
-                cpu={instance: process_table.seconds_of(master) for instance, master in ids.items()},
+                memory=sum(memory[pid] for pid in {pid for family in used.values() for pid in family.ticks}),
+                cpu={instance: family.seconds for instance, family in used.items()},
             )
-            for name, ids in sorted(masters.items())
+            for name, used in sorted(families.items())
         }

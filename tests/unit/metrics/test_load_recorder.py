@@ -43,8 +43,11 @@ class _Host:
 
     def look(self, minutes: int = 1) -> None:
         for _ in range(minutes):
-            self._recorder.record(self.requests.keys(), _NOW + self.at, self.at + 1)
-            self.at += 60
+            self.look_at(self.requests)
+
+    def look_at(self, running: Collection[str]) -> None:
+        self._recorder.record(running, _NOW + self.at, self.at + 1)
+        self.at += 60
 
     def recorded(self, span: Span = HOUR) -> list[tuple[float, float]]:
         points = read_points(self.paths.load_history("blog"), span, _NOW + self.at)
@@ -89,12 +92,32 @@ def test_an_app_that_was_removed_gets_no_file(host: _Host) -> None:
     assert not host.paths.app("gone").exists()
 
 
-def test_an_app_at_rest_is_measured_once_in_five_minutes_and_at_once_when_it_answers_again(host: _Host) -> None:
-    host.look(11)
-    assert len(host.sampled) == 4  # the first two looks, and two at five minutes
+def test_an_app_at_rest_is_measured_once_in_half_an_hour_and_at_once_when_it_answers_again(host: _Host) -> None:
+    host.look(32)
+    assert len(host.sampled) == 3  # the first two looks, and half an hour later
+    host.cpu_s = 0.5
     host.answered(60)
     host.look()
-    assert host.recorded()[-1] == (660.0, 1.0)
+    (*_, last) = read_points(host.paths.load_history("blog"), HOUR, _NOW + host.at)
+    assert (last.at - _NOW, last.requests) == (1920.0, 1.0)
+    assert last.cpu == pytest.approx(0.5 / 60, rel=0.1)
+
+
+def test_apps_that_were_never_measured_are_measured_a_few_at_a_time(host: _Host) -> None:
+    host.requests |= {f"app{number}": 0 for number in range(100)}
+    host.look()
+    assert len(host.sampled) == 20
+    host.look()
+    assert len(host.sampled) == 60  # the same again, for their rate, and twenty more
+    host.look(10)
+    assert set(host.sampled) == set(host.requests)
+
+
+def test_an_app_that_cannot_be_measured_keeps_no_other_waiting(host: _Host) -> None:
+    names = {*host.requests, *(f"app{number}" for number in range(30))}
+    for _ in range(3):
+        host.look_at(names)
+    assert "blog" in host.sampled
 
 
 @pytest.mark.parametrize("gone", [True, False])
