@@ -84,6 +84,7 @@ class Daemon:
             desired=lambda: self.manifests.catalog.apps,
             environ=package_environments(settings, environ),
             revisions=lambda app: self._stores.history.of(app).revisions,
+            processes=lambda app: self._processes.given(app),  # noqa: PLW0108  made later
         )
         self.journal = Journal(database, keep=settings.events_kept, redact=self._redactor.redacted)
         self.internal_errors = InternalErrors(self.journal)
@@ -135,7 +136,7 @@ class Daemon:
             *among_worlds(self._routing),
             within=(self._state, settings, tasks),
         )
-        self._secret_files = SecretFiles(settings, self._services, self._stores, self._app_wakeups, tasks)
+        self._secret_files = SecretFiles(settings, self._services, self._stores, routes, tasks)
         self.manifests = ManifestLoop(settings, self._stores, self._app_wakeups, self._secret_files, self._converging)
         self.reports.listeners += [
             each.on_report
@@ -309,6 +310,7 @@ class Daemon:
             instances=self._instances,
             fork_servers=self.fork_servers,
             services=self._services,
+            processes=self._processes,
             files=self._apps.files,
         )
         housekeeping.begin(self._tasks)

@@ -17,6 +17,7 @@ from reconciler.metrics.load_recorder import LoadRecorder
 from reconciler.metrics.sample import MemoryMeter, Sampler
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
+from reconciler.processes.world import ProcessWorld
 from reconciler.services.world import ServiceWorld
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
@@ -42,6 +43,7 @@ class Housekeeping:
         instances: Instances,
         fork_servers: ForkServerPool,
         services: ServiceWorld,
+        processes: ProcessWorld,
         files: FilesInBuilds,
     ) -> None:
         self._settings = settings
@@ -51,6 +53,7 @@ class Housekeeping:
         self._instances = instances
         self._fork_servers = fork_servers
         self._services = services
+        self._processes = processes
         self._files = files
 
     def begin(self, tasks: StandingTasks) -> None:
@@ -83,7 +86,7 @@ class Housekeeping:
         while True:
             await asyncio.sleep(_COLLECT_EVERY_S)
             with contextlib.suppress(sqlite3.Error):
-                self._services.rotation.forget_secrets(self._history.secrets())
+                self._services.rotation.forget_secrets(self._history.secrets() | self._processes.given())
             await self._services.backups.remove_abandoned()
             with contextlib.suppress(OSError):
                 removed = await asyncio.to_thread(collect, self._settings, self._stager)

@@ -6,9 +6,10 @@ from collections import Counter
 from functools import partial
 
 from reconciler.convergence.standing_tasks import StandingTasks
-from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.convergence.wake_queue import WakeRoutes
 from reconciler.host.stores import Stores
 from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.processes.process import key_of
 from reconciler.services.types.user_provided.files import files_of
 from reconciler.services.world import ServiceWorld
 from reconciler.settings.settings import Settings
@@ -24,13 +25,13 @@ class SecretFiles:
     """
 
     def __init__(
-        self, settings: Settings, services: ServiceWorld, stores: Stores, app_wakeups: WakeQueue, tasks: StandingTasks
+        self, settings: Settings, services: ServiceWorld, stores: Stores, wakeups: WakeRoutes, tasks: StandingTasks
     ) -> None:
         self._reader = SecretReader(settings)
         self._identities = frozenset(map(str, identity_files(settings.identities, os.environ)))
         self._services = services
         self._stores = stores
-        self._app_wakeups = app_wakeups
+        self._wakeups = wakeups
         self._tasks = tasks
         self._desired: DesiredState | None = None
         self._due: Counter[str] = Counter()
@@ -85,7 +86,10 @@ class SecretFiles:
             self._stores.record_event(name, "secrets", f"cannot store what its files say: {error}")
             return
         if changed:
-            _, missing, stale = self._services.env_files.of(app)
-            text = "; ".join((*missing, *stale)) or "the files of its variables were read again"
+            problems = self._services.env_files.problems(app)
+            text = "; ".join(problems) or "the files of its variables were read again"
             self._stores.record_event(name, "secrets", text)
-            self._app_wakeups.wake(name)
+            self._wakeups.wake(name)
+            for process in app.processes:
+                if process.env_files:
+                    self._wakeups.wake(key_of(name, process.name))

@@ -3,7 +3,7 @@
 Whatever of an app is not web runs the revision that its web serves, with the same code, directories and secrets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from reconciler.host.secret_source import SecretSource
 from reconciler.planning.apps.app import App, AskedState
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision
+from reconciler.planning.processes.process import Process
 from reconciler.serving.instances import Instances
 from reconciler.serving.marks import Identity
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment, without_listener
@@ -115,6 +116,14 @@ class AppPlaces:
         paths.create(sandbox)
         given = self._secret_source.injected(revision, paths.revisions / revision.id)
         return Place(revision=revision, code=code, paths=paths, sandbox=sandbox, given=given)
+
+    def variables_of(self, app: str, process: Process) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
+        """Return the ids of what a process takes from files of its own, what is missing, and what is out of date."""
+        return self._secret_source.of_process(app, process)
+
+    def values_of(self, ids: Mapping[str, str]) -> dict[str, str]:
+        """Return those variables from the ids of their values. Raises CannotStart."""
+        return self._secret_source.values_of(ids) if ids else {}
 
     def surroundings(self, place: Place) -> dict[str, str]:
         """Return the environment of an instance, for a command that runs in its place; marked, and on no record."""

@@ -5,7 +5,7 @@ What is secret is stored nowhere else, and stands in no exception's text.
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from reconciler.host.stores import Stores
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.apps.revision import Revision
+from reconciler.planning.processes.process import Process
 from reconciler.services.binding_views import BINDINGS, FILE_NAME, BindingViews, OpenBinding, lay_out, shown
 from reconciler.services.records import ServiceRecords
 from reconciler.services.world import ServiceWorld
@@ -85,6 +86,17 @@ class InstanceSecrets:
                 " the variable is left out, and VCAP_SERVICES_FILE_PATH names the file that holds it",
             )
         return with_routing(injected, self.routed(revision.app))
+
+    def of_process(self, app: str, process: Process) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
+        """Return the ids of what a process takes from files of its own, what is missing, and what is out of date."""
+        return self._services.env_files.of_process(app, process)
+
+    def values_of(self, ids: Mapping[str, str]) -> dict[str, str]:
+        """Return variables from the ids of their values. Raises CannotStart."""
+        try:
+            return {name: self._service_records.vault.get(kept) for name, kept in ids.items()}
+        except (VaultLocked, sqlite3.Error) as error:
+            raise CannotStart(f"cannot read its secrets: {error}") from error
 
     def doubt(self, app: str) -> None:
         """Verify the services of an app now."""

@@ -1,11 +1,13 @@
 """What apps need of services and secrets."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.apps.revision import Revision
+from reconciler.planning.processes.process import Process
 from reconciler.serving.programs.gunicorn import InjectedEnv
 
 
@@ -21,6 +23,14 @@ class SecretSource(Protocol):
 
         From here on the instance may use it. Raises CannotStart.
         """
+        ...
+
+    def of_process(self, app: str, process: Process) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
+        """Return the ids of what a process takes from files of its own, what is missing, and what is out of date."""
+        ...
+
+    def values_of(self, ids: Mapping[str, str]) -> dict[str, str]:
+        """Return variables from the ids of their values. Raises CannotStart."""
         ...
 
     def doubt(self, app: str) -> None:

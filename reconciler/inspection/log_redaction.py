@@ -2,14 +2,14 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 
-from reconciler.documents.tree import Node, trees_of
+from reconciler.documents.tree import trees_of
 from reconciler.inspection.redaction import Redactor
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux.regular_files import opened_file
-from reconciler.manifests.checks import variables
+from reconciler.manifests.checks import variables, variables_of_processes
 from reconciler.planning.subject import Subject
+from reconciler.processes.memory import ProcessMemory
 from reconciler.settings.settings import Settings
 from reconciler.state.schema import OtherVersion
 from reconciler.vault.given_values import written_secrets
@@ -39,6 +39,7 @@ def given_texts(settings: Settings, app: str) -> SecretTexts:
                 desired=dict,
                 environ=dict,
                 revisions=snapshot.known_good,
+                processes=ProcessMemory(snapshot.records, snapshot.boot).given,
             )
             written = _written_in(snapshot.desired.get("apps", {}).get(app, {}).get("manifest"))
             return redactor.texts(Subject("app", app)) | SecretTexts(written_secrets(written))
@@ -55,13 +56,6 @@ def _written_in(file: str | None) -> dict[str, str]:
             trees, _ = trees_of(file, stream.read(_LARGEST_MANIFEST).decode("utf-8", "replace"))
     except OSError:
         return {}
-    found = [each for tree in trees for each in (*variables(tree), *_of_processes(tree))]
+    of_processes = ((name, part) for tree in trees for _, name, part in variables_of_processes(tree))
+    found = [*(each for tree in trees for each in variables(tree)), *of_processes]
     return {f"{number} {name}": str(part.written) for number, (name, part) in enumerate(found) if not part.keys}
-
-
-def _of_processes(tree: Node) -> Iterator[tuple[str, Node]]:
-    """Yield the variables of an app's processes beside its own."""
-    processes = tree.given("processes")
-    for name in processes.keys if processes is not None else ():
-        env = tree.given("processes", str(name), "env")
-        yield from ((variable, env.parts[variable]) for variable in env.keys) if env is not None else ()

@@ -134,7 +134,14 @@ def _target(process: Process, wanted: Revision, snapshot: "HostSnapshot | None")
     command = process.command or _line(process.name, wanted, snapshot)
     if command is None:
         return None
-    return Target(revision=wanted.id, build=wanted.build.id, inputs=inputs_of(wanted), command=command)
+    secrets: dict[str, str] = {}
+    if process.env_files and snapshot is not None:
+        secrets, lacking, _ = snapshot.env_files.of_process(wanted.app, process)
+        if lacking:
+            return None
+    return Target(
+        revision=wanted.id, build=wanted.build.id, inputs=inputs_of(wanted), command=command, secrets=secrets
+    )  # fmt: skip
 
 
 def _line(name: str, wanted: Revision, snapshot: "HostSnapshot | None") -> Command | None:

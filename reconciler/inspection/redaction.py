@@ -32,10 +32,11 @@ class Redactor:
     """Hides what an app receives, whatever its name: secret variables, those from files, credentials for services.
 
     What earlier revisions received stays hidden, as their instances may still print it. `desired` returns the apps by
-    name, `environ` the variables of this host, `revisions` those that an app may go back to.
+    name, `environ` the variables of this host, `revisions` those that an app may go back to, `processes` the ids of
+    what its processes took from files of their own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  collaborators, each named
         self,
         service_records: ServiceRecords,
         files: EnvFiles,
@@ -43,12 +44,14 @@ class Redactor:
         desired: Callable[[], Mapping[str, App]],
         environ: Callable[[], Mapping[str, str]],
         revisions: Callable[[str], tuple[Revision, ...]] = lambda _: (),
+        processes: Callable[[str], frozenset[str]] = lambda _: frozenset(),
     ) -> None:
         self._service_records = service_records
         self._files = files
         self._desired = desired
         self._environ = environ
         self._revisions = revisions
+        self._processes = processes
         self._given: dict[str, tuple[tuple[str, frozenset[str]], ...]] = {}
         self._known: dict[Subject, _Known] = {}
         self._last: dict[Subject, tuple[App | None, str, str]] = {}
@@ -77,6 +80,8 @@ class Redactor:
         environ = self._environ()
         grants = tuple(grant.credentials for grant in self._grants(subject))
         versions = self._files.given(subject.name) if subject.kind == "app" else ()
+        if subject.kind == "app" and (of_processes := self._processes(subject.name)):
+            versions += tuple(("", kept) for kept in sorted(of_processes))
         revisions = self._revisions(subject.name) if subject.kind == "app" else ()
         sources = (app, environ, grants, versions, tuple(revision.id for revision in revisions))
         known = self._known.get(subject)

@@ -21,6 +21,7 @@ from reconciler.staging.differences import (
     unified,
 )
 from reconciler.staging.errors import SourceError
+from reconciler.vault.env_files import files_of_variables
 from reconciler.vault.secret_files import holds_secrets, without_secrets
 from reconciler.vault.secret_patterns import LineRedactor
 from reconciler.vault.secret_texts import SecretTexts
@@ -115,7 +116,7 @@ def source_comparison(
         return f"the source cannot be read: {error}"
     if after is None:
         return f"build {wanted.id} is not kept"
-    given = map(place, (*files, *app.env_lists, *app.env_files.values()))
+    given = map(place, (*files, *files_of_variables(app)))
     return compared(before, after, source=place(app.source.path), files=given)
 
 

@@ -138,7 +138,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
             name: joined(directory, str(part.parts["file"].value)) for name, part in variables(tree) if part.keys
         },
         env_lists=tuple(joined(directory, path) for path in given.get("env_files", ())),
-        processes=_processes(tree),
+        processes=_processes(directory, tree),
         schedules=_schedules(directory, tree, name, host.zone),
         routing=_routing(directory, tree, given, host.domain.replace("{app}", name)),
     )
@@ -163,12 +163,15 @@ def _routing(directory: str, tree: Node, given: dict[str, Any], domain: str) -> 
     return routing_of(directory, tree, given, domain)
 
 
-def _processes(tree: Node) -> "tuple[Process, ...]":
+def _processes(directory: str, tree: Node) -> "tuple[Process, ...]":
     if "processes" not in tree.keys:
         return ()
     from reconciler.manifests.process_fields import processes_of  # most apps have none
 
-    return processes_of(tree)
+    return tuple(
+        replace(each, env_files={name: joined(directory, path) for name, path in each.env_files.items()})
+        for each in processes_of(tree)
+    )
 
 
 def _source(directory: str, tree: Node, given: dict[str, Any]) -> Source:

@@ -73,6 +73,14 @@ def variables(tree: Node) -> Iterator[tuple[str, Node]]:
     return ((name, env.parts[name]) for name in env.keys) if env else iter(())
 
 
+def variables_of_processes(tree: Node) -> Iterator[tuple[str, str, Node]]:
+    """Yield the process, the name and the value of each variable of one process alone."""
+    processes = tree.given("processes")
+    for process in processes.keys if processes is not None else ():
+        env = tree.given("processes", process, "env")
+        yield from ((process, name, env.parts[name]) for name in env.keys) if env is not None else ()
+
+
 def worker_count(written: str) -> int | None:
     """Return the number of workers that a text says, None if it says none that an app could have."""
     count = int(written) if re.fullmatch("[0-9]{1,9}", written) else 0
@@ -129,6 +137,9 @@ def _process_problems(tree: Node) -> Iterator[tuple[Path, str]]:
         from reconciler.manifests.process_fields import process_problems  # most apps have none
 
         yield from process_problems(tree)
+        for process, variable, part in variables_of_processes(tree):
+            if variable != "WEB_CONCURRENCY" and (message := _variable_problem(variable, part)):
+                yield ("processes", process, "env", variable), message
 
 
 def _entrypoint_problems(tree: Node) -> Iterator[tuple[Path, str]]:

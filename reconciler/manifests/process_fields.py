@@ -25,7 +25,7 @@ _DEFAULT = Process(name="")
 
 
 def processes_of(tree: Node) -> tuple[Process, ...]:
-    """Return the processes of a document that has no problem, by name."""
+    """Return the processes of a document that has no problem, by name; files are as the document names them."""
     given = tree.given("processes")
     return () if given is None else tuple(_process(name, given.parts[name]) for name in sorted(given.keys))
 
@@ -117,7 +117,7 @@ def _process(name: str, node: Node) -> Process:
     if isinstance(node.value, str):
         return Process(name=name, command=command_of(node.value))
     given = node.value if isinstance(node.value, dict) else {}
-    env = node.given("env")
+    env = [] if (given_env := node.given("env")) is None else [(name, given_env.parts[name]) for name in given_env.keys]
     single = given.get("single")
     return Process(
         name=name,
@@ -129,7 +129,8 @@ def _process(name: str, node: Node) -> Process:
         ready=_ready(node),
         watchdog_s=node.seconds("watchdog"),
         alive=_alive(node),
-        env={} if env is None else {variable: str(env.parts[variable].written) for variable in env.keys},
+        env={variable: str(part.written) for variable, part in env if not part.keys},
+        env_files={variable: str(part.parts["file"].value) for variable, part in env if part.keys},
         required=given.get("required") is not False,
         start_timeout_s=_or(node.seconds("start_timeout"), _DEFAULT.start_timeout_s),
     )

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from reconciler.state.records import Records
 
 # The aspect of an app's history that holds this, and what `status` reads of it.
 ASPECT = "processes"
+_MOST_GIVEN = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class _Known:
     stopped: str = ""
     restart_before: float | None = None
     status: ProcessStatus | None = None
+    given: tuple[str, ...] = ()
 
 
 _NOTHING = _Known()
@@ -76,6 +78,18 @@ class ProcessMemory:
     def status(self, name: str) -> ProcessStatus | None:
         """Return what was last reported of a process."""
         return self._of(name).status
+
+    def given(self, app: str | None = None) -> frozenset[str]:
+        """Return the ids of the secrets that processes of an app, or of all, were given of late."""
+        found = (known for name, known in self._known.items() if app is None or parts_of(name)[0] == app)
+        return frozenset(kept for known in found for kept in known.given)
+
+    def give(self, name: str, secrets: Iterable[str]) -> None:
+        """Record the ids of secrets before an instance has them: it may print them long after there are newer ones."""
+        before = self._of(name).given
+        new = tuple(kept for kept in secrets if kept not in before)
+        if new:
+            self._keep(name, given=(*before, *new)[-max(_MOST_GIVEN, len(new)) :])
 
     def crashed(self, name: str, slot: int, crash: Crash) -> None:
         """Record the crash of one number."""
@@ -133,6 +147,7 @@ def _written(known: _Known) -> dict[str, Any]:
         "stopped": known.stopped,
         "restart_before": known.restart_before,
         "status": known.status and asdict(known.status),
+        "given": known.given,
     }
 
 
@@ -146,4 +161,5 @@ def _read(data: Mapping[str, Any], *, same_boot: bool) -> _Known:
         stopped=str(data["stopped"]),
         restart_before=None if restart is None else float(restart),
         status=status and ProcessStatus(**status),
+        given=tuple(map(str, data.get("given", ()))),
     )

@@ -17,13 +17,17 @@ _NOBODY = Identity(state="", instance="", started_at=0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessPlace:
-    """Where one number of a process runs, and what it runs; `notify` are the variables of its NOTIFY_SOCKET, if any."""
+    """Where one number of a process runs, and what it runs.
+
+    `notify` are the variables of its NOTIFY_SOCKET, if any, `secrets` those that it takes from files of its own.
+    """
 
     asked: AppProcess
     slot: int
     place: Place
     command: Command
     notify: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -54,7 +58,7 @@ class ProcessPlace:
 
     def environment(self, identity: Identity) -> dict[str, str]:
         """Return the variables of a program that has this identity."""
-        variables = {**self.place.environment(identity), **self.asked.process.env}
+        variables = {**self.place.environment(identity), **self.asked.process.env, **self.secrets}
         variables |= self.command.variables(variables)
         number = str(self.slot - 1)
         return {

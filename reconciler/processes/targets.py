@@ -12,10 +12,15 @@ from reconciler.staging.errors import StagingError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a process is to run, None if that is not known, and why it is not although its app has served."""
+    """What a process is to run, None if that is not known, and why it is not although its app has served.
+
+    `lacking` says which variables from files of its own there are not, `stale` which are there but not the newest.
+    """
 
     target: Target | None = None
     trouble: str = ""
+    lacking: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
 
 
 class Targets:
@@ -36,8 +41,17 @@ class Targets:
             return Found(trouble=f'the Procfile has no line "{process.name}", and its manifest no command for it')
         if isinstance(command, str):
             return Found(trouble=f'the line "{process.name}" of the Procfile {command}')
-        inputs = self._inputs_of(app, revision)
-        return Found(target=Target(revision=revision.id, build=revision.build.id, inputs=inputs, command=command))
+        secrets, lacking, stale = self._places.variables_of(app, process) if process.env_files else ({}, (), ())
+        if lacking:
+            return Found(lacking=lacking)
+        target = Target(
+            revision=revision.id,
+            build=revision.build.id,
+            inputs=self._inputs_of(app, revision),
+            command=command,
+            secrets=secrets,
+        )
+        return Found(target=target, stale=stale)
 
     def revision(self, app: str, wanted: str) -> Revision | None:
         """Return the revision of a target, None if another one serves by now."""

@@ -110,6 +110,10 @@ class ProcessWorld:
         """Return every process that runs or is remembered, whether or not a manifest asks for it."""
         return self._instances.keys() | self._memory.names()
 
+    def given(self, app: str | None = None) -> frozenset[str]:
+        """Return the ids of the secrets that processes of an app, or of all, took from files of their own of late."""
+        return self._memory.given(app)
+
     def running(self) -> frozenset[str]:
         """Return every process that has an instance."""
         return self._instances.keys()
@@ -154,6 +158,8 @@ class ProcessWorld:
         return ObservedProcess(
             target=found.target,
             trouble=found.trouble,
+            lacking=found.lacking,
+            stale=found.stale,
             held=self._held(name, asked),
             instances=instances,
             crashes=self._memory.crashes(name),
@@ -261,10 +267,12 @@ class ProcessWorld:
         if found is None or revision is None:
             return None
         try:
-            place = self._places.of(revision)
+            place, secrets = self._places.of(revision), self._places.values_of(found.secrets)
         except CannotStart:
             return None
-        where = ProcessPlace(asked=asked, slot=live.record.slot, place=place, command=found.command)
+        where = ProcessPlace(
+            asked=asked, slot=live.record.slot, place=place, command=found.command, secrets=secrets
+        )  # fmt: skip
         environment = {
             **where.environment(self._instances.new_identity()),
             SANDBOX_VARIABLE: place.sandbox.as_variable(),
@@ -286,8 +294,10 @@ class ProcessWorld:
                 lock = self._locks.take(app, process)
                 if lock is None:
                     return
+            self._memory.give(name, action.target.secrets.values())
             await self._launch(ProcessPlace(
-                asked=asked, slot=action.slot, place=place, command=action.target.command
+                asked=asked, slot=action.slot, place=place, command=action.target.command,
+                secrets=self._places.values_of(action.target.secrets),
             ), action, lock)  # fmt: skip
         except CannotStart as error:
             reason = self._stores.journal.redacted(Subject("app", app), str(error))

@@ -122,7 +122,7 @@ class ServiceWorld:
         """Learn what is desired, wake what that concerns, and return the services."""
         services, apps = desired.services, desired.apps
         self._apps = apps
-        for name in self.env_files.known() - {n for n, app in apps.items() if app.env_files or app.env_lists}:
+        for name in self.env_files.known() - {n for n, app in apps.items() if self.env_files.paths(app)}:
             self.env_files.forget(name, apps.get(name))
         before = self._observer.services
         changed = self._observer.follow(services, apps)

@@ -2,10 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from reconciler.planning.apps.app import MOST_VARIABLES, App
+from reconciler.planning.processes.process import Process
 from reconciler.vault.dotenv import Unusable
 from reconciler.vault.secret_reader import SecretReader
 from reconciler.vault.vault import Vault, VaultLocked
@@ -26,10 +27,17 @@ class EnvFiles:
 
     def of(self, app: App) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
         """Return the ids of an app's values by variable, what is missing, and what is out of date."""
+        return self._held(app.name, (key for _, key in _files(app)))
+
+    def of_process(self, app: str, process: Process) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
+        """Return the same of what a process of an app takes from files of its own."""
+        return self._held(app, (key for _, key in _files_of_process(process)))
+
+    def _held(self, app: str, keys: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
         values: dict[str, str] = {}
         missing, stale = [], []
-        for _, key in _files(app):
-            known, problem = self._values.get((app.name, key)), self._problems.get((app.name, key))
+        for key in keys:
+            known, problem = self._values.get((app, key)), self._problems.get((app, key))
             if known is not None:
                 values |= known
             if known is None:
@@ -37,6 +45,11 @@ class EnvFiles:
             elif problem is not None:
                 stale.append(problem)
         return values, tuple(missing), tuple(stale)
+
+    def problems(self, app: App) -> tuple[str, ...]:
+        """Return what is missing and what is out of date, of an app and of its processes."""
+        parts = [self.of(app), *(self.of_process(app.name, process) for process in app.processes)]
+        return tuple(text for _, missing, stale in parts for text in (*missing, *stale))
 
     def given(self, app: str) -> tuple[tuple[str, str], ...]:
         """Return variables and ids of the values that an app may have been given from any of its files.
@@ -51,8 +64,8 @@ class EnvFiles:
         )
 
     def paths(self, app: App) -> frozenset[str]:
-        """Return the files an app takes variables from."""
-        return frozenset((*app.env_lists, *app.env_files.values()))
+        """Return the files that an app and its processes take variables from."""
+        return files_of_variables(app)
 
     def known_paths(self, app: str) -> frozenset[str]:
         """Return the files that variables of an app have come from."""
@@ -60,12 +73,12 @@ class EnvFiles:
 
     def uses(self, app: App) -> frozenset[tuple[str, str]]:
         """Return each file of an app with what it is read for."""
-        return frozenset((_path(key), f"{app.name} {key}") for _, key in _files(app))
+        return frozenset((_path(key), f"{app.name} {key}") for _, key in _every_file(app))
 
     async def refresh(self, app: App, reader: SecretReader) -> bool:
         """Read the files of an app again; return whether their content changed."""
-        before = self.of(app)
-        for name, key in _files(app):
+        before = self._all_of(app)
+        for name, key in _every_file(app):
             source = (app.name, key)
             try:
                 read = await reader.in_thread(_read, reader, name, Path(_path(key)))
@@ -79,7 +92,10 @@ class EnvFiles:
             if self._values.get(source) != values:
                 self._store(app.name, key, values)
                 self._values[source] = values
-        return self.of(app) != before
+        return self._all_of(app) != before
+
+    def _all_of(self, app: App) -> list[object]:
+        return [self.of(app), *(self.of_process(app.name, process) for process in app.processes if process.env_files)]
 
     def _others(self, app: App, key: str) -> frozenset[str]:
         """Return the variables that the other files of an app set."""
@@ -88,7 +104,7 @@ class EnvFiles:
 
     def forget(self, app: str, desired: App | None) -> None:
         """Delete the values from files that the app's manifest does not name."""
-        kept = frozenset() if desired is None else frozenset(key for _, key in _files(desired))
+        kept = frozenset() if desired is None else frozenset(key for _, key in _every_file(desired))
         for source in [p for p in self._values if p[0] == app and p[1] not in kept]:
             self._store(*source, None)
             del self._values[source]
@@ -118,12 +134,30 @@ class EnvFiles:
             self._database.execute("INSERT OR REPLACE INTO env_file VALUES (?, ?, ?)", row)
 
 
+def files_of_variables(app: App) -> frozenset[str]:
+    """Return the files that an app and its processes take variables from."""
+    return frozenset(_path(key) for _, key in _every_file(app))
+
+
 def _files(app: App) -> Iterator[tuple[str | None, str]]:
     """Yield each file's variable, None for a file of many, and its key in the records; later files take precedence."""
     for path in app.env_lists:
         yield None, path
     for name, path in app.env_files.items():
         yield name, f"{name}={path}"
+
+
+def _files_of_process(process: Process) -> Iterator[tuple[str, str]]:
+    """Yield each file's variable and its key in the records, which is of one process alone."""
+    for name, path in process.env_files.items():
+        yield name, f"{process.name}:{name}={path}"
+
+
+def _every_file(app: App) -> Iterator[tuple[str | None, str]]:
+    """Yield each file as `_files` does, and then those of its processes."""
+    yield from _files(app)
+    for process in app.processes:
+        yield from _files_of_process(process)
 
 
 def _path(key: str) -> str:

@@ -26,6 +26,7 @@ from reconciler.planning.apps.actions import Action, Listen, ReadSource, Reap, S
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed
 from reconciler.planning.apps.revision import Revision, Server, Source
+from reconciler.planning.processes.process import Process
 from reconciler.planning.services.service import Service
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
@@ -89,6 +90,12 @@ class Unsupplied:
 
     def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
         return InjectedEnv()
+
+    def of_process(self, app: str, process: Process) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
+        return {}, (), ()
+
+    def values_of(self, ids: Mapping[str, str]) -> dict[str, str]:
+        return dict(ids)
 
     def doubt(self, app: str) -> None: ...
 

@@ -9,6 +9,7 @@ from reconciler.services.types.user_provided.files import files_of
 from reconciler.settings.settings import Settings
 from reconciler.vault.dotenv import Unusable, bytes_of
 from reconciler.vault.encryption.recognition import encryption_of
+from reconciler.vault.env_files import files_of_variables
 from reconciler.vault.secret_reader import SecretReader
 
 _SUBJECT = "encrypted files"
@@ -55,6 +56,6 @@ def encrypted_files(settings: Settings, desired: DesiredState) -> Iterator[Check
 
 
 def _files(desired: DesiredState) -> set[Path]:
-    of_apps = (path for app in desired.apps.values() for path in (*app.env_lists, *app.env_files.values()))
+    of_apps = (path for app in desired.apps.values() for path in files_of_variables(app))
     of_services = (path for service in desired.services.values() for path in files_of(service))
     return {Path(path) for path in (*of_apps, *of_services)}

@@ -114,6 +114,7 @@ _APP: Places = {
             ("alive", "failures"),
         )
     },
+    ("processes", "*", "env", "*", "file"): Reach.FILE,
     **dict.fromkeys([("schedules", "*", "command"), ("schedules", "*", "command", "[]")], Reach.BY_APP),
     **{("schedules", "*", "ping", when, "file"): Reach.FILE for when in ("start", "ok", "failed")},
     **{

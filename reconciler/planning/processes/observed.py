@@ -63,13 +63,16 @@ class ObservedProcess:
     """The observed state of one process.
 
     `target` is what it is to run, None as long as no revision of the app has served; `trouble` is why there is none
-    although one has. `held` is why none of it is to run. `crashes` are by slot. Instances started before
-    `restart_before` are to be replaced. `is_locked`: something of a single process holds its lock. `outlived`:
-    that is what an instance left which has ended, and nothing else is ending it.
+    although one has. `lacking` says which variables from files there are not, `stale` which are out of date. `held` is
+    why none of it is to run. `crashes` are by slot. Instances started before `restart_before` are to be replaced.
+    `is_locked`: something of a single process holds its lock. `outlived`: that is what an instance left which has
+    ended, and nothing else is ending it.
     """
 
     target: Target | None = None
     trouble: str = ""
+    lacking: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
     held: Cause | None = None
     instances: tuple[ProcessInstance, ...] = ()
     crashes: Mapping[int, Crash] = field(default_factory=dict)

@@ -84,8 +84,10 @@ def _without_target(asked: AppProcess, observed: ObservedProcess, now: float) ->
     actions = [*_reap(asked, observed, now), *_continued(observed, now)]
     waits = Cause(Reason.WAITING_FOR_APPS, "waiting until its app has served for the first time")
     cause = Cause(Reason.MISCONFIGURED, observed.trouble) if observed.trouble else waits
+    if observed.lacking:
+        cause = Cause(Reason.WAITING_FOR_INPUTS, f"waiting: {'; '.join(observed.lacking)}")
     state: AppState = "pending"
-    if observed.trouble:
+    if cause is not waits:
         state = "degraded" if observed.alive else "failing"
     return Plan(
         actions=tuple(actions),
@@ -282,6 +284,9 @@ class _Running:
             return waits, "starting"
         if self.missing or self.unready:
             return Cause(Reason.HANDING_OVER if self.others else Reason.NOT_RUNNING, ""), "starting"
+        if self.observed.stale:
+            text = f"running with the last known values: {'; '.join(self.observed.stale)}"
+            return Cause(Reason.INPUTS_STALE, text), "degraded"
         drained = [i for i in self.observed.alive if i.drains]
         text = f"{counted(len(drained), 'earlier instance')} finishing" if drained else ""
         return Cause(Reason.HANDING_OVER if drained else Reason.NONE, text), "running"

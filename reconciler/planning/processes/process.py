@@ -48,8 +48,9 @@ class Process:
     """A process of an app's manifest.
 
     `command` None means: the line of this name in the Procfile of the build. `single` and `stop` None mean: by the kind
-    of its command. `watchdog_s` is how often it must say WATCHDOG=1. One that is not `required` never rolls a revision
-    back. `start_timeout_s` is how long it may take to be ready where it says so itself.
+    of its command. `watchdog_s` is how often it must say WATCHDOG=1. `env_files` are absolute paths of files that hold
+    one variable each. One that is not `required` never rolls a revision back. `start_timeout_s` is how long it may take
+    to be ready where it says so itself.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Process:
     watchdog_s: float | None = None
     alive: Alive | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env_files: Mapping[str, str] = field(default_factory=dict)
     required: bool = True
     start_timeout_s: float = 60.0
 
@@ -115,13 +117,15 @@ def parts_of(key: str) -> tuple[str, str]:
 class Target:
     """What a process is to run now: a command in the build and the environment of a revision.
 
-    `inputs` is a fingerprint of all of the revision that makes a difference to what is not web.
+    `inputs` is a fingerprint of all of the revision that makes a difference to what is not web. `secrets` are the ids
+    of the values of the variables that the process takes from files of its own.
     """
 
     revision: str
     build: str
     inputs: str
     command: Command
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     def version(self, process: Process) -> str:
         """Return twelve hexadecimal digits that say what an instance of the process runs.
@@ -129,4 +133,5 @@ class Target:
         How many there are, how they are stopped, and how they are judged makes no difference to one that runs.
         """
         told = isinstance(process.ready, Notifies), process.watchdog_s, process.is_single(self.command)
-        return fingerprint([self.inputs, canonical(self.command), canonical(process.env), canonical(told)])
+        secrets = [canonical(self.secrets)] if self.secrets else []
+        return fingerprint([self.inputs, canonical(self.command), canonical(process.env), canonical(told), *secrets])

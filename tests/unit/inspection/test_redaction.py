@@ -10,6 +10,17 @@ from reconciler.planning.subject import Subject
 from tests.world import an_app
 
 
+def test_what_a_process_took_from_a_file_is_hidden_also_when_the_file_holds_another_value_by_now() -> None:
+    stored = {"id-1": "swordfish-7", "id-2": "marlin-8"}
+    records = cast("Any", SimpleNamespace(services=tuple, vault=SimpleNamespace(get=stored.__getitem__)))
+    files = cast("Any", SimpleNamespace(given=lambda _: (("", "id-2"),)))
+    given = {"id-1"}
+    redactor = Redactor(
+        records, files, desired=dict, environ=dict, processes=lambda app: frozenset(given if app == "shop" else ())
+    )
+    assert redactor.redacted(Subject("app", "shop"), "swordfish-7 marlin-8") == "••• •••"
+
+
 def test_the_variables_of_a_process_are_hidden_in_what_is_told_of_its_app() -> None:
     worker = Process(name="worker", env={"QUEUE_PASSWORD": "swordfish-7", "GREETING": "hello"})
     nothing = cast("Any", SimpleNamespace(services=tuple, given=lambda _: ()))

@@ -54,6 +54,8 @@ processes:
         env={"QUEUE": "yes", "PORT": "3.10"},
         required=False,
     )
+    (secret,) = read("processes: {worker: {command: w, env: {A: b, PASSWORD: {file: secrets/queue}}}}")
+    assert (secret.env, secret.env_files) == ({"A": "b"}, {"PASSWORD": "secrets/queue"})
     (ready,) = read("processes: {worker: {command: w, ready: {command: test -e up}}}")
     assert ready.ready == Answers(command=command_of("test -e up"))
     (after,) = read("processes: {worker: {command: w, ready: {after: 1m}}}")
@@ -84,6 +86,9 @@ processes:
         ("{a: {watchdog: 10ms}}", "processes.a.watchdog: must be at least 1s"),
         ("{a: {ready: soon}}", "processes.a.ready: expected {after: 5s}, notify, or {command: …}, not 'soon'"),
         ("{a: {alive: {interval: 5s}}}", "processes.a.alive.command: is required"),
+        ("{a: {env: {VCAP_SERVICES: x}}}", "processes.a.env.VCAP_SERVICES: names that start with VCAP_ are set by the"),
+        ("{a: {env: {A: {file: 3}}}}", "processes.a.env.A.file: expected a path, relative to this file or absolute"),
+        ("{a: {env: {A: {}}}}", "processes.a.env.A"),
         ("{a: -1}", "processes.a: expected a number of processes, a command, or fields"),
         ("{a: true}", "processes.a: expected a number of processes, a command, or fields"),
     ],
@@ -91,3 +96,9 @@ processes:
 def test_what_is_wrong_is_said_at_its_place(processes: str, why: str) -> None:
     (problem,) = refused(processes)
     assert problem.startswith(why), problem
+
+
+def test_the_files_of_its_variables_are_relative_to_the_manifest() -> None:
+    entry = parse("/m/shop.yaml", b"path: x\nprocesses: {a: {command: w, env: {K: {file: ../s/k}}}}\n", HostDefaults())
+    (document,) = entry.apps
+    assert document.unleased.processes[0].env_files == {"K": "/m/../s/k"}

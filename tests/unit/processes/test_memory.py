@@ -29,3 +29,19 @@ def test_what_was_written_before_restarts_were_is_read(tmp_path: Path) -> None:
         text = '{"boot": "b", "processes": {"worker": {"crashes": {}, "stopped": "abc", "status": null}}}'
         records.set_history("shop", "processes", text)
         assert ProcessMemory(records, "b").stopped("shop/worker") == "abc"
+
+
+def test_secrets_that_a_process_was_given_are_known_while_it_may_still_print_them(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path / "db")) as database:
+        records = Records(database)
+        memory = ProcessMemory(records, "boot-1")
+        memory.give("shop/worker", ["id-1", "id-2"])
+        memory.give("shop/worker", ["id-2", "id-3"])
+        memory.give("blog/worker", ["id-4"])
+        again = ProcessMemory(records, "boot-1")
+        assert again.given("shop") == {"id-1", "id-2", "id-3"}
+        assert again.given() == {"id-1", "id-2", "id-3", "id-4"}
+        for number in range(100):
+            again.give("shop/worker", [f"next-{number}"])
+        assert len(again.given("shop")) < 50
+        assert "next-99" in again.given("shop")

@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from reconciler.planning.processes.process import Process
 from reconciler.state.schema import open_database
 from reconciler.vault.env_files import EnvFiles
 from reconciler.vault.secret_reader import SecretReader
@@ -35,3 +36,28 @@ def test_the_files_of_an_app_set_no_more_variables_than_there_is_room_for(tmp_pa
         values, missing, stale = files.of(app)
         assert len(values) == 2000
         assert stale == (f"{first}: the files of an app set at most 2000 variables",)
+
+
+def test_the_files_of_a_process_are_its_own(tmp_path: Path) -> None:
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    shared.write_text("of the app\n")
+    own.write_text("of the worker\n")
+    worker, beat = Process(name="worker", env_files={"KEY": str(own)}), Process(name="beat")
+    app = replace(an_app(), env_files={"KEY": str(shared)}, processes=(beat, worker))
+    with closing(open_database(tmp_path / "state.db")) as database:
+        vault = Vault(database, tmp_path / "key")
+        files = EnvFiles(database, vault)
+        assert files.of_process(app.name, worker)[1] == (f"{own}: not read yet",)
+        assert files.paths(app) == {str(shared), str(own)}
+        assert asyncio.run(files.refresh(app, SecretReader()))
+        again = EnvFiles(database, vault)
+        assert {name: vault.get(kept) for name, kept in again.of(app)[0].items()} == {"KEY": "of the app"}
+        assert {name: vault.get(kept) for name, kept in again.of_process(app.name, worker)[0].items()} == {
+            "KEY": "of the worker"
+        }
+        assert again.of_process(app.name, beat) == ({}, (), ())
+        own.unlink()
+        asyncio.run(again.refresh(app, SecretReader()))
+        assert (len(again.of_process(app.name, worker)[2]), again.of(app)[2]) == (1, ())
+        again.forget(app.name, replace(app, processes=(beat,)))
+        assert again.known_paths(app.name) == {str(shared)}

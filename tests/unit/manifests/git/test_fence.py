@@ -67,6 +67,7 @@ depends_on: [billing]
         ("path: {}\n", "1:7: path"),
         ("path: a\nholding_page: {}\n", "2:15: holding_page"),
         ("path: a\nenv:\n  OK: {{file: k}}\n  X: {{file: {}}}\n", "4:13: env.X.file"),
+        ("path: a\nprocesses: {{w: {{env: {{X: {{file: {}}}}}}}}}\n", "2:33: processes.w.env.X.file"),
         ("path: a\nenv_files: [ok.env, {}]\n", "2:21: env_files[1]"),
         ("path: a\nruntime: {}\n", "2:10: runtime"),
         ("path: a\ngunicorn: {{certfile: {}}}\n", "2:22: gunicorn.certfile"),
@@ -230,7 +231,7 @@ _WORDS = ("path", "file", "command", "program", "interpreter", "directory")
 _NONE_OF_OURS = {
     ("kind",), ("name",), ("env", "*"), ("credentials", "*"), ("gunicorn", "*"), ("health", "path"), ("health", "host"),
     ("health", "interval"), ("health", "timeout"), ("health", "failures"), ("entrypoint",), ("backup", "every"),
-    ("below",), ("strip",), ("tls",), ("static", "*"),
+    ("below",), ("strip",), ("tls",), ("static", "*"), ("processes", "*", "env", "*"),
 }  # fmt: skip
 
 

@@ -168,6 +168,24 @@ def test_what_runs_stays_until_it_is_known_what_should_run() -> None:
     assert (broken.state, broken.message) == ("failing", 'the Procfile has no line "worker"')
 
 
+def test_a_variable_from_a_file_of_its_own_is_part_of_what_an_instance_runs() -> None:
+    before, now = replace(TARGET, secrets={"PASSWORD": "id-1"}), replace(TARGET, secrets={"PASSWORD": "id-2"})
+    old = running("a", before)
+    assert told(asked(), seen(old, target=before)) == []
+    assert told(asked(), seen(old, target=now)) == ["start number 1 of it"]
+    assert TARGET.version(asked().process) == "9999"  # as the commit before it could be from a file computed it
+
+
+def test_what_runs_stays_while_a_variable_from_a_file_is_missing_and_one_that_is_out_of_date_is_told() -> None:
+    why = "waiting: /s/queue: there is no such file"
+    first = plan(asked(), seen(target=None, lacking=("/s/queue: there is no such file",)), NOW)
+    assert (first.actions, first.state, first.reason, first.message) == ((), "failing", Reason.WAITING_FOR_INPUTS, why)
+    runs = plan(asked(), seen(running("a"), target=None, lacking=("/s/queue: there is no such file",)), NOW)
+    assert (runs.actions, runs.state) == ((), "degraded")
+    stale = plan(asked(), seen(running("a"), stale=("/s/queue: there is no such file",)), NOW)
+    assert (stale.actions, stale.state, stale.reason) == ((), "degraded", Reason.INPUTS_STALE)
+
+
 def test_a_stop_by_an_operator_and_a_removed_process_end_what_runs_each_in_its_own_way() -> None:
     held = Cause(Reason.STOPPED_BY_OPERATOR, "stopped by an operator")
     assert told(asked(), seen(running("a"), held=held)) == ["stop instance a"]
