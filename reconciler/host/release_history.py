@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,13 @@ from reconciler.planning.apps.actions import Release
 from reconciler.planning.apps.revision import ReleaseStep
 from reconciler.planning.subject import Subject
 from reconciler.planning.tasks.task import Task
+from reconciler.serving.logs import text_from
 from reconciler.staging.errors import CommandFailed, StagingError
+from reconciler.staging.log import INDENT
 from reconciler.state.paths import StatePaths
 
-_SAID_LINES = 20
+_SAID_LINES, _MOST_SAID = 20, 4000
+_MOST_READ = 4 << 20
 
 
 class ReleaseHistory:
@@ -62,14 +66,30 @@ class ReleaseHistory:
             raise
         finally:
             at = time.time()  # noqa: TID251  the same
+            ended = self._with_output(ended, self._paths.task_log(app, task.id))
             self._log.put(replace(ended, ended_at=at, took_s=round(time.monotonic() - began, 3)))
+
+    def _with_output(self, task: Task, log: Path) -> Task:
+        """Return the task with how much it printed, by its log, and its last lines without secrets."""
+        lines = [
+            line.removeprefix(INDENT) for line in text_from(log, _MOST_READ).split("\n") if line.startswith(INDENT)
+        ]
+        said = "\n".join([line for line in lines if line.strip()][-_SAID_LINES:])[-_MOST_SAID:]
+        size = sum(len(line.encode()) + 1 for line in lines)
+        said = self._stores.journal.redacted(Subject("app", task.app), said)
+        return replace(task, log_size=size, said=task.said or said)
 
     def _failed(self, task: Task, error: StagingError) -> Task:
         cause = error.__cause__
         if not isinstance(cause, CommandFailed):
             return replace(task, state="failed", ending=f"took longer than {task.timeout_s:g} s, and was ended")
         said = self._stores.journal.redacted(Subject("app", task.app), "\n".join(cause.output[-_SAID_LINES:]))
-        code = cause.status.removeprefix("exit code ")
+        code, name = cause.status.removeprefix("exit code "), cause.status.removeprefix("killed by ")
         return replace(
-            task, state="failed", ending=cause.status, code=int(code) if code.isdecimal() else None, said=said
+            task,
+            state="failed",
+            ending=cause.status,
+            code=int(code) if code.isdecimal() else None,
+            signal=next((int(each) for each in signal.Signals if each.name == name), None),
+            said=said,
         )

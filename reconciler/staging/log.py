@@ -14,6 +14,8 @@ from typing import Self
 from reconciler.linux.regular_files import append_to
 from reconciler.vault.secret_patterns import LineRedactor, redacted
 
+# What stands before each line of a command's output.
+INDENT = "    "
 _LARGEST = 16 * 2**20
 _FORMS = ("file://", "")
 
@@ -64,7 +66,7 @@ class Log:
         """Write a line of a command's output; return it as it may be shown."""
         shown = self._named(self._redact(self._output.redacted(line)))
         if shown:
-            self._write(f"    {shown}\n")
+            self._write(f"{INDENT}{shown}\n")
         return shown
 
     def _named(self, text: str) -> str:

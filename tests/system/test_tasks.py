@@ -180,6 +180,37 @@ def test_schedules_are_triggered_fail_recover_and_are_seen_everywhere(site: Site
     assert "has no schedule 'nope': it has cleanup, never" in site.cli("trigger", "shop", "nope").stderr
 
 
+def test_release_commands_are_tasks_with_their_output_exit_code_and_duration(site: Site) -> None:
+    release = "echo migrated with $QUEUE_PASSWORD"
+    site.app("shop", release=release, probation="1s", env={"QUEUE_PASSWORD": "swordfish-77"})
+    site.start()
+    eventually(lambda: site.paths.database.exists() and listed(site, "shop"))
+    done = ended(site, "release")
+    assert (done["kind"], done["state"], done["exit"], done["message"]) == ("release", "succeeded", 0, "exit code 0")
+    assert done["took_s"] is not None
+    assert done["printed"] > len("migrated with ")
+    assert (done["said"], done["revision"]) == ("migrated with •••", site.told("shop")["wanted_revision"])
+    eventually(lambda: site.known_good("shop"))
+    site.app("shop", port=site.told("shop")["port"], release="echo no such table; exit 3", probation="1s")
+
+    def failed() -> dict[str, Any]:
+        (found,) = (task for task in listed(site, "shop") if task["state"] == "failed")
+        return found
+
+    broken = eventually(failed)
+    assert (broken["exit"], broken["said"]) == (3, "no such table")
+    told = fetch(site.paths.api, f"/api/v1/tasks/{broken['id']}").json
+    assert (told["exit"], told["said"], told["took_s"]) == (3, "no such table", broken["took_s"])
+    for task, words in ((done, "migrated with •••"), (broken, "no such table")):
+        page = fetch(site.paths.api, f"/tasks/{task['id']}").body
+        assert words in page
+        assert f"exit code {task['exit']}" in page
+        assert "swordfish" not in page
+        printed = site.cli("logs", "shop", "--which", f"task:{task['id']}").stdout
+        assert words.split(" *")[0] in printed
+    assert "release" in fetch(site.paths.api, "/apps/shop/tasks").body
+
+
 @contextlib.contextmanager
 def pinged(called: list[str]) -> Iterator[int]:
     """A server that writes down which paths were asked for, at the port."""
