@@ -9,8 +9,9 @@ from reconciler.tasks.results import Result
 
 HOST_WENT_DOWN = "the host went down while it ran"
 DAEMON_ENDED = "the daemon ended while it ran"
-NEVER_BEGAN = "its runner ended before the command began"
+NEVER_BEGAN = "its runner ended before the command began, or its record was removed"
 RUNNER_KILLED = "its runner was killed, and the command with it"
+RECORD_LOST = "what its runner left about its end was removed or replaced"
 
 
 def ended(task: Task, result: Result, said: str) -> Task:
@@ -36,6 +37,16 @@ def lost(task: Task, ending: str, now: float) -> Task:
     state: TaskState = "cancelled" if task.cancelled_by else "failed"
     why = f"cancelled by {task.cancelled_by}" if task.cancelled_by else ending
     return replace(task, state=state, ending=why, ended_at=now, took_s=took_s)
+
+
+def unrecorded(*, same_boot: bool, claimed: bool, how: str) -> str:
+    """Say of a task whose runner left no result how it ended: `how` the runner did, "" if that is not known."""
+    if not same_boot:
+        return HOST_WENT_DOWN
+    if claimed and how.startswith("exited with"):
+        return f"{RECORD_LOST} (the runner {how})"
+    ending = RUNNER_KILLED if claimed else NEVER_BEGAN
+    return f"{ending} (the runner {how})" if how and how != "ended" else ending
 
 
 def _ending(task: Task, result: Result) -> tuple[TaskState, str]:

@@ -3,9 +3,11 @@
 Neither a full disk nor a terminal that is gone, or that reads nothing, ends the task.
 """
 
+import errno
 import os
 import select
 import socket
+import stat
 import struct
 import time
 from contextlib import suppress
@@ -24,7 +26,7 @@ class OutputLog:
     def __init__(self, path: str, limit: int, mode: int) -> None:
         self._file = -1
         with suppress(OSError):
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            self._file = _appending(path, mode)
         self._limit = limit
         self._tail_size = min(_TAIL, limit // 4)
         self._head_size = max(0, limit - self._tail_size - 256)
@@ -62,6 +64,17 @@ class OutputLog:
         with suppress(OSError):  # a full disk costs what is printed, not the task
             while rest and self._file >= 0:
                 rest = rest[os.write(self._file, rest) :]
+
+
+def _appending(path: str, mode: int) -> int:
+    """Open a regular file to append to it; a pipe that the app put in its place is not waited for. Raises OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    opened = os.open(path, flags, mode)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    os.set_blocking(opened, True)
+    return opened
 
 
 class Terminal:

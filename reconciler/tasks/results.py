@@ -60,17 +60,28 @@ def forget_result(file: Path) -> None:
     """Remove the result of a task that is on record, and its claim."""
     for each in (file, claim_of(file)):
         with suppress(OSError):
-            each.unlink(missing_ok=True)
+            _remove(each)
 
 
 def forget_results(directory: Path, kept: Collection[str], now: float) -> None:
     """Remove what runners and terminals left, but for that of what is `kept`, and of a terminal that may ask soon."""
     with suppress(OSError):
-        for file in directory.iterdir():
-            name = file.name.partition(".")[0]
-            is_new = name.startswith("terminal-") and abs(now - file.lstat().st_mtime) < _ASKS_WITHIN_S
-            if name not in kept and not is_new:
-                file.unlink(missing_ok=True)
+        for file in sorted(directory.iterdir()):
+            with suppress(OSError):
+                name = file.name.partition(".")[0]
+                is_new = name.startswith("terminal-") and abs(now - file.lstat().st_mtime) < _ASKS_WITHIN_S
+                if name not in kept and not is_new:
+                    _remove(file)
+
+
+def _remove(file: Path) -> None:
+    """Remove a file, or a directory that an app put in its place. Raises OSError."""
+    try:
+        file.unlink(missing_ok=True)
+    except IsADirectoryError:
+        from reconciler.linux.remove_tree import remove_tree  # no task makes one by accident
+
+        remove_tree(file)
 
 
 def claim_of(file: Path) -> Path:

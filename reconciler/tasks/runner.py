@@ -146,12 +146,18 @@ def _claim(result: str) -> int:
 
 
 def _leave_result(draft: int, path: str, result: Mapping[str, Any]) -> None:
-    """Write the result down for good; on a full disk, it is tried for some time."""
+    """Write the result down for good; on a full disk, it is tried for some time.
+
+    What the command has put in the place of either file goes.
+    """
     content = json.dumps(result).encode()
     for _ in range(_WRITE_TRIES):
         try:
-            if draft < 0:
-                draft = os.open(f"{path}.draft", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if draft < 0 or not _is_at(draft, f"{path}.draft"):
+                _put_away(f"{path}.draft")
+                draft = os.open(f"{path}.draft", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114  the same
+                _put_away(path)
             os.pwrite(draft, content, 0)
             os.ftruncate(draft, len(content))
             os.fsync(draft)
@@ -160,11 +166,29 @@ def _leave_result(draft: int, path: str, result: Mapping[str, Any]) -> None:
             os.fsync(directory)
             os.close(directory)
         except FileNotFoundError:
-            return  # nobody waits for it any more
+            return  # the state directory is gone
         except OSError:
             time.sleep(_WRITE_AGAIN_S)
         else:
             return
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Return whether a path still leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except OSError:
+        return False
+
+
+def _put_away(path: str) -> None:
+    """Remove what is at a path, or rename a directory there, which the daemon removes. Raises OSError."""
+    try:
+        os.unlink(path)  # noqa: PTH108  the same
+    except FileNotFoundError:
+        return
+    except OSError:
+        os.rename(path, f"{path}.{os.getpid()}.aside")  # noqa: PTH104  the same
 
 
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

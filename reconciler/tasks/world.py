@@ -44,7 +44,7 @@ from reconciler.serving.build_users import Use
 from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.marks import Marked
 from reconciler.state.paths import StatePaths
-from reconciler.tasks.endings import DAEMON_ENDED, HOST_WENT_DOWN, NEVER_BEGAN, RUNNER_KILLED, ended, lost
+from reconciler.tasks.endings import DAEMON_ENDED, ended, lost, unrecorded
 from reconciler.tasks.open_tasks import OpenTasks
 from reconciler.tasks.past_tasks import PastTasks
 from reconciler.tasks.pings import Pings, When
@@ -362,14 +362,10 @@ class TaskWorld:
             said = self._journal.redacted(Subject("app", task.app), result.said)
             self._close(ended(task, replace(result, ended_at=min(result.ended_at, _wall_clock())), said))
             return
-        claimed = self._runners.is_claimed(task.id)
-        if task.boot == self._boot and claimed:
+        claimed, same_boot = self._runners.is_claimed(task.id), task.boot == self._boot
+        if same_boot and claimed:
             await self._runners.end_remains(task.id)
-        ending = RUNNER_KILLED if claimed else NEVER_BEGAN
-        if task.boot != self._boot:
-            ending = HOST_WENT_DOWN
-        how = self._how.get(task.id, "")
-        self._fail(task, f"{ending} (the runner {how})" if how and how != "ended" else ending)
+        self._fail(task, unrecorded(same_boot=same_boot, claimed=claimed, how=self._how.get(task.id, "")))
 
     def _fail(self, task: Task, ending: str) -> None:
         self._close(lost(task, ending, _wall_clock()))

@@ -143,3 +143,31 @@ def test_what_is_printed_beyond_the_limit_is_left_out_of_the_log_but_for_its_end
 def test_a_full_disk_costs_what_is_printed_and_not_the_result(tmp_path: Path) -> None:
     runner = Runner(tmp_path, "sh", "-c", "head -c 100000 /dev/zero; exit 3", log="/dev/full")
     assert runner.ended()["code"] == 3
+
+
+def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+    result = Runner(tmp_path, "sh", "-c", "echo out; exit 3").ended()
+    assert (result["code"], result["said"]) == (3, "out")
+    reading = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        Runner(tmp_path, "sh", "-c", "echo more", result=str(tmp_path / "second")).process.wait(20)
+        assert os.read(reading, 10) == b"", "nothing is written to a pipe"
+    finally:
+        os.close(reading)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "rm result.draft",
+        "rm result.draft; echo '{}' > result.draft",
+        "mkdir result",
+        "rm result.draft; mkdir -p result.draft/in result/in",
+        "echo forged > result; ln -sf /etc/passwd result.draft",
+    ],
+)
+def test_a_command_that_meddles_with_the_record_of_its_end_is_told_of_all_the_same(script: str, tmp_path: Path) -> None:
+    result = Runner(tmp_path, "sh", "-c", f"{script}; echo out; exit 3").ended()
+    assert (result["code"], result["said"]) == (3, "out")
+    assert not (tmp_path / "result.draft").exists()

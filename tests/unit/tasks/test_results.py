@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from reconciler.planning.tasks.task import Task
-from reconciler.tasks.endings import RUNNER_KILLED, ended, lost
-from reconciler.tasks.results import claim_of, forget_result, read_result
+from reconciler.tasks.endings import RUNNER_KILLED, ended, lost, unrecorded
+from reconciler.tasks.results import claim_of, forget_result, forget_results, read_result
 from reconciler.tasks.texts import command_line, described, described_by_schedule, told
 
 GOOD: dict[str, Any] = {
@@ -113,3 +113,24 @@ def test_an_event_of_a_task_says_what_became_of_it_and_no_secret_of_its_command(
     assert described_by_schedule(recovered, again=True) == "schedule sync succeeded again after 1m15s (task 8f3a21c0)"
     assert "hunter22" not in command_line(TASK)
     assert told(TASK)
+
+
+def test_a_runner_that_left_nothing_is_told_of_by_what_is_known() -> None:
+    assert unrecorded(same_boot=False, claimed=True, how="exited with 1") == "the host went down while it ran"
+    assert unrecorded(same_boot=True, claimed=True, how="was ended by SIGKILL") == (
+        f"{RUNNER_KILLED} (the runner was ended by SIGKILL)"
+    )
+    assert unrecorded(same_boot=True, claimed=True, how="exited with 0") == (
+        "what its runner left about its end was removed or replaced (the runner exited with 0)"
+    )
+    assert unrecorded(same_boot=True, claimed=False, how="").startswith("its runner ended before the command began")
+
+
+def test_directories_in_the_place_of_results_go_with_the_rest(tmp_path: Path) -> None:
+    for name in ("8f3a21c0.result", "8f3a21c0.result.draft", "aaaaaaaa.result.7.aside", "bbbbbbbb.result"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+    (tmp_path / "cccccccc.result").write_text("left")
+    forget_result(tmp_path / "8f3a21c0.result")
+    assert len(list(tmp_path.iterdir())) == 3
+    forget_results(tmp_path, {"bbbbbbbb"}, now=0.0)
+    assert [file.name for file in tmp_path.iterdir()] == ["bbbbbbbb.result"]
