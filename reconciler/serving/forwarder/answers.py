@@ -6,17 +6,16 @@ HTTP/1, and what a connection is upgraded to, is passed on without a look.
 
 import re
 
+from reconciler.serving.forwarder.bodies import Body, body_of
+
 _METHODS = (b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE")
 _LONGEST_HEAD = 64 * 1024
-_LONGEST_SIZE = 32
 _END = b"\r\n\r\n"
 _END_ALIKE = b"\n\n"  # of programs that write lines their own way, and whose clients must not wait for ours
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked[ \t]*\r\n", re.IGNORECASE)
 _CONNECTION = re.compile(rb"\r\n(?:connection|keep-alive):[^\r\n]*(?=\r\n)", re.IGNORECASE)
 _PROBE = b"reconciler-health"
 
-_HEAD, _LENGTH_BODY, _CHUNK_SIZE, _CHUNK, _TRAILER, _TO_THE_END, _UNKNOWN = range(7)
+_HEAD, _BODY, _TO_THE_END, _UNKNOWN = range(4)
 
 
 class Answers:
@@ -28,37 +27,69 @@ class Answers:
     """
 
     __slots__ = (
-        "_bodiless", "_coming", "_held", "_left", "_state", "is_probe", "last", "opaque", "status", "upgraded", "waits",
+        "_asked", "_body", "_coming", "_held", "_is_over", "_questions", "_state", "is_probe", "last", "opaque",
+        "status", "upgraded",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._state = _HEAD
         self._held = b""
-        self._left = 0
-        self._bodiless = False
-        self._coming = 0  # of a question's body, which a program may answer before it has it
-        self.waits = False
+        self._body: Body | None = None
+        self._is_over = False
+        self._questions: list[bytes] = []  # the methods of those that have no complete answer
+        self._asked = b""  # of a question's head that is not complete
+        self._coming: Body | None = None  # of a question, which a program may answer before it has all of that
         self.is_probe = False
         self.opaque = False
         self.upgraded = False
         self.last = False
         self.status = 2
 
+    @property
+    def waits(self) -> bool:
+        return bool(self._questions)
+
     def asked(self, data: bytes) -> bool:
-        """Take what the client sent; return whether a request begins with it."""
-        taken = min(self._coming, len(data))
-        self._coming -= taken
-        data = data[taken:]
-        if self.waits or self.opaque or not data:
+        """Take what the client sent; return whether a request begins with it, and none before it has no answer yet."""
+        begins = False
+        while data and not self.opaque:
+            if self._coming is not None:
+                data = data[self._coming.take(data) :]
+                if self._coming.broken:
+                    self._give_up()
+                elif self._coming.over:
+                    self._coming = None
+                continue
+            if not self._asked:
+                data = data.lstrip(b"\r\n")  # some clients send an empty line behind a body
+                begins = self._begin_question(data) or begins
+            self._asked += data
+            at = self._asked.find(_END)
+            if at >= 0:
+                head, data = self._asked[: at + 2], self._asked[at + len(_END) :]
+                self._asked, self._coming = b"", body_of(head)
+                continue
+            if len(self._asked) > _LONGEST_HEAD:
+                self._give_up()
+            break
+        return begins
+
+    def _begin_question(self, data: bytes) -> bool:
+        """Begin with the first bytes of a question, if there are any; return whether it is the only one."""
+        if not data:
             return False
         method, _, _ = data[:16].partition(b" ")
         if method not in _METHODS and not any(each.startswith(method) for each in _METHODS):
-            self.opaque, self._state = True, _UNKNOWN
-        self.waits = True
+            self._give_up()
+        self._questions.append(method)
+        if len(self._questions) > 1:
+            return False
         self.is_probe = _PROBE in data[:2048]
-        self._bodiless = method == b"HEAD"
-        self._coming = _missing(data)
         return True
+
+    def _give_up(self) -> None:
+        """Take the connection for one whose requests cannot be told apart."""
+        self.opaque, self._state, self._asked, self._coming = True, _UNKNOWN, b"", None
 
     def answered(self, data: bytes, *, closing: bool) -> tuple[bytes, int]:
         """Take what the program sent; return what to pass on, and how many answers were completed by it.
@@ -74,11 +105,12 @@ class Answers:
                 head, data = self._head(data, closing=closing)
                 passed.append(head)
             else:
-                taken = self._body(data)
+                taken = self._of_body(data)
                 passed.append(data[:taken])
                 data = data[taken:]
-            if self._state == _HEAD and not self._held and self._left == -1:
-                self._left, self.waits = 0, False
+            if self._is_over:
+                self._is_over = False
+                del self._questions[:1]
                 completed += 1
         return b"".join(passed), completed
 
@@ -103,7 +135,8 @@ class Answers:
         code = head[9:12]
         if code.startswith(b"1") and code != b"101":  # another head follows
             return head + b"\r\n", rest
-        self.waits = True  # also an answer to a request that came with the one before
+        if not self._questions:
+            self._questions.append(b"")  # which this answers was not seen
         self.status = code[0] - 48 if code[:1] in (b"1", b"2", b"3", b"4", b"5") else 5
         self._begin_body(head, code)
         if closing and self._state != _UNKNOWN:
@@ -115,60 +148,25 @@ class Answers:
         if code == b"101":
             self.opaque = self.upgraded = True
             self._state = _UNKNOWN
-        elif self._bodiless or code in (b"204", b"304"):
+        elif self._questions[0] == b"HEAD" or code in (b"204", b"304"):
             self._over()
-        elif _CHUNKED.search(head):
-            self._state = _CHUNK_SIZE
-        elif (length := _LENGTH.search(head)) is not None:
-            self._state, self._left = _LENGTH_BODY, int(length[1])
-            if not self._left:
-                self._over()
-        else:
+        elif (body := body_of(head)) is None:
             self._state = _TO_THE_END
+        elif body.over:
+            self._over()
+        else:
+            self._state, self._body = _BODY, body
 
     def _over(self) -> None:
-        self._state, self._left, self._bodiless = _HEAD, -1, False
+        self._state, self._body, self._is_over = _HEAD, None, True
 
-    def _body(self, data: bytes) -> int:
-        """Return how many of these bytes belong to the part of the body that is at hand."""
-        if self._state in (_LENGTH_BODY, _CHUNK):
-            taken = min(self._left, len(data))
-            self._left -= taken
-            if not self._left and self._state == _LENGTH_BODY:
-                self._over()
-            elif not self._left:
-                self._state = _CHUNK_SIZE
-            return taken
-        if self._state in (_CHUNK_SIZE, _TRAILER):
-            return self._line(data)
-        return len(data)
-
-    def _line(self, data: bytes) -> int:
-        """Take a line between chunks, which may come in parts."""
-        at = data.find(b"\n")
-        taken = len(data) if at < 0 else at + 1
-        self._held += data[:taken]
-        if at < 0:
-            if len(self._held) > _LONGEST_HEAD:
-                self.opaque, self._state, self._held = True, _UNKNOWN, b""
-            return taken
-        line, self._held = self._held.strip(), b""
-        if self._state == _TRAILER:
-            if not line:
-                self._over()
-        elif line:  # otherwise the end of the chunk before
-            size, _, _ = line.partition(b";")
-            try:
-                self._left = int(size[:_LONGEST_SIZE], 16)
-            except ValueError:
-                self.opaque, self._state = True, _UNKNOWN
-                return taken
-            self._state = _CHUNK if self._left else _TRAILER
+    def _of_body(self, data: bytes) -> int:
+        """Return how many of these bytes belong to the body."""
+        if self._body is None:
+            return len(data)
+        taken = self._body.take(data)
+        if self._body.broken:
+            self.opaque, self._state = True, _UNKNOWN
+        elif self._body.over:
+            self._over()
         return taken
-
-
-def _missing(question: bytes) -> int:
-    """Return how much of the body of a question has not come with the head, 0 where that cannot be told."""
-    at = question.find(_END)
-    length = _LENGTH.search(question[: at + 2]) if at >= 0 else None
-    return 0 if length is None else max(0, int(length[1]) - len(question) + at + len(_END))

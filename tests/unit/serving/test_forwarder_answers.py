@@ -152,3 +152,53 @@ def test_the_first_bytes_tell_what_a_client_speaks() -> None:
     answers = Answers()
     answers.asked(GET.replace(b"\r\n\r\n", b"\r\nUser-Agent: reconciler-health\r\n\r\n"))
     assert answers.is_probe
+
+
+def posted(body: bytes, parts: int) -> bytes:
+    """A question with a body: of a length for no parts, otherwise in chunks, with a trailer."""
+    if not parts:
+        return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    step = max(1, len(body) // parts)
+    chunks = [body[at : at + step] for at in range(0, len(body), step)]
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\nHost: x\r\n\r\n"
+    return head + b"".join(b"%X\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\nX-Sum: 1\r\n\r\n"
+
+
+@given(
+    st.lists(st.builds(posted, bodies, st.integers(0, 4)) | st.just(GET), min_size=1, max_size=4),
+    st.lists(st.integers(0, 10_000), max_size=12),
+    st.booleans(),
+)
+def test_each_question_begins_once_whatever_its_body_looks_like(
+    questions: list[bytes], cuts: list[int], answered_early: bool
+) -> None:
+    answers = Answers()
+    for question in questions:
+        begun, parts = 0, pieces(question, cuts)
+        for number, part in enumerate(parts):
+            begun += answers.asked(part)
+            if answered_early and number == 0:
+                answers.answered(sized(404, b"none"), closing=False)
+                assert not answers.waits
+        if not answered_early:
+            assert answers.waits
+            answers.answered(sized(200, b"done"), closing=False)
+        assert (begun, answers.waits, answers.opaque) == (1, False, False)
+
+
+def test_questions_that_come_together_with_their_bodies_wait_until_each_is_answered() -> None:
+    answers = Answers()
+    assert answers.asked(posted(b"GET / HTTP/1.1\r\n\r\n" * 9, 3) + b"\r\n" + HEAD + GET[:9])
+    assert not answers.asked(GET[9:])
+    answers.answered(sized(200, b"one"), closing=False)
+    answers.answered(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", closing=False)
+    assert answers.waits
+    answers.answered(sized(404, b"two"), closing=False)
+    assert (answers.waits, answers.status, answers.opaque) == (False, 4, False)
+
+
+def test_a_body_whose_chunks_are_none_is_passed_on_without_a_look() -> None:
+    answers = Answers()
+    assert answers.asked(b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n")
+    assert answers.opaque
+    assert not answers.asked(GET)
