@@ -100,6 +100,7 @@ class NotifySockets:
             return
         loop, late_at = asyncio.get_running_loop(), listening.heard_at + listening.watchdog_s
         if loop.time() >= late_at:
+            live.silent = True
             live.unhealthy = f"it did not say WATCHDOG=1 for {listening.watchdog_s:g} s"
             self._changed(live.record.key)
             return

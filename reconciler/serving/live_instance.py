@@ -46,7 +46,7 @@ class LiveInstance:
     """An instance on record, its process while it has one, and an event that is set whenever it may have changed.
 
     `link` leads to the code that it runs, `program` is what messages call it. One of a process that is not web
-    `says_ready` itself.
+    `says_ready` itself, and is `silent` when its watchdog hears nothing.
     """
 
     record: InstanceRecord
@@ -57,6 +57,7 @@ class LiveInstance:
     end: str | None = None
     detached: bool = False
     unhealthy: str | None = None
+    silent: bool = False
     log_start: int = 0
     counts_requests: bool = False
     waits: str | None = None

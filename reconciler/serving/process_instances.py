@@ -118,4 +118,5 @@ def _observed(live: LiveInstance) -> ProcessInstance:
         said=live.said,
         says_ready=live.says_ready,
         hung=live.unhealthy,
+        silent=live.silent,
     )

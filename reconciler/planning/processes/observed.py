@@ -14,7 +14,7 @@ class ProcessInstance:
 
     `slot` is its number, from 1. `version` is what it runs. `stop` is how it is stopped, `steps` how many steps of that
     were taken. `says_ready`: it, or its ready command, said so. `hung` is why it is no longer of use although it is
-    alive. `said` is its last line.
+    alive; a `silent` one says nothing any more, so that it is not likely to obey. `said` is its last line.
     """
 
     id: str
@@ -32,6 +32,7 @@ class ProcessInstance:
     said: str = ""
     says_ready: bool = False
     hung: str | None = None
+    silent: bool = False
 
     @property
     def runs(self) -> bool:

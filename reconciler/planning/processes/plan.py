@@ -6,24 +6,30 @@ whichever daemon took the one before; one that drains holds up nothing but the f
 crashes ends the restarts.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from reconciler.planning.apps.failures import crash_delay_s
 from reconciler.planning.plan import Plan
 from reconciler.planning.processes.actions import (
     Action,
-    ChangeStop,
     EndHolders,
     ForgetProcess,
-    KillProcess,
     MarkReady,
-    ReapProcess,
-    SignalProcess,
     StartProcess,
     StopProcess,
 )
 from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
+from reconciler.planning.processes.plan_stops import (
+    changed_stops,
+    continued,
+    next_crash,
+    next_step_at,
+    reap,
+    running,
+    stops,
+    stops_hung,
+)
 from reconciler.planning.processes.process import After, Answers, AppProcess, Notifies, Ready, Target
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
@@ -54,13 +60,13 @@ def plan(asked: AppProcess | None, observed: ObservedProcess, now: float) -> Pla
 
 def stop_everything(observed: ObservedProcess, cause: Cause, now: float) -> Plan[Action]:
     """Plan to stop whatever runs, each instance in its own way."""
-    actions = [*_reap(None, observed, now), *_continued(observed, now), *_stops(_running(observed), cause)]
+    actions = [*reap(None, observed, now), *continued(observed, now), *stops(running(observed), cause)]
     return Plan(
         actions=tuple(actions),
         state="stopping" if observed.instances else "stopped",
         reason=cause.reason,
         message=cause.text,
-        recheck_at=_next_step_at(observed, now),
+        recheck_at=next_step_at(observed, now),
         settled=not actions and not observed.instances,
         reportable=bool(observed.instances),
     )
@@ -75,13 +81,13 @@ def _gone(observed: ObservedProcess, now: float) -> Plan[Action]:
 
 def _held(asked: AppProcess, observed: ObservedProcess, held: Cause, now: float) -> Plan[Action]:
     planned = stop_everything(observed, held, now)
-    changed = tuple(_changed_stops(asked, observed))
+    changed = tuple(changed_stops(asked, observed))
     return replace(planned, actions=(*changed, *planned.actions), settled=planned.settled and not changed)
 
 
 def _without_target(asked: AppProcess, observed: ObservedProcess, now: float) -> Plan[Action]:
     """Keep what runs until it is known what should."""
-    actions = [*_reap(asked, observed, now), *_continued(observed, now)]
+    actions = [*reap(asked, observed, now), *continued(observed, now)]
     waits = Cause(Reason.WAITING_FOR_APPS, "waiting until its app has served for the first time")
     cause = Cause(Reason.MISCONFIGURED, observed.trouble) if observed.trouble else waits
     if observed.lacking:
@@ -94,7 +100,7 @@ def _without_target(asked: AppProcess, observed: ObservedProcess, now: float) ->
         state=state,
         reason=cause.reason,
         message=cause.text,
-        recheck_at=_next_step_at(observed, now),
+        recheck_at=next_step_at(observed, now),
     )
 
 
@@ -109,14 +115,14 @@ class _Running:
         self.version = target.version(self.process)
         self.current = {slot: found for slot in self._slots() if (found := self._best(slot)) is not None}
         kept = {instance.id for instance in self.current.values()}
-        self.others = tuple(i for i in _running(observed) if i.id not in kept)
+        self.others = tuple(i for i in running(observed) if i.id not in kept)
         self.missing = tuple(slot for slot in self._slots() if slot not in self.current)
         self.unready = tuple(i for i in self.current.values() if i.ready_at is None)
 
     def plan(self) -> Plan[Action]:
         """Plan by what is missing, what is not ready, and what is left over."""
-        actions: list[Action] = [*_reap(self.asked, self.observed, self.now), *_continued(self.observed, self.now)]
-        actions += _changed_stops(self.asked, self.observed)
+        actions: list[Action] = [*reap(self.asked, self.observed, self.now), *continued(self.observed, self.now)]
+        actions += changed_stops(self.asked, self.observed)
         actions += self._judged()
         actions += self._replaced()
         if self.single and self.observed.outlived and not self.observed.instances:
@@ -144,7 +150,7 @@ class _Running:
         """Return the instance that is to stay in a slot: one that is ready first, then the oldest."""
         fitting = [
             i
-            for i in _running(self.observed)
+            for i in running(self.observed)
             if i.slot == slot
             and i.version == self.version
             and i.hung is None
@@ -157,9 +163,7 @@ class _Running:
         for instance in self.others:
             if instance.hung is not None:
                 crash = None if instance.version != self.version else self._crash(instance, instance.hung)
-                yield StopProcess(
-                    instance=instance.id, crash=crash, cause=instance.hung, reason=Reason.UNHEALTHY
-                )  # fmt: skip
+                yield from stops_hung(instance, crash)
         for instance in self.unready:
             if self._is_ready(instance):
                 yield MarkReady(instance=instance.id, cause=_why_ready(self.process.ready), reason=Reason.GATE_PASSED)
@@ -185,11 +189,11 @@ class _Running:
             if instance.hung is not None:
                 continue
             if self.single:
-                yield from _stops([instance], self._why_replaced(instance, _MAKES_WAY))
+                yield from stops([instance], self._why_replaced(instance, _MAKES_WAY))
             elif instance.version == self.version and instance.slot > self.count:
-                yield from _stops([instance], _SURPLUS)
+                yield from stops([instance], _SURPLUS)
             elif whole or instance.ready_at is None or (instance.version == self.version and self._is_double(instance)):
-                yield from _stops([instance], self._why_replaced(instance, _REPLACED))
+                yield from stops([instance], self._why_replaced(instance, _REPLACED))
 
     def _is_double(self, instance: ProcessInstance) -> bool:
         """Whether another instance of the same version is to stay in its slot, and is ready."""
@@ -269,7 +273,7 @@ class _Running:
         return crash.last_at + crash_delay_s(self.asked.crash, crash.count, f"{self.asked.name}.{slot}")
 
     def _crash(self, instance: ProcessInstance, reason: str) -> Crash:
-        return _crash(self.asked, self.observed, instance, self.now, reason)
+        return next_crash(self.asked, self.observed, instance, self.now, reason)
 
     # What is told
 
@@ -295,7 +299,7 @@ class _Running:
         return min((at for at in self._times() if self.now < at < NEVER), default=None)
 
     def _times(self) -> Iterator[float]:
-        next_step = _next_step_at(self.observed, self.now)
+        next_step = next_step_at(self.observed, self.now)
         if next_step is not None:
             yield next_step
         for slot in self.missing:
@@ -319,75 +323,3 @@ def _why_ready(ready: Ready) -> str:
             return "it said READY=1"
         case Answers():
             return "its 'ready' command succeeded"
-
-
-# The parts that need no target.
-
-
-def _running(observed: ObservedProcess) -> list[ProcessInstance]:
-    return [i for i in observed.instances if i.runs]
-
-
-def _reap(asked: AppProcess | None, observed: ObservedProcess, now: float) -> Iterator[Action]:
-    """Clear away what has ended; that it did so on its own is a crash, whatever its exit code."""
-    for i in observed.instances:
-        if i.end is not None:
-            crash = None
-            if asked is not None and i.stopping_since is None:
-                crash = _crash(asked, observed, i, now, f"{i.end}{quoted(i.said)}")
-            yield ReapProcess(instance=i.id, crash=crash, cause=i.end, reason=Reason.EXITED)
-
-
-def _crash(asked: AppProcess, observed: ObservedProcess, instance: ProcessInstance, now: float, reason: str) -> Crash:
-    """Count one more crash of a slot; a good run before it begins the count again."""
-    before = observed.crashes.get(instance.slot)
-    ran_s = 0.0 if instance.ready_at is None else now - instance.ready_at
-    again = before is not None and before.version == instance.version and ran_s < asked.crash.good_run_s
-    count = before.count if before is not None and again else 0
-    return Crash(
-        count=count + 1,
-        last_at=now,
-        reason=reason,
-        version=instance.version,
-        blames=ran_s < asked.probation_s,
-    )
-
-
-def _continued(observed: ObservedProcess, now: float) -> Iterator[Action]:
-    """Take the next step of every stop sequence for which it is time."""
-    for i in observed.instances:
-        if not i.drains or i.stopping_since is None or i.steps > len(i.stop.steps):
-            continue
-        if now < i.stopping_since + i.stop.due_after_s(i.steps):
-            continue
-        said = f"it did not end within {i.stop.due_after_s(i.steps):g} s of SIG{i.stop.steps[0].signal}"
-        signal = i.stop.next_signal(i.steps)
-        if signal is None:
-            yield KillProcess(instance=i.id, cause=said, reason=Reason.HANDING_OVER)
-        else:
-            yield SignalProcess(instance=i.id, step=i.steps, signal=signal, cause=said, reason=Reason.HANDING_OVER)
-
-
-def _next_step_at(observed: ObservedProcess, now: float) -> float | None:
-    times = (
-        i.stopping_since + i.stop.due_after_s(i.steps)
-        for i in observed.instances
-        if i.drains and i.stopping_since is not None and i.steps <= len(i.stop.steps)
-    )
-    return min((at for at in times if at > now), default=None)
-
-
-def _changed_stops(asked: AppProcess, observed: ObservedProcess) -> Iterator[Action]:
-    """Have an edit of the way it is stopped hold for what runs, and for what stops unless it is told other things."""
-    if observed.target is None:
-        return
-    stop, version = asked.process.stop_of(observed.target.command), observed.target.version(asked.process)
-    for i in observed.instances:
-        told = [step.signal for step in i.stop.steps] == [step.signal for step in stop.steps]
-        if i.end is None and i.stop != stop and (told or (i.runs and i.version == version)):
-            cause = "its manifest says how it is stopped"
-            yield ChangeStop(instance=i.id, stop=stop, cause=cause, reason=Reason.MANIFEST_CHANGED)
-
-
-def _stops(instances: Iterable[ProcessInstance], cause: Cause) -> list[Action]:
-    return [StopProcess(instance=i.id, cause=cause.text, reason=cause.reason) for i in instances]

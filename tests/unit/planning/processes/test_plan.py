@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.planning.processes.actions import ReapProcess, StartProcess, StopProcess
-from reconciler.planning.processes.command import command_of
+from reconciler.planning.command_line import command_of
+from reconciler.planning.processes.actions import ChangeStop, ReapProcess, StartProcess, StopProcess
 from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
 from reconciler.planning.processes.plan import plan
 from reconciler.planning.processes.process import AppProcess, Notifies, Process, Target
@@ -161,6 +161,22 @@ def test_one_that_is_hung_or_never_ready_is_replaced_and_has_crashed() -> None:
     assert told(process, seen(ready)) == ["mark instance a as ready"]
 
 
+def test_one_that_says_nothing_any_more_is_asked_once_and_killed_soon_and_no_edit_gives_it_longer() -> None:
+    silent = running("a", hung="it did not say WATCHDOG=1 for 30 s", silent=True)
+    first = plan(asked(), seen(silent), NOW).first
+    assert isinstance(first, ChangeStop)
+    assert str(first.stop) == "TERM 9"
+    short = replace(silent, stop=first.stop)
+    assert told(asked(), seen(short)) == ["stop instance a", "start number 1 of it"]
+    stopped = replace(short, stopping_since=NOW, steps=1)
+    later = replace(stopped, hung=None, silent=False)  # as the next daemon finds it
+    for left in (stopped, later):
+        assert told(asked(), seen(left, running("b")), NOW + 8) == []
+        assert told(asked(), seen(left, running("b")), NOW + 9) == ["kill instance a"]
+    working = running("a", hung="its 'alive' command failed 3 times in a row")
+    assert told(asked(), seen(working)) == ["stop instance a", "start number 1 of it"]
+
+
 def test_what_runs_stays_until_it_is_known_what_should_run() -> None:
     waiting = plan(asked(), seen(running("a", BEFORE), target=None), NOW)
     assert (waiting.actions, waiting.state) == ((), "pending")
@@ -173,7 +189,7 @@ def test_a_variable_from_a_file_of_its_own_is_part_of_what_an_instance_runs() ->
     old = running("a", before)
     assert told(asked(), seen(old, target=before)) == []
     assert told(asked(), seen(old, target=now)) == ["start number 1 of it"]
-    assert TARGET.version(asked().process) == "9999"  # as the commit before it could be from a file computed it
+    assert TARGET.version(asked().process) == "303f4c942be0"  # as the commit before it could be from a file computed it
 
 
 def test_what_runs_stays_while_a_variable_from_a_file_is_missing_and_one_that_is_out_of_date_is_told() -> None:
