@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from reconciler.inspection.imports import workers
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, yaml_items
 from reconciler.inspection.imports.known_servers import addon_type, service_type
@@ -25,7 +26,7 @@ _ADVICE: Mapping[str, str] = {
     ),
     "stack": "the app runs on this host",
     "sidecars": "run it under systemd with 'reconciler shell'",
-    "processes": "only the web process is served so far: run others under systemd with 'reconciler shell'",
+    "processes": "name it in 'processes' of the manifest, with its command",
     "docker": "the daemon serves source code, no images",
     "metadata": "an app has no labels",
     "lifecycle": "the daemon builds the environment from the app's dependency file",
@@ -34,7 +35,7 @@ _ADVICE: Mapping[str, str] = {
     "timeout": "set 'health.start_timeout'",
     "instances": "there is one instance of an app: set 'workers' for more processes",
 }
-_WORKER = "it has no route, so it serves no HTTP: run it under systemd with 'reconciler shell'"
+_WORKER = "it has no route and no command: name its processes in 'processes', beside 'web: false'"
 _HEALTH: Mapping[str, str] = {
     "health-check-http-endpoint": "path",
     "health-check-invocation-timeout": "timeout",
@@ -108,9 +109,7 @@ def _take_app(ledger: Ledger, draft: Draft, base: tuple[str, str], folder: Folde
     named = [item.value for item in buildpacks if item.value not in {"", "null", "default"}]
     is_python = any("python" in each for each in named) if named else source.has_python()
     if _is_worker(ledger, base):
-        ledger.leave(ledger.under(*base, "command") or ledger.under(*base), _WORKER)
-        ledger.use(*ledger.under(*base))
-        return False
+        return _take_worker(ledger, draft, base, command, drafts)
     taken = (
         command is not None
         and command.value not in {"", "null"}
@@ -131,6 +130,7 @@ def _take_app(ledger: Ledger, draft: Draft, base: tuple[str, str], folder: Folde
     _take_services(ledger, draft, base, drafts)
     _take_instances(ledger, draft, base)
     ledger.use(*ledger.under(*base, "no-route"), *ledger.under(*base, "no-hostname"))
+    _take_processes(ledger, draft, base)
     _leave_processes(ledger, draft, base)
     for field in sorted(
         ledger.names(*base), key=lambda field: field == "processes"
@@ -150,6 +150,47 @@ def _is_worker(ledger: Ledger, base: tuple[str, str]) -> bool:
     kinds = {item.value for item in ledger.under(*base, "health-check-type")}
     routed = all(item.value != "true" for item in ledger.under(*base, "no-route"))
     return not routed and bool(kinds & {"process", "none"})
+
+
+def _take_worker(
+    ledger: Ledger, draft: Draft, base: tuple[str, str], command: Item | None, drafts: dict[str, Draft]
+) -> bool:
+    """Take over an app without a route as one without a web server; its command is its one process."""
+    draft.fields["web"] = False
+    count = [item for item in ledger.under(*base, "instances") if item.value.isdecimal() and int(item.value) <= 100]
+    more = {"count": int(count[0].value)} if count and count[0].value != "1" else {}
+    taken = command is not None and workers.take(ledger, draft, [command, *count], draft.name, command.value, more)
+    if not taken and not _take_processes(ledger, draft, base):
+        ledger.leave(ledger.under(*base, "command") or ledger.under(*base), _WORKER)
+        ledger.use(*ledger.under(*base))
+        return False
+    ledger.use(*ledger.under(*base, "buildpack"), *ledger.under(*base, "buildpacks"))
+    _take_env(ledger, draft, base)
+    _take_services(ledger, draft, base, drafts)
+    for field in ("no-route", "no-hostname", "health-check-type"):
+        ledger.use(*ledger.under(*base, field))
+    for field in ledger.names(*base):
+        if field in _ADVICE:
+            ledger.leave(ledger.under(*base, field), _ADVICE[field], draft.notes)
+    ledger.leave_rest(*base, notes=draft.notes)
+    return True
+
+
+def _take_processes(ledger: Ledger, draft: Draft, base: tuple[str, str]) -> bool:
+    """Take over the processes that are not web and have a command; return whether there are any."""
+    taken = False
+    for index in ledger.names(*base, "processes"):
+        place = (*base, "processes", index)
+        found = {item.path[4]: item for item in ledger.under(*place) if len(item.path) == 5}
+        kind, command = found.get("type"), found.get("command")
+        if kind is None or command is None or kind.value == "web":
+            continue
+        instances = found.get("instances")
+        is_counted = instances is not None and instances.value.isdecimal() and int(instances.value) <= 100
+        more = {"count": int(instances.value)} if instances is not None and is_counted else {}
+        items = [kind, command, *([instances] if instances is not None and is_counted else [])]
+        taken = workers.take(ledger, draft, items, kind.value, command.value, more) or taken
+    return taken
 
 
 def _note_buildpacks(draft: Draft, buildpacks: list[Item]) -> None:

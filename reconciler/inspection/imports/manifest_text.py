@@ -18,9 +18,9 @@ from reconciler.inspection.printable import plain
 from reconciler.vault.secret_patterns import redacted
 
 _ORDER = (
-    "kind", "name", "type", "path", "runtime", "entrypoint", "host", "port", "workers", "threads", "worker_class",
-    "gunicorn", "env", "env_files", "services", "release", "health", "probation", "stop_timeout", "idle_after",
-    "depends_on", "state", "watch",
+    "kind", "name", "type", "path", "web", "runtime", "entrypoint", "host", "port", "workers", "threads",
+    "worker_class", "gunicorn", "env", "env_files", "services", "release", "health", "probation", "stop_timeout",
+    "idle_after", "depends_on", "state", "watch",
 )  # fmt: skip
 _WIDTH = 110
 
@@ -79,7 +79,23 @@ def _with_files(draft: Draft, folder: Folder, directory: Path) -> tuple[dict[str
             env[name] = {"file": file}
     if env:
         fields["env"] = env
+    if "processes" in fields:
+        fields["processes"] = {
+            process: _with_secrets(given, f"{draft.name}-{process}", secrets) if isinstance(given, dict) else given
+            for process, given in fields["processes"].items()
+        }
     return fields, secrets
+
+
+def _with_secrets(process: dict[str, Any], name: str, secrets: dict[str, str]) -> dict[str, Any]:
+    """Return a process with the secrets of its own variables as files, whose values are put into `secrets`."""
+    env = dict(process.get("env", {}))
+    for variable, value in env.items():
+        if isinstance(value, Secret):
+            file = f"secrets/{name}-{name_from(variable) or 'secret'}"
+            secrets[file] = value.value
+            env[variable] = {"file": file}
+    return {**process, "env": env} if env else process
 
 
 def _relative(path: str, folder: Folder, directory: Path) -> str:

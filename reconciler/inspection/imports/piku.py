@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from reconciler.inspection.imports import workers
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, env_items
 from reconciler.inspection.imports.ledger import Item, Ledger
@@ -18,10 +19,10 @@ _ADVICE: Mapping[str, str] = {
     "UWSGI_ASYNCIO": "an ASGI app is detected",
     "PIKU_RUNTIME": "the runtime is detected",
 }
-_PROCESS = "name it in 'processes' of the manifest, with its command"
 _OTHER: Mapping[str, str] = {
     "static": "serve the files by the proxy in front, or by the app",
     "preflight": "run it as part of 'release'",
+    "php": "set 'command' to what serves it",
 }
 
 
@@ -40,9 +41,13 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
             from reconciler.inspection.imports.schedules import take_line  # few have any
 
             take_line(ledger, draft, item)
+        elif (known := item.name.partition("-")[0]) in _OTHER:
+            ledger.leave([item], _OTHER[known], draft.notes)
         else:
-            ledger.leave([item], _OTHER.get(item.name.partition("-")[0], _PROCESS), draft.notes)
-    if not web and (lines or not folder.has_python()):
+            workers.take_line(ledger, draft, item, item.name)
+    if not web and draft.fields.get("processes"):
+        draft.fields["web"] = False
+    elif not web and (lines or not folder.has_python()):
         ledger.leave(
             variables[:1], "they are of no Python app" if lines else "there is neither a Procfile nor a Python app here"
         )

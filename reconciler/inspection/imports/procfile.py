@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
 
+from reconciler.inspection.imports import workers
 from reconciler.inspection.imports.draft import TO_FILL_IN, Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, yaml_items
 from reconciler.inspection.imports.known_servers import addon_type, instead_of
@@ -21,7 +22,6 @@ _LINE = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:\s*(.*)")
 _PLATFORM_FIELD = re.compile(r'"(env|scripts|addons|formation|buildpacks|healthchecks|cron)"\s*:')
 _HOST = re.compile(r"\w([\w.-]*\w)?(:[1-9]\d{0,4})?", re.ASCII)
 _FOLLOWED = ("entrypoint", "gunicorn", "worker_class", "release")
-_PROCESS = "name it in 'processes' of the manifest, with its command"
 _OTHER: Mapping[str, str] = {
     "static": "serve the files by the proxy in front, or by the app",
     "preflight": "run it as part of 'release'",
@@ -57,6 +57,9 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
             for i in yaml_items(APP_JSON, folder.text(APP_JSON))
         )
         services = _take_app_json(ledger, draft)
+    if not web and draft.fields.get("processes"):
+        draft.fields = {"path": ".", "web": False, **{n: v for n, v in draft.fields.items() if n != "path"}}
+        return [draft, *services]
     if web or (not items and folder.has_python()):
         return [draft, *services]
     ledger.notes += draft.notes
@@ -96,8 +99,10 @@ def _take_lines(ledger: Ledger, draft: Draft, items: list[Item], folder: Folder)
             ledger.use(item)  # the daemon follows it
         elif name == "cron":
             _take_cron_line(ledger, draft, item)
+        elif name in _OTHER:
+            ledger.leave([item], _OTHER[name], draft.notes)
         elif name:
-            ledger.leave([item], _OTHER.get(name, _PROCESS.format(app=draft.name)), draft.notes)
+            workers.take_line(ledger, draft, item, name)
     return web
 
 
@@ -157,8 +162,7 @@ def _take_app_json(ledger: Ledger, draft: Draft) -> list[Draft]:
             case "cron":
                 _take_crons(ledger, draft)
             case "formation":
-                ledger.use(*(item for item in items if item.name == "quantity" and item.value == "1"))
-                _leave_each(ledger, draft, field)
+                _take_formation(ledger, draft)
             case "healthchecks":
                 _take_health(ledger, draft)
             case _ if field in _ADVICE:
@@ -182,6 +186,19 @@ def _take_crons(ledger: Ledger, draft: Draft) -> None:
         items = [item for item in found.values() if item.name != "maintenance" or item.value == "false"]
         more = {"overlap": overlap} if overlap else {}
         take(ledger, draft, items, found["schedule"].value, found["command"].value, more)
+
+
+def _take_formation(ledger: Ledger, draft: Draft) -> None:
+    """Take over how many of each process run."""
+    processes = draft.fields.get("processes", {})
+    for name in ledger.names("app.json", "formation"):
+        for item in ledger.under("app.json", "formation", name, "quantity"):
+            if item.value == "1":
+                ledger.use(item)
+            elif item.value.isdecimal() and int(item.value) <= 100 and isinstance(processes.get(name), int):
+                processes[name] = int(item.value)
+                ledger.use(item)
+    _leave_each(ledger, draft, "formation")
 
 
 def _leave_each(ledger: Ledger, draft: Draft, field: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from reconciler.inspection.imports.draft import TO_FILL_IN, Draft, unique_name
 from reconciler.inspection.imports.ledger import Item, Ledger, Note, quoted
-from reconciler.manifests.schedule_fields import NeedsShell, words_of
+from reconciler.planning.command_line import NeedsShell, command_of
 from reconciler.planning.schedules.expression import expression_of
 
 _WRITE = "write it as one of 'schedules'"
@@ -47,9 +47,10 @@ def take(  # noqa: PLR0913, PLR0917  what is taken over, and from where
         return
     written: str | list[str] = command
     try:
-        words_of(command)
+        if command_of(command).expands:
+            written = ["sh", "-c", command]  # which every crontab has, and which splits what it fills in
     except NeedsShell:
-        written = ["sh", "-c", command]  # which every crontab has
+        written = ["sh", "-c", command]
     except ValueError as error:
         ledger.leave(items, f"{_WRITE}; its command: {error}", draft.notes)
         return

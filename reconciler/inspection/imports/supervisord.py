@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from reconciler.inspection.imports import workers
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, ini_items
 from reconciler.inspection.imports.ledger import Item, Ledger
@@ -28,6 +30,7 @@ _ADVICE: Mapping[str, str] = {
 }
 _OWN = "it configures supervisord itself"
 _NO_NOTHING = {"startsecs": "a probation: see 'probation'", "stopwaitsecs": "a limit: see 'stop_timeout'"}
+_NUMBERS_OF_WORKERS = frozenset(("numprocs", "stopwaitsecs"))
 _SECTIONS = frozenset(("supervisord", "supervisorctl", "unix_http_server", "inet_http_server", "include"))
 
 
@@ -35,6 +38,7 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
     """Return an app for each program that starts a Python web server."""
     ledger.add(ini_items(name, folder.text(name), continued="indent"))
     drafts: dict[str, Draft] = {}
+    others: list[tuple[str, str]] = []
     for section in ledger.names():
         kind, _, title = section.partition(":")
         items = ledger.under(section)
@@ -43,12 +47,58 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
             if _take_program(ledger, draft, section, title, folder):
                 drafts[draft.name] = draft
             else:
-                _leave_program(ledger, items, title)
+                others.append((section, title))
         elif kind in _SECTIONS or kind.startswith("rpcinterface"):
             ledger.leave(items, _OWN)
         else:
             ledger.leave(items, "it has no counterpart: 'reconciler' commands take several apps by name")
+    for section, title in others:
+        if not _take_worker(ledger, drafts, section, title, folder):
+            _leave_program(ledger, ledger.under(section), title)
     return list(drafts.values())
+
+
+def _take_worker(ledger: Ledger, drafts: dict[str, Draft], section: str, title: str, folder: Folder) -> bool:
+    """Take over a program of Python that is no web server: as a process of the app of its directory, or as an app."""
+    found = {item.name: item for item in ledger.under(section)}
+    command, directory = found.get("command"), found.get("directory")
+    if command is None or not workers.is_of_app(command.value):
+        return False
+    path = "." if directory is None else directory.value
+    known = {"program_name": title, "process_num": "0", "here": str(folder.path.resolve())}
+    path = _expanded(path, known)
+    here = [
+        draft
+        for draft in drafts.values()
+        if directory is None or (folder.path / str(draft.fields["path"])).resolve() == (folder.path / path).resolve()
+    ]
+    draft = here[0] if len(here) == 1 else Draft(name=unique_name(title, drafts), fields={"path": path, "web": False})
+    numbers = {name: item for name, item in found.items() if item.value.isdecimal() and name in _NUMBERS_OF_WORKERS}
+    more: dict[str, Any] = {}
+    if "numprocs" in numbers and (count := int(numbers["numprocs"].value)) != 1:
+        more["count"] = min(count, 100)
+    if "autostart" in found and found["autostart"].value.lower() in {"false", "no", "off", "0"}:
+        more["count"] = 0
+    if "stopwaitsecs" in numbers:
+        more["stop_timeout"] = f"{numbers['stopwaitsecs'].value}s"
+    items = [command, *([directory] if directory is not None else []), *numbers.values()]
+    variables = Draft(name=draft.name, fields={"path": path}, notes=draft.notes)
+    if not workers.take(ledger, draft, items, title, _expanded(command.value, known), more):
+        return False
+    if "environment" in found:
+        _take_environment(ledger, variables, found["environment"], known)
+    own = {n: v for n, v in variables.fields.get("env", {}).items() if draft.fields.get("env", {}).get(n) != v}
+    if own:
+        draft.fields["processes"][workers.name_of(title)]["env"] = own
+    ledger.use(
+        *(item for item in ledger.under(section) if item.name in _ALWAYS or item.name in {"autostart", "startsecs"})
+    )
+    for item in ledger.under(section):
+        if item.name in _ADVICE:
+            ledger.leave([item], _ADVICE[item.name], draft.notes)
+    ledger.leave_rest(section, notes=draft.notes)
+    drafts[draft.name] = draft
+    return True
 
 
 def _take_program(ledger: Ledger, draft: Draft, section: str, title: str, folder: Folder) -> bool:

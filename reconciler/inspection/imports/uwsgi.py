@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from xml.sax.saxutils import unescape
 
+from reconciler.inspection.imports import workers
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, ini_items, yaml_items
 from reconciler.inspection.imports.ledger import Item, Ledger
@@ -153,6 +154,8 @@ def _take(ledger: Ledger, draft: Draft, item: Item) -> None:  # noqa: C901, PLR0
             from reconciler.inspection.imports.schedules import take_uwsgi_line  # few have any
 
             take_uwsgi_line(ledger, draft, item)
+        case "attach-daemon" | "attach-daemon2" | "smart-attach-daemon" if _take_daemon(ledger, draft, item, name):
+            pass
         case _ if name in _ALWAYS:
             ledger.use(item)
         case _ if name in _ADVICE:
@@ -161,6 +164,20 @@ def _take(ledger: Ledger, draft: Draft, item: Item) -> None:  # noqa: C901, PLR0
             ledger.leave([item], _PROXY, draft.notes)
         case _ if name.startswith(("if-", "endif", "vassal", "set-placeholder", "set-ph")):
             ledger.leave([item], "it sets up uWSGI itself", draft.notes)
+
+
+def _take_daemon(ledger: Ledger, draft: Draft, item: Item, name: str) -> bool:
+    """Take over a daemon that uWSGI keeps running: a command, behind a pid file or among options."""
+    command = item.value.strip()
+    if name == "attach-daemon2":
+        found = re.search(r"(?:^|,)(?:cmd|command|exec)=([^,]+)", command)
+        command = found[1] if found is not None else ""
+    elif name == "smart-attach-daemon":
+        command = command.partition(" ")[2].strip()
+    if not workers.is_of_app(command):
+        return False
+    number = sum(1 for each in draft.fields.get("processes", {}) if each.startswith("daemon"))
+    return workers.take(ledger, draft, [item], f"daemon-{number + 1}" if number else "daemon", command, {})
 
 
 def _take_python_path(ledger: Ledger, draft: Draft) -> None:

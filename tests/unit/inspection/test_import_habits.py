@@ -58,8 +58,9 @@ def test_a_manifest_that_is_indented_as_a_whole_is_recognised(tmp_path: Path) ->
 
 def test_an_app_without_a_route_is_no_web_app(tmp_path: Path) -> None:
     result = read(tmp_path, {"manifest.yml": WORKER, "sender.py": FLASK, "receiver.py": NO_APP})
-    assert only(result)["entrypoint"] == "sender:app"
-    assert "serves no HTTP" in advice(result)["command: python receiver.py"]
+    found = {each.name: yaml.safe_load(each.text) for each in result.manifests}
+    assert found["sender"]["entrypoint"] == "sender:app"
+    assert found["receiver"]["web"] is False
 
 
 def test_a_service_has_the_type_of_the_label_that_is_declared_for_it(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_what_only_the_platform_has_is_said(tmp_path: Path) -> None:
     assert "install what this buildpack brings" in said["buildpacks: apt_buildpack"]
     assert "path of the platform" in said["LIBRARIES: /home/vcap/app/lib"]
     assert "limits per app" in said["memory: 1G"]
-    assert "only the web process" in said["processes: type: worker, memory: 2G"]
+    assert "name it in 'processes'" in said["processes: type: worker, memory: 2G"]
 
 
 # Commands

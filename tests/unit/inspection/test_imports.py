@@ -97,7 +97,7 @@ def test_no_secret_is_in_a_manifest_but_in_a_file_of_its_own(name: str, tmp_path
 
 def test_what_has_no_counterpart_yet_is_a_comment_with_its_line(tmp_path: Path) -> None:
     text = "".join(manifest.text for manifest in read("heroku", tmp_path).manifests)
-    assert "# Procfile:4: worker: python fetch.py\n#     name it in 'processes' of the manifest" in text
+    assert "processes: {worker: 1" in text
     assert "# Procfile:5: this is no line of a Procfile" in text
     assert "# app.json:5:" in text
 
