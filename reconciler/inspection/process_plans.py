@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.revision import Revision
+from reconciler.planning.command_line import Command, NoCommand, command_of
 from reconciler.planning.processes.actions import StartProcess, StopProcess
-from reconciler.planning.processes.command import Command, NoCommand, command_of
 from reconciler.planning.processes.observed import ObservedProcess
 from reconciler.planning.processes.plan import plan
 from reconciler.planning.processes.process import AppProcess, Process, Target, key_of

@@ -6,7 +6,7 @@ from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s
 from reconciler.manifests.durations import duration_problem
-from reconciler.planning.processes.command import Command, NoCommand, command_of
+from reconciler.planning.command_line import Command, NoCommand, command_of
 from reconciler.planning.processes.process import After, Alive, Answers, Notifies, Process, Ready
 from reconciler.planning.processes.stop import STOP_SIGNALS, StopSequence, StopStep
 

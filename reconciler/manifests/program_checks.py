@@ -1,14 +1,17 @@
 """Check what a document says of a program that serves in place of gunicorn: its command, and what goes with it."""
 
+import re
 from collections.abc import Iterator
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
-from reconciler.planning.apps.command_words import NotAList, check_words, words_of
+from reconciler.planning.apps.command_words import check_words, words_of
+from reconciler.planning.command_line import NoCommand
 
 # Settings of gunicorn, or of the app that it loads.
 _OF_GUNICORN = ("entrypoint", "workers", "threads", "worker_class", "gunicorn", "access_log")
 _COMMANDS = ("command", "build")
+_FPM = re.compile(r"(?:.*/)?php-fpm[\d.]*")
 
 
 def words_given(given: str | list[str] | None) -> tuple[str, ...]:
@@ -30,8 +33,20 @@ def program_problems(tree: Node) -> Iterator[tuple[Path, str]]:
                     (field,),
                     f"is for gunicorn, which 'command' takes the place of: remove one of '{field}' and 'command'",
                 )
+        yield from _fastcgi_problems(tree)
     elif "listen" in tree.keys and "entrypoint" in tree.keys:
         yield ("listen",), "is for a program of 'command', and 'entrypoint' is served by gunicorn"
+
+
+def _fastcgi_problems(tree: Node) -> Iterator[tuple[Path, str]]:
+    """Yield a health path of a program that does not speak HTTP."""
+    given, health = tree.parts["command"].value, tree.given("health", "path")
+    words = given if isinstance(given, list) else str(given).split()
+    if health is not None and any(_FPM.fullmatch(str(word)) for word in words):
+        yield (
+            ("health", "path"),
+            "is asked in HTTP, and php-fpm speaks FastCGI: without it, it has to accept connections",
+        )
 
 
 def _problem(given: object) -> str:
@@ -43,6 +58,6 @@ def _problem(given: object) -> str:
             if not given or not given[0]:
                 return "expected the name of a program first"
             check_words(tuple(given))
-    except NotAList as error:
-        return f"{error}; for a shell, write [sh, -c, ...]"
+    except NoCommand as error:
+        return str(error)
     return ""

@@ -1,12 +1,11 @@
 """Read and check the field `schedules` of a manifest: the commands of an app that run at set times."""
 
-import re
 from collections.abc import Callable, Iterator
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
 from reconciler.manifests.durations import duration_problem
-from reconciler.planning.processes.command import operator_in, words_in
+from reconciler.planning.command_line import Command, command_of
 from reconciler.planning.schedules.expression import expression_of
 from reconciler.planning.schedules.schedule import Ping, Retries, Schedule
 from reconciler.planning.schedules.zones import zone_of
@@ -24,18 +23,7 @@ _MAY_BE_ZERO = frozenset({("spread",)})
 # What comes more often is a process that sleeps.
 _SHORTEST_EVERY_S = 10.0
 _PINGS = ("start", "ok", "failed")
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
-# What a shell would leave as it is, and what it would replace.
-_LITERAL = re.compile(r"'[^']*'|\\.", re.DOTALL)
-_EXPANDED = re.compile(r"\$\w+|\$[{(]|`", re.ASCII)
 _SILENT = Schedule(app="", name="", command=())
-
-
-class NeedsShell(ValueError):
-    """A command is a line of a shell, for some part of it."""
-
-    def __init__(self, part: str) -> None:
-        super().__init__(f"needs a shell, for '{part}': write [sh, -c, '…']")
 
 
 def schedules_of(tree: Node, app: str, zone: str) -> tuple[Schedule, ...]:
@@ -59,7 +47,7 @@ def schedule_problems(tree: Node) -> Iterator[tuple[Path, str]]:
 def _problems(node: Node) -> Iterator[tuple[Path, str]]:
     if not isinstance(node.value, dict):
         return
-    for field, read in (("at", expression_of), ("zone", zone_of), ("command", words_of)):
+    for field, read in (("at", expression_of), ("zone", zone_of), ("command", command_of)):
         if field in node.keys and (why := _refusal(node.parts[field], read)):
             yield (field,), why
     for path in _DURATIONS:
@@ -101,10 +89,12 @@ def _schedule(app: str, name: str, node: Node, zone: str) -> Schedule:
     retries, cap = node.given("retries"), node.seconds("retries", "cap")
     first_s = node.seconds("retries", "first") or min(_SILENT.retries.first_s, cap or _SILENT.retries.cap_s)
     at, every_s = node.given("at"), node.seconds("every")
+    command = _command(node.parts["command"])
     return Schedule(
         app=app,
         name=name,
-        command=_command(node.parts["command"]),
+        command=command.with_env,
+        expands=command.expands,
         at=None if at is None else " ".join(str(at.written).split()),
         every_s=every_s,
         zone=str(given.get("zone", zone)) if at is not None else "UTC",
@@ -124,21 +114,7 @@ def _schedule(app: str, name: str, node: Node, zone: str) -> Schedule:
     )
 
 
-def _command(node: Node) -> tuple[str, ...]:
+def _command(node: Node) -> Command:
     if isinstance(node.value, list):
-        return tuple(str(part.written) for part in node.parts.values())
-    return words_of(str(node.written))
-
-
-def words_of(line: str) -> tuple[str, ...]:
-    """Split a line into arguments as a shell would, with `env` for variables in front. Raises ValueError."""
-    words = words_in(line)
-    if operator := operator_in(words):
-        raise NeedsShell(operator)
-    if expanded := _EXPANDED.search(_LITERAL.sub("", line)):
-        raise NeedsShell(expanded[0])
-    if words[:1] == ("exec",):
-        words = words[1:]
-    if not words or not words[0] or all(_ASSIGNMENT.match(word) for word in words):
-        raise ValueError("names no program")
-    return ("env", *words) if _ASSIGNMENT.match(words[0]) else words
+        return Command(words=tuple(str(part.written) for part in node.parts.values()))
+    return command_of(str(node.written))

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.linux.child_processes import bound_with_descendants, running
-from reconciler.planning.processes.command import Command
+from reconciler.planning.command_line import Command
 from reconciler.planning.processes.process import Alive, Answers, AppProcess
 from reconciler.planning.wording import counted
 from reconciler.serving.live_instance import LiveInstance

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from reconciler.host.app_places import AppPlaces
 from reconciler.planning.apps.revision import Revision
+from reconciler.planning.command_line import Command, NoCommand, command_of
 from reconciler.planning.fingerprint import canonical, fingerprint
-from reconciler.planning.processes.command import Command, NoCommand, command_of
 from reconciler.planning.processes.process import Process, Target
 from reconciler.staging.errors import StagingError
 

@@ -19,6 +19,7 @@ from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
 from reconciler.planning.apps.observed import ProcessFailure
 from reconciler.planning.cache import Planner
+from reconciler.planning.command_line import Command
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.processes.actions import (
@@ -33,7 +34,6 @@ from reconciler.planning.processes.actions import (
     StartProcess,
     StopProcess,
 )
-from reconciler.planning.processes.command import Command
 from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
 from reconciler.planning.processes.plan import plan, stop_everything
 from reconciler.planning.processes.process import After, AppProcess, Notifies, parts_of

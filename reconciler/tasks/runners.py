@@ -19,6 +19,7 @@ from pathlib import Path
 from reconciler.host.app_places import Place
 from reconciler.linux.memory_files import memory_files
 from reconciler.linux.processes import Command, Process, adopt, spawn, start_ticks
+from reconciler.planning.command_line import Command as CommandLine
 from reconciler.planning.tasks.task import Task
 from reconciler.serving.leftovers import end_marked
 from reconciler.serving.marks import INSTANCE_MARK, RECORD_MARK, RUNNER_MARK, TASK_MARK, Identity, Marked, marked
@@ -85,9 +86,10 @@ class Runners:
         log = self._paths.task_log(task.app, task.id)
         with suppress(OSError):  # it then has no log
             place.sandbox.make_directory(log.parent)
+        environment = self._environment(task, place, record)
         order = {
             "id": task.id,
-            "command": task.words,
+            "command": CommandLine(words=task.words, expands=task.expands).arguments(environment),
             "directory": place.code.directory,
             "log": str(log),
             "log_limit": self._limits.log_limit_bytes,
@@ -103,7 +105,7 @@ class Runners:
         with memory_files(json.dumps(order).encode()) as (given,):
             command = Command(
                 argv=argv,
-                env=self._environment(task, place, record),
+                env=environment,
                 listener=given,
                 output=log,
                 output_mode=place.sandbox.log,

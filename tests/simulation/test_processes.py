@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from reconciler.planning.apps.app import CrashPolicy
+from reconciler.planning.command_line import command_of
 from reconciler.planning.processes.actions import (
     Action,
     ChangeStop,
@@ -17,7 +18,6 @@ from reconciler.planning.processes.actions import (
     StartProcess,
     StopProcess,
 )
-from reconciler.planning.processes.command import command_of
 from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
 from reconciler.planning.processes.plan import MOST_DRAINING, plan
 from reconciler.planning.processes.process import After, AppProcess, Process, Target

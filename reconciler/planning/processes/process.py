@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from reconciler.planning.apps.app import CrashPolicy
+from reconciler.planning.command_line import Command
 from reconciler.planning.fingerprint import canonical, fingerprint
-from reconciler.planning.processes.command import Command
 from reconciler.planning.processes.kinds import Kind, kind_of
 from reconciler.planning.processes.stop import StopSequence
 

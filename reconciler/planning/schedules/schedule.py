@@ -46,8 +46,9 @@ class Ping:
 class Schedule:
     """One desired schedule of an app. Either `at`, five fields or a name such as `@daily`, or `every_s` is given.
 
-    `within_s` is how old a missed occurrence may be and still be made up for; `spread_s` bounds an offset that is the
-    same each time; `keep` is how many of its tasks stay in the history.
+    In a `command` that `expands`, variables are replaced when it is started. `within_s` is how old a missed occurrence
+    may be and still be made up for; `spread_s` bounds an offset that is the same each time; `keep` is how many of its
+    tasks stay in the history.
     """
 
     app: str
@@ -65,6 +66,7 @@ class Schedule:
     ping: Ping = Ping()
     paused: bool = False
     keep: int = 20
+    expands: bool = False
 
     @property
     def id(self) -> str:

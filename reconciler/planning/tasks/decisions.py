@@ -97,7 +97,7 @@ def new_task(schedule: Schedule, occurrence: Occurrence, known: Known, cause: st
         app=schedule.app,
         kind="schedule",
         name=schedule.name,
-        command=json.dumps(schedule.command),
+        command=json.dumps({"expand": schedule.command} if schedule.expands else schedule.command),
         state="owed",
         owed_at=known.now,
         timeout_s=schedule.timeout_s,

@@ -16,7 +16,8 @@ OPEN: frozenset[str] = frozenset(("owed", "running"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One task. `command` is a JSON list of words; `cause` says in words what asked for it, `asked_by` which user did.
+    """One task. `command` is a JSON list of words, or an object with those in which variables are replaced as
+    `expand`; `cause` says in words what asked for it, `asked_by` which user did.
 
     An occurrence has its `schedule`, the `fingerprint` of that, the time it was planned for, and which `attempt` it is;
     one that was triggered out of turn has who `asked_by` for it, too. `wanted` is how the revision begins that an
@@ -76,7 +77,13 @@ class Task:
     @property
     def words(self) -> tuple[str, ...]:
         """The words of its command."""
-        return tuple(json.loads(self.command))
+        written = json.loads(self.command)
+        return tuple(written["expand"] if isinstance(written, dict) else written)
+
+    @property
+    def expands(self) -> bool:
+        """Whether variables in its words are replaced when it is started."""
+        return self.command.startswith("{")
 
     @property
     def exit_status(self) -> int | None:

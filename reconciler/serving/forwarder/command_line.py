@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from reconciler.planning.apps.command_words import EXPANDED
+from reconciler.planning.apps.listen_variables import EXPANDED
 
 _NAMED = re.compile(r"\$(?:\{(?P<braced>[A-Z]+)(?::-[^}]*)?\}|(?P<plain>[A-Z]+)\b)")
 

@@ -7,6 +7,7 @@ stop, no further connection is accepted, those that are there are finished, and 
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -37,6 +38,9 @@ _LISTENER = 3
 _BOOT_ERROR = 3  # as gunicorn's
 _FOREGROUND = "it has to stay in the foreground"
 _MOST_OF_SETTINGS = 1 << 20
+# What a program says that takes descriptor 3 for a listening socket, where it is none.
+_OF_DESCRIPTOR = re.compile(r"EINVAL|EBADF|ENOTSOCK|Bad file descriptor|not a socket|LISTEN_FDS", re.IGNORECASE)
+_HINT = "; if it takes its listening socket as descriptor 3, write `listen: descriptor` in the manifest"
 _OF_ACTIVATION = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "PORT", "SOCKET")
 
 
@@ -170,7 +174,8 @@ class _Instance:
         elif said.startswith(CANNOT_START):
             self._gate.reject(said)
         else:
-            self._gate.reject(f"{how}: {said}" if said else how)
+            hint = _HINT if self._settings.listen != "descriptor" and _OF_DESCRIPTOR.search(said) else ""
+            self._gate.reject(f"{how}: {said}{hint}" if said else how)
         self._endpoint.close()
         os._exit(_BOOT_ERROR)
 

@@ -6,7 +6,7 @@ from reconciler.documents.tree import trees_of
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse_file import parse
 from reconciler.manifests.process_fields import processes_of
-from reconciler.planning.processes.command import Command, command_of
+from reconciler.planning.command_line import Command, command_of
 from reconciler.planning.processes.process import After, Alive, Answers, Notifies, Process
 from reconciler.planning.processes.stop import StopSequence, StopStep
 

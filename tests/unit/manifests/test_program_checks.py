@@ -38,13 +38,20 @@ def app(text: str) -> App:
         ("listen: pipe\n", "2:9: listen: expected descriptor, socket or port, not 'pipe'"),
         (
             "command: cd x && node .\n",
-            "2:10: command: no shell is run that would understand '&&'; for a shell, write [sh, -c, ...]",
+            "2:10: command: needs a shell, for '&&': write [sh, -c, '…'], with exec before what is to be stopped",
         ),
         (
             "build: [npm, ci, --cache=$CACHE]\n",
             (
                 "2:8: build: only $PORT, $SOCKET, $HOST are filled in, not $CACHE: no shell is run; for a shell, write"
-                " [sh, -c, ...]"
+                " [sh, -c, '…']"
+            ),
+        ),
+        (
+            "command: [sh, -c, 'exec php-fpm', php-fpm8.2]\nhealth: {path: /ping}\n",
+            (
+                "3:16: health.path: is asked in HTTP, and php-fpm speaks FastCGI: without it, it has to accept"
+                " connections"
             ),
         ),
         ("command: ['']\n", "2:10: command: expected the name of a program first"),

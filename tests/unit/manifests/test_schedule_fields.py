@@ -44,6 +44,9 @@ def test_a_schedule_is_a_command_and_its_times() -> None:
         "sync \\$URL": ("sync", "$URL"),
     }.items():
         assert schedule(f"command: {line}, every: 1h").command == words
+    filled = schedule('command: "LEVEL=$L sync ${URL}", every: 1h')
+    assert (filled.command, filled.expands) == (("env", "LEVEL=$L", "sync", "${URL}"), True)
+    assert not schedule("command: [sync, $URL], every: 1h").expands
     assert schedule("command: [python, '3.10'], every: 10m") == Schedule(
         app="shop", name="cleanup", command=("python", "3.10"), every_s=600.0
     )
@@ -93,8 +96,7 @@ def test_each_field_of_a_schedule_reaches_the_app(written: str, field: str, valu
         ("command: A=1, every: 1h", "3:22: schedules.cleanup.command: names no program"),
         ("command: exec, every: 1h", "3:22: schedules.cleanup.command: names no program"),
         ("command: [''], every: 1h", "3:22: schedules.cleanup.command: names no program"),
-        ("command: sync $URL, every: 1h", "3:22: schedules.cleanup.command: needs a shell, for '$URL'"),
-        ("command: 'sync \"${URL}\"', every: 1h", "3:22: schedules.cleanup.command: needs a shell, for '${'"),
+        ("command: sync $(nproc), every: 1h", "3:22: schedules.cleanup.command: needs a shell, for '$('"),
         ("command: x, every: 1h, retries: {first: 1h, cap: 1m}", "3:53: schedules.cleanup.retries.first: is longer"),
         ("command: x, every: 1h, overlaps: skip", "3:36: schedules.cleanup.overlaps: unknown field"),
         ("command: x, every: 1h, ping: {ok: https://a}", "3:47: schedules.cleanup.ping.ok: expected {file: PATH}"),

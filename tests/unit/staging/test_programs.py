@@ -117,6 +117,14 @@ def test_a_command_of_the_manifest_says_by_itself_how_it_is_reached(
     assert needs_python(tmp_path, recipe, found) == python
 
 
+def test_the_code_says_how_a_command_of_node_is_reached_that_says_nothing(tmp_path: Path) -> None:
+    code = write(tmp_path, {"server.js": "http.createServer().listen({fd: 3})"})
+    for command, listen in (("node server.js", "descriptor"), ("python web.py", "port")):
+        found = serving_program(code, Recipe(command=tuple(command.split())))
+        assert found is not None
+        assert found.listen == listen
+
+
 def test_the_manifest_says_how_a_recognised_program_is_reached_and_built(tmp_path: Path) -> None:
     recipe = Recipe(listen="descriptor", build=("make",))
     found = serving_program(write(tmp_path, {"go.mod": "module x", "main.go": ""}), recipe)

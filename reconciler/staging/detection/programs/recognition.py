@@ -37,8 +37,10 @@ _DESCRIPTOR_WORDS = re.compile(r"--fd(?:[ =]3)\b|fd://3|--bind-to-activated-sock
 def serving_program(code: Path, recipe: Recipe) -> ServingProgram | None:
     """Return the program that serves the app in `code`, None if that is gunicorn. Raises StagingError."""
     procfile = read_procfile(code)
+    if not recipe.web:
+        return _without_web(code, recipe, procfile)
     if recipe.command:
-        return _of_manifest(recipe, procfile)
+        return _of_manifest(code, recipe, procfile)
     if recipe.entrypoint is not None:
         return None
     found = _of_web_line(code, procfile) or _of_files(code, recipe, procfile)
@@ -56,7 +58,33 @@ def needs_python(code: Path, recipe: Recipe, program: ServingProgram) -> bool:
     """Return whether a program needs an environment of Python: it asks for one, or is found only there."""
     if recipe.runtime is not None or recipe.dependencies is not None or _OF_PYTHON.fullmatch(program.name):
         return True
+    if not recipe.web:
+        return bool(dependency_file(code, None)) or (_other_language(code) is None and _has_python(code))
     return language_of(program.name) is None and bool(dependency_file(code, None))
+
+
+def _without_web(code: Path, recipe: Recipe, procfile: Procfile | None) -> ServingProgram:
+    """Return what is built and run once for an app that no program serves."""
+    found = _other_language(code)
+    return ServingProgram(
+        command=(),
+        listen="port",
+        because="`web: false` in the manifest",
+        build=recipe.build or (found.build if found is not None else ()),
+        release="" if procfile is None else procfile.release or "",
+        reported=() if procfile is None else tuple(_others(procfile)),
+    )
+
+
+def _other_language(code: Path) -> ServingProgram | None:
+    """Return what the files of another language than Python would serve an app with; None where there are none."""
+    found = next((each for look in _KINDS if (each := look(code)) is not None), None)
+    return None if found is None or _is_python(code) else found
+
+
+def _has_python(code: Path) -> bool:
+    """Return whether there is a file of Python at the top of the code, or one directory down."""
+    return any(True for place in ("*.py", "*/*.py") for _ in code.glob(place))
 
 
 def default_listen(command: tuple[str, ...]) -> Listen:
@@ -67,10 +95,13 @@ def default_listen(command: tuple[str, ...]) -> Listen:
     return "socket" if re.search(r"\$\{?SOCKET\b", line) else "port"
 
 
-def _of_manifest(recipe: Recipe, procfile: Procfile | None) -> ServingProgram:
+def _of_manifest(code: Path, recipe: Recipe, procfile: Procfile | None) -> ServingProgram:
+    language = language_of(recipe.command[0])
+    reads_sources = language is not None and language.name in {"node", "go"}
+    listen = _listen_of(code, recipe.command) if reads_sources else default_listen(recipe.command)
     return ServingProgram(
         command=recipe.command,
-        listen=recipe.listen or default_listen(recipe.command),
+        listen=recipe.listen or listen,
         because=MANIFEST,
         build=recipe.build,
         release="" if procfile is None else procfile.release or "",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.planning.processes.command import NoCommand, command_of
+from reconciler.planning.command_line import NoCommand, command_of
 from reconciler.planning.processes.kinds import kind_of
 from reconciler.planning.processes.process import Process, Target
 from reconciler.planning.processes.stop import StopSequence, StopStep, one_signal, parsed
@@ -27,6 +27,9 @@ from reconciler.planning.processes.stop import StopSequence, StopStep, one_signa
         ("python manage.py celery worker -l info", "celery worker", "TERM 900 QUIT 10"),
         ("REMAP_SIGTERM=SIGQUIT celery -A shop worker", "celery worker", "INT 900 QUIT 10"),
         ("nice -n 5 newrelic-admin run-program celery -A shop worker", "celery worker", "TERM 900 QUIT 10"),
+        ("poetry run celery -A shop worker", "celery worker", "TERM 900 QUIT 10"),
+        ("pipenv run rq worker", "rq", "TERM 900"),
+        ("uv run huey_consumer shop.huey", "huey", "INT 900"),
         ("uv run --project site -- celery -A shop worker", "celery worker", "TERM 900 QUIT 10"),
         ("sh -c 'cd src && exec celery -A shop worker -l info'", "celery worker", "TERM 900 QUIT 10"),
         ("sh -c 'cd src && celery -A shop worker'", "other", "TERM 900"),
