@@ -70,9 +70,8 @@ def _without(chosen: Sequence[str], instances: "Sequence[RunningInstance]", *, n
 
 
 def _why_none(row: "AppRow") -> str:
-    return plain(
-        f"{row.name}: no instance is running; the app is {row.state}{f': {row.message}' if row.message else ''}"
-    )
+    nothing = "no instance is running" if row.url else "no process is running"
+    return plain(f"{row.name}: {nothing}; the app is {row.state}{f': {row.message}' if row.message else ''}")
 
 
 def _cells(instance: "RunningInstance", process: "InstanceProcess") -> list[str]:

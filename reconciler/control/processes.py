@@ -42,10 +42,18 @@ class ProcessRequests:
         self._world = world
         self._journal = journal
 
+    def _restart_with(self, name: str) -> None:
+        """Restart the processes of an app that has no web server: they are all there is of it."""
+        app = self._manifests.catalog.apps.get(name)
+        for process in app.processes if app is not None and app.address is None else ():
+            self._world.request(key_of(name, process.name), "restart")
+
     def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Return what was done, as {"done": sentence}, or facts. Raises Refused."""
         if "process" not in request:
             answer = self._others(request, who)
+            if request.get("do") == "restart":
+                self._restart_with(str(request.get("app")))
             return {**answer, **self._world.figures()} if request.get("do") == "metrics" else answer
         app, process, kind = (str(request.get(each)) for each in ("app", "process", "do"))
         names = [each.name for each in desired_app(self._manifests.catalog, app).processes]

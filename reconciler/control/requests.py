@@ -38,7 +38,7 @@ def desired_app(desired: "DesiredState", name: Any) -> "App":
     return app
 
 
-# A row of `status`: its `state` and its `override` (None, or its `kind` and `revision`) are read.
+# A row of `status`: its `state`, its `port` and its `override` (None, or its `kind` and `revision`) are read.
 StatusRow: TypeAlias = Mapping[str, Any]
 # What is done, in words; and what the World of apps is handed.
 Granted: TypeAlias = "tuple[str, OperatorRequest]"
@@ -63,11 +63,13 @@ class RequestKind:
     interrupts: bool = False
 
 
-def _restart(_: "App", observed: "Observed", __: str | None) -> "Granted":
+def _restart(app: "App", observed: "Observed", _: str | None) -> "Granted":
     if observed.failures:
         return "restarting; what failed is tried now, and what serves goes on until that works", "restart"
     if not observed.alive:
         return "no instance is running, so there is nothing to restart", "restart"
+    if app.address is None:
+        return "restarting its processes; what runs goes on until the new ones are ready", "restart"
     return "restarting; the current instance serves until the new one is ready", "restart"
 
 
@@ -81,6 +83,8 @@ def _stop(app: "App", _: "Observed", __: str | None) -> "Granted":
 def _maintain(app: "App", _: "Observed", __: str | None) -> "Granted":
     from reconciler.planning.apps.observed import Override
 
+    if app.address is None:
+        raise Refused("it has no web server (web: false), so there is nothing that clients could get in its place")
     if app.state == "stopped":
         raise Refused("its manifest says state: stopped, so that its port is closed")
     override = Override(kind="maintenance", holds_for=app.fingerprint)
@@ -185,7 +189,7 @@ REQUESTS: Mapping[str, RequestKind] = {
             effect="The instance stops, and clients get the holding page with status 503, until the manifest changes or"
             " an operator ends it.",
             reason=Reason.MAINTENANCE_BY_OPERATOR,
-            offered=lambda row: row["state"] not in {"stopped", "maintenance"},
+            offered=lambda row: row["state"] not in {"stopped", "maintenance"} and row.get("port") is not None,
             grant=_maintain,
             interrupts=True,
         ),

@@ -74,7 +74,6 @@ class Daemon:
     ) -> None:
         self.settings = settings
         records = Records(database)
-        environ = dict(os.environ)  # each access to `os.environ` decodes a variable anew
         service_records = ServiceRecords(database, Vault(database, settings.key))
         self._service_records = service_records
         env_files = EnvFiles(database, service_records.vault)
@@ -82,7 +81,7 @@ class Daemon:
             service_records,
             env_files,
             desired=lambda: self.manifests.catalog.apps,
-            environ=package_environments(settings, environ),
+            environ=package_environments(settings, dict(os.environ)),  # of which each access decodes a variable anew
             revisions=lambda app: self._stores.history.of(app).revisions,
             processes=lambda app: self._processes.given(app),  # noqa: PLW0108  made later
         )
@@ -303,7 +302,7 @@ class Daemon:
             text = "the state database was lost; what runs was found in the process table"
             self.journal.write(HOST, "daemon", text)
         self.manifests.keep_ports(ports)
-        housekeeping = Housekeeping(
+        Housekeeping(
             self.settings,
             self._stores,
             stager=self._stager,
@@ -312,8 +311,7 @@ class Daemon:
             services=self._services,
             processes=self._processes,
             files=self._apps.files,
-        )
-        housekeeping.begin(self._tasks)
+        ).begin(self._tasks)
         self._tasks.keep("watch the state directory", self._state.watch)
         self._tasks.keep("listen to workers", self._listen_to_workers)
 

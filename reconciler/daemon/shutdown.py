@@ -237,6 +237,8 @@ def _record(paths: StatePaths, database: "Database", known: "dict[str, InstanceR
     records, journal = Records(database), Journal(database)
     for record in known.values():
         records.drop_instance(record.id)
+        if not record.has_program:
+            continue
         gate_figures_reader.keep(paths.readiness(record.app) / record.id)
         remove_tree(paths.readiness(record.app) / record.id)
         journal.write(

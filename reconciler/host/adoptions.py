@@ -19,7 +19,7 @@ def adopt_all(
 ) -> None:
     """Adopt every instance now, or what cannot be adopted now in a task that tells why and tries again.
 
-    `adopted` is called with app and pid of each of a web server that is alive.
+    `adopted` is called with app and pid of each web server that is alive.
     """
 
     async def adopt(instance: str) -> None:
@@ -32,5 +32,5 @@ def adopt_all(
 
 def _tell(found: Iterable[Adoption], adopted: Callable[[str, int], None]) -> None:
     for each in found:
-        if each.alive and "/" not in each.key:
+        if each.alive and each.pid and "/" not in each.key:
             adopted(each.key, each.pid)

@@ -54,8 +54,12 @@ class AppListeners:
         return frozenset(filter(self._listeners.is_armed, self.of(name))) or _NOWHERE
 
     def fd(self, address: Address) -> int:
-        """Return the descriptor to hand to an instance."""
+        """Return the descriptor of a listener."""
         return self._listeners.fd(address)
+
+    def passed(self, address: Address | None) -> int | None:
+        """Return the descriptor to hand to an instance, None to one without a listener."""
+        return None if address is None else self.fd(address)
 
     def unserved_since(self, name: str, instances: tuple[Instance, ...]) -> float | None:
         """Return since when (monotonic) no instance, of any app, accepts what one of the app's listeners receives."""
@@ -73,9 +77,9 @@ class AppListeners:
         left = {i.address for i in instances if i.address is not None and i.address != desired}
         return frozenset(address for address in left if self._is_claimed(name, address)) or _NOWHERE
 
-    def neighbours(self, name: str, address: Address) -> frozenset[str]:
+    def neighbours(self, name: str, address: Address | None) -> frozenset[str]:
         """Return the other apps with a listener at the port of an address."""
-        return frozenset(self._at_port[address.port] - {name})
+        return frozenset() if address is None else frozenset(self._at_port[address.port] - {name})
 
     # Adopt what an earlier daemon opened
 
@@ -141,8 +145,10 @@ class AppListeners:
         self._closed(name, address)
         return heirs
 
-    def succeed(self, address: Address) -> None:
+    def succeed(self, address: Address | None) -> None:
         """Pass on to this address, where an instance serves now, the clients of overlapping ones that are to close."""
+        if address is None:
+            return
         for name in self._at_port[address.port]:
             for other in self.of(name):
                 if other != address and other.overlaps(address) and other != self._desired.get(name):

@@ -301,13 +301,13 @@ class AppWorld:
 
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
-        assert revision.address is not None
         code = self._builds.code(name, revision.build)
         self._builds.mark_served(name, revision.build.id)
         self._history.start(name, revision, {i.revision for i in self._instances.of(name)})
         async with self._slots.slot(), self.places.taking_over(revision):
             try:
-                listener, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
+                listener = self._listeners.passed(revision.address)
+                since = self._restart_before.get(name, float("-inf"))
                 place = self.places.of(revision, code)
                 program = program_of(revision, code, place.paths, place.given, place.sandbox, action.workers)
                 instance = await self._instances.start(program, place.paths, listener, since=since)
@@ -320,7 +320,7 @@ class AppWorld:
         remark = self._instances.remark(name, instance.id)
         self._releases.served(name, revision.id)
         action = replace(action, cause=await self._releases.cause_of(name, action))
-        self._record_action(name, "ready", f"{instance.called} serves revision {revision.id}{remark}", action)
+        self._record_action(name, "ready", f"{instance.in_force}{remark}", action)
         if self._history.served(name, revision.id):
             self._standings.deployed(name)
         self._listeners.succeed(revision.address)

@@ -64,7 +64,18 @@ class StagingForecast:
         from reconciler.planning.apps.gunicorn_fields import fields_of_gunicorn
 
         unfit = fields_of_gunicorn(app.server, app.env)
-        key = (source, recipe.runtime, recipe.entrypoint, recipe.dependencies, *recipe.command, *recipe.build, *unfit)
+        if app.server.access_log is not True:
+            unfit = (*unfit, "access_log")  # which a program that serves by itself starts with all the same
+        key = (
+            source,
+            recipe.runtime,
+            recipe.entrypoint,
+            recipe.dependencies,
+            *recipe.command,
+            *recipe.build,
+            *unfit,
+            str(recipe.web),
+        )
         if key not in self._found:
             self._found[key] = tuple(self._look(source, recipe, unfit))
         return self._found[key]

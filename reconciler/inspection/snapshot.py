@@ -17,7 +17,7 @@ from reconciler.services.records import ServiceRecords
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
 from reconciler.state.lock import holder
-from reconciler.state.records import AppStatus, InstanceRecord, Records
+from reconciler.state.records import NO_ADDRESS, AppStatus, InstanceRecord, Records
 from reconciler.state.schema import open_database
 from reconciler.vault.vault import Vault
 
@@ -146,7 +146,7 @@ class HostSnapshot:
         builds = staged.build_ids(self.paths.builds(name))
         alive = self.instances.get(name, [])
         exited = [record for record in records if not _alive(record) and (record.pid or self.daemon is None)]
-        open_addresses = {record.address for record in alive}
+        open_addresses = {record.address for record in alive if record.address != NO_ADDRESS}
         history = self._history.of(name)
         candidates = open_addresses | ({app.address} if app is not None and app.address is not None else set())
         return Observed(
@@ -305,7 +305,7 @@ def read_source(app: "App", known: str | None = None, path: str | None = None) -
 
 
 def _alive(record: InstanceRecord) -> bool:
-    return record.pid is not None and start_ticks(record.pid) == record.ticks
+    return not record.has_program or (record.pid is not None and start_ticks(record.pid) == record.ticks)
 
 
 def _of_every_daemon(failures: "tuple[Failure, ...]") -> "tuple[Failure, ...]":
@@ -337,7 +337,7 @@ def _instance(record: InstanceRecord, end: str | None) -> "Instance":
         id=record.id,
         revision=record.revision,
         build=record.build,
-        address=record.address,
+        address=None if record.address == NO_ADDRESS else record.address,
         pid=record.pid or 0,
         started_at=record.started_at,
         workers=record.workers,

@@ -72,9 +72,12 @@ def allocate(candidates: Mapping[str, Proposal], leases: Mapping[str, int], port
                 else candidate.proposed_services
             )
         ]
-        leased, unleased = _leased(chosen, leases, ports, _explicit_ports(candidates))
+        without_web = {document.name for document in chosen if not document.has_web}
+        held = {name: port for name, port in leases.items() if name not in without_web}
+        with_web = [document for document in chosen if document.has_web]
+        leased, unleased = _leased(with_web, held, ports, _explicit_ports(candidates))
         names = [*_name_problems(chosen), *_name_problems(services)]
-        others = [*_port_problems(chosen, leases), *_cycle_problems(chosen), *_domain_problems(chosen)]
+        others = [*_port_problems(chosen, held), *_cycle_problems(chosen), *_domain_problems(chosen)]
         conflicts = [*names, *others] or unleased
         yielding = {file for file, candidate in candidates.items() if candidate.proposed is not None} - refused.keys()
         open_conflicts = [each for each in conflicts if each.document.manifest in yielding]
@@ -92,7 +95,7 @@ def _apps(chosen: list[AppDocument], leases: Mapping[str, int]) -> dict[str, App
     apps = {}
     for document in sorted(chosen, key=lambda document: document.name):
         port = document.port or leases.get(document.name)
-        if port is not None:
+        if port is not None or not document.has_web:
             apps[document.name] = document.app(port)
     return apps
 

@@ -54,6 +54,8 @@ class HostDefaults:
 class AppDocument:
     """An app as one document defines it: without an address, as the port may be left to the host (None).
 
+    One without a web server, `has_web` False, never has an address.
+
     `line` is where the document begins in its file, `places` the line and column of each field that is given.
     """
 
@@ -61,6 +63,7 @@ class AppDocument:
     host: str
     port: int | None
     line: int
+    has_web: bool = True
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -73,9 +76,9 @@ class AppDocument:
         """The file of the document."""
         return self.unleased.manifest
 
-    def app(self, port: int) -> App:
-        """Return the app, listening on `port`."""
-        return replace(self.unleased, address=Address(host=self.host, port=port))
+    def app(self, port: int | None) -> App:
+        """Return the app, listening on `port`, or without a listener."""
+        return self.unleased if port is None else replace(self.unleased, address=Address(host=self.host, port=port))
 
 
 def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocument:
@@ -86,6 +89,7 @@ def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocu
         host=given.get("host", "127.0.0.1"),
         port=int(given["port"]) if "port" in given else None,
         line=tree.line,
+        has_web=given.get("web") is not False,
         places=_places(tree),
     )
 
@@ -119,6 +123,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
             listen=given.get("listen"),
             build=words_given(given.get("build")),
             persist=tuple(given.get("persist", ())),
+            web=given.get("web") is not False,
             **_dependencies(given.get("dependencies")),
         ),
         server=_server(tree, given, host),
@@ -156,7 +161,7 @@ def _schedules(directory: str, tree: Node, app: str, zone: str) -> "tuple[Schedu
 
 
 def _routing(directory: str, tree: Node, given: dict[str, Any], domain: str) -> "Routing | None":
-    if "domains" not in given and not domain:
+    if given.get("web") is False or ("domains" not in given and not domain):
         return None
     from reconciler.manifests.routing_document import routing_of  # most apps have no domain
 

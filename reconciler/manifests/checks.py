@@ -8,6 +8,7 @@ from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.tree import Node
 from reconciler.manifests.durations import duration_problem
 from reconciler.manifests.program_checks import program_problems
+from reconciler.manifests.without_web import problems_without_web
 from reconciler.planning.apps.app import MOST_VARIABLES
 from reconciler.planning.apps.entrypoint import FORM, is_well_formed
 from reconciler.planning.wording import span
@@ -114,6 +115,7 @@ def _app_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
     yield from _dependency_problems(tree, name)
     yield from _schedule_problems(tree)
     yield from _process_problems(tree)
+    yield from problems_without_web(tree)
 
 
 def _schedule_problems(tree: Node) -> Iterator[tuple[Path, str]]:

@@ -58,7 +58,7 @@ def running_instances(snapshot: HostSnapshot, apps: Collection[str]) -> list[Run
         for name in sorted(apps)
         for record in (*snapshot.instances.get(name, []), *snapshot.processes.get(name, []))
     ]
-    families = {record.id: dict(process_table.family(record.pid)) for record in found if record.pid is not None}
+    families = {record.id: dict(process_table.family(record.pid)) for record in found if record.pid}
     every = {pid: ticks for family in families.values() for pid, ticks in family.items()}
     memory = MemoryMeter().measure(every, time.monotonic())
     return [

@@ -1,13 +1,14 @@
 """Build the program of a process: its command line, in the place of its app's instances, without a listener."""
 
 import json
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
 
 from reconciler.host.app_places import Place
-from reconciler.planning.processes.command import Command
+from reconciler.planning.command_line import Command
 from reconciler.planning.processes.process import After, AppProcess
 from reconciler.serving.marks import PROCESS_MARK, Identity
 from reconciler.serving.programs.program import Program, Role, StaysAlive
@@ -54,7 +55,8 @@ class ProcessPlace:
     def launched(self, command: Command) -> tuple[str, ...]:
         """Return the command line that becomes a program here."""
         launcher, code = str(resources.files("reconciler.serving") / "launcher.py"), self.place.code
-        return (code.python, launcher, code.directory, "--", *command.arguments(self.environment(_NOBODY)))
+        python = (code.python,) if code.python else (sys.executable, "-I", "-S")
+        return (*python, launcher, code.directory, "--", *command.arguments(self.environment(_NOBODY)))
 
     def environment(self, identity: Identity) -> dict[str, str]:
         """Return the variables of a program that has this identity."""

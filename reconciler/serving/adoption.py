@@ -117,6 +117,8 @@ def restored(
         link=places.code(record.directory_name),
         log_start=logs.size(log),
     )
+    if not record.has_program:
+        return live
     if record.pid is not None and record.ticks is not None:
         live.process = adopt(record.pid, record.ticks, ended=lambda: on_end(live))
     workers = live.workers_set()

@@ -51,6 +51,8 @@ class Instances(SupervisedInstances):
 
         One that is unhealthy, lost a worker, or was started before `since` is to be replaced, and not waited for.
         """
+        if not program.argv:
+            return self._in_force(program, places)
         live = self._starting(program, since) or await self.launch(program, places, listener)
         deadline = live.record.started_at + program.start_timeout_s
         try:
@@ -74,6 +76,13 @@ class Instances(SupervisedInstances):
             live.mark_ready()
             live.note_importing(None)
             self._records.put_instance(live.record)
+        return live.observed()
+
+    def _in_force(self, program: Program, places: InstancePaths) -> Instance:
+        """Put the revision of an app without a web server on record, as an instance that no process runs for."""
+        live = self.recorded(program, places)
+        live.mark_ready()
+        self.put(live, pid=0, ticks=0)
         return live.observed()
 
     async def scale(self, app: str, instance: str, workers: int) -> None:
@@ -102,7 +111,7 @@ class Instances(SupervisedInstances):
         if live.record.stopping_since is None:
             live.record = replace(live.record, stopping_since=time.monotonic())
             self._records.put_instance(live.record)
-        how = "stopped"
+        how = "stopped" if live.record.has_program else "is in force no more"
         if live.process is not None and live.end is None:
             never_served = at_once and live.close_gate()
             how = "killed: it never served" if never_served else await self._finished(live)

@@ -213,7 +213,7 @@ class SupervisedInstances:
     async def launch(self, program: Program, places: InstancePaths, passed: int | None) -> LiveInstance:
         """Start the process of a program; `passed` becomes its descriptor 3. Raises CannotStart."""
         self._leftovers.keep(program.app)
-        live = self._recorded(program, places)
+        live = self.recorded(program, places)
         identity, sandbox = self._identity(live.record.id), self.sandbox_of(program.app)
         env = {
             **sandbox.environment,
@@ -240,7 +240,7 @@ class SupervisedInstances:
         self.put(live, pid=live.process.pid, ticks=start_ticks(live.process.pid))
         return live
 
-    def _recorded(self, program: Program, places: InstancePaths) -> LiveInstance:
+    def recorded(self, program: Program, places: InstancePaths) -> LiveInstance:
         """Put an instance on record that is about to be started."""
         record = InstanceRecord(
             id=secrets.token_hex(6),

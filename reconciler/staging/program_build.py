@@ -77,7 +77,8 @@ async def build_program(build: ProgramBuild, program: ServingProgram, log: Log, 
             await run(command, log, progress)
         except CommandFailed as error:
             raise CommandFailed(f"the build command failed: {error}", error.status, error.output) from error
-    build.check(program.command[0], "which serves the app")
+    if program.command:
+        build.check(program.command[0], "which serves the app")
 
 
 def staged_program(directory: Path, program: ServingProgram, runtime: str) -> Staged:

@@ -21,7 +21,7 @@ NO_ADDRESS = Address(host="", port=0)  # of an instance that listens nowhere; th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceRecord:
-    """An instance, started or about to be. Its times are monotonic seconds of `boot`.
+    """An instance, started or about to be. Its times are monotonic seconds of `boot`, its pid is 0 without a program.
 
     One of a `process` that is not web has a number, its `slot`, a `version` that says what it runs, and the sequence by
     which it is stopped, of which so many `steps` were taken.
@@ -46,6 +46,11 @@ class InstanceRecord:
     version: str = ""
     stop: str = ""
     steps: int = 0
+
+    @property
+    def has_program(self) -> bool:
+        """Whether a process runs for it: none does for the revision in force of an app without a web server."""
+        return self.pid != 0
 
     @property
     def key(self) -> str:

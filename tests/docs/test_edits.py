@@ -87,6 +87,7 @@ APP_OTHERS = {
     "env_files": "the files are read, then a new instance takes over",
     "processes": "what differs is started, and what it replaces finishes once that is ready; the web is left alone, and"
     " so is what differs only in how many run, how they are stopped or how they are judged",
+    "web": "a new build is staged; then the web server starts or ends, and so does its port",
 }
 SERVICE_EDITS: dict[str, tuple[str, Any, Any]] = {
     "type": ("postgresql", "postgresql", "mysql"),

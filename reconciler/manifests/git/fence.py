@@ -83,6 +83,7 @@ _APP: Places = {
     ("crash", "cap"): Reach.NOTHING,
     ("crash", "good_run"): Reach.NOTHING,
     ("holding_page",): Reach.FILE,
+    ("web",): Reach.NOTHING,
     ("persist", "[]"): Reach.INSIDE_SOURCE,
     **dict.fromkeys(
         [(name,) for name in ("workers", "threads", "probation", "stop_timeout", "idle_after", "start", "state")],

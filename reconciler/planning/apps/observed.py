@@ -24,7 +24,7 @@ class Instance:
     the last line that the app wrote before that, or before the instance's own end. `failed_start` is why it cannot
     become ready, once that is known: it is being ended. A `never_idle` one has workers that do not count their
     requests, so that they may be busy at any time. `stop_timeout_s` is how long it may take to finish its requests,
-    `program` is what messages call it.
+    `program` is what messages call it. `pid` is 0 for the revision in force of an app without a web server.
     """
 
     id: str
@@ -51,8 +51,13 @@ class Instance:
 
     @property
     def called(self) -> str:
-        """What messages call it: its program with its pid."""
-        return f"{self.program} {self.pid}"
+        """What messages call it: its program with its pid, or its revision where it has none."""
+        return f"{self.program} {self.pid}" if self.pid else f"revision {self.revision}"
+
+    @property
+    def in_force(self) -> str:
+        """The sentence that it has taken over."""
+        return f"{self.called} serves revision {self.revision}" if self.pid else f"{self.called} is in force"
 
     @property
     def ready(self) -> bool:

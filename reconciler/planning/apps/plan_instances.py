@@ -95,7 +95,7 @@ def _serving(known: Assessment) -> Plan[Action]:
     if known.is_proven:
         actions += _remove_builds(known)
     elif known.now >= known.proven_at(current):
-        text = f"it served for {known.app.probation_s:g} s"
+        text = f"it {'ran' if known.app.address is None else 'served'} for {known.app.probation_s:g} s"
         actions.append(MarkGood(revision=known.target, cause=text, reason=Reason.PROBATION_PASSED))
     if known.idle_at(current) <= known.now:
         cause = why_sleep(known, current)

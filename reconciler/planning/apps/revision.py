@@ -51,6 +51,7 @@ class Recipe:
 
     `persist` are paths of the source that every build of the app shares, kept outside of all of them. `command` is the
     program that serves in place of gunicorn, `listen` how it is reached, `build` a command that runs once in the code.
+    An app without `web` has no program that serves.
     """
 
     runtime: str | None = None
@@ -62,6 +63,7 @@ class Recipe:
     command: tuple[str, ...] = ()
     listen: Listen | None = None
     build: tuple[str, ...] = ()
+    web: bool = True
 
     def persists(self, path: str) -> bool:
         """Whether a path of the source is one of those, or lies in one."""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from reconciler.linux.files import replace_file, require_no_link
 from reconciler.linux.regular_files import read_own
-from reconciler.planning.address import Address
 from reconciler.planning.apps.command_words import OWN_COMMANDS
 from reconciler.planning.apps.revision import Listen, Revision, Server
 from reconciler.planning.fingerprint import Json
@@ -219,28 +218,26 @@ def environment(
     revision: Revision, code: Code, paths: InstancePaths, identity: Identity, given: InjectedEnv = InjectedEnv()
 ) -> dict[str, str]:
     """Return the variables of an instance, to be added to those of its sandbox."""
-    address = _address(revision)
-    port = str(address.port)
+    address = revision.address
     base = {
         "HOME": str(paths.home),
         "TMPDIR": str(paths.scratch),
         "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "PORT": port,
         "INSTANCE_INDEX": "0",
         "CF_INSTANCE_INDEX": "0",
         "CF_INSTANCE_GUID": identity.instance,
-        "CF_INSTANCE_PORT": port,
-        "CF_INSTANCE_ADDR": str(address),
         "MEMORY_LIMIT": f"{_memory_bytes() // 2**20}m",
     }
     ours = {
         "VCAP_APPLICATION": json.dumps(
             vcap_application(revision, code, paths, identity, given.domains), sort_keys=True
         ),
-        "VCAP_APP_HOST": address.host,
-        "VCAP_APP_PORT": port,
         **identity.marks(revision.app, revision.id),
     }
+    if address is not None:
+        port = str(address.port)
+        base |= {"PORT": port, "CF_INSTANCE_PORT": port, "CF_INSTANCE_ADDR": str(address)}
+        ours |= {"VCAP_APP_HOST": address.host, "VCAP_APP_PORT": port}
     variables = {**base, **given.fallback, **given.env, **revision.env, **ours, **(given.ours or _NO_SERVICES)}
     for scripts in _scripts(code):  # a PATH that the app sets finds its own commands as well
         if scripts not in variables["PATH"].split(":"):
@@ -256,13 +253,7 @@ def without_listener(variables: Mapping[str, str], revision: Revision) -> dict[s
 def _scripts(code: Code) -> tuple[str, ...]:
     """Return the directories of the commands that a build has, the first one last."""
     of_python = (str(Path(code.python).parent),) if code.python else ()
-    return (*(f"{code.directory}/{each}" for each in OWN_COMMANDS), *of_python) if code.command else of_python
-
-
-def _address(revision: Revision) -> Address:
-    """Return the address of a revision that gunicorn serves, which always has one."""
-    assert revision.address is not None
-    return revision.address
+    return (*(f"{code.directory}/{each}" for each in OWN_COMMANDS), *of_python) if not code.target else of_python
 
 
 def vcap_application(
@@ -270,22 +261,22 @@ def vcap_application(
 ) -> Mapping[str, Json]:
     """Return the VCAP_APPLICATION object, with the keys of Cloud Foundry's first API and of today's.
 
-    Its `uris` are the app's domains, or the address of its listener if it has none.
+    Its `uris` are the app's domains, or the address of its listener if it has none. Without a listener, there is none.
     """
     started = datetime.fromtimestamp(identity.started_at, UTC)
-    address = _address(revision)
-    uris: list[Json] = [*domains] or [str(address)]
+    address = revision.address
+    uris: list[Json] = [*domains] or ([] if address is None else [str(address)])
+    where: Mapping[str, Json] = {} if address is None else {"host": address.host, "port": address.port}
     return {
+        **where,
         "application_id": f"{identity.state}-{revision.app}",
         "application_name": revision.app,
         "application_uris": uris,
         "application_version": revision.id,
-        "host": address.host,
         "instance_id": identity.instance,
         "instance_index": 0,
         "limits": {"mem": _memory_bytes(), "disk": _disk_bytes(paths.home), "fds": _descriptors()},
         "name": revision.app,
-        "port": address.port,
         "process_type": "web",
         "runtime": code.runtime,
         "start": started.strftime("%Y-%m-%d %H:%M:%S +0000"),

@@ -57,7 +57,7 @@ class Program:
 
     `environment` returns its variables, which may name the instance. `directory` is the name of its directory below
     the app's `revisions`. `forkable` is None for one that is always executed. `counts_requests` says whether its
-    workers write down when they are busy.
+    workers write down when they are busy. Without `argv` nothing is executed: the revision is in force all the same.
     """
 
     name: str

@@ -228,7 +228,7 @@ def _fail(code: Path, also: str) -> EntryPoint:
     known = "; ".join(each for each in (also, *absent, *conventions.syntax_errors(code)) if each)
     raise _NotFound(
         f"cannot find the entry point: {known or searched}. The source contains {_listed(code)}."
-        " Set `entrypoint: module:callable` in the manifest"
+        " Set `entrypoint: module:callable` in the manifest, or `web: false` if it has processes or schedules alone"
     )
 
 

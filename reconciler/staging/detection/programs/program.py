@@ -13,7 +13,7 @@ class ServingProgram:
     """The command that serves an app in place of gunicorn, and what runs once in its code before.
 
     `because` says where it was found, `release` is the release line of a Procfile, `reported` lists what is not
-    followed, `notes` what an operator should know.
+    followed, `notes` what an operator should know. An app without a web server has no `command`.
     """
 
     command: tuple[str, ...]
@@ -27,15 +27,17 @@ class ServingProgram:
     @property
     def line(self) -> str:
         """A line of the staging log: what serves, how it is reached, and why."""
+        if not self.command:
+            return f"program: none ({self.because})"
         return f"program: {shown(shlex.join(self.command))} (listen: {self.listen}; {self.because})"
 
     @property
     def language_program(self) -> str:
-        """The program that tells in which language it is: that of the command, or what builds it."""
-        words = (self.command[0], *self.build[:1])
-        return next((word for word in words if language_of(word) is not None), self.command[0])
+        """The program that tells in which language it is: that of the command, or what builds it; "" without any."""
+        words = (*self.command[:1], *self.build[:1])
+        return next((word for word in words if language_of(word) is not None), next(iter(self.command), ""))
 
     @property
     def name(self) -> str:
-        """The name of the program, without its directory."""
-        return self.command[0].rpartition("/")[2]
+        """The name of the program, without its directory; "" without one."""
+        return self.command[0].rpartition("/")[2] if self.command else ""
