@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from tests.servers.fixtures import mysql, postgresql, rabbitmq, redis
 from tests.support.hosts import pytest_runtest_makereport, site, store
 
-__all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport", "site", "store"]
+__all__ = [
+    "mysql", "postgresql", "pytest_collection_modifyitems", "pytest_runtest_makereport",
+    "rabbitmq", "redis", "site", "store",
+]  # fmt: skip
 
 _HERE = Path(__file__).parent
 # A command that is given no state directory finds the daemon of another test, if only one is running.

@@ -1,6 +1,7 @@
 """Fixtures of the tests that run on a real host: the shared store, and a site that explains itself when it fails."""
 
 from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -39,9 +40,13 @@ def site(tmp_path: Path, store: Store, request: pytest.FixtureRequest) -> Iterat
 
 def explained(site: Site, request: pytest.FixtureRequest) -> Iterator[Site]:
     """The site for one test, which says what happened when that fails, and leaves nothing running."""
-    try:
+    with closing(site), explaining(site, request):
         yield site
-        if request.node.stash.get(_failed, False):
-            print(site.explain())
-    finally:
-        site.close()
+
+
+@contextmanager
+def explaining(site: Site, request: pytest.FixtureRequest) -> Iterator[None]:
+    """For a fixture of one test: say what happened on a site when the test failed."""
+    yield
+    if request.node.stash.get(_failed, False):
+        print(site.explain())

@@ -14,6 +14,7 @@ from typing import Any
 
 import reconciler.daemon.log_rotation
 import reconciler.manifests.directory_origin
+import reconciler.planning.services.backups
 import reconciler.staging.source.snapshot
 import reconciler.state.schema
 from reconciler.cli.run import print_progress
@@ -39,13 +40,15 @@ class Cues:
 
     `die_at`: it is killed when it is about to do the so manieth thing that lasts. `kill_first`: a process it knows
     that ends before it has looked at the manifests for the first time. `jumping`: the time of day is a month off,
-    forwards or back, and another way at every look.
+    forwards or back, and another way at every look. `backing_up_at_once`: first backups are not spread over some
+    seconds.
     """
 
     die_at: int | None = None
     kill_first: int | None = None
     rotate_every_s: float | None = None
     jumping: bool = False
+    backing_up_at_once: bool = False
 
 
 def live(manifests: str, state: str, settings: dict[str, Any], console: str, cues: Cues) -> None:
@@ -64,6 +67,8 @@ def live(manifests: str, state: str, settings: dict[str, Any], console: str, cue
         _kill_first(cues.kill_first)
     if cues.jumping:
         _jump()
+    if cues.backing_up_at_once:
+        reconciler.planning.services.backups._SPREAD_PART = 0.0
     here = Settings(manifests=Path(manifests), paths=StatePaths(state=Path(state)))
     asyncio.run(run(replace(here, **settings), print_progress))
 

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,20 @@ import yaml
 from reconciler.control.requests import Refused
 from reconciler.control.socket import ask
 from reconciler.notifications.targets.webhook import Webhook
+from reconciler.services.backup_files import backups_in
 from reconciler.services.records import ServiceRecords
 from reconciler.settings.settings import ServiceServer
 from reconciler.state.schema import open_database
 from reconciler.vault.vault import Vault
 from tests.fakes.post_office import Hook, webhook
-from tests.servers.mysql import mysql_server
 from tests.servers.postgresql import PostgresqlServer, postgresql_server
-from tests.servers.rabbitmq import rabbitmq_server
-from tests.servers.redis import redis_server
 from tests.support.eventually import eventually
+from tests.support.hosts import explaining
 from tests.support.life import Cues
 from tests.support.load import under_load
 from tests.support.ports import a_port
 from tests.support.site import REPOSITORY, Site, get
+from tests.support.store import Store
 
 # Says which grant it works with, and everything of its services when asked: /, /vcap, /file/BINDING/KEY.
 APP = """\
@@ -57,6 +57,7 @@ def application(environ, start_response):
     return [json.dumps(guids).encode()]
 """
 
+NIGHTLY = os.environ.get("RECONCILER_TESTS") == "nightly"
 SECRET = "hunter2-" + "5e6f7a8b9c0d"
 QUICK: dict[str, Any] = {
     "quiet_s": 0.05,
@@ -75,53 +76,79 @@ class Asked:
     servers: dict[str, ServiceServer] = field(default_factory=dict)
 
     @property
+    def of_type(self) -> str:
+        return str(self.fields["type"])
+
+    @property
     def settings(self) -> dict[str, Any]:
         return {**QUICK, "servers": self.servers}
 
 
-SERVERS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "postgresql": postgresql_server,
-    "mysql": mysql_server,
-    "redis": redis_server,
-    "rabbitmq": rabbitmq_server,
-}
+SERVERS = {"postgresql": "postgresql", "mysql": "mysql", "redis": "redis_server", "rabbitmq": "rabbitmq"}
+KINDS = ("sqlite", "user-provided", *SERVERS)
 
 
 @pytest.fixture(scope="module")
-def started() -> Iterator[Callable[[str], Any]]:
+def started(request: pytest.FixtureRequest) -> Callable[[str], Any]:
     """Starts a server of a type when it is first asked for."""
-    with ExitStack() as stack:
-        running: dict[str, Any] = {}
-
-        def start(of_type: str) -> Any:
-            if of_type not in running:
-                running[of_type] = stack.enter_context(SERVERS[of_type]())
-            return running[of_type].server
-
-        yield start
+    return lambda of_type: request.getfixturevalue(SERVERS[of_type]).server
 
 
-@pytest.fixture(params=["sqlite", "user-provided", *SERVERS])
-def kind(request: pytest.FixtureRequest, site: Site, started: Callable[[str], Any]) -> Asked:
-    """A service of each type."""
-    if request.param == "sqlite":
+def kind_of(of_type: str, site: Site, started: Callable[[str], Any]) -> Asked:
+    """A service of a type, and its server, which has the type's name."""
+    if of_type == "sqlite":
         return Asked(fields={"type": "sqlite"})
-    if request.param == "user-provided":
+    if of_type == "user-provided":
         (site.manifests / "secret").write_text(SECRET)
         return Asked(fields={"type": "user-provided", "credentials": {"host": "h", "password": {"file": "secret"}}})
-    server, password = started(request.param), site.root / "password"
+    server, password = started(of_type), site.root / f"password-{of_type}"
     password.write_text(server.password.reveal())
     password.chmod(0o600)
     named = ServiceServer(
-        name="main",
-        type=request.param,
+        name=of_type,
+        type=of_type,
         host=server.host,
         port=server.port,
         user=server.user,
         password_file=password,
         options=server.options,
     )
-    return Asked(fields={"type": request.param}, servers={"main": named})
+    return Asked(fields={"type": of_type}, servers={of_type: named})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A daemon that can make services of these types; each test makes its own, by other names."""
+
+    site: Site
+    kinds: dict[str, Asked]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, store: Store, started: Callable[[str], Any]) -> Iterator[Host]:
+    """One daemon for what is true of every type; a type whose server is not here is left out."""
+    site, kinds = Site.at(tmp_path_factory.mktemp("site"), store), {}
+    for of_type in KINDS:
+        with suppress(pytest.skip.Exception):
+            kinds[of_type] = kind_of(of_type, site, started)
+    with closing(site):
+        site.live(**QUICK, servers={name: server for kind in kinds.values() for name, server in kind.servers.items()})
+        yield Host(site=site, kinds=kinds)
+
+
+@pytest.fixture
+def host(request: pytest.FixtureRequest, running: Host) -> Iterator[Host]:
+    """That host, which says what happened when a test of it fails."""
+    with explaining(running.site, request):
+        yield running
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, host: Host) -> Asked:
+    """A service of each type, for that host."""
+    if request.param not in host.kinds:
+        pytest.skip(f"no {request.param} server to test with")
+    return host.kinds[request.param]
 
 
 def service(site: Site, name: str = "db", **fields: Any) -> Path:
@@ -143,8 +170,10 @@ def service_records(site: Site) -> ServiceRecords:
     return ServiceRecords(database, Vault(database, site.state / "key"))
 
 
-def grants(site: Site) -> list[str]:
-    return [grant.id for record in service_records(site).services() for grant in record.grants]
+def grants(site: Site, name: str | None = None) -> list[str]:
+    """The grants of a service; of all without a name."""
+    services = service_records(site).services()
+    return [grant.id for record in services if name in (None, record.name) for grant in record.grants]
 
 
 def told(site: Site, name: str = "db") -> dict[str, Any]:
@@ -164,56 +193,56 @@ def vcap(port: int) -> dict[str, Any]:
     return found
 
 
-def test_an_app_reaches_its_service_by_variable_and_by_file(site: Site, kind: Asked) -> None:
-    service(site, label="thing-1.0", tags=["t"], **kind.fields)
-    port = app(site, services=[{"name": "db", "binding_name": "primary"}])
-    site.live(**kind.settings)
-    site.await_settled("blog")
+def test_an_app_reaches_its_service_by_variable_and_by_file(host: Host, kind: Asked) -> None:
+    site, db = host.site, f"reached-{kind.of_type}"
+    service(site, db, label="thing-1.0", tags=["t"], **kind.fields)
+    port = app(site, f"reader-of-{kind.of_type}", services=[{"name": db, "binding_name": "primary"}])
+    site.await_settled(f"reader-of-{kind.of_type}")
     (entry,) = vcap(port)["thing-1.0"]
-    assert (entry["name"], entry["instance_name"], entry["binding_name"]) == ("primary", "db", "primary")
+    assert (entry["name"], entry["instance_name"], entry["binding_name"]) == ("primary", db, "primary")
     assert entry["tags"] == ["t"]
-    assert ("plan" in entry) == (kind.fields["type"] != "user-provided")
+    assert ("plan" in entry) == (kind.of_type != "user-provided")
     for key, value in entry["credentials"].items():
         assert get(port, f"/file/primary/{key}") in {value, json.dumps(value)}
-    assert get(port, "/file/primary/type") == kind.fields["type"]
+    assert get(port, "/file/primary/type") == kind.of_type
     environ = json.loads(get(port, "/environ"))
     root = Path(environ["SERVICE_BINDING_ROOT"])
     assert stat.S_IMODE(root.parent.stat().st_mode) == 0o700
     files = [place for place in root.rglob("*") if place.is_file()]
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o400}
     assert json.loads(Path(environ["VCAP_SERVICES_FILE_PATH"]).read_text()) == vcap(port)
-    eventually(lambda: is_ready(site))
-    assert told(site)["apps"] == ["blog"]
+    eventually(lambda: is_ready(site, db))
+    assert told(site, db)["apps"] == [f"reader-of-{kind.of_type}"]
 
 
-def test_a_new_label_is_a_hand_over(site: Site, kind: Asked) -> None:
-    service(site, **kind.fields)
-    port = app(site)
-    site.live(**kind.settings)
-    site.await_settled("blog")
-    before = site.pid("blog")
-    service(site, label="mysql-5.1", **kind.fields)
-    site.await_successor("blog", before)
+def test_a_new_label_is_a_hand_over(host: Host, kind: Asked) -> None:
+    site, db, blog = host.site, f"labelled-{kind.of_type}", f"user-of-{kind.of_type}"
+    service(site, db, **kind.fields)
+    port = app(site, blog, services=[db])
+    site.await_settled(blog)
+    before = site.pid(blog)
+    service(site, db, label="mysql-5.1", **kind.fields)
+    site.await_successor(blog, before)
     assert list(vcap(port)) == ["mysql-5.1"]
-    assert len(grants(site)) == 1
+    assert len(grants(site, db)) == 1
 
 
-def test_rotation_under_load_fails_no_request_and_takes_the_old_credentials_back(site: Site, kind: Asked) -> None:
-    service(site, **kind.fields)
-    port = app(site, workers=2)
-    site.live(**kind.settings)
-    site.await_settled("blog")
-    (old,) = grants(site)
+def test_rotation_under_load_fails_no_request_and_takes_the_old_credentials_back(host: Host, kind: Asked) -> None:
+    site, db, blog = host.site, f"rotated-{kind.of_type}", f"loaded-on-{kind.of_type}"
+    service(site, db, **kind.fields)
+    port = app(site, blog, services=[db], workers=2)
+    site.await_settled(blog)
+    (old,) = grants(site, db)
     with under_load(port) as load:
         load.await_more(20)
-        done = site.cli("rotate", "db")
+        done = site.cli("rotate", db)
         assert done.returncode == 0, done.stderr
-        eventually(lambda: old not in grants(site))
+        eventually(lambda: old not in grants(site, db))
         load.await_more(20)
     assert load.failed == {}
-    (new,) = grants(site)
+    (new,) = grants(site, db)
     assert json.loads(get(port)) == [new]
-    site.await_settled("blog")
+    site.await_settled(blog)
 
 
 def test_a_backup_that_is_requested_is_made_and_told(site: Site) -> None:
@@ -223,10 +252,11 @@ def test_a_backup_that_is_requested_is_made_and_told(site: Site) -> None:
     eventually(lambda: len([each for each in service_records(site).services() if each.made]) == 2)
     told = ask(site.paths.control, {"do": "backup", "service": "db"})
     assert told == {"done": "db: backing up; 'reconciler backups db' lists the backup once it is complete"}
-    eventually(lambda: len(json.loads(site.cli("backups", "db", "--json").stdout)) == 1)
+    eventually(lambda: backups_in(site.paths.backups))
     (made,) = json.loads(site.cli("backups", "db", "--json").stdout)
     assert (made["made_by"], Path(made["path"]).is_file()) == ("operator", True)
-    eventually(lambda: f"backed up to {made['path']} (requested by " in site.cli("events", "service/db").stdout)
+    eventually(lambda: any(kind == "backup" for _, kind, _ in site.events("service db")))
+    assert f"backed up to {made['path']} (requested by " in site.cli("events", "service/db").stdout
     with pytest.raises(Refused, match="type user-provided cannot be backed up: its data belongs to others"):
         ask(site.paths.control, {"do": "backup", "service": "elsewhere"})
 
@@ -435,14 +465,17 @@ def test_a_command_gives_credentials_and_is_bounded(site: Site) -> None:
 
 
 def lives(site: Site, kind: Asked, step: int, check: Callable[[], bool]) -> Iterator[int]:
-    """Daemons that are killed before an ever later effect, until one lives until the check holds."""
+    """Daemons that are killed before an ever later effect, until one lives until the check holds.
+
+    Nightly it is each so manieth effect that `step` says, every day one in four of those.
+    """
     number = 3
     while True:
         daemon = site.live(Cues(die_at=number), **kind.settings)
         yield number
         if over(daemon, check):
             return
-        number += step
+        number += step if NIGHTLY else 4 * step
 
 
 def over(daemon: Any, check: Callable[[], bool]) -> bool:
@@ -459,18 +492,12 @@ def over(daemon: Any, check: Callable[[], bool]) -> bool:
     return bool(eventually(either) == "held")
 
 
-KILLED = pytest.mark.parametrize(
-    "kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)], indirect=True
-)
-
-
-@pytest.fixture
-def killable(kind: Asked) -> Asked:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)])
+def killable(request: pytest.FixtureRequest, site: Site, started: Callable[[str], Any]) -> Asked:
     """One type that is made here, and one that is made on a server; what each does there, its own tests kill."""
-    return kind
+    return kind_of(request.param, site, started)
 
 
-@KILLED
 def test_killed_at_any_effect_of_provisioning_and_binding_there_is_one_service_and_one_grant(
     site: Site, killable: Asked
 ) -> None:
@@ -488,7 +515,6 @@ def test_killed_at_any_effect_of_provisioning_and_binding_there_is_one_service_a
     assert {place.name for place in (site.state / "services" / "db").iterdir()} == {record.id}
 
 
-@KILLED
 def test_killed_at_any_effect_of_a_rotation_one_grant_is_left_and_the_app_serves_with_it(
     site: Site, killable: Asked
 ) -> None:
@@ -506,7 +532,6 @@ def test_killed_at_any_effect_of_a_rotation_one_grant_is_left_and_the_app_serves
     assert json.loads(get(port)) == grants(site) != [old]
 
 
-@KILLED
 def test_killed_at_any_effect_of_removal_nothing_is_left_of_it(site: Site, killable: Asked) -> None:
     file = service(site, retain=False, **killable.fields)
     app(site)
@@ -585,14 +610,12 @@ def test_a_service_that_was_never_provisioned_is_not_retained(site: Site) -> Non
 
 
 def test_fifty_services_are_made_at_once(site: Site, started: Callable[[str], Any]) -> None:
-    server, password = started("postgresql"), site.root / "password"
-    password.write_text(server.password.reveal())
-    main = ServiceServer(name="main", type="postgresql", port=server.port, user="admin", password_file=password)
+    kind = kind_of("postgresql", site, started)
     names = [f"db-{number}" for number in range(50)]
     for name in names:
         service(site, name, type="postgresql")
     port = app(site, services=names)
-    site.live(**{**QUICK, "servers": {"main": main}})
+    site.live(**kind.settings)
     site.await_settled("blog", within=120)
     assert len(vcap(port)["postgresql"]) == 50
 
@@ -600,21 +623,22 @@ def test_fifty_services_are_made_at_once(site: Site, started: Callable[[str], An
 # Secrets
 
 
-def test_no_secret_is_to_be_found_anywhere_but_with_the_app(site: Site, kind: Asked) -> None:
+def test_no_secret_is_to_be_found_anywhere_but_with_the_app(host: Host) -> None:
+    site = host.site
     (site.manifests / "token").write_text(f"token-{SECRET}")
-    service(site, **kind.fields)
-    port = app(site, env={"TOKEN": {"file": "token"}})
-    daemon = site.live(**kind.settings)
-    site.await_settled("blog")
-    secrets = {SECRET, f"token-{SECRET}"}
-    for record in service_records(site).services():
-        secrets |= {service_records(site).password(grant.id).reveal() for grant in record.grants}
+    names = [f"secret-{of_type}" for of_type in host.kinds]
+    for name, kind in zip(names, host.kinds.values(), strict=True):
+        service(site, name, **kind.fields)
+    port = app(site, "spy", services=names, env={"TOKEN": {"file": "token"}})
+    site.await_settled("spy")
+    secrets = {SECRET, f"token-{SECRET}", *passwords(site)}
     assert f"token-{SECRET}" in get(port, "/environ")
-    assert site.cli("rotate", "db").returncode == 0
-    eventually(lambda: len(grants(site)) == 1)
-    for record in service_records(site).services():
-        secrets |= {service_records(site).password(grant.id).reveal() for grant in record.grants}
-    shown = [site.cli(*words).stdout for words in (("status", "--json"), ("events",), ("services",), ("env", "blog"))]
+    before = grants(site)
+    for name in names:
+        assert site.cli("rotate", name).returncode == 0
+    eventually(lambda: not {grant for name in names for grant in grants(site, name)} & {*before})
+    secrets |= passwords(site)
+    shown = [site.cli(*words).stdout for words in (("status", "--json"), ("events",), ("services",), ("env", "spy"))]
     shown += [place.read_text(errors="replace") for place in site.state.rglob("*.log")]
     shown += [site.console.read_text()]
     for place in Path("/proc").glob("[0-9]*/cmdline"):
@@ -629,9 +653,15 @@ def test_no_secret_is_to_be_found_anywhere_but_with_the_app(site: Site, kind: As
             parents = [p for p in place.parents if p.is_relative_to(site.state)]
             if all(p.stat().st_mode & 0o011 for p in parents):
                 shown.append(place.read_text(errors="replace"))
+    assert len(secrets) > 2 * len(names)
     for secret in secrets:
         assert not [text for text in shown if secret in text]
-    site.end(daemon)
+
+
+def passwords(site: Site) -> set[str]:
+    """Those of every grant there is."""
+    records = service_records(site)
+    return {records.password(grant.id).reveal() for record in records.services() for grant in record.grants}
 
 
 def test_without_its_key_nothing_new_is_drawn_and_what_runs_goes_on(site: Site) -> None:
@@ -720,9 +750,10 @@ def test_a_service_is_backed_up_by_its_schedule_and_says_when_that_fails_and_is_
 def _backed_up_by_its_schedule(site: Site, hook: Hook) -> None:
     settings = {**QUICK, "notifications": (Webhook(url=hook.url),), "notify_delay_s": 0.0, "notify_every_s": 0.0}
     service(site, type="sqlite", backup={"every": "1m", "keep": 2})
-    site.live(**settings)
+    at_once = Cues(backing_up_at_once=True)
+    site.live(at_once, **settings)
     backups = site.state / "backups"
-    eventually(lambda: len(listed(site)) == 1, within=30)
+    eventually(lambda: backups_in(backups))
     (first,) = listed(site)
     assert first["made_by"] == "schedule"
     assert (stat.S_IMODE(backups.stat().st_mode), stat.S_IMODE(Path(first["path"]).stat().st_mode)) == (0o700, 0o600)
@@ -737,7 +768,7 @@ def _backed_up_by_its_schedule(site: Site, hook: Hook) -> None:
     file = next((site.state / "services" / "db").glob("*/db.sqlite3"))
     database = file.read_bytes()
     file.write_bytes(b"no database" * 1000)
-    site.live(**settings)
+    site.live(at_once, **settings)
     eventually(lambda: told(site)["state"] == "degraded" and told(site)["reason"] == "backup-failed", within=30)
     assert "its backup failed: cannot back up db" in told(site)["message"]
     assert [Path(row["path"]) for row in listed(site)] == [*reversed(aged)][:2]
@@ -748,8 +779,8 @@ def _backed_up_by_its_schedule(site: Site, hook: Hook) -> None:
     site.daemons[-1].kill()
     (backups / ".draft-backup-left").mkdir()
     file.write_bytes(database)
-    site.live(**settings)
-    eventually(lambda: told(site)["state"] == "ready" and len(listed(site)) == 2, within=90)
+    site.live(at_once, **settings)
+    eventually(lambda: told(site)["state"] == "ready" and len(backups_in(backups)) == 2)
     eventually(lambda: notified(hook) == ["degraded", "healthy"])
     assert metric(site, "reconciler_service_last_backup_timestamp_seconds") == listed(site)[0]["at"]
     assert metric(site, "reconciler_service_backup_failures_total") == 0

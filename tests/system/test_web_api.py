@@ -43,8 +43,8 @@ def host(tmp_path: Path, store: Store, request: pytest.FixtureRequest) -> Iterat
         yield site, port
 
 
-def test_the_api_tells_what_status_tells(host: tuple[Site, int]) -> None:
-    site, port = host
+def test_the_api_tells_what_status_tells(shared: tuple[Site, int]) -> None:
+    site, port = shared
     told = fetch(site.paths.api, "/api/v1/status").json
     expected = site.status()
     more = {"memory_bytes", "cpu", "requests_per_second"}
@@ -57,8 +57,8 @@ def test_the_api_tells_what_status_tells(host: tuple[Site, int]) -> None:
     assert fetch(site.paths.api, "/api/v1/services").json == {"services": []}
 
 
-def test_what_goes_wrong_is_told_as_a_problem(host: tuple[Site, int]) -> None:
-    site, _ = host
+def test_what_goes_wrong_is_told_as_a_problem(shared: tuple[Site, int]) -> None:
+    site, _ = shared
     for path, status in {
         "/api/v1/apps/none": 404,
         "/api/v1/nowhere": 404,
@@ -76,8 +76,8 @@ def test_what_goes_wrong_is_told_as_a_problem(host: tuple[Site, int]) -> None:
     assert fetch(site.paths.api, "/api/v1/apps", "DELETE").status == 405
 
 
-def test_events_follow_on_from_the_last_one_seen(host: tuple[Site, int]) -> None:
-    site, _ = host
+def test_events_follow_on_from_the_last_one_seen(shared: tuple[Site, int]) -> None:
+    site, _ = shared
     known = fetch(site.paths.api, "/api/v1/events?app=blog").json["events"]
     assert [e["kind"] for e in known][-1] == "ready"
     after = known[0]["id"]
