@@ -52,7 +52,7 @@ def application(environ, start_response):
 """
 
 _LIVES = get_context("forkserver")
-_LIVES.set_forkserver_preload(["tests.support.life"])
+_LIVES.set_forkserver_preload(["tests.support.preloaded"])
 
 
 @dataclass(slots=True, kw_only=True)
