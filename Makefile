@@ -6,8 +6,8 @@ BIN := .venv/bin
 SECONDS ?= 60
 MINUTES ?= 60
 SOAK ?=
-# Tests wait for processes more than they compute: some more at once than there are cores.
-TESTS_AT_ONCE ?= $(shell expr $$(nproc) + 1)
+# Tests wait for processes more than they compute: more at once than there are cores.
+TESTS_AT_ONCE ?= $(shell expr 2 \* $$(nproc))
 INPUTS := pyproject.toml scripts/setup requirements.lock
 
 .PHONY: help run stop test lint mutants bench fuzz soak lock release clean

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.servers.fixtures import mysql, postgresql, rabbitmq, redis
+from tests.support.distribution import pytest_xdist_make_scheduler
 from tests.support.hosts import pytest_runtest_makereport, site, store
 
 __all__ = [
-    "mysql", "postgresql", "pytest_collection_modifyitems", "pytest_runtest_makereport",
+    "mysql", "postgresql", "pytest_collection_modifyitems", "pytest_runtest_makereport", "pytest_xdist_make_scheduler",
     "rabbitmq", "redis", "site", "store",
 ]  # fmt: skip
 
