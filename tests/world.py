@@ -302,7 +302,7 @@ def as_text(planned: Plan[Action], **words: Revision | Build) -> str:
 # Anything that could be the case, likely or not
 
 CONTENTS = ("c1", "c2", "c3")
-ADDRESSES = (ADDRESS, Address(host="127.0.0.1", port=8002))
+ADDRESSES = (ADDRESS, Address(host="/s/listeners/blog.sock"))
 
 apps = st.builds(
     App,

@@ -71,6 +71,10 @@ def _browsable(row: "AppRow") -> str:
     """Return the URL at which a browser on this host finds the app. Raises ClickException without one."""
     from ipaddress import ip_address
 
+    if row.url is not None and row.url.startswith("unix:"):
+        raise click.ClickException(
+            plain(f"{row.name} has no domain that leads to it: curl --unix-socket {row.url[5:]} http://localhost/")
+        )
     if row.url is None or not row.url.startswith(("http://", "https://")):
         raise click.ClickException(
             plain(f"{row.name} has no URL: it is {row.state}{f': {row.message}' * bool(row.message)}")

@@ -23,7 +23,7 @@ from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.state_directory import StateDirectory
 from reconciler.daemon.task_world import task_world
 from reconciler.daemon.web_process import WebProcess
-from reconciler.daemon.worlds import all_converging, among_worlds, routed, routing_world, serve_static_files
+from reconciler.daemon.worlds import all_converging, among_worlds, introduce, routed, routing_world
 from reconciler.host.credential_users import LocalApps
 from reconciler.host.instance_secrets import InstanceSecrets
 from reconciler.host.runtime import Runtime
@@ -125,7 +125,7 @@ class Daemon:
         self._processes = ProcessWorld(
             settings, self._stores, self._apps, self._instances, boot=self._boot, wakeups=routes, tasks=tasks
         )
-        self._counters = Counters(time.monotonic, self._apps.probe_results, self._services.backups.failures)
+        self._counters = Counters(time.monotonic, self._apps.probes.results, self._services.backups.failures)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
         self._converging = all_converging(
             (self._services, self._services, self._service_wakeups),  # first: it says what apps are supplied with
@@ -141,7 +141,7 @@ class Daemon:
             each.on_report
             for each in (self._services, self._processes, self._task_world, self.manifests, self._counters)
         ]
-        self.reports.listeners += serve_static_files(self._routing, self._apps.places, self._instances.of)
+        self.reports.listeners += introduce(self._routing, self._apps, self._instances.of, self._app_wakeups)
         self.outcomes = Outcomes(
             self.manifests,
             services=self._converging[0],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # most hosts have no proxy
     from collections.abc import Callable
 
     from reconciler.convergence.world import Report
-    from reconciler.host.app_places import AppPlaces
+    from reconciler.host.world import AppWorld
     from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import Instance
     from reconciler.planning.subject import Subject
@@ -87,15 +87,29 @@ def routing_world(
     return RoutingWorld(settings.proxy, settings.paths, journal, wakeups=WakeQueue(), publish=publish)
 
 
-def serve_static_files(
-    world: "RoutingWorld | None", places: "AppPlaces", instances: "Callable[[str], tuple[Instance, ...]]"
+def introduce(
+    proxy: "RoutingWorld | None",
+    apps: "AppWorld",
+    instances: "Callable[[str], tuple[Instance, ...]]",
+    wakeups: WakeQueue,
 ) -> "tuple[Callable[[Subject, Report | None], None], ...]":
-    """Let the proxy serve the static files of the builds that serve; return what listens to reports on apps."""
-    if world is None:
+    """Let the World of apps and that of the proxy know of each other; return what listens to reports on apps.
+
+    The proxy serves the static files of the builds that serve, and knows where each app is reached; apps know where it
+    still dials. `wakeups` are those of apps.
+    """
+    if proxy is None:
         return ()
-    places.taking_over = world.static.ahead_of
-    world.static.instances = instances
-    return (world.on_report,)
+
+    def told() -> None:
+        for name in apps.proxy.waiting():
+            wakeups.wake(name)
+
+    apps.places.taking_over = proxy.static.ahead_of
+    proxy.static.instances = instances
+    proxy.reached, proxy.on_change = apps.proxy.reached, told
+    apps.proxy.dials, apps.proxy.on_move = proxy.dials, lambda: proxy.wakeups.wake(proxy.key)
+    return (proxy.on_report,)
 
 
 def among_worlds(

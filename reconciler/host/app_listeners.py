@@ -10,31 +10,42 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
-from reconciler.planning.address import Address
+from reconciler.planning.address import Address, Spot
 from reconciler.planning.apps.actions import Listen
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.listening_sockets import Listeners
+from reconciler.serving.listening_sockets import Listeners, is_reached
 
 # Each empty set that is built is an object of its own, and every app is observed.
 _NOWHERE: frozenset[Address] = frozenset()
 
 
 class AppListeners:
-    """The listeners of every app. `on_connection` is called with an app's name when a client wakes it."""
+    """The listeners of every app. `on_connection` is called with an app's name when a client wakes it.
 
-    def __init__(self, instances: Instances, keeper: Keeper, on_connection: Callable[[str], None]) -> None:
+    `socket_of` returns the path of the socket that an app may have.
+    """
+
+    def __init__(
+        self,
+        instances: Instances,
+        keeper: Keeper,
+        on_connection: Callable[[str], None],
+        socket_of: Callable[[str], Path],
+    ) -> None:
+        self._socket_of = socket_of
         self._instances = instances
         self._keeper = keeper
         self._on_connection = on_connection
         self._listeners = Listeners()
         self._open: dict[str, frozenset[Address]] = {}
-        self._at_port: defaultdict[int, set[str]] = defaultdict(set)
+        self._at_spot: defaultdict[Spot, set[str]] = defaultdict(set)
         self._desired: dict[str, Address] = {}
-        self._desired_at_port: defaultdict[int, set[str]] = defaultdict(set)
+        self._desired_at_spot: defaultdict[Spot, set[str]] = defaultdict(set)
         self._unserved: dict[str, float] = {}
 
     def names(self) -> frozenset[str]:
@@ -78,16 +89,20 @@ class AppListeners:
         return frozenset(address for address in left if self._is_claimed(name, address)) or _NOWHERE
 
     def neighbours(self, name: str, address: Address | None) -> frozenset[str]:
-        """Return the other apps with a listener at the port of an address."""
-        return frozenset() if address is None else frozenset(self._at_port[address.port] - {name})
+        """Return the other apps with a listener at the port, or the socket, of an address."""
+        return frozenset() if address is None else frozenset(self._at_spot[address.spot] - {name})
 
     # Adopt what an earlier daemon opened
 
     def take_back(self) -> None:
         """Take the listeners that the keeper held while no daemon ran."""
         for name, address, kept in self._keeper.take():
-            self._listeners.take(address, kept)
-            self._opened(name, address)
+            if is_reached(address, kept):
+                self._listeners.take(address, kept)
+                self._opened(name, address)
+            else:  # the file of the socket is gone: it is opened again, as if it had been lost
+                self._keeper.drop(name, address)
+                kept.close()
 
     def fetch(self, name: str, address: Address, pid: int) -> None:
         """Take a copy of a listener from a process that has it, unless it is open already."""
@@ -127,6 +142,9 @@ class AppListeners:
             for instance, _ in owners:
                 self._instances.mark_detached(name, instance.id)
         elif not fetched:
+            if address.path == str(self._socket_of(name)):
+                with contextlib.suppress(OSError):  # opening it says why
+                    Path(address.path).parent.mkdir(mode=0o700, exist_ok=True)
             self._listeners.open(address)
         self._opened(name, address)
         return "fetched back" if fetched else ""
@@ -134,25 +152,40 @@ class AppListeners:
     def unlisten(self, name: str, address: Address) -> frozenset[str]:
         """Close an address, or leave its socket to the apps that have it or desire it; return those."""
         heirs = self._sharing(name, address)
-        for heir in [h for h in self._desired_at_port[address.port] - {name} if self._desired[h] == address]:
+        for heir in [h for h in self._desired_at_spot[address.spot] - {name} if self._desired[h] == address]:
             self._opened(heir, address)
             heirs |= {heir}
         self._keeper.drop(name, address)
         if heirs:
             self._listeners.disarm(address)  # the next connection is for the heir
         else:
-            self._listeners.close(address)
+            self._listeners.remove(address)
         self._closed(name, address)
         return heirs
 
-    def succeed(self, address: Address | None) -> None:
-        """Pass on to this address, where an instance serves now, the clients of overlapping ones that are to close."""
+    def succeed(self, app: str, address: Address | None) -> None:
+        """Pass on to this address, where an instance serves now, the clients of overlapping ones that are to close.
+
+        Also those of the app's other listeners, if the one is a port and the other a socket: the proxy still dials it.
+        """
         if address is None:
             return
-        for name in self._at_port[address.port]:
+        for name in self._at_spot[address.spot]:
             for other in self.of(name):
                 if other != address and other.overlaps(address) and other != self._desired.get(name):
                     self._listeners.relay(other, address)
+        self._listeners.stop_relay(address)
+        for other in self.of(app):
+            if bool(other.path) != bool(address.path) and not self._sharing(app, other):
+                self._listeners.relay(other, address)
+
+    def reached(self, name: str, instances: tuple[Instance, ...], desired: Address) -> Address:
+        """Return where the proxy is to reach an app: where the newest instance serves, else where it listens."""
+        serving = max((i for i in instances if i.serves and i.address), key=lambda i: i.started_at, default=None)
+        if serving is not None and serving.address is not None:
+            return serving.address
+        opened = self.of(name)
+        return desired if desired in opened else min(opened, key=str, default=desired)
 
     def arm(self, name: str, address: Address) -> None:
         """Wake the app at the next connection."""
@@ -170,15 +203,15 @@ class AppListeners:
         """Adjust what is open to what is desired: the holding page, and whether connections wake the app."""
         addresses = {n: app.address for n, app in apps.items() if app.state != "stopped"}
         self._desired = {name: address for name, address in addresses.items() if address is not None}
-        self._desired_at_port.clear()
+        self._desired_at_spot.clear()
         for name, address in self._desired.items():
-            self._desired_at_port[address.port].add(name)
+            self._desired_at_spot[address.spot].add(name)
         for app in apps.values():
             if not app.may_sleep:
                 for address in self.of(app.name):
                     self._listeners.disarm(address)  # it is started without a connection, and counts as up when it is
-            if app.address is not None:
-                self._listeners.show(app.address, app.holding_page)
+            for address in self.of(app.name):
+                self._listeners.show(address, app.holding_page)
 
     def forget(self, name: str) -> None:
         """Forget an app that was removed."""
@@ -186,6 +219,8 @@ class AppListeners:
             self._closed(name, address)
         self._open.pop(name, None)
         self._unserved.pop(name, None)
+        with contextlib.suppress(OSError):  # of one that no daemon could fetch back
+            self._socket_of(name).unlink(missing_ok=True)
 
     def close_all(self) -> None:
         """Close every copy of this process; instances keep theirs."""
@@ -193,24 +228,24 @@ class AppListeners:
 
     def _opened(self, name: str, address: Address) -> None:
         self._open[name] = self.of(name) | {address}
-        self._at_port[address.port].add(name)
+        self._at_spot[address.spot].add(name)
         self._keeper.keep(name, address, self._listeners.fd(address))
 
     def _closed(self, name: str, address: Address) -> None:
         self._open[name] = self.of(name) - {address}
-        if all(other.port != address.port for other in self.of(name)):
-            self._at_port[address.port].discard(name)
+        if all(other.spot != address.spot for other in self.of(name)):
+            self._at_spot[address.spot].discard(name)
 
     def _sharing(self, name: str, address: Address) -> frozenset[str]:
         return frozenset(other for other in self.neighbours(name, address) if address in self.of(other))
 
     def _others_serve(self, name: str, address: Address) -> bool:
-        if len(self._at_port[address.port]) < 2:  # nobody but this app
+        if len(self._at_spot[address.spot]) < 2:  # nobody but this app
             return False
         return any(self._serves_at(other, address) for other in self._sharing(name, address))
 
     def _is_claimed(self, name: str, address: Address) -> bool:
-        claims = ((n, self._desired[n]) for n in self._desired_at_port[address.port] if n != name)
+        claims = ((n, self._desired[n]) for n in self._desired_at_spot[address.spot] if n != name)
         return any(claim.overlaps(address) and self._serves_at(other, claim) for other, claim in claims)
 
     def _serves_at(self, name: str, address: Address) -> bool:

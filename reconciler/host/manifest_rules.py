@@ -18,12 +18,21 @@ def rules_of(settings: Settings) -> Rules:
             zone=settings.schedules_zone,
             domain="" if settings.proxy is None else settings.proxy.domain,
             no_static="" if settings.proxy is None else settings.proxy.no_static,
+            sockets=sockets_of(settings),
         ),
         ports=settings.ports,
         is_free=is_free,
         prune_after_s=settings.prune_after_s,
         sources=_sources(settings),
     )
+
+
+def sockets_of(settings: Settings) -> str:
+    """Return the directory of the sockets at which the proxy reaches apps, "" for one that cannot, and without any."""
+    proxy = settings.proxy
+    if proxy is None or not (proxy.run or proxy.sockets):
+        return ""
+    return str(settings.paths.listeners if proxy.run else proxy.sockets)
 
 
 def _sources(settings: Settings) -> SourcesInForce:

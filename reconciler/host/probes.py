@@ -34,7 +34,11 @@ class AppProbes:
 
         A desired revision that differs says nothing about an instance of another one. How often is up to the manifest.
         """
-        serving = [i for i in self._instances.of(name) if app is not None and i.serves and i.address == app.address]
+        serving = [
+            i
+            for i in self._instances.of(name)
+            if app is not None and i.serves and i.address in {app.address, app.leased}
+        ]
         probes = {}
         if app is not None and serving:
             revision = self._stores.history.of(name).started_as(serving[-1].revision)

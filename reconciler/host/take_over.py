@@ -35,6 +35,8 @@ def _rename_revisions(
     name: str, app: App | None, observed: Observed, stores: Stores, instances: Instances
 ) -> Iterable[tuple[str, str]]:
     """Give the revisions of an app their current ids in the records; return the former and the current ones."""
+    if app is not None and app.leased is not None:
+        app = app.at_its_lease
     ids: Mapping[str, str] = current_ids(app, observed)
     if not ids:
         return ()

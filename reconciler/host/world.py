@@ -6,7 +6,6 @@ relied upon.
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.probes import AppProbes
+from reconciler.host.proxy_view import ProxyView
 from reconciler.host.release_commands import AppReleaseCommands
 from reconciler.host.release_recorder import ReleaseRecorder
 from reconciler.host.request_effects import OperatorRequest, take_request
@@ -98,23 +98,19 @@ class AppWorld:
         self._secret_source = secret_source
         self._dependencies = DependencyGraph()
         self._standings = Standings(stores, runtime.publish)
-        self._listeners = AppListeners(instances, keeper, self._on_connection)
+        self._listeners = AppListeners(instances, keeper, self._on_connection, settings.paths.socket)
         self._builds = AppBuilds(settings.paths, stager, runtime.removals, self._on_staging)
         self.places = AppPlaces(self._paths, self._history, self._builds, instances, secret_source)
+        self.proxy = ProxyView(self._listeners, self._instances)
         self.places.prepared = lambda name: prepared(self._apps.get(name), self.observe(name))
         self._release_commands = AppReleaseCommands(settings, stores, secret_source, self._builds, self.places)
         self._releases = ReleaseRecorder(settings.paths, stores)
         self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
-        self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
+        self.probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
         self._apps: Mapping[str, App] = {}
         self._planner: Planner[App, Observed, Plan[Action]] = Planner(plan)
         self._restart_before: dict[str, float] = {}
-
-    @property
-    def probe_results(self) -> Counter[tuple[str, bool]]:
-        """How many probes there were, by app and success."""
-        return self._probes.results
 
     def names(self) -> frozenset[str]:
         """Return every app of which anything is left here, desired or not."""
@@ -197,6 +193,7 @@ class AppWorld:
             written=self._builds.written(name),
             builds_in_use=frozenset(use.build for use in self._instances.users.of(name)),
             processes=self.places.verdicts.of(name),
+            dialled=self.proxy.dialled(self._apps.get(name)),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
@@ -242,6 +239,7 @@ class AppWorld:
                 self.files.kept(name, action.build, await self._builds.remove(name, action.build))
             case ForgetApp():
                 await self._forget_app(name, action)
+        self.proxy.moved(self._apps.get(name))
 
     def report(self, name: str, report: Report) -> None:
         report = replace(report, message=self._stores.journal.redacted(Subject("app", name), report.message))
@@ -249,7 +247,7 @@ class AppWorld:
         proven_s = 0.0 if app is None else app.probation_s
         lasts = all(self.now() >= i.ready_at + proven_s for i in self._instances.of(name) if i.ready_at is not None)
         self._standings.report(name, report, lasts=lasts)
-        self._probes.update(name, app)
+        self.probes.update(name, app)
 
     def paths(self, name: str) -> InstancePaths:
         """Return where an app's instances read and write."""
@@ -323,7 +321,7 @@ class AppWorld:
         self._record_action(name, "ready", f"{instance.in_force}{remark}", action)
         if self._history.served(name, revision.id):
             self._standings.deployed(name)
-        self._listeners.succeed(revision.address)
+        self._listeners.succeed(name, revision.address)
         self._wake_all((*self._dependencies.dependents(name), *self._listeners.neighbours(name, revision.address)))
 
     async def _sleep(self, name: str, action: Sleep) -> None:

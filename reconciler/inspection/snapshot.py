@@ -283,7 +283,7 @@ class HostSnapshot:
     @cached_property
     def _daemon_addresses(self) -> frozenset[Address]:
         """The addresses on which the daemon itself listens."""
-        return frozenset(_listening(self.daemon)) if self.daemon else frozenset()
+        return frozenset(_listening(self.daemon, self.paths.listeners)) if self.daemon else frozenset()
 
     def _passed(self, record: InstanceRecord) -> int:
         """Return how many workers of an instance have passed their gate."""
@@ -320,14 +320,21 @@ def _listing(directory: Path) -> list[Path]:
         return []
 
 
-def _listening(pid: int) -> Iterator[Address]:
-    """Yield the addresses a process listens on; none if they cannot be read."""
+def _listening(pid: int, sockets: Path) -> Iterator[Address]:
+    """Yield the addresses a process listens on, a unix socket as one in the directory of those of apps.
+
+    None if they cannot be read.
+    """
+    from reconciler.linux.listening_paths import listening_names
     from reconciler.linux.process_table import listening_sockets, sockets_of
 
     own = set(sockets_of(pid).values())
     for each in listening_sockets(pid):
         if each.inode in own:
             yield Address(host=each.host, port=each.port)
+    for name in listening_names(own) if sockets.exists() else ():
+        if name:
+            yield Address(host=str(sockets / name))
 
 
 def _instance(record: InstanceRecord, end: str | None) -> "Instance":

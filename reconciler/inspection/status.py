@@ -213,9 +213,9 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
         state=last.state,
         reason=last.reason,
         message=last.message,
-        url=f"{url.partition('://')[0]}://{address}/" if moves and url else url,
-        port=address.port if address is not None and moves else port,
-        wanted_url=url if moves else None,
+        url=_at_domain(snapshot, name, _url_at(address, url) if moves and address is not None and url else url),
+        port=(address.port or None) if address is not None and moves else port,
+        wanted_url=_at_domain(snapshot, name, url) if moves else None,
         revision=newest.revision if newest else None,
         wanted_revision=last.wanted,
         override=_override(histories["pin"], last),
@@ -247,8 +247,27 @@ def _with_note(last: AppStatus, passed: Path, build: "Staged | None") -> AppStat
     return last if note is None else replace(last, reason=note.reason, message=note.text)
 
 
+def _at_domain(snapshot: HostSnapshot, app: str, url: str | None) -> str | None:
+    """Return the URL of the first domain of an app in place of that of its socket, which no client dials."""
+    if url is None or not url.startswith("unix:"):
+        return url
+    own = (each for each in snapshot.domains if each["app"] == app and not each["leads_to"])
+    first = next((each for each in own if not each["name"].startswith("*.")), None)
+    return url if first is None else f"{first['url']}{first['below']}"
+
+
+def _url_at(address: Address, url: str) -> str:
+    """Return the URL of an address, with the scheme of another one of the same app."""
+    if address.path:
+        return str(address)
+    scheme, separator, _ = url.partition("://")
+    return f"{scheme if separator else 'http'}://{address}/"
+
+
 def _is_at(url: str, address: Address) -> bool:
     """Return whether a URL that was made of an address names this one."""
+    if address.path or not url.startswith("http"):
+        return url == str(address)
     host, _, port = url.partition("://")[2].rstrip("/").rpartition(":")
     return Address(host=host.strip("[]"), port=int(port)) == address
 

@@ -95,7 +95,7 @@ def _apps(chosen: list[AppDocument], leases: Mapping[str, int]) -> dict[str, App
     apps = {}
     for document in sorted(chosen, key=lambda document: document.name):
         port = document.port or leases.get(document.name)
-        if port is not None or not document.has_web:
+        if port is not None or document.socket or not document.has_web:
             apps[document.name] = document.app(port)
     return apps
 
@@ -189,8 +189,9 @@ def _explicit_ports(candidates: Mapping[str, Proposal]) -> frozenset[int]:
 def _leased(
     chosen: list[AppDocument], leases: Mapping[str, int], ports: Ports, explicit: frozenset[int]
 ) -> tuple[dict[str, int], list[_Conflict]]:
-    """Return the leases, one for every app that sets no port, and a conflict for each app that could get none.
+    """Return the leases, one for every app that needs a port and sets none, and a conflict for each that got none.
 
+    An app that listens at a socket keeps the lease that it had before, as it may still serve there.
     An app that sets a port keeps its lease for the day on which it sets none, unless another app has that port or
     the range has no other. The lease of an app that is being removed ends when another app sets that port.
     """
@@ -203,7 +204,7 @@ def _leased(
     walks: defaultdict[str, Iterator[int]] = defaultdict(lambda: iter(ports.range))
     problems = []
     for document in chosen:
-        if document.port is not None or document.name in leased:
+        if document.port is not None or document.socket or document.name in leased:
             continue
         walk = walks[document.host]
         port = next((port for port in walk if port not in taken and ports.is_free(document.host, port)), None)

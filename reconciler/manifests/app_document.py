@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.documents.tree import Node
 from reconciler.manifests.checks import variables, worker_count
 from reconciler.manifests.program_checks import words_given
-from reconciler.planning.address import Address
+from reconciler.planning.address import SOCKET_SUFFIX, Address
 from reconciler.planning.apps.app import App, Binding, CrashPolicy, Liveness
 from reconciler.planning.apps.revision import AWAITED_MARK, Health, Recipe, Server, Source
 from reconciler.planning.fingerprint import fingerprint
@@ -32,6 +32,7 @@ class HostDefaults:
     `repositories` are those of the settings, in which sources may be; None if they are not known. `zone` is the time
     zone of schedules, `domain` the domain of an app whose manifest has none, with `{app}` for its name; empty for none.
     `no_static` says why the proxy serves no static files, empty if it does.
+    `sockets` is the directory of the unix sockets at which the proxy reaches apps; empty for a proxy that dials ports.
     """
 
     auto_workers: int = 1
@@ -41,6 +42,7 @@ class HostDefaults:
     zone: str = "UTC"
     domain: str = ""
     no_static: str = ""
+    sockets: str = ""
 
     def directory_of(self, file: str) -> str:
         """Return the absolute directory that the relative paths of a manifest begin at, by the file's identity."""
@@ -54,7 +56,8 @@ class HostDefaults:
 class AppDocument:
     """An app as one document defines it: without an address, as the port may be left to the host (None).
 
-    One without a web server, `has_web` False, never has an address.
+    One without a web server, `has_web` False, never has an address. `socket` is the path of the unix socket at which it
+    listens, empty for one that listens at a port.
 
     `line` is where the document begins in its file, `places` the line and column of each field that is given.
     """
@@ -65,6 +68,7 @@ class AppDocument:
     line: int
     has_web: bool = True
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    socket: str = ""
 
     @property
     def name(self) -> str:
@@ -77,8 +81,11 @@ class AppDocument:
         return self.unleased.manifest
 
     def app(self, port: int | None) -> App:
-        """Return the app, listening on `port`, or without a listener."""
-        return self.unleased if port is None else replace(self.unleased, address=Address(host=self.host, port=port))
+        """Return the app, listening at its socket or on `port`, which one with a socket may have leased before."""
+        at_port = None if port is None else Address(host=self.host, port=port)
+        if self.socket:
+            return replace(self.unleased, address=Address(host=self.socket), leased=at_port)
+        return self.unleased if at_port is None else replace(self.unleased, address=at_port)
 
 
 def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocument:
@@ -91,7 +98,15 @@ def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocu
         line=tree.line,
         has_web=given.get("web") is not False,
         places=_places(tree),
+        socket=_socket(given, name, host.sockets),
     )
+
+
+def _socket(given: dict[str, Any], name: str, directory: str) -> str:
+    """Return the path of an app's socket: of one that has domains, and says nothing of an address."""
+    is_reached_by_name = bool(directory and given.get("domains")) and given.get("web") is not False
+    is_reached_by_name = is_reached_by_name and not {"host", "port"} & given.keys()
+    return posixpath.join(directory, f"{name}{SOCKET_SUFFIX}") if is_reached_by_name else ""
 
 
 def _places(tree: Node) -> Mapping[str, tuple[int, int]]:

@@ -115,7 +115,7 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
                 "manifest": app.manifest,
                 "commit": app.commit,
                 "url": app.url,
-                "port": None if app.address is None else app.address.port,
+                "port": None if app.address is None or app.address.path else app.address.port,
                 "workers": app.server.workers,
                 "runtime": app.recipe.runtime,
                 "services": [binding.service for binding in app.bindings],

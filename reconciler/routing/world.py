@@ -5,6 +5,7 @@ What the proxy has is asked of it, never remembered; nothing that a deploy does 
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.linux.files import replace_file
+from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired_state import DesiredState
@@ -27,7 +29,7 @@ from reconciler.planning.routing.actions import (
     StartProxy,
     TryDomains,
 )
-from reconciler.planning.routing.caddy import Abilities, names_in
+from reconciler.planning.routing.caddy import Abilities, dialled_in, names_in
 from reconciler.planning.routing.observed import AppFiles, ObservedProxy
 from reconciler.planning.routing.plan import Routes, plan, published, wanted
 from reconciler.planning.routing.route import Route
@@ -53,6 +55,7 @@ class RoutingWorld:
     """The World of the proxy. `publish` receives every report on it, and None once nothing of ours is left in it.
 
     `static` are the static files of the apps, which the proxy serves itself.
+    `reached` says where an app listens now; `on_change` is called when the proxy has been seen to have something else.
     """
 
     def __init__(
@@ -67,12 +70,15 @@ class RoutingWorld:
         self._proxy = proxy
         self._paths = paths
         self._journal = journal
-        self.wakeups = wakeups
+        self.key, self.wakeups = PROXY, wakeups
         self._publish = publish
         self._keys = ClientKeys(paths.proxy / "key")
         self._record = DomainRecord(paths.domains)
         self._driver: Driver = driver_of(proxy, paths.proxy, lambda: self._wake())  # noqa: PLW0108  built before it
         self.static = StaticFiles(proxy, paths)
+        self.reached: Callable[[App], Address] = _own_address
+        self.on_change: Callable[[], None] = lambda: None
+        self._apps: Mapping[str, App] = {}
         self._routings: Mapping[str, Routing] = {}
         self._asked: Routes | None = None
         self._failure = ""
@@ -89,6 +95,7 @@ class RoutingWorld:
             for name, app in desired.apps.items()
             if app.routing is not None and app.routing.domains and app.address is not None
         }
+        self._apps = apps
         self._routings = {name: app.routing for name, app in apps.items() if app.routing is not None}
         self.static.follow(self._routings)
         routes = tuple(self._route(app, app.routing) for _, app in sorted(apps.items()) if app.routing is not None)
@@ -118,16 +125,30 @@ class RoutingWorld:
 
     def _route(self, app: App, routing: Routing) -> Route:
         assert app.address is not None
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(app.address.ip, app.address.ip)
         return Route(
             app=app.name,
             routing=routing,
-            upstream=f"[{host}]:{app.address.port}" if ":" in host else f"{host}:{app.address.port}",
+            upstream=self._upstream(app.address),
             patience_s=app.patience_s,
             key=self.key_of(app.name),
             stopped=app.state == "stopped",
             files=self.static.directory_of(app.name, routing),
         )
+
+    def _upstream(self, address: Address) -> str:
+        """Return an address as the proxy dials it; of one that we keep, a path begins at its own directory."""
+        if address.path:
+            is_kept = self._proxy.driver == "kept"
+            return f"unix/{os.path.relpath(address.path, self._paths.proxy) if is_kept else address.path}"
+        host = address.reached_at
+        return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+    def dials(self, address: Address) -> bool:
+        """Return whether the proxy dials an address; True as well while it is not known what it has."""
+        config = self._observed.config
+        if config is None or isinstance(config, str):
+            return config is None or (address.path or self._upstream(address)) in config
+        return self._upstream(address) in dialled_in(config)
 
     def _files(self) -> Mapping[str, AppFiles]:
         found = {name: read_app_files(name, routing) for name, routing in self._routings.items()}
@@ -149,7 +170,8 @@ class RoutingWorld:
 
     def observe(self, name: str) -> ObservedProxy:  # noqa: ARG002  there is one
         """Return what is true of the proxy, as it was seen last."""
-        self._note(running=self._driver.running, version=self._driver.version)
+        reached = {name: self._upstream(self.reached(app)) for name, app in self._apps.items()}
+        self._note(running=self._driver.running, version=self._driver.version, upstreams=reached)
         self._note(alive=self.static.alive(), laid=self.static.laid, lacking=self.static.lacking)
         return self._observed
 
@@ -231,10 +253,13 @@ class RoutingWorld:
         except BaseException:
             self._note(config=None)
             raise
-        if config == self._observed.config:
-            config = self._observed.config  # the very object: plans compare it
+        before = self._observed.config
+        if config == before:
+            config = before  # the very object: plans compare it
         left = self._asked is not None or bool(names_in(config) if isinstance(config, dict) else config)
         self._note(config=config, seen_at=self.now(), files=files, left=left)
+        if config is not before:
+            self.on_change()
 
     async def _configure(self, action: ConfigureProxy) -> None:
         try:
@@ -275,6 +300,11 @@ class RoutingWorld:
 
     def _write(self, kind: EventKind, text: str, action: Action) -> None:
         self._journal.write(Subject("proxy"), kind, text, action.cause, action.reason)
+
+
+def _own_address(app: App) -> Address:
+    assert app.address is not None
+    return app.address
 
 
 def _shortcoming(version: tuple[int, ...]) -> str:

@@ -56,6 +56,8 @@ def _told(app, key, own_scheme):
             for name in _FORWARDED:
                 if name in environ:
                     del environ[name]
+            if not environ.get("REMOTE_ADDR"):  # a unix socket has none, and libraries read it
+                environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = "127.0.0.1", "0"
             environ["wsgi.url_scheme"] = own_scheme
         return app(environ, start_response)
 

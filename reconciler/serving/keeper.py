@@ -21,7 +21,7 @@ from reconciler.serving import keeper_main
 
 _ANSWER_S = 5.0
 _START_AGAIN_S = 5.0
-_LONGEST = 512
+_LONGEST = 8192
 
 
 class Keeper:
@@ -206,5 +206,6 @@ def _name(app: str, address: Address) -> str:
 
 
 def _parsed(name: str) -> tuple[str, Address]:
-    app, host, port = name.split(" ")
+    app, _, where = name.partition(" ")
+    host, _, port = where.rpartition(" ")  # a path may hold blanks
     return app, Address(host=host, port=int(port))

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 
-_LONGEST = 512
+_LONGEST = 8192
 _ANSWER_S = 10.0
 
 

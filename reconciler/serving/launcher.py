@@ -104,9 +104,14 @@ def _become_gunicorn(preloaded):
     sys.argv = ["gunicorn"] + sys.argv[2:]
     if sys.version_info[0] > 2:
         sys.stdout, sys.stderr = _printing(sys.stdout), _printing(sys.stderr)
+    from gunicorn import sock  # type: ignore[import-untyped]
     from gunicorn.app.base import Application  # type: ignore[import-untyped]
     from gunicorn.app.wsgiapp import run  # type: ignore[import-untyped]
 
+    if not hasattr(
+        sock, "close_sockets"
+    ):  # before 19.7 each one that ends removes the file of a socket that others have
+        sock.UnixSocket.close = sock.BaseSocket.close
     Application.get_config_from_filename = lambda _, filename: read_config(filename, preloaded)
     run()
 

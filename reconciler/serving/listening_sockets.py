@@ -5,13 +5,16 @@ instead of refusing them.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import os
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from reconciler.linux.listening_paths import is_in_place, listen_at, name_listened_at
 from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
 from reconciler.planning.address import Address
 from reconciler.serving.holding import Holding
@@ -24,6 +27,11 @@ _LOOK_S = 0.25  # of processor time
 
 class CannotListen(Exception):
     """An address cannot be opened; the text names the process that holds it where that can be known."""
+
+
+def is_reached(address: Address, opened: socket.socket) -> bool:
+    """Return whether clients of this address reach this listener: the file of a unix socket may be gone."""
+    return not address.path or is_in_place(Path(address.path), opened)
 
 
 class Listeners:
@@ -45,9 +53,10 @@ class Listeners:
 
     def open(self, address: Address) -> None:
         """Bind and listen, also beside an overlapping listener of this process; raises CannotListen."""
-        port = address.port  # asked first: there may be ten thousand sockets
-        beside = [held for other, held in self._sockets.items() if other.port == port and other.overlaps(address)]
-        _refuse_taken(address, frozenset(os.fstat(held.fileno()).st_ino for held in beside))
+        if not address.path:
+            port = address.port  # asked first: there may be ten thousand sockets
+            beside = [held for other, held in self._sockets.items() if other.port == port and other.overlaps(address)]
+            _refuse_taken(address, frozenset(os.fstat(held.fileno()).st_ino for held in beside))
         self._sockets[address] = _bound(address)
 
     def fetch(self, address: Address, pidfd: int, pid: int) -> bool:
@@ -61,7 +70,8 @@ class Listeners:
             fetched = _fetch(pidfd, number)
             if fetched is None:
                 continue
-            if fetched.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and _listens_at(fetched, address):
+            listens = fetched.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and _listens_at(fetched, address)
+            if listens and is_reached(address, fetched):
                 self._sockets[address] = fetched
                 return True
             fetched.close()
@@ -80,7 +90,10 @@ class Listeners:
         return os.fstat(self.fd(address)).st_ino in found.values() if found else None
 
     def open_beside(self, address: Address) -> None:
-        """Bind while an instance still listens there on its own: both get connections until that one ends."""
+        """Bind while an instance still listens there on its own: both get connections until that one ends.
+
+        Of a unix socket, all that is new is for this one.
+        """
         self._sockets[address] = _bound(address)
 
     def serve_holding_page(self, address: Address, page: str | None) -> None:
@@ -106,6 +119,12 @@ class Listeners:
             self.stop_holding_page(address)
             self.disarm(address)
             self._relays[address] = Relay(self._sockets[address], successor)
+
+    def stop_relay(self, address: Address) -> None:
+        """Pass no further connection on, if this process does at this address."""
+        relay = self._relays.pop(address, None)
+        if relay is not None:
+            relay.close()
 
     def arm(self, address: Address, connected: Callable[[], None]) -> None:
         """Call `connected`, once, when a connection waits at this address."""
@@ -138,12 +157,18 @@ class Listeners:
         if address in self._sockets:
             self.stop_holding_page(address)
             self.disarm(address)
-        relay = self._relays.pop(address, None)
-        if relay is not None:
-            relay.close()
+        self.stop_relay(address)
         held = self._sockets.pop(address, None)
         if held is not None:
             held.close()
+
+    def remove(self, address: Address) -> None:
+        """Close this process's copy for good: no client finds a unix socket any more."""
+        held = self._sockets.get(address)
+        if address.path and held is not None and is_reached(address, held):
+            with contextlib.suppress(OSError):
+                Path(address.path).unlink()
+        self.close(address)
 
     def close_all(self) -> None:
         """Close every copy of this process; instances keep theirs."""
@@ -183,6 +208,11 @@ def _refuse_taken(address: Address, own: frozenset[int] = frozenset()) -> None:
 
 
 def _bound(address: Address) -> socket.socket:
+    if address.path:
+        try:
+            return listen_at(Path(address.path), _BACKLOG)
+        except OSError as error:
+            raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
     opened = _socket_for(address)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -214,6 +244,8 @@ def _sockaddr(address: Address) -> tuple[str, int]:
 
 
 def _listens_at(opened: socket.socket, address: Address) -> bool:
+    if address.path:
+        return name_listened_at(opened) == Path(address.path).name
     return opened.family in (socket.AF_INET, socket.AF_INET6) and opened.getsockname()[:2] == _sockaddr(address)
 
 

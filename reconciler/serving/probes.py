@@ -5,21 +5,25 @@ Planning decides what follows: a probe only reports that an instance is unhealth
 
 import asyncio
 import re
+import socket
 import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TypeAlias
 
 from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.linux.unix_sockets import connected
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import Liveness
 from reconciler.planning.apps.revision import Health
 from reconciler.planning.wording import counted
 
 _FIRST_BYTES = 512
+_AGAIN_S = 0.05
 _NO_WORK: "Work" = ()
 
 
@@ -151,11 +155,20 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
+async def _connected(address: Address, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if not address.path:
+        return await asyncio.open_connection(address.reached_at, address.port, ssl=tls)
+    while True:
+        try:
+            line = connected(Path(address.path), socket.SOCK_STREAM, 0)
+        except BlockingIOError:  # its queue is full: the probe is late if that lasts
+            await asyncio.sleep(_AGAIN_S)
+            continue
+        return await asyncio.open_unix_connection(sock=line, ssl=tls, server_hostname="localhost" if tls else None)
+
+
 async def _first_bytes(probe: Probe, *, tls: bool) -> bytes:
-    host = "127.0.0.1" if probe.address.host in ("0.0.0.0", "localhost") else probe.address.host
-    reader, writer = await asyncio.open_connection(
-        "::1" if host == "::" else host, probe.address.port, ssl=_any_certificate() if tls else None
-    )
+    reader, writer = await _connected(probe.address, _any_certificate() if tls else None)
     try:
         request = (
             f"GET {probe.health.path} HTTP/1.1\r\nHost: {probe.host}\r\n"

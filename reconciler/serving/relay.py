@@ -1,19 +1,23 @@
 """Pass the connections at a listener that is about to close on to the listener that takes its place.
 
-The kernel prefers the narrower of two listeners: clients of 127.0.0.1 go on to the old one while 0.0.0.0 is open beside
-it, and would be reset when it closes. Only clients on this host are passed on, from their own address, so that the app
-sees the same clients as before.
+An app that passes from a port to a unix socket, or back, has clients at both until the proxy dials the new one. From
+one port to another, the kernel prefers the narrower of two listeners: clients of 127.0.0.1 go on to the old one while
+0.0.0.0 is open beside it, and would be reset when it closes. Only clients on this host are passed on there, from their
+own address, so that the app sees the same clients as before.
 """
 
 import asyncio
 import contextlib
 import socket
 from functools import partial
+from pathlib import Path
 
+from reconciler.linux.unix_sockets import connected
 from reconciler.planning.address import Address
 
 _CHUNK = 64 * 1024
 _CONNECT_S = 5.0
+_AGAIN_S = 0.05
 _EVERYWHERE = "0.0.0.0"
 
 
@@ -37,7 +41,7 @@ class Relay:
         with contextlib.suppress(OSError):  # nothing is left to accept
             while True:
                 connection, peer = self._listener.accept()
-                task = self._loop.create_task(self._pass_on(connection, peer[0]))
+                task = self._loop.create_task(self._pass_on(connection, peer[0] if peer else ""))
                 self._passing.add(task)
                 # Whatever becomes of it: a task that is cancelled before its first step never gets to close anything.
                 task.add_done_callback(partial(self._passed, connection))
@@ -47,18 +51,39 @@ class Relay:
         connection.close()
 
     async def _pass_on(self, connection: socket.socket, client: str) -> None:
-        with socket.socket(connection.family) as onward, contextlib.suppress(OSError, TimeoutError):
+        with contextlib.suppress(OSError, TimeoutError):
             connection.setblocking(False)
-            onward.setblocking(False)
-            target = self._target(connection.getsockname()[0])
-            if target is None:
-                return
-            onward.bind((client, 0))
             async with asyncio.timeout(_CONNECT_S):
-                await self._loop.sock_connect(onward, (target, self._successor.port))
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._copy(connection, onward))
-                both.create_task(self._copy(onward, connection))
+                onward = await self._connected(connection, client)
+            if onward is None:
+                return
+            with onward:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._copy(connection, onward))
+                    both.create_task(self._copy(onward, connection))
+
+    async def _connected(self, connection: socket.socket, client: str) -> socket.socket | None:
+        """Return a connection to the successor; None if that is not reached where the client came to."""
+        successor = self._successor
+        while successor.path:
+            try:
+                return connected(Path(successor.path), socket.SOCK_STREAM, 0)
+            except BlockingIOError:  # its queue is full
+                await asyncio.sleep(_AGAIN_S)
+        is_at_port = connection.family != socket.AF_UNIX
+        target = self._target(connection.getsockname()[0]) if is_at_port else successor.reached_at
+        if target is None:
+            return None
+        onward = socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET)
+        try:
+            onward.setblocking(False)
+            if is_at_port:
+                onward.bind((client, 0))
+            await self._loop.sock_connect(onward, (target, successor.port))
+        except BaseException:
+            onward.close()
+            raise
+        return onward
 
     def _target(self, reached: str) -> str | None:
         """Return where the successor is reached for a client that reached this address; None if it is not."""

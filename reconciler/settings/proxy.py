@@ -26,7 +26,8 @@ class Proxy:
     """The proxy: a Caddy that the daemon keeps (`run`), one of the host at its `admin` socket, or another by a `file`.
 
     `program` is the Caddy to run, empty to look for one. `domain` is what an app gets whose manifest has no domains,
-    with `{app}` for its name; empty for none. `static` is where static files are laid out for a proxy of the host's.
+    with `{app}` for its name; empty for none. `static` is where static files are laid out for a proxy of the host's,
+    `sockets` the directory of the unix sockets at which that reaches apps; None if it dials ports.
     """
 
     front: Front = field(default_factory=Front)
@@ -36,6 +37,7 @@ class Proxy:
     file: ProxyFile | None = None
     domain: str = ""
     settle_s: float = 2.0
+    sockets: Path | None = None
     static: Path | None = None
 
     def static_root(self, directory: Path) -> Path | None:

@@ -39,6 +39,7 @@ def proxy_of(file: str, node: Node) -> Proxy:
         file=_file(given) if given.get("type") == "files" else None,
         domain=given.get("domain", ""),
         static=FilePath(given["static"]) if "static" in given else None,
+        sockets=FilePath(given["sockets"]) if "sockets" in given else None,
         settle_s=Proxy().settle_s if settle is None else duration_s(str(settle.written)),
     )
 
@@ -64,12 +65,21 @@ def _misplaced(node: Node) -> Iterator[tuple[Path, str]]:
             yield (field,), f"is for 'type: {'caddy' if is_files else 'files'}'"
     if given.get("run") is True and "admin" in node.keys:
         yield ("admin",), "is for a proxy of the host's: one that the daemon runs has a socket of its own"
+    if "sockets" in node.keys:
+        yield from _misplaced_sockets(given)
     if given.get("run") is not True and "program" in node.keys:
         yield ("program",), "requires 'run: true'"
     if "static" in node.keys and given.get("run") is True:
         yield ("static",), "is for a proxy of the host's: one that the daemon runs reads its own directory"
     if "static" in node.keys and is_files and given.get("format") in {"haproxy", "traefik"}:
         yield ("static",), "is for Caddy and nginx: this proxy serves no files"
+
+
+def _misplaced_sockets(given: Any) -> Iterator[tuple[Path, str]]:
+    if given.get("run") is True:
+        yield ("sockets",), "is for a proxy of the host's: one that the daemon runs has them in the state directory"
+    if given.get("format") == "traefik":
+        yield ("sockets",), "is not for Traefik, which reaches ports only"
 
 
 def _wrong(node: Node, given: Any) -> Iterator[tuple[Path, str]]:

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.planning.address import SOCKET_SUFFIX
+
 # A socket's path has 107 bytes (unix(7)); multiprocessing's are 32 longer than the directory that it is given.
 _LONGEST_SCRATCH = 107 - 40
 
@@ -107,6 +109,15 @@ class StatePaths:
     def proxy(self) -> Path:
         """The directory of the proxy that the daemon keeps, and of what is known of domains."""
         return self.state / "proxy"
+
+    @property
+    def listeners(self) -> Path:
+        """The directory of the unix sockets at which apps listen."""
+        return self.state / "listeners"
+
+    def socket(self, name: str) -> Path:
+        """Return the unix socket of an app that listens at no port."""
+        return self.listeners / f"{name}{SOCKET_SUFFIX}"
 
     @property
     def domains(self) -> Path:

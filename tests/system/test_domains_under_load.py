@@ -62,25 +62,31 @@ def configured(site: Site) -> int:
 
 
 @contextmanager
-def load(name: str, port: int, clients: int = 3) -> Iterator[Counter[str]]:
-    """Requests over kept TLS connections, half of them with a body, for as long as the context lasts."""
+def load(name: str, port: int, clients: int = 3, *, kept: bool = True) -> Iterator[Counter[str]]:
+    """Requests with a body over TLS connections, kept or a new one each, for as long as the context lasts."""
     seen: Counter[str] = Counter()
     over = threading.Event()
 
     def client() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.sock = connected(name, port, 30)
+        is_open = False
         while not over.is_set():
             try:
+                if not is_open:
+                    connection.sock, is_open = connected(name, port, 30), True
                 connection.request("POST", "/", body=b"x" * 2048, headers={"Host": name})
                 answer = connection.getresponse()
                 answer.read()
                 seen[str(answer.status)] += 1
-                if answer.will_close:
-                    connection.sock = connected(name, port, 30)
+                if answer.will_close or not kept:
+                    connection.close()
+                    is_open = False
             except OSError as error:
                 seen[repr(error)] += 1
-                return
+                connection.close()
+                is_open = False
+                if kept:
+                    return
             time.sleep(0.01)
         connection.close()
 

@@ -65,7 +65,7 @@ MUTANTS = (
            "if self.current is not None and self.current.ready:\n            return Situation.SERVING",
            "if self.current is not None:\n            return Situation.SERVING"),
     Mutant("old listeners stay open", "planning/apps/plan_listener.py",
-           "extra = sorted(observed.listeners - {app.address}, key=str)", "extra: list[Address] = []"),
+           "extra = sorted(observed.listeners - observed.dialled - {app.address}, key=str)", "extra: list[Address] = []"),
     Mutant("a port that nothing listens on is kept while the app fails", "planning/apps/plan_listener.py",
            "if u.address not in used", "if False"),
     Mutant("a port is closed under an instance", "planning/apps/plan_listener.py",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from reconciler.planning.address import Address
@@ -56,7 +57,8 @@ class Binding:
 class App:
     """One desired app: everything in its manifest, with defaults, leases and paths resolved.
 
-    `address` is None for a program without a listener. A `lazy` app is first started by a connection; `holding_page` is
+    `address` is None for a program without a listener; `leased` is the port at which one with a socket may have served
+    before. A `lazy` app is first started by a connection; `holding_page` is
     an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
     NAME=VALUE lines. `in_git` is where the manifest takes the source from if that is a repository; `source` is then the
     directory of a commit on this host. `processes` are its programs that are not web. `routing` is what the proxy does
@@ -87,11 +89,14 @@ class App:
     processes: "tuple[Process, ...]" = ()
     schedules: "tuple[Schedule, ...]" = ()
     routing: "Routing | None" = None
+    leased: Address | None = None
     commit: str = field(default="", compare=False)
 
     @property
     def url(self) -> str | None:
         """Where it serves, by gunicorn's own TLS if it was given a certificate; None without an address."""
+        if self.address is not None and self.address.path:
+            return str(self.address)
         scheme = "https" if "certfile" in self.server.settings else "http"
         return None if self.address is None else f"{scheme}://{self.address}/"
 
@@ -105,10 +110,17 @@ class App:
         """The number of workers that each of its instances is to run."""
         return self.server.workers
 
+    @cached_property
+    def at_its_lease(self) -> "App":
+        """The same app at the port that it had before it got a socket."""
+        return replace(self, address=self.leased, leased=None)
+
     @property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that depend on every field of the manifest, and on no commit of its source."""
-        asked = self if self.in_git is None else replace(self, source=_IN_GIT)
+        # A request of an operator holds on when an app with a leased port gets a socket: its manifest says the same.
+        asked = self if self.leased is None else self.at_its_lease
+        asked = asked if self.in_git is None else replace(asked, source=_IN_GIT)
         return fingerprint(canonical(asked))
 
     def build(self, content: str) -> Build:

@@ -213,7 +213,7 @@ class Observed:
     manifest describes, `stopping_dependents` the apps that depend on it and still have to stop. `has_residue` says that
     records of the app are left. `written` are files that the app has written into a build, which goes with a later
     deploy. `builds_in_use` are those that something of the app uses beside its instances: a process, a task.
-    `processes` is what those say that are not web.
+    `processes` is what those say that are not web. `dialled` are listeners at which the proxy still reaches the app.
     """
 
     source: SourceState | None = None
@@ -240,6 +240,7 @@ class Observed:
     written: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     builds_in_use: frozenset[str] = frozenset()
     processes: ProcessStandings = ProcessStandings()
+    dialled: frozenset[Address] = frozenset()
 
     @property
     def alive(self) -> tuple[Instance, ...]:

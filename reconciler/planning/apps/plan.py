@@ -13,6 +13,7 @@ from reconciler.planning.apps.assessment import NEVER, READ_AGAIN_S
 from reconciler.planning.apps.causes import finishing
 from reconciler.planning.apps.failures import reap
 from reconciler.planning.apps.observed import Observed, OverrideKind
+from reconciler.planning.apps.passing import where_it_listens
 from reconciler.planning.apps.plan_instances import plan_serving, state_when_failing
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, serve_holding_page, unlisten
 from reconciler.planning.plan import Plan
@@ -32,6 +33,7 @@ def plan(app: App | None, observed: Observed, now: float) -> Plan[Action]:
     """Plan one app; `app` is None when its manifest was removed, `now` is monotonic seconds."""
     if app is None:
         return _remove(observed)
+    app = where_it_listens(app, observed)
     if _is_held_by_operator(app, observed, "stopped"):
         return _shut_down(observed, _STOPPED_BY_OPERATOR)
     if _is_held_by_operator(app, observed, "maintenance"):

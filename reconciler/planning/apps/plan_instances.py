@@ -40,6 +40,7 @@ from reconciler.planning.apps.causes import (
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
 from reconciler.planning.apps.files_in_builds import files_in_builds
 from reconciler.planning.apps.observed import Instance, Observed
+from reconciler.planning.apps.passing import where_it_listens
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, stay, unlisten
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
 from reconciler.planning.apps.revision_choice import best_instance, desired_revision
@@ -302,7 +303,7 @@ def prepared(app: App | None, observed: Observed) -> Revision | None:
     """
     if app is None or not (app.lazy and app.may_sleep) or observed.source is None or observed.inputs.missing:
         return None
-    revision = desired_revision(app, observed)
+    revision = desired_revision(where_it_listens(app, observed), observed)
     if revision.build.id not in observed.builds or any(f.revision == revision.id for f in observed.failures):
         return None
     release = revision.release_mark(observed.commands.get(revision.build.id, NO_COMMANDS))

@@ -55,8 +55,8 @@ def listen(app: App, observed: Observed) -> tuple[Listen, ...]:
 
 
 def unlisten(app: App, observed: Observed) -> tuple[Unlisten, ...]:
-    """Close every listener but the app's."""
-    extra = sorted(observed.listeners - {app.address}, key=str)
+    """Close every listener but the app's, and those at which the proxy still reaches it."""
+    extra = sorted(observed.listeners - observed.dialled - {app.address}, key=str)
     text = "it has no listener now" if app.address is None else f"it listens on {app.address} now"
     return tuple(Unlisten(address=a, cause=text, reason=Reason.ADDRESS_CHANGED) for a in extra)
 

@@ -133,6 +133,14 @@ def names_in(config: Config) -> frozenset[str]:
     return frozenset(str(name) for match in matches if isinstance(match, Mapping) for name in match.get("host") or ())
 
 
+def dialled_in(part: Any) -> frozenset[str]:
+    """Return every address that a configuration, or a part of one, has a proxy dial."""
+    if isinstance(part, Mapping):
+        own = part.get("dial")
+        return frozenset((own,) if isinstance(own, str) else ()).union(*map(dialled_in, part.values()))
+    return frozenset().union(*map(dialled_in, part)) if isinstance(part, list) else frozenset()
+
+
 def ours_in(config: Config) -> Config:
     """Return what is ours in a configuration of the operator's: routes by scheme, policies and certificates."""
     servers = [each for each in _within(config, "apps", "http", "servers").values() if isinstance(each, dict)]

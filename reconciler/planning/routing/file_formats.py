@@ -188,7 +188,9 @@ def _nginx_prefix(place: Place) -> Iterator[str]:
 
 def _nginx_proxy(route: Route) -> Iterator[str]:
     limit_s = route.routing.answer_timeout_s
-    yield f"proxy_pass http://{_word(route.upstream)};"
+    path = route.upstream.removeprefix("unix/")
+    upstream = _word(route.upstream) if path == route.upstream else f"unix:{_word(path)}"
+    yield f"proxy_pass http://{upstream};"
     yield "proxy_http_version 1.1;"
     yield "proxy_set_header Host $http_host;"
     yield "proxy_set_header Upgrade $http_upgrade;"
@@ -295,7 +297,8 @@ def _haproxy_backend(route: Route) -> Iterator[str]:
     if routing.answer_timeout_s is not None:
         yield f"    timeout server {routing.answer_timeout_s:.0f}s"
     yield "    http-reuse never"
-    yield f"    server app {_word(route.upstream)}"
+    path = route.upstream.removeprefix("unix/")
+    yield f"    server app {_word(route.upstream) if path == route.upstream else f'unix@{_word(path)}'}"
 
 
 # Traefik

@@ -44,7 +44,8 @@ class ObservedProxy:
     laid out, and `lacking` the directories that a build does not have, by app.
 
     `running` is about a proxy that the daemon keeps itself. `changed_at` is when it was last given a configuration,
-    monotonic seconds. `left` says that something of ours may be in it from before.
+    monotonic seconds. `left` says that something of ours may be in it from before. `upstreams` are where apps are
+    reached that do not listen at their own address yet, by name.
     """
 
     running: bool = False
@@ -59,3 +60,4 @@ class ObservedProxy:
     alive: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     laid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
+    upstreams: Mapping[str, str] = field(default_factory=dict)

@@ -87,9 +87,14 @@ def wanted(asked: Routes, observed: ObservedProxy) -> Any:
 
 
 def published(asked: Routes, observed: ObservedProxy) -> tuple[Route, ...]:
-    """Return the routes that the proxy gets, with what was read of their files; an app without its files gets none."""
+    """Return the routes that the proxy gets, with what was read of their files; an app without its files gets none.
+
+    Each leads to where its app is reached now, which is another address until it has passed to its own.
+    """
     found = []
-    for route in asked.routes:
+    for asked_route in asked.routes:
+        upstream = observed.upstreams.get(asked_route.app, asked_route.upstream)
+        route = asked_route if upstream == asked_route.upstream else replace(asked_route, upstream=upstream)
         files = observed.files.get(route.app)
         if files is None:
             if route.routing.login is None and route.routing.certificate is None:

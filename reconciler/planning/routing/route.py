@@ -15,7 +15,7 @@ FORGEABLE_HEADERS = ("Forwarded", "X-Forwarded-Port", "X-Real-Ip")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One app at the proxy. `upstream` is the address of its listener as host:port.
+    """One app at the proxy. `upstream` is the address of its listener as host:port, or `unix/` and a path.
 
     `key` proves to the app that a request comes through the proxy. `accounts` are users with the hashes of their
     passwords, None for an app that every client may use. `certificate_id` changes with the content of its certificate.

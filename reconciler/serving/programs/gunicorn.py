@@ -24,6 +24,7 @@ from reconciler.serving.sandbox import Sandbox
 from reconciler.state.paths import StatePaths
 
 CONFIG_NAME = "gunicorn.config"
+_OF_THIS_HOST = "127.0.0.1"  # what apps that check the Host header take from a listener without a name of its own
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}
 _OF_LISTENERS = frozenset(("PORT", "CF_INSTANCE_PORT", "CF_INSTANCE_ADDR", "VCAP_APP_HOST", "VCAP_APP_PORT"))
 
@@ -204,8 +205,10 @@ def _literal(text: str) -> str:
 
 def health_host(revision: Revision) -> str:
     """Return the Host header of health probes, by the daemon and by workers."""
-    health = revision.server.health
-    return health.host if health is not None and health.host else str(revision.address)
+    health, address = revision.server.health, revision.address
+    if health is not None and health.host:
+        return health.host
+    return _OF_THIS_HOST if address is not None and address.path else str(address)
 
 
 def argv(config: Path, code: Code) -> tuple[str, ...]:
@@ -234,7 +237,7 @@ def environment(
         ),
         **identity.marks(revision.app, revision.id),
     }
-    if address is not None:
+    if address is not None and not address.path:  # a unix socket has no port, and is inherited
         port = str(address.port)
         base |= {"PORT": port, "CF_INSTANCE_PORT": port, "CF_INSTANCE_ADDR": str(address)}
         ours |= {"VCAP_APP_HOST": address.host, "VCAP_APP_PORT": port}
@@ -261,12 +264,15 @@ def vcap_application(
 ) -> Mapping[str, Json]:
     """Return the VCAP_APPLICATION object, with the keys of Cloud Foundry's first API and of today's.
 
-    Its `uris` are the app's domains, or the address of its listener if it has none. Without a listener, there is none.
+    Its `uris` are the app's domains, or the address of its listener if it has none. One with a socket, or without a
+    listener, has no port.
     """
     started = datetime.fromtimestamp(identity.started_at, UTC)
     address = revision.address
     uris: list[Json] = [*domains] or ([] if address is None else [str(address)])
-    where: Mapping[str, Json] = {} if address is None else {"host": address.host, "port": address.port}
+    where: Mapping[str, Json] = {}
+    if address is not None and not address.path:
+        where = {"host": address.host, "port": address.port}
     return {
         **where,
         "application_id": f"{identity.state}-{revision.app}",

@@ -24,11 +24,11 @@ def problems(text: str) -> list[str]:
     return [str(each) for each in parse("/m/shop.yaml", f"path: x\n{text}\n".encode(), HostDefaults()).problems]
 
 
-def reviewed(*looks: dict[str, str]) -> Catalog:
+def reviewed(*looks: dict[str, str], rules: Rules = RULES) -> Catalog:
     catalog = Catalog()
     for files in looks:
         content = {f"/m/{stem}.yaml": text.encode() for stem, text in files.items()}
-        catalog = review(catalog, [Listing(origin="/m", files=content, identity=(1, 1))], RULES, 0)
+        catalog = review(catalog, [Listing(origin="/m", files=content, identity=(1, 1))], rules, 0)
     return catalog
 
 
@@ -179,3 +179,46 @@ def test_a_domain_is_no_part_of_a_revision() -> None:
     )
     assert plain != named
     assert plain.revision("c").id == named.revision("c").id
+
+
+WITH_SOCKETS = Rules(
+    host=HostDefaults(sockets="/s/listeners"), ports=range(20000, 20100), is_free=lambda host, port: True,
+    prune_after_s=0,
+)  # fmt: skip
+
+
+def addresses(catalog: Catalog) -> dict[str, str]:
+    return {name: f"{app.address}{f' was {app.leased}' if app.leased else ''}" for name, app in catalog.apps.items()}
+
+
+def test_an_app_with_domains_listens_at_a_socket_unless_it_names_a_port_or_an_address() -> None:
+    files = {
+        "a": "path: x\ndomains: [a.example.com]",
+        "b": "path: x\ndomains: [b.example.com]\nport: 8001",
+        "c": "path: x\ndomains: [c.example.com]\nhost: 0.0.0.0",
+        "d": "path: x",
+    }
+    catalog = reviewed(files, rules=WITH_SOCKETS)
+    assert addresses(catalog) == {
+        "a": "unix:/s/listeners/a.sock",
+        "b": "127.0.0.1:8001",
+        "c": "0.0.0.0:20000",
+        "d": "127.0.0.1:20001",
+    }
+    assert set(catalog.leases) == {"c", "d"}
+    assert addresses(reviewed(files))["a"] == "127.0.0.1:20000"
+
+
+def test_an_app_that_had_a_port_before_keeps_its_lease_beside_the_socket_and_gets_it_back() -> None:
+    without = reviewed({"a": "path: x", "b": "path: x"}, rules=WITH_SOCKETS)
+    domains = Listing(origin="/m", files={"/m/a.yaml": b"path: x\ndomains: [a.example.com]"}, identity=(1, 1))
+    with_domains = review(without, [domains], WITH_SOCKETS, 0)
+    assert addresses(with_domains)["a"] == "unix:/s/listeners/a.sock was 127.0.0.1:20000"
+    again = review(with_domains, [Listing(origin="/m", files={"/m/a.yaml": b"path: x"}, identity=(1, 1))], RULES, 0)
+    assert addresses(again)["a"] == "127.0.0.1:20000"
+
+
+def test_a_domain_that_only_the_host_gives_leaves_an_app_at_its_port() -> None:
+    given = HostDefaults(sockets="/s/listeners", domain="{app}.localhost")
+    rules = Rules(host=given, ports=range(20000, 20100), is_free=lambda host, port: True, prune_after_s=0)
+    assert addresses(reviewed({"a": "path: x"}, rules=rules)) == {"a": "127.0.0.1:20000"}

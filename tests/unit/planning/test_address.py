@@ -30,3 +30,24 @@ def test_an_address_overlaps_with_every_address_of_the_same_port(everywhere: str
     assert at(everywhere).overlaps(at("localhost"))
     assert at("192.0.2.7").overlaps(at(everywhere))
     assert not at(everywhere).overlaps(at("localhost", 8002))
+
+
+def test_a_socket_is_an_address_of_its_own_and_no_ports_neighbour() -> None:
+    shop, blog = Address(host="/s/shop.sock"), Address(host="/s/blog.sock")
+    assert (str(shop), shop.path, shop.spot, at("::1").path, at("::1").spot) == (
+        "unix:/s/shop.sock",
+        "/s/shop.sock",
+        "/s/shop.sock",
+        "",
+        8001,
+    )
+    assert shop == Address(host="/s/shop.sock") != blog
+    assert shop.overlaps(Address(host="/s/shop.sock"))
+    assert not shop.overlaps(blog)
+    assert not shop.overlaps(at("0.0.0.0"))
+    assert len({shop, blog, at("::1")}) == 3
+
+
+@pytest.mark.parametrize(("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("localhost", "127.0.0.1")])
+def test_an_address_of_every_interface_is_reached_on_this_host(host: str, reached: str) -> None:
+    assert at(host).reached_at == reached
