@@ -75,6 +75,8 @@ def _browsable(row: "AppRow") -> str:
         raise click.ClickException(
             plain(f"{row.name} has no domain that leads to it: curl --unix-socket {row.url[5:]} http://localhost/")
         )
+    if row.url is None and row.state in _ANSWERING:
+        raise click.ClickException(plain(f"{row.name} has no URL: it has no web server"))
     if row.url is None or not row.url.startswith(("http://", "https://")):
         raise click.ClickException(
             plain(f"{row.name} has no URL: it is {row.state}{f': {row.message}' * bool(row.message)}")

@@ -168,7 +168,7 @@ class EventPrinter:
             self._settled[name] = (report.state, report.wanted)
             self._failed.pop(name, None)
             app = self._daemon.manifests.catalog.apps.get(name) if subject.kind == "app" else None
-            at = f" at {self._url(app)}" if app is not None and report.state == "running" else ""
+            at = f" at {self._url(app)}" if app is not None and app.url and report.state == "running" else ""
             self._print(subject, report.state, f"{report.state}{at}")
         self._phases.end(name)
         self._greet()

@@ -38,7 +38,7 @@ def desired_app(desired: "DesiredState", name: Any) -> "App":
     return app
 
 
-# A row of `status`: its `state`, its `port` and its `override` (None, or its `kind` and `revision`) are read.
+# A row of `status`: its `state`, its `url` and its `override` (None, or its `kind` and `revision`) are read.
 StatusRow: TypeAlias = Mapping[str, Any]
 # What is done, in words; and what the World of apps is handed.
 Granted: TypeAlias = "tuple[str, OperatorRequest]"
@@ -189,7 +189,7 @@ REQUESTS: Mapping[str, RequestKind] = {
             effect="The instance stops, and clients get the holding page with status 503, until the manifest changes or"
             " an operator ends it.",
             reason=Reason.MAINTENANCE_BY_OPERATOR,
-            offered=lambda row: row["state"] not in {"stopped", "maintenance"} and row.get("port") is not None,
+            offered=lambda row: row["state"] not in {"stopped", "maintenance"} and row.get("url", "") is not None,
             grant=_maintain,
             interrupts=True,
         ),

@@ -161,7 +161,9 @@ def _summary(staged: Staged, processes: Collection[str]) -> str:
     from reconciler.staging.detection.procfile import without_used  # only what makes builds needs it
 
     what = f"{shlex.join(staged.command)} on {staged.runtime}"
-    if not staged.command:
+    if not staged.command and not staged.entrypoint:
+        what = f"no web server, on {code_of(staged).runtime}"
+    elif not staged.command:
         what = f"{staged.entrypoint} on python {staged.python_version} with gunicorn {staged.gunicorn_version}"
     environment = f"; environment {staged.because}" if staged.because else ""
     missing = f"; {staged.missing}" if staged.missing else ""
@@ -178,7 +180,7 @@ def code_of(staged: Staged) -> Code:
         python=staged.python,
         target=staged.entrypoint,
         worker_class=staged.worker_class,
-        runtime=staged.runtime or f"python {staged.python_version}",
+        runtime=staged.runtime or (f"python {staged.python_version}" if staged.python else "the programs of this host"),
         settings=_settings_of(staged),
         command=staged.command,
         listen=staged.listen,

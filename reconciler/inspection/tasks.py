@@ -1,18 +1,14 @@
 """The tasks of apps as facts, for the command line, the API and the page."""
 
-from shlex import join
 from typing import Any
 
 from reconciler.planning.tasks.task import Task
 from reconciler.vault.command_lines import redacted_command
 
-_SHELL = ("/bin/sh", "-c")
-
 
 def command_line(task: Task) -> str:
     """Return the command of a task as an operator would write it, its secrets masked."""
-    words = task.words
-    return redacted_command(words[2] if words[:2] == _SHELL and len(words) == len(_SHELL) + 1 else join(words))
+    return redacted_command(task.line)
 
 
 def facts(task: Task) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from shlex import join
 
 from reconciler.planning.subject import Subject
 from reconciler.planning.tasks.task import Task
@@ -16,14 +15,14 @@ _SHORT_S = 9.95
 
 def command_line(task: Task) -> str:
     """Return the command of a task as an operator would write it, shortened, its secrets masked."""
-    line = redacted_command(task.words[2] if task.words[:2] == ("/bin/sh", "-c") else join(task.words))
+    line = redacted_command(task.line)
     return line if len(line) <= _MOST_SHOWN else f"{line[: _MOST_SHOWN - 1]}…"
 
 
 def masked(journal: Journal, task: Task) -> Task:
     """Return a task whose command is only shown any more, without the secrets of its app."""
     words = [journal.redacted(Subject("app", task.app), word) for word in task.words]
-    return replace(task, command=json.dumps(words))
+    return replace(task, command=json.dumps({"expand": words} if task.expands else words))
 
 
 def described(task: Task) -> str:

@@ -113,7 +113,7 @@ def test_a_build_command_runs_once_and_what_cannot_be_built_or_started_is_said_w
     port = kind.app(site, "blog", build=build, release="cat built.txt", env={"SECRET_WORD": "hush"})
     kind.app(site, "silent", command=["sleep", "60"], listen="port", health={"path": "/", "start_timeout": "3s"})
     if not PHP_FPM.program:
-        kind.app(site, "absent", command=["php-fpm", "-F"])
+        kind.app(site, "absent", command=["php-fpm", "-F"], health={"start_timeout": "30s"})
     site.live()
     eventually(site.serves("blog", "1", port))
     (code,) = site.paths.builds("blog").glob("*/code")

@@ -4,6 +4,8 @@ A task is on record before its process exists. Times are wall-clock seconds wher
 """
 
 import json
+import re
+import shlex
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -11,6 +13,7 @@ from typing import Literal, TypeAlias
 TaskKind: TypeAlias = Literal["task", "schedule", "release", "shell"]
 TaskState: TypeAlias = Literal["owed", "running", "succeeded", "failed", "cancelled", "skipped", "missed"]
 
+_PLAIN = re.compile(r"[^\s\"'\\]+")
 OPEN: frozenset[str] = frozenset(("owed", "running"))
 
 
@@ -79,6 +82,15 @@ class Task:
         """The words of its command."""
         written = json.loads(self.command)
         return tuple(written["expand"] if isinstance(written, dict) else written)
+
+    @property
+    def line(self) -> str:
+        """Its command as an operator would write it."""
+        if self.words[:2] == ("/bin/sh", "-c") and len(self.words) == 3:
+            return self.words[2]
+        if not self.expands:
+            return shlex.join(self.words)
+        return " ".join(word if _PLAIN.fullmatch(word) else f'"{word}"' for word in self.words)
 
     @property
     def expands(self) -> bool:

@@ -97,7 +97,7 @@ def test_a_path_with_nothing_to_import_is_told(directory: Path, tmp_path: Path) 
     (tmp_path / "empty").mkdir()
     assert "use 'reconciler init'" in run(tmp_path / "empty", directory=directory, code=1).output
     (tmp_path / "workers").mkdir()
-    (tmp_path / "workers" / "Procfile").write_text("worker: node jobs.js\n")
+    (tmp_path / "workers" / "Procfile").write_text("release: node jobs.js\n")
     assert "nothing was imported" in run(tmp_path / "workers", directory=directory, code=1).output
 
 

@@ -134,3 +134,8 @@ def test_directories_in_the_place_of_results_go_with_the_rest(tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) == 3
     forget_results(tmp_path, {"bbbbbbbb"}, now=0.0)
     assert [file.name for file in tmp_path.iterdir()] == ["bbbbbbbb.result"]
+
+
+def test_a_command_whose_variables_are_replaced_is_shown_as_it_was_written() -> None:
+    task = replace(TASK, command='{"expand": ["sync", "$URL", "a b"]}')
+    assert (task.words, task.expands, command_line(task)) == (("sync", "$URL", "a b"), True, 'sync $URL "a b"')
