@@ -36,6 +36,7 @@ STUDIES: Mapping[str, str] = {
     "services": "a service on PostgreSQL, beside the bare SQL statements",
     "startup": "how soon the commands answer, beside Click alone",
     "templates": "waking a sleeping app, and ten thousand starts from one template",
+    "worker_memory": "workers of celery started by exec, beside workers forked from one that has its libraries loaded",
 }
 
 

@@ -1,10 +1,11 @@
-"""Who runs a celery worker while its code is deployed: ours, and supervisord by two sample configurations.
+"""Who runs a celery worker while its code is deployed: ours, supervisord by two sample configurations, a shell loop.
 
 Each runs the same site's worker with the same celery on the same Redis, and is told of new code as its users do it.
 """
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -53,6 +54,7 @@ class Contender(ABC):
 
     name: ClassVar[str]
     how: ClassVar[str]
+    can_trigger: ClassVar[bool] = True
 
     def __init__(self, directory: Path, broker: str) -> None:
         directory.mkdir()
@@ -85,6 +87,13 @@ class Contender(ABC):
     @property
     def marker(self) -> Path:
         return self.directory / "marker"
+
+    def worker_pids(self) -> list[int]:
+        """The processes of the worker, by what only they and the site's other processes have in their environment."""
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        site = [pid for pid in pids if processes.environment(pid).get("RESULTS") == str(self.results)]
+        lines = {pid: processes.command_line(pid) for pid in site}
+        return [pid for pid, line in lines.items() if "celery -A tasks worker" in line and not line.startswith("sh ")]
 
     def save_version(self, version: str) -> None:
         draft = self.directory / "version.draft"
@@ -199,6 +208,45 @@ class CelerysSample(Supervisord):
     program = "autorestart = true\nstartsecs = 10\nstopwaitsecs = 600\nstopasgroup = true"
 
 
+class ShellLoop(Contender):
+    """A loop that starts the worker again; a deploy is `systemctl restart` of a plain unit: TERM to all, KILL later."""
+
+    name = "shell loop, stopped as systemd does"
+    how = "TERM to all processes of the worker, KILL 90 s later"
+    can_trigger = False
+
+    def start(self) -> None:
+        environment = {**self.environment, "PATH": os.environ["PATH"], processes.MARK: str(self.directory)}
+        command = f"{tools.tool('celery').path} {COMMAND.removeprefix('celery ')}"
+        with (self.directory / "output.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["sh", "-c", f"while :; do {command}; sleep 0.1; done"],
+                cwd=self.code, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def deploy(self, version: str) -> None:
+        self.save_version(version)
+        told = set(self.worker_pids())
+        for number, within_s in ((signal.SIGTERM, 90.0), (signal.SIGKILL, 10.0)):
+            for pid in told:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            deadline = time.monotonic() + within_s
+            while any(map(processes.is_alive, told)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    def trigger(self) -> None: ...
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pid in self.worker_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        processes.end_marked(str(self.directory), within_s=5.0)
+
+
 class ByHand(Contender):
     """Nothing but the program, for the time it takes to start one."""
 
@@ -215,7 +263,18 @@ class ByHand(Contender):
         subprocess.run(marking(tools.neighbour("celery", "python"), self.marker), check=True)
 
 
-CONTENDERS: tuple[type[Contender], ...] = (Ours, Supervisord, CelerysSample)
+CONTENDERS: tuple[type[Contender], ...] = (Ours, Supervisord, CelerysSample, ShellLoop)
+
+
+def memory(contender: Contender) -> float:
+    """Megabytes of a worker that waits for work, all its processes together (PSS)."""
+    deadline = time.monotonic() + 60
+    while len(contender.worker_pids()) <= CONCURRENCY:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{contender.name} has no worker of {CONCURRENCY} processes within 60 s")
+        time.sleep(0.1)
+    time.sleep(5.0)
+    return sum(processes.memory_mb(pid) for pid in contender.worker_pids())
 
 
 def first_line(contender: Contender) -> float:
