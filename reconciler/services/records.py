@@ -4,16 +4,15 @@ Ids, users and passwords are on the disk before any server receives them, so tha
 under the same names. Secret texts are encrypted by the vault.
 """
 
-import contextlib
 import json
 import secrets
-import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.planning.fingerprint import Json, fingerprint
 from reconciler.planning.services.service import Service
+from reconciler.state.database import Database
 from reconciler.state.table import Statement, Table
 from reconciler.vault.secret import Secret
 from reconciler.vault.vault import Vault, VaultLocked, packed
@@ -68,7 +67,7 @@ class _Cache:
 class ServiceRecords:
     """Reads from memory and writes to the database. Raises sqlite3.Error or VaultLocked."""
 
-    def __init__(self, database: sqlite3.Connection, vault: Vault) -> None:
+    def __init__(self, database: Database, vault: Vault) -> None:
         self.database = self._database = database
         self.vault = vault
         self._cache = _Cache()
@@ -129,7 +128,7 @@ class ServiceRecords:
 
     def drop(self, service: str) -> None:
         """Delete a service and its grants."""
-        with self._lasting():
+        with self._database.lasting():
             self._database.execute("DELETE FROM service_grant WHERE service = ?", (service,))
             self._database.execute("DELETE FROM service WHERE id = ?", (service,))
         self._cache.services.pop(service, None)
@@ -160,7 +159,7 @@ class ServiceRecords:
         # Letters and digits only: it appears in URLs, files and shells.
         password = self.vault.sealed(secrets.token_hex(24))
         boxed = self.vault.sealed(packed(dict(parameters))) if parameters else None
-        with self._lasting():
+        with self._database.lasting():
             self._database.execute(*_GRANTS.put(record, password=password, parameters=boxed))
         self._cache_grant(record)
         return record
@@ -180,7 +179,7 @@ class ServiceRecords:
 
     def bound(self, grant: str, credentials: Mapping[str, Json]) -> str:
         """Store the credentials that binding returned; return their id, the same for the same credentials."""
-        with self._lasting():
+        with self._database.lasting():
             stored = self.vault.put(packed({"grant": grant, "credentials": dict(credentials)}))
             self._database.execute("UPDATE service_grant SET credentials = ?, due = NULL WHERE id = ?", (stored, grant))
         self._cache_grant(replace(self.grant(grant), credentials=stored, due=None))
@@ -193,14 +192,14 @@ class ServiceRecords:
 
     def retire(self, grant: str, why: str) -> None:
         """Mark a grant to be replaced by another."""
-        with self._lasting():
+        with self._database.lasting():
             self._database.execute("UPDATE service_grant SET retiring = ? WHERE id = ?", (why, grant))
         self._cache_grant(replace(self.grant(grant), retiring=why))
 
     def revoke(self, grant: str) -> None:
         """Delete a grant whose credentials were revoked."""
         record = self.grant(grant)
-        with self._lasting():
+        with self._database.lasting():
             self._database.execute("DELETE FROM service_grant WHERE id = ?", (grant,))
         service = self.service(record.service)
         grants = tuple(g for g in service.grants if g.id != grant)
@@ -217,7 +216,7 @@ class ServiceRecords:
         """Record that an instance of a revision is about to use these grants."""
         if self._cache.uses.get(app, {}).get(revision) == grants:
             return
-        with self._lasting():
+        with self._database.lasting():
             self._database.execute("DELETE FROM service_use WHERE app = ? AND revision = ?", (app, revision))
             rows = [(app, revision, grant) for grant in sorted(grants)]
             self._database.executemany("INSERT INTO service_use VALUES (?, ?, ?)", rows)
@@ -249,7 +248,7 @@ class ServiceRecords:
         self._cache.services[service.id] = replace(service, grants=grants)
 
     def _write(self, record: ServiceRecord, statement: Statement) -> None:
-        with self._lasting():
+        with self._database.lasting():
             self._database.execute(*statement)
         self._cache.services[record.id] = record
 
@@ -261,21 +260,6 @@ class ServiceRecords:
         for app, revision, grant_id in self._database.execute("SELECT app, revision, service_grant FROM service_use"):
             uses = self._cache.uses.setdefault(app, {})
             uses[revision] = uses.get(revision, frozenset()) | {grant_id}
-
-    @contextlib.contextmanager
-    def _lasting(self) -> Iterator[None]:
-        """One transaction that survives a power cut."""
-        self._database.execute("PRAGMA synchronous=FULL")
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
-        finally:
-            self._database.execute("PRAGMA synchronous=NORMAL")
 
 
 def parameters_id(parameters: Mapping[str, Json]) -> str:

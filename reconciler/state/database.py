@@ -6,7 +6,8 @@ this process lives to write. A row that the database would never take is dropped
 
 import sqlite3
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from reconciler.linux.encodable import encodable
@@ -27,6 +28,7 @@ class Database(sqlite3.Connection):
         self._defers = False
         self._on_dropped: Callable[[Hashable, Exception], None] = _ignored
         self._retry_at = 0.0
+        self._in_transaction: list[Hashable] = []
         self.problem = ""
 
     def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
@@ -51,12 +53,39 @@ class Database(sqlite3.Connection):
         A write replaces a deferred one of the same key. Inside a transaction it is done or raises.
         """
         if self.in_transaction or not self._defers:
-            return self.execute(statement, values).lastrowid or 0
+            number = self.execute(statement, values).lastrowid or 0
+            self._in_transaction.append(key)
+            return number
         self._deferred.pop(key, None)
         self._deferred[key] = (statement, values)
         while len(self._deferred) > _MAX_DEFERRED:  # after days; the oldest matter least
             del self._deferred[next(iter(self._deferred))]
         return self.flush()
+
+    @contextmanager
+    def lasting(self) -> Iterator[None]:
+        """Make the writes inside one transaction that survives a power cut, at the cost of waiting for the disk."""
+        self.execute("PRAGMA synchronous=FULL")
+        try:
+            with self.together():
+                yield
+        finally:
+            self.execute("PRAGMA synchronous=NORMAL")
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make the writes inside one transaction; they replace deferred ones of the same keys once it is done."""
+        self.execute("BEGIN IMMEDIATE")
+        self._in_transaction.clear()
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            if self.in_transaction:  # a full disk may have ended it already
+                self.execute("ROLLBACK")
+            raise
+        for key in self._in_transaction:
+            self._deferred.pop(key, None)
 
     def flush(self) -> int:
         """Retry deferred writes, oldest first; return the last row's number, 0 if some are still deferred."""

@@ -4,8 +4,8 @@ Every write is one transaction, on the disk at once where it says so. A record i
 process table has the last word.
 """
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from reconciler.planning.address import Address
@@ -107,26 +107,13 @@ class Records:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @contextlib.contextmanager
-    def lasting(self) -> Iterator[None]:
+    def lasting(self) -> AbstractContextManager[None]:
         """Make the writes inside one transaction that survives a power cut, at the cost of waiting for the disk."""
-        self._database.execute("PRAGMA synchronous=FULL")
-        try:
-            with self.together():
-                yield
-        finally:
-            self._database.execute("PRAGMA synchronous=NORMAL")
+        return self._database.lasting()
 
-    @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> AbstractContextManager[None]:
         """Make the writes inside one transaction."""
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
+        return self._database.together()
 
     def fact(self, name: str) -> str | None:
         """Return a stored value, None if it was never set."""

@@ -8,13 +8,13 @@ import hashlib
 import hmac
 import json
 import secrets
-import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_file
+from reconciler.state.database import Database
 
 if TYPE_CHECKING:  # imported only where secrets are used
     from cryptography.fernet import MultiFernet
@@ -30,7 +30,7 @@ class VaultLocked(Exception):
 class Vault:
     """The secrets of one state directory. `key` is the file of its key, created with the first secret."""
 
-    def __init__(self, database: sqlite3.Connection, key: Path) -> None:
+    def __init__(self, database: Database, key: Path) -> None:
         self._database = database
         self._key = key
         self._opened: MultiFernet | None = None
@@ -85,8 +85,7 @@ class Vault:
         _replace(self._key, [new, *old])
         self._opened = None
         cipher, count = self._cipher(), 0
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
+        with self._database.together():
             for table, primary, column in (("vault", "id", "box"), *columns):
                 rows = self._database.execute(f"SELECT {primary}, {column} FROM {table}").fetchall()  # noqa: S608  ours
                 for name, box in rows:
@@ -94,10 +93,6 @@ class Vault:
                         statement = f"UPDATE {table} SET {column} = ? WHERE {primary} = ?"  # noqa: S608  names of ours
                         self._database.execute(statement, (cipher.rotate(box), name))
                         count += 1
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
         # The log of the database must not outlive the key that opens what is in it.
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         _replace(self._key, [new])

@@ -19,6 +19,7 @@ from reconciler.planning.apps.revision import Bound
 from reconciler.planning.services.service import Service
 from reconciler.services.binding_views import OpenBinding, lay_out, shown
 from reconciler.services.records import BOXES, ServiceRecords
+from reconciler.state.database import Database
 from reconciler.state.schema import open_database
 from reconciler.vault.dotenv import Unusable, pairs_of
 from reconciler.vault.secret import Secret
@@ -35,16 +36,16 @@ def database(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def service_records(database: sqlite3.Connection, tmp_path: Path) -> ServiceRecords:
+def service_records(database: Database, tmp_path: Path) -> ServiceRecords:
     return ServiceRecords(database, Vault(database, tmp_path / "key"))
 
 
-def again(service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path) -> ServiceRecords:
+def again(service_records: ServiceRecords, database: Database, tmp_path: Path) -> ServiceRecords:
     return ServiceRecords(database, Vault(database, tmp_path / "key"))
 
 
 def test_a_secret_is_known_by_an_id_that_says_nothing(
-    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: Database, tmp_path: Path
 ) -> None:
     kept = service_records.vault.put(SAID)
     assert service_records.vault.put(SAID) == kept
@@ -61,9 +62,7 @@ def test_another_vault_gives_the_same_secret_another_id(service_records: Service
         assert ServiceRecords(other, vault).vault.put(SAID) != service_records.vault.put(SAID)
 
 
-def test_a_missing_key_is_never_replaced(
-    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
-) -> None:
+def test_a_missing_key_is_never_replaced(service_records: ServiceRecords, database: Database, tmp_path: Path) -> None:
     kept = service_records.vault.put(SAID)
     (tmp_path / "key").unlink()
     without = again(service_records, database, tmp_path)
@@ -76,7 +75,7 @@ def test_a_missing_key_is_never_replaced(
 
 @pytest.mark.parametrize("content", ["", "nonsense", "\xff"])
 def test_a_key_that_is_none_is_told(
-    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path, content: str
+    service_records: ServiceRecords, database: Database, tmp_path: Path, content: str
 ) -> None:
     kept = service_records.vault.put(SAID)
     (tmp_path / "key").write_bytes(content.encode("latin-1"))
@@ -85,7 +84,7 @@ def test_a_key_that_is_none_is_told(
 
 
 def test_a_key_that_others_may_read_is_refused(
-    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: Database, tmp_path: Path
 ) -> None:
     kept = service_records.vault.put(SAID)
     (tmp_path / "key").chmod(0o644)
@@ -94,7 +93,7 @@ def test_a_key_that_others_may_read_is_refused(
 
 
 def test_a_new_key_opens_everything_and_the_old_one_nothing(
-    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: Database, tmp_path: Path
 ) -> None:
     kept = service_records.vault.put(SAID)
     record = service_records.register(
@@ -116,7 +115,7 @@ def test_a_new_key_opens_everything_and_the_old_one_nothing(
 
 
 def test_a_rekeying_that_was_killed_half_way_leaves_every_key_that_is_needed(
-    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: Database, tmp_path: Path
 ) -> None:
     kept = service_records.vault.put(SAID)
 
@@ -134,7 +133,7 @@ def test_a_rekeying_that_was_killed_half_way_leaves_every_key_that_is_needed(
 
 
 def test_secrets_that_nothing_names_are_forgotten(
-    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: Database, tmp_path: Path
 ) -> None:
     kept, gone = service_records.vault.put("kept"), service_records.vault.put("gone")
     service_records.vault.keep_only({kept})
@@ -144,7 +143,7 @@ def test_secrets_that_nothing_names_are_forgotten(
 
 
 def test_what_is_on_record_outlives_the_process(
-    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: Database, tmp_path: Path
 ) -> None:
     record = service_records.register(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
     first, second = (service_records.create_grant(record.id, "blog", {}) for _ in range(2))

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from reconciler.services.registry import WITHOUT_BACKUP
 from reconciler.services.requested_backups import RequestedBackups
 from reconciler.services.types.sqlite.provisioner import Sqlite
 from reconciler.settings.settings import Settings
+from reconciler.state.database import Database
 from reconciler.state.journal import EventKind
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import open_database
@@ -27,7 +27,7 @@ from tests.support.site import REPOSITORY
 class Host:
     """The services of a host, and what was told of them."""
 
-    def __init__(self, directory: Path, database: sqlite3.Connection) -> None:
+    def __init__(self, directory: Path, database: Database) -> None:
         self.directory = directory
         self.records = ServiceRecords(database, Vault(database, directory / "key"))
         self.told: asyncio.Queue[str] = asyncio.Queue()

@@ -160,3 +160,20 @@ def test_a_row_that_can_never_be_written_is_told_of_and_holds_up_no_other(
     eventually(lambda: settled(database))
     assert (records.fact("before"), records.fact("after")) == ("1", "1")
     assert [key for key, _ in told] == [("strict_fact", "wrong")]
+
+
+def test_what_was_owed_of_a_row_never_replaces_what_a_transaction_has_written_of_it_since(
+    database: Database, stranger: sqlite3.Connection
+) -> None:
+    database.defer(never)
+    records = Records(database)
+    stranger.execute("BEGIN IMMEDIATE")
+    records.set_fact("a", "older")
+    records.set_fact("b", "owed")
+    stranger.execute("ROLLBACK")
+    with pytest.raises(ZeroDivisionError):
+        _half_done(records)
+    with records.lasting():
+        records.set_fact("a", "newer")
+    eventually(lambda: settled(database))
+    assert (records.fact("a"), records.fact("b")) == ("newer", "owed")
