@@ -7,9 +7,11 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from reconciler.control.socket import ask
 from reconciler.state.migrations import NEWEST, OLDEST, copy_of, version_of
 from tests.support.eventually import eventually
 from tests.support.load import under_load
@@ -17,6 +19,13 @@ from tests.support.ports import a_port
 from tests.support.site import REPOSITORY, Site, get, is_gone
 from tests.system.test_handover import ASGI
 from tests.system.test_processes import WORKER, row
+
+# Runs until its app's home has a file of that name.
+LONG = ["sh", "-c", "while ! test -e $HOME/end; do sleep 0.05; done; exit 3"]
+ASKED: Sequence[Mapping[str, object]] = (
+    {"do": "task", "app": "blog", "command": LONG},
+    {"do": "trigger", "app": "blog", "schedule": "sync"},
+)
 
 
 def installed(site: Site, version: str) -> Path:
@@ -51,7 +60,10 @@ def version(place: Path, site: Site) -> str:
 def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: Site) -> None:
     worker = {"command": "python worker.py", "stop_timeout": "60s", "ready": {"after": "100ms"}}
     site.source("blog", worker=WORKER.replace("{version}", "1"))
-    blog = site.app("blog", health={"path": "/"}, probation="0s", processes={"worker": worker})
+    sync = {"command": LONG, "at": "0 4 1 1 *"}
+    blog = site.app(
+        "blog", health={"path": "/"}, probation="0s", processes={"worker": worker}, schedules={"sync": sync}
+    )
     ports = {"blog": blog, "chat": a_port()}
     (site.root / "apps" / "chat").mkdir()
     site.save(site.root / "apps" / "chat" / "asgi.py", ASGI.replace("VERSION", "1"))
@@ -62,6 +74,7 @@ def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: S
     assert version(old, site) == "1.0.0"
     eventually(lambda: row(site)["running"] == 1)
     before, worked = site.pids(), row(site)["pids"]
+    runs = begun_tasks(site)
     with under_load(ports["blog"]) as load, under_load(ports["chat"], clients=1) as chatter:
         site.end(daemon)
         shutil.rmtree(old)
@@ -69,11 +82,13 @@ def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: S
         eventually(lambda: [kind for _, kind, _ in site.events()].count("adopted") == 3)
         eventually(lambda: site.settled(*ports))
         assert (row(site)["pids"], row(site)["running"]) == (worked, 1)
+        assert begun_tasks(site, ask_for=()) == runs
         assert version(new, site) == "2.0.0"
         assert site.pids() == before
         load.await_more(20)
         chatter.await_more(20)
     assert (load.failed, chatter.failed) == ({}, {})
+    tasks_end(site, runs)
     for (
         name,
         port,
@@ -85,6 +100,33 @@ def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: S
     site.source("blog", "2")
     eventually(site.serves("blog", "2", ports["blog"]))
     eventually(lambda: is_gone(worked[0]) and row(site)["running"] == 1)
+
+
+def begun_tasks(site: Site, ask_for: Sequence[Mapping[str, object]] = ASKED) -> dict[str, tuple[str, int | None]]:
+    """Ask for tasks; return the kind and the process of each that runs, by its id, once all of them do."""
+    for request in ask_for:
+        ask(site.paths.control, dict(request))
+
+    def found() -> dict[str, tuple[str, int | None]]:
+        with contextlib.closing(sqlite3.connect(f"{site.paths.database.as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT id, kind, pid FROM task WHERE state = 'running'").fetchall()
+        assert len(rows) == len(ASKED)
+        assert not any(pid is None or is_gone(pid) for _, _, pid in rows)
+        return {id_: (kind, pid) for id_, kind, pid in rows}
+
+    return eventually(found)
+
+
+def tasks_end(site: Site, runs: Mapping[str, tuple[str, int | None]]) -> None:
+    """Have the tasks end, and see that it is known how."""
+    (site.paths.home("blog") / "end").touch()
+
+    def known() -> bool:
+        with contextlib.closing(sqlite3.connect(f"{site.paths.database.as_uri()}?mode=ro", uri=True)) as database:
+            ended = database.execute("SELECT id, kind, pid FROM task WHERE state = 'failed' AND code = 3").fetchall()
+        return {id_: (kind, pid) for id_, kind, pid in ended} == runs
+
+    eventually(known)
 
 
 def test_the_daemon_brings_an_older_state_database_up_to_date_and_keeps_a_copy(site: Site) -> None:

@@ -18,24 +18,29 @@ from tests.support.eventually import eventually
 from tests.support.load import under_load
 from tests.support.ports import a_port
 from tests.support.site import REPOSITORY, WSGI, Site, get
+from tests.system.test_processes import WORKER
+from tests.system.test_upgrade import LONG, begun_tasks, tasks_end
 
 # The last commit whose revision ids depend on the number of workers, and whose services are named by a prefix.
 EARLIER = "75b705b2fd9fcb007c4761e3e6c017af2e21951c"
+
+# The last commit whose database has a schema that is one version behind.
+SCHEMA_BEFORE = "1435df9d66bc0575ada0746c750793d03e0e6932"
 
 
 class Earlier:
     """That commit's package, unpacked beside the site and run against the site's state directory."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, commit: str = EARLIER) -> None:
         self._site = site
         self._place = site.root / "earlier"
         self._place.mkdir()
         packed = subprocess.run(
-            ["git", "archive", "--format=tar", EARLIER, "reconciler", "schemas"],
+            ["git", "archive", "--format=tar", commit, "reconciler", "schemas"],
             cwd=REPOSITORY, capture_output=True, check=False,
         )  # fmt: skip
         if packed.returncode:
-            pytest.skip(f"commit {EARLIER} is not in this checkout")
+            pytest.skip(f"commit {commit} is not in this checkout")
         with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
             archive.extractall(self._place, filter="data")
         (self._place / "reconciler" / "_version.py").write_text('VERSION = "0.0"\n')
@@ -160,3 +165,31 @@ def test_nothing_is_restarted_and_nothing_lost_when_the_code_before_is_replaced(
     eventually(lambda: workers(pids["blog"]) == 5)
     eventually(lambda: site.settled("blog"))
     assert dict(masters(site))["blog"] == pids["blog"], "scaling started another instance"
+
+
+def test_a_worker_a_task_and_an_occurrence_that_run_are_taken_over_with_the_schema_before(site: Site) -> None:
+    earlier = Earlier(site, SCHEMA_BEFORE)
+    worker = {"command": "python worker.py", "ready": {"after": "100ms"}}
+    sync = {"command": LONG, "at": "0 4 1 1 *"}
+    site.source("blog", worker=WORKER.replace("{version}", "1"))
+    site.app("blog", probation="0s", processes={"worker": worker}, schedules={"sync": sync})
+    daemon = earlier.start()
+    eventually(lambda: known_good(site, "blog"), 60)
+    before = eventually(lambda: instances(site) if len(instances(site)) == 2 else set())
+    runs = begun_tasks(site)
+    with stored(site) as database:
+        assert version_of(database) < NEWEST
+    site.end(daemon)
+
+    site.start()
+    eventually(lambda: brought_up_to_date(site))
+    assert begun_tasks(site, ask_for=()) == runs
+    site.await_settled("blog")
+    assert instances(site) == before
+    tasks_end(site, runs)
+
+
+def instances(site: Site) -> set[tuple[str, int]]:
+    """What runs of each app, its processes as well."""
+    with stored(site) as database:
+        return set(database.execute("SELECT process, pid FROM instance WHERE ready_at IS NOT NULL"))
