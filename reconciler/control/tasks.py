@@ -2,6 +2,7 @@
 
 import json
 import re
+import sqlite3
 import time
 from dataclasses import replace
 from typing import Any
@@ -83,7 +84,13 @@ class TaskRequests:
             raise Refused(f"{app.name}: {_NO_REVISION}; see 'reconciler status {app.name}'")
 
     def _owed(self, task: Task, text: str) -> dict[str, Any]:
-        self._tasks.owe(task)
+        try:
+            self._tasks.owe(task)
+        except sqlite3.Error as error:
+            raise Refused(
+                f"{task.app}: the task cannot be put on record, and so is not begun: {error}; 'reconciler shell' runs a"
+                " command in this terminal"
+            ) from error
         self._journal.write(Subject("app", task.app), "request", text, task.cause, Reason.TASK_REQUESTED)
         return {"done": f"{task.app}: {text}", "task": task.id}
 

@@ -1,6 +1,7 @@
 """The tasks of this host that have not ended: held in memory, and on record before anything follows from them.
 
-A full disk or a locked database delays a record and keeps no task from running.
+A full disk or a locked database delays a record and keeps no occurrence of a schedule from running. What an operator
+asks for is accepted once it is on record.
 """
 
 import secrets
@@ -77,8 +78,9 @@ class OpenTasks:
         return found
 
     def add(self, task: Task) -> None:
-        """Put a new task on record."""
-        self._log.add(task)
+        """Put a new task on record for good. Raises sqlite3.Error, and there is no such task then."""
+        with self._records.lasting():
+            self._log.add(task)
         self._keep(task)
 
     def record(self, app: str, tasks: Sequence[Task], histories: Mapping[str, str | None]) -> None:

@@ -24,7 +24,7 @@ from reconciler.tasks.output import END, ERRORS, OUTPUT, OutputLog, Terminal
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _ORDER = 3
 _RUNNERS_OWN: Final = ("RECONCILER_TASK_RUNNER", "RECONCILER_RECORD")  # variables that the command does not get
-_CLAIMED_BY_ANOTHER: Final = 75  # EX_TEMPFAIL of sysexits.h
+_CANNOT_CLAIM, _CLAIMED_BY_ANOTHER = 73, 75  # EX_CANTCREAT and EX_TEMPFAIL of sysexits.h
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as shells say it
 _BLOCK = 1 << 20
 _LONGEST_RECORD = 1 << 12
@@ -130,8 +130,11 @@ def _become(order: Mapping[str, Any], outputs: tuple[int, int], tell: int, runne
     os._exit(code)
 
 
-def _claim(result: str) -> int:
-    """Return a descriptor of the draft of the result, which no other runner of this task has; -1 on a full disk."""
+def _claim(result: str, *, must: bool) -> int:
+    """Return a descriptor of the draft of the result, which no other runner of this task has.
+
+    On a disk that takes no more files it is -1; one that `must` have its claim, as no record tells of it, ends.
+    """
     if os.path.exists(result):  # noqa: PTH110  the same
         os._exit(_CLAIMED_BY_ANOTHER)
     try:
@@ -139,6 +142,8 @@ def _claim(result: str) -> int:
     except FileExistsError:
         os._exit(_CLAIMED_BY_ANOTHER)
     except OSError:
+        if must:
+            os._exit(_CANNOT_CLAIM)
         return -1
     with suppress(OSError):
         os.posix_fallocate(draft, 0, _RESULT_SIZE)
@@ -271,7 +276,7 @@ def main() -> int:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     for number in _SIGNALS:
         signal.signal(number, lambda received, _: _received.append(received))
-    draft = _claim(order["result"])
+    draft = _claim(order["result"], must=order.get("must_claim", False))
     log, terminal = OutputLog(order["log"], order["log_limit"], order["log_mode"]), Terminal(order["attached"])
     for standard in (1, 2):
         os.dup2(0, standard)

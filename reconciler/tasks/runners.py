@@ -77,10 +77,11 @@ class Runners:
         runner = self._running.get(task)
         return None if runner is None else runner.kill_at
 
-    def start(self, task: Task, place: Place, record: str) -> tuple[int, int | None]:
+    def start(self, task: Task, place: Place, record: str, *, must_claim: bool) -> tuple[int, int | None]:
         """Start the runner of a task in its app's place, with its record; return its pid and start time.
 
-        Raises OSError.
+        With `must_claim` nothing but its claim says that the task has begun: it then begins nothing without one. Raises
+        OSError.
         """
         self._paths.tasks.mkdir(mode=0o700, exist_ok=True)
         log = self._paths.task_log(task.app, task.id)
@@ -95,6 +96,7 @@ class Runners:
             "log_limit": self._limits.log_limit_bytes,
             "log_mode": place.sandbox.log,
             "result": str(self._paths.task_result(task.id)),
+            "must_claim": must_claim,
             "timeout_s": task.timeout_s,
             "grace_s": GRACE_S,
             "nice": self._limits.nice,

@@ -146,14 +146,14 @@ class TaskWorld:
         return found[0] if len(found) == 1 else None
 
     def owe(self, task: Task) -> None:
-        """Put a task on record that is to be started, and have it started soon."""
+        """Put a task on record for good that is to be started, and have it started soon. Raises sqlite3.Error."""
         self.open.add(task)
         self.schedules.look_again(task.app)
         self._queues.tasks.wake(task.app)
 
     def cancel(self, task: Task, who: str) -> None:
         """Have a task end, or not start at all."""
-        self.open.put(replace(task, cancelled_by=who))
+        self.open.put(replace(task, cancelled_by=who), lasting=True)
         self.schedules.look_again(task.app)
         self._queues.tasks.wake(task.app)
 
@@ -347,9 +347,10 @@ class TaskWorld:
             started_at=_wall_clock(),
             started_monotonic=self.now(),
         )
-        self.open.put(begun, lasting=True)  # a task that has begun must never be taken for one that has not
+        is_lasting = self.open.put(begun, lasting=True)  # or it could be taken for one that has not begun
+        record = carried(masked(self._journal, begun))
         try:
-            pid, ticks = self._runners.start(begun, place, carried(masked(self._journal, begun)))
+            pid, ticks = self._runners.start(begun, place, record, must_claim=not is_lasting)
         except OSError as error:
             self._fail(begun, f"cannot start: the kernel refused it: {error.strerror}")
             return

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -138,8 +139,27 @@ def test_a_job_longer_than_three_deploys_is_finished_while_new_work_is_done_by_n
     eventually(lambda: told(site)["draining"] == 0)
 
 
+@pytest.fixture
+def small() -> Iterator[Path | None]:
+    """A control group with little memory, None where none can be made."""
+    group = Path("/sys/fs/cgroup/memory") / f"reconciler-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        yield None
+        return
+    (group / "memory.limit_in_bytes").write_text(str(64 * 2**20))
+    yield group
+    eventually(partial(is_removed, group))
+
+
+def is_removed(group: Path) -> bool:
+    group.rmdir()
+    return True
+
+
 @pytest.mark.nightly
-def test_every_way_to_end_is_told_in_words_and_repaired(site: Site) -> None:
+def test_every_way_to_end_is_told_in_words_and_repaired(site: Site, small: Path | None) -> None:
     code = """
 import os, signal, socket, sys, time
 def say(text):
@@ -155,6 +175,9 @@ while True:
         os.unlink(order)
         if what == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+        elif what.startswith("/"):
+            open(what, "w").write(str(os.getpid()))
+            much = b"x" * 400_000_000
         elif what == "fork":
             if os.fork() == 0:
                 os.setsid()
@@ -170,6 +193,8 @@ while True:
     home = site.paths.home("blog")
     stray = 0
     ways = {"0": "exited with 0", "7": "exited with 7", "stop": "WATCHDOG=1 for 1 s", "fork": "SIGKILL"}
+    if small is not None:
+        ways[str(small / "cgroup.procs")] = "was ended by SIGKILL, most likely by the kernel, which was out of memory"
     for order, words in ways.items():
         eventually(lambda: told(site)["running"] == 1 and len(told(site)["pids"]) == 1)
         (before,) = told(site)["pids"]

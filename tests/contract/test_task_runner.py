@@ -127,6 +127,15 @@ def test_the_command_is_killed_with_its_runner(tmp_path: Path) -> None:
     assert runner.log.read_text() == "up\n"
 
 
+def test_a_task_that_no_record_tells_of_is_not_begun_without_its_claim(tmp_path: Path) -> None:
+    for must_claim, printed in ((True, ""), (False, "here\n")):
+        runner = Runner(
+            tmp_path, "sh", "-c", "echo here", result=str(tmp_path / "no" / "result"), must_claim=must_claim
+        )
+        assert runner.process.wait(20) == (73 if must_claim else 0)
+        assert runner.log.read_text() == printed if runner.log.exists() else printed == ""
+
+
 def test_what_is_printed_beyond_the_limit_is_left_out_of_the_log_but_for_its_end(tmp_path: Path) -> None:
     began = time.monotonic()
     runner = Runner(tmp_path, "sh", "-c", "head -c 200000000 /dev/zero; printf '\\377last'")

@@ -4,13 +4,18 @@ import asyncio
 import ctypes
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import sys
+import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import reconciler.daemon.log_rotation
 import reconciler.manifests.directory_origin
@@ -32,23 +37,47 @@ _EFFECTS = frozenset((
     "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.posix_spawn", "os.kill", "os.killpg",
     "os.truncate", "shutil.rmtree", "socket.bind", "subprocess.Popen",
 ))  # fmt: skip
+_BALLAST, _RELIEVED = "ballast", "relieved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cues:
     """What is to happen in one life that a test cannot bring about from outside.
 
-    `die_at`: it is killed when it is about to do the so manieth thing that lasts. `kill_first`: a process it knows
-    that ends before it has looked at the manifests for the first time. `jumping`: the time of day is a month off,
-    forwards or back, and another way at every look. `backing_up_at_once`: first backups are not spread over some
-    seconds.
+    `die_at`: it is killed when it is about to do the so manieth thing that lasts; `trouble_at`: from then on its disk
+    is full, or its database is locked, until `relieve` is called. `since` are some words of the first of those things
+    that counts. `kill_first`: a process it knows that ends before it has looked at the manifests for the first time.
+    `jumping`: the time of day is a month off, forwards or back, and another way at every look; `ahead_s`: it is so many
+    seconds off. `backing_up_at_once`: first backups are not spread over some seconds. `constants` are other values of
+    module constants, by their dotted names.
     """
 
     die_at: int | None = None
+    trouble_at: int | None = None
+    trouble: Literal["full", "locked"] = "full"
+    since: str = ""
     kill_first: int | None = None
     rotate_every_s: float | None = None
     jumping: bool = False
     backing_up_at_once: bool = False
+    ahead_s: float | None = None
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+
+def relieve(state: Path) -> None:
+    """Give the disk of a state directory its room back, and its database its lock."""
+    (state / _BALLAST).unlink(missing_ok=True)
+    (state / _RELIEVED).touch()
+
+
+def before_a_minute(lead_s: float, *, after: float = 0.0) -> tuple[float, str]:
+    """How far ahead a clock has to be for a minute to begin in `lead_s` seconds, and that minute as tasks are told it.
+
+    It is hours ahead: nothing has happened then. With `after`, an earlier answer, it is a later minute.
+    """
+    now = time.time()  # noqa: TID251  the time of day of the host
+    minute = (now + max(4 * 3600.0, after + lead_s)) // 60 * 60 + 60
+    return minute - now - lead_s, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(minute))
 
 
 def live(manifests: str, state: str, settings: dict[str, Any], console: str, cues: Cues) -> None:
@@ -61,26 +90,47 @@ def live(manifests: str, state: str, settings: dict[str, Any], console: str, cue
     os.close(descriptor)
     if cues.rotate_every_s is not None:
         reconciler.daemon.log_rotation._LOOK_AT_ALL_EVERY_S = cues.rotate_every_s
+    for name, value in cues.constants.items():
+        module, _, constant = name.rpartition(".")
+        vars(import_module(module))[constant] = value
     if cues.die_at is not None:
-        _die_at(cues.die_at)
+        _before_effect(cues.die_at, cues.since, lambda: True, then=_die)
+    if cues.trouble_at is not None:
+        place = Path(state)
+        (place / _RELIEVED).unlink(missing_ok=True)
+        _before_effect(cues.trouble_at, cues.since, lambda: _fill(place) if cues.trouble == "full" else _lock(place))
     if cues.kill_first is not None:
         _kill_first(cues.kill_first)
     if cues.jumping:
         _jump()
     if cues.backing_up_at_once:
         reconciler.planning.services.backups._SPREAD_PART = 0.0
+    if cues.ahead_s is not None:
+        _set_clock(lambda ahead_s=cues.ahead_s: ahead_s)  # type: ignore[misc]
     here = Settings(manifests=Path(manifests), paths=StatePaths(state=Path(state)))
     asyncio.run(run(replace(here, **settings), print_progress))
 
 
-def _die_at(number: int) -> None:
-    """SIGKILL just before the given effect, counted from 1: on files, processes, sockets or the database."""
-    left, last_words = iter(range(number - 1)), iter((True,))
+def _before_effect(
+    number: int, since: str, what_happens: Callable[[], object], then: Callable[[], object] = bool
+) -> None:
+    """Have something happen just before the given effect, counted from 1: on files, processes, sockets, the database.
+
+    It is told once it has happened, and `then` something else happens. What says no by None is tried before the next
+    effect.
+    """
+    left, counts, under_way = iter(range(number - 1)), not since, False
 
     def one_more(what: str) -> None:
-        if next(left, None) is None and next(last_words, False):  # to write and to kill are effects, too
-            os.write(2, f"killed before effect {number}: {what}\n".encode())
-            os.kill(os.getpid(), signal.SIGKILL)
+        nonlocal counts, under_way
+        counts = counts or since in what
+        if not counts or under_way or next(left, None) is not None:
+            return
+        under_way = True  # what happens has effects, too
+        under_way = what_happens() is not None
+        if under_way:
+            os.write(2, f"before effect {number}: {what}\n".encode())
+            then()
 
     def audited(event: str, arguments: tuple[object, ...]) -> None:
         if event in _EFFECTS or (event == "open" and _writes(arguments)):
@@ -99,6 +149,37 @@ def _die_at(number: int) -> None:
     sys.addaudithook(audited)
 
 
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fill(state: Path) -> bool:
+    """Leave no block free on the disk of the state directory, a small one of the test's own."""
+    assert shutil.disk_usage(state).total < 2**30
+    with (state / _BALLAST).open("wb", buffering=0) as ballast, suppress(OSError):
+        while ballast.write(bytes(65536)):
+            pass
+    return True
+
+
+def _lock(state: Path) -> bool | None:
+    """Lock the database as another program may; None while this process itself is writing to it."""
+    other = sqlite3.connect(state / "reconciler.db", isolation_level=None, timeout=0, check_same_thread=False)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        other.close()
+        return None
+
+    def release() -> None:
+        while not (state / _RELIEVED).exists():
+            time.sleep(0.01)
+        other.close()
+
+    threading.Thread(target=release, daemon=True).start()
+    return True
+
+
 def _kill_first(pid: int) -> None:
     """Kill a process before the first look at the manifests, and let the daemon notice before it looks."""
     victims = [pid]
@@ -115,14 +196,17 @@ def _kill_first(pid: int) -> None:
 
 def _jump() -> None:
     """Have everybody who asks for the time of day here told another one."""
-    chance, real, real_ns = random.Random(4711), time.time, time.time_ns  # noqa: TID251  that very clock
+    chance = random.Random(4711)
+    _set_clock(lambda: chance.choice((-1, 1)) * chance.randrange(30 * 24 * 3600))
 
-    def jump_s() -> int:
-        return chance.choice((-1, 1)) * chance.randrange(30 * 24 * 3600)
 
-    vars(time)["time"] = lambda: real() + jump_s()
-    vars(time)["time_ns"] = lambda: real_ns() + jump_s() * 10**9
-    vars(reconciler.staging.source.snapshot)["time_ns"] = lambda: real_ns() + jump_s() * 10**9
+def _set_clock(ahead_s: Callable[[], float]) -> None:
+    """Have the time of day be so many seconds ahead, for everybody here who asks for it."""
+    real, real_ns = time.time, time.time_ns  # noqa: TID251  that very clock
+
+    vars(time)["time"] = lambda: real() + ahead_s()
+    vars(time)["time_ns"] = lambda: real_ns() + int(ahead_s() * 10**9)
+    vars(reconciler.staging.source.snapshot)["time_ns"] = time.time_ns
 
 
 def _writes(arguments: tuple[object, ...]) -> bool:

@@ -20,6 +20,7 @@ import pytest
 from reconciler.state.schema import open_database
 from reconciler.state.task_log import TaskLog
 from tests.support.eventually import eventually
+from tests.support.life import Cues, before_a_minute
 from tests.support.site import REPOSITORY, Site
 from tests.support.web import fetch
 
@@ -265,18 +266,22 @@ def test_a_task_of_which_a_locked_database_knows_nothing_is_followed_by_the_next
     site: Site, tmp_path: Path
 ) -> None:
     begun = tmp_path / "begun"
-    site.app("shop", env={"API_TOKEN": "Tr0ub4dor-zebra"})
+    words = ["sh", "-c", f"touch {begun}; sleep 5; exit 4", "Tr0ub4dor-zebra"]
+    schedules = {"unknown": {"command": words, "at": "* * * * *"}}
+    site.app("shop", env={"API_TOKEN": "Tr0ub4dor-zebra"}, schedules=schedules)
     site.app("idle", start="lazy")
-    daemon = site.start()
+    ahead_s, _ = before_a_minute(8.0)
+    daemon = site.live(Cues(ahead_s=ahead_s))
     site.await_settled("shop")
     with sqlite3.connect(site.paths.database, isolation_level=None) as locked:
         locked.execute("BEGIN EXCLUSIVE")
-        words = ("sh", "-c", f"touch {begun}; sleep 5; exit 4", "Tr0ub4dor-zebra")
-        run(site, "shop", "--detach", "--name", "unknown", "--", *words)
+        refused = run(site, "shop", "--detach", "--", "true")
+        assert refused.returncode == 1
+        assert "cannot be put on record, and so is not begun: database is locked" in refused.stderr
         eventually(begun.stat, 20)
         site.end(daemon, signal.SIGKILL)
         locked.execute("ROLLBACK")
-    site.start()
+    site.live(Cues(ahead_s=ahead_s))
 
     eventually(lambda: any(task["name"] == "unknown" for task in listed(site)), 20)
     assert ended(site, "unknown")["message"] == "exit code 4"
