@@ -121,6 +121,10 @@ class Database(sqlite3.Connection):
         unfit = isinstance(error, (*_UNFIT, sqlite3.ProgrammingError))
         return isinstance(error, sqlite3.Error | MemoryError) and not unfit
 
+    def is_deferred(self, key: Hashable) -> bool:
+        """Return whether a write of this key is still to be done."""
+        return key in self._deferred
+
     def disown(self, app: str) -> None:
         """Drop the deferred writes about an app; keys are tuples of a table and the row's name."""
         for key in [key for key in self._deferred if isinstance(key, tuple) and key[1:2] == (app,)]:

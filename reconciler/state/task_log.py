@@ -85,6 +85,10 @@ class TaskLog:
         """Write a task that has changed, whether or not its first writing was done."""
         self._database.write(("task", task.id), *_TASKS.put(task))
 
+    def is_deferred(self, task: str) -> bool:
+        """Return whether what was written of a task last is not on record yet."""
+        return self._database.is_deferred(("task", task))
+
     def drop(self, ids: Sequence[str]) -> None:
         """Forget these tasks."""
         for task in ids:

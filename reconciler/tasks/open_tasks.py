@@ -24,6 +24,7 @@ class OpenTasks:
         self._apps: dict[str, dict[str, Task]] = {}
         self._admitted: frozenset[str] | None = None
         self._held: dict[str, frozenset[str]] = {}
+        self._unrecorded: dict[str, Task] = {}
 
     def restore(self) -> tuple[Task, ...]:
         """Read what an earlier daemon left, and return it. Raises sqlite3.Error."""
@@ -40,6 +41,11 @@ class OpenTasks:
     def of(self, app: str) -> tuple[Task, ...]:
         """Return those of an app, oldest first."""
         return tuple(self._apps.get(app, {}).values())
+
+    def and_unrecorded(self, app: str) -> tuple[Task, ...]:
+        """Return those of an app, and those that have ended but are not on record as such yet."""
+        self._unrecorded = {id_: task for id_, task in self._unrecorded.items() if self._log.is_deferred(id_)}
+        return (*self.of(app), *(task for task in self._unrecorded.values() if task.app == app))
 
     def get(self, app: str, task: str) -> Task | None:
         """Return one of them, None once it has ended."""
@@ -94,7 +100,7 @@ class OpenTasks:
 
     def _write(self, app: str, tasks: Sequence[Task], histories: Mapping[str, str | None]) -> None:
         for task in tasks:
-            self._log.put(task)
+            self._put(task)
         for schedule, history in histories.items():
             self._log.set_history(app, schedule, history)
 
@@ -109,8 +115,13 @@ class OpenTasks:
                 pass
             else:
                 return True
-        self._log.put(task)
+        self._put(task)
         return False
+
+    def _put(self, task: Task) -> None:
+        self._log.put(task)
+        if not task.is_open and self._log.is_deferred(task.id):
+            self._unrecorded[task.id] = task
 
     def _keep(self, task: Task) -> None:
         self._admitted = None

@@ -150,7 +150,7 @@ class Schedules:
     def _recorded(self, app: str) -> dict[str, list[Task]]:
         """Return the newest tasks of each schedule, and every one that is open; what is in memory counts."""
         found = self._log.of_schedules(app, _MOST_RECORDS)
-        for task in self._tasks.of(app):
+        for task in self._tasks.and_unrecorded(app):
             if task.kind == "schedule":
                 others = [each for each in found.get(task.schedule, []) if each.id != task.id]
                 found[task.schedule] = [task, *others]
