@@ -25,6 +25,7 @@ from reconciler.planning.routing.actions import (
     ConfigureProxy,
     EndProxy,
     LayFiles,
+    LinkNames,
     LookAtProxy,
     StartProxy,
     TryDomains,
@@ -41,6 +42,7 @@ from reconciler.routing.app_files import read_app_files
 from reconciler.routing.client_keys import ClientKeys
 from reconciler.routing.domain_rows import DomainRecord, rows_of
 from reconciler.routing.driver import Driver
+from reconciler.routing.name_links import NameLinks
 from reconciler.routing.registry import driver_of
 from reconciler.routing.static_files import StaticFiles
 from reconciler.settings.proxy import Proxy
@@ -83,7 +85,8 @@ class RoutingWorld:
         self._asked: Routes | None = None
         self._failure = ""
         self._stored: object = None
-        self._observed = ObservedProxy(left=paths.domains.exists())
+        self._links = NameLinks(paths.proxy)
+        self._observed = ObservedProxy(left=paths.domains.exists(), links=self._links.look())
         self._planner: Planner[Routes, ObservedProxy, Plan[Action]] = Planner(plan)
 
     # Desired state
@@ -110,6 +113,7 @@ class RoutingWorld:
             driver=self._proxy.driver,
             settle_s=self._proxy.settle_s,
             log=str(self._paths.proxy / _LOG),
+            links=self._proxy.links,
         )
         self._note(files=self._files(), left=True)
         return {PROXY: self._asked}
@@ -146,6 +150,8 @@ class RoutingWorld:
     def dials(self, address: Address) -> bool:
         """Return whether the proxy dials an address; True as well while it is not known what it has."""
         config = self._observed.config
+        if any(link.target == self._upstream(address).removeprefix("unix/") for link in self._observed.links.values()):
+            return True
         if config is None or isinstance(config, str):
             return config is None or (address.path or self._upstream(address)) in config
         return self._upstream(address) in dialled_in(config)
@@ -186,6 +192,8 @@ class RoutingWorld:
                 await self._look()
             case ConfigureProxy():
                 await self._configure(action)
+            case LinkNames():
+                await self._link(action)
             case TryDomains():
                 met = await answers_of(action.names, self._published(), self._proxy, self._observed, self._log)
                 self._note(answers={**self._current_answers(), **met})
@@ -217,6 +225,7 @@ class RoutingWorld:
             return
         self._store_wanted(self._asked)
         names = names_in(config) if isinstance(config, dict) else self._names_of_all() if config else frozenset()
+        names |= self._observed.links.keys()
         self._record.write(tuple(rows_of(self._asked, self._observed, names, self._failure)))
 
     def _store_wanted(self, asked: Routes) -> None:
@@ -246,6 +255,15 @@ class RoutingWorld:
 
     # The actions
 
+    async def _link(self, action: LinkNames) -> None:
+        try:
+            await asyncio.to_thread(self._links.make, action.names)
+        finally:
+            self._note(links=self._links.look())
+        self._note(left=self._asked is not None or self._observed.left)
+        self._write("configured", "the names were linked", action)
+        self.on_change()
+
     async def _look(self) -> None:
         files = await asyncio.to_thread(self._files)
         try:
@@ -257,7 +275,7 @@ class RoutingWorld:
         if config == before:
             config = before  # the very object: plans compare it
         left = self._asked is not None or bool(names_in(config) if isinstance(config, dict) else config)
-        self._note(config=config, seen_at=self.now(), files=files, left=left)
+        self._note(config=config, seen_at=self.now(), files=files, left=left, links=self._links.look())
         if config is not before:
             self.on_change()
 

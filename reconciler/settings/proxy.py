@@ -27,7 +27,8 @@ class Proxy:
 
     `program` is the Caddy to run, empty to look for one. `domain` is what an app gets whose manifest has no domains,
     with `{app}` for its name; empty for none. `static` is where static files are laid out for a proxy of the host's,
-    `sockets` the directory of the unix sockets at which that reaches apps; None if it dials ports.
+    `sockets` the directory of the unix sockets at which that reaches apps; None if it dials ports. With `links` a name
+    is a link on the disk where that is enough.
     """
 
     front: Front = field(default_factory=Front)
@@ -38,6 +39,7 @@ class Proxy:
     domain: str = ""
     settle_s: float = 2.0
     sockets: Path | None = None
+    links: bool = False
     static: Path | None = None
 
     def static_root(self, directory: Path) -> Path | None:

@@ -39,6 +39,7 @@ def proxy_of(file: str, node: Node) -> Proxy:
         file=_file(given) if given.get("type") == "files" else None,
         domain=given.get("domain", ""),
         static=FilePath(given["static"]) if "static" in given else None,
+        links=given.get("names") == "links",
         sockets=FilePath(given["sockets"]) if "sockets" in given else None,
         settle_s=Proxy().settle_s if settle is None else duration_s(str(settle.written)),
     )
@@ -67,12 +68,17 @@ def _misplaced(node: Node) -> Iterator[tuple[Path, str]]:
         yield ("admin",), "is for a proxy of the host's: one that the daemon runs has a socket of its own"
     if "sockets" in node.keys:
         yield from _misplaced_sockets(given)
-    if given.get("run") is not True and "program" in node.keys:
-        yield ("program",), "requires 'run: true'"
+    yield from (((field,), "requires 'run: true'") for field in _misplaced_of_ours(node))
     if "static" in node.keys and given.get("run") is True:
         yield ("static",), "is for a proxy of the host's: one that the daemon runs reads its own directory"
     if "static" in node.keys and is_files and given.get("format") in {"haproxy", "traefik"}:
         yield ("static",), "is for Caddy and nginx: this proxy serves no files"
+
+
+def _misplaced_of_ours(node: Node) -> Iterator[str]:
+    """Yield the settings of a Caddy that the daemon runs, where it runs none."""
+    given: Any = node.value
+    return (field for field in ("program", "names") if field in node.keys and given.get("run") is not True)
 
 
 def _misplaced_sockets(given: Any) -> Iterator[tuple[Path, str]]:

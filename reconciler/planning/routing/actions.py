@@ -1,9 +1,11 @@
 """The actions on the proxy, each with its cause in an operator's words."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from reconciler.planning.plan import PlannedAction
+from reconciler.planning.routing.linked_names import Link
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,16 @@ class ConfigureProxy(PlannedAction):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkNames(PlannedAction):
+    """Have just these names served by links on the disk."""
+
+    names: Mapping[str, Link] = field(repr=False)
+
+    def __str__(self) -> str:
+        return "link the names"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TryDomains(PlannedAction):
     """Connect to the proxy as clients of these names do, and read their certificates."""
 
@@ -66,4 +78,4 @@ class EndProxy(PlannedAction):
         return "end the proxy"
 
 
-Action: TypeAlias = StartProxy | LookAtProxy | ConfigureProxy | TryDomains | LayFiles | EndProxy
+Action: TypeAlias = StartProxy | LookAtProxy | ConfigureProxy | LinkNames | TryDomains | LayFiles | EndProxy

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from reconciler.planning.routing import linked_names
 from reconciler.planning.routing.domain_names import is_private
 from reconciler.planning.routing.route import (
     CLIENT_HEADER,
@@ -53,18 +54,27 @@ class Abilities:
         return cls() if not version else cls(keeps_streams=version >= (2, 7), knows_client=version >= (2, 8))
 
 
-def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: str) -> Config:
-    """Return the configuration of a Caddy that is all ours; it works in its own directory, and logs to `log`."""
+def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: str, *, links: bool = False) -> Config:
+    """Return the configuration of a Caddy that is all ours; it works in its own directory, and logs to `log`.
+
+    With `links` it serves the names that are linked there as well, whatever they are.
+    """
     unknown = {"handle": [{"handler": "static_response", "status_code": 404}]}
     trusted = _trusted(front, abilities)
     secure = {
         "listen": [front.listen(front.https)],
-        "routes": [*_secure_routes(routes, front, abilities), unknown],
+        "routes": [
+            *_secure_routes(routes, front, abilities),
+            *(linked_names.secure_routes(_any_handlers(front, abilities), front) if links else ()),
+            unknown,
+        ],
         "tls_connection_policies": [{}],
         "automatic_https": {"disable_redirects": True},
         **trusted,
     }
-    plain = {"listen": [front.listen(front.http)], "routes": [*_plain_routes(routes, front, abilities), unknown]}
+    linked = linked_names.plain_routes(front) if links else []
+    plain_routes = [*_plain_routes(routes, front, abilities), *linked, unknown]
+    plain = {"listen": [front.listen(front.http)], "routes": plain_routes}
     return {
         "admin": {"listen": "unix/admin.sock", "config": {"persist": False}},
         "logging": {"logs": {"default": {"level": "INFO", "writer": _log_writer(log), "encoder": _WITHOUT_KEYS}}},
@@ -79,7 +89,7 @@ def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: st
                     _PLAIN: {**plain, "automatic_https": {"disable": True}, **trusted},
                 },
             },
-            "tls": _tls(routes, front),
+            "tls": _tls(routes, front, links=links),
             "pki": {"certificate_authorities": {"local": {"install_trust": False}}},
         },
     }
@@ -265,13 +275,17 @@ def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities)
     return handler
 
 
+def _any_handlers(front: Front, abilities: Abilities) -> list[Config]:
+    return _handlers(linked_names.any_route(), front, abilities, secure=True)
+
+
 def _trusted(front: Front, abilities: Abilities) -> Config:
     if not front.trusted or not abilities.knows_client:
         return {}
     return {"trusted_proxies": {"source": "static", "ranges": [*front.trusted]}, "trusted_proxies_strict": 1}
 
 
-def _tls(routes: tuple[Route, ...], front: Front) -> Config:
+def _tls(routes: tuple[Route, ...], front: Front, *, links: bool = False) -> Config:
     """Return which authority certifies which names, and which certificates are read from files."""
     internal, public = set[str](), set[str]()
     for route in routes:
@@ -284,8 +298,9 @@ def _tls(routes: tuple[Route, ...], front: Front) -> Config:
             public.update(set(names) - private)
     policies: list[Config] = []
     issuer = _issuer(front)
-    if public and issuer:
-        policies.append({"@id": f"{MARK}:auto", "subjects": sorted(public), "issuers": [issuer]})
+    if public and (issuer or links):
+        chosen = {"issuers": [issuer]} if issuer else {}
+        policies.append({"@id": f"{MARK}:auto", "subjects": sorted(public), **chosen})
     if internal:
         internal_issuer = {"module": "internal"}
         policies.append({"@id": f"{MARK}:internal", "subjects": sorted(internal), "issuers": [internal_issuer]})
@@ -299,7 +314,10 @@ def _tls(routes: tuple[Route, ...], front: Front) -> Config:
         for number, (chain, key, content) in enumerate(sorted(files))
     ]
     tls: Config = {}
-    if policies:
+    if links:
+        added = linked_names.automation(front, issuer)
+        tls["automation"] = {**added, "policies": [*policies, *added["policies"]]}
+    elif policies:
         tls["automation"] = {"policies": policies}
     if loaded:
         tls["certificates"] = {"load_files": loaded}

@@ -10,7 +10,7 @@ _LONGEST = 253
 # IDNA 2003, which Python has, and IDNA 2008, which browsers use, disagree about these.
 _DISPUTED = frozenset("ßς\u200c\u200d")
 # Names that no public authority certifies: the internal one of the proxy does (RFC 6761, 6762, 8375).
-_PRIVATE = ("localhost", "local", "internal", "home.arpa", "test")
+PRIVATE = ("localhost", "local", "internal", "home.arpa", "test")
 ANY = "*."
 
 
@@ -32,7 +32,7 @@ def domain_name(written: str) -> str:
 
 def is_private(name: str) -> bool:
     """Return whether no public authority certifies a name, as it has no meaning beyond this host or its network."""
-    return "." not in name or any(name == each or name.endswith(f".{each}") for each in _PRIVATE)
+    return "." not in name or any(name == each or name.endswith(f".{each}") for each in PRIVATE)
 
 
 def is_wildcard(name: str) -> bool:

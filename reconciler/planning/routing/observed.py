@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from reconciler.planning.routing.linked_names import Link
+
 AnswerState: TypeAlias = Literal["served", "expiring", "expired", "unserved"]
 
 
@@ -45,7 +47,7 @@ class ObservedProxy:
 
     `running` is about a proxy that the daemon keeps itself. `changed_at` is when it was last given a configuration,
     monotonic seconds. `left` says that something of ours may be in it from before. `upstreams` are where apps are
-    reached that do not listen at their own address yet, by name.
+    reached that do not listen at their own address yet, by name. `links` are the names that links on the disk serve.
     """
 
     running: bool = False
@@ -61,3 +63,4 @@ class ObservedProxy:
     laid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
     upstreams: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)

@@ -16,11 +16,13 @@ from reconciler.planning.routing.actions import (
     ConfigureProxy,
     EndProxy,
     LayFiles,
+    LinkNames,
     LookAtProxy,
     StartProxy,
     TryDomains,
 )
 from reconciler.planning.routing.caddy import Abilities, names_in, spliced, whole, without
+from reconciler.planning.routing.linked_names import Link, configured, links_of
 from reconciler.planning.routing.observed import ObservedProxy
 from reconciler.planning.routing.route import Front, Route
 from reconciler.planning.routing.static_files import trees_wanted
@@ -35,13 +37,17 @@ _LOOK_AT_FILE_EVERY_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routes:
-    """All that is asked of the proxy. `settle_s` is the least time between two changes; `log` is where it logs."""
+    """All that is asked of the proxy. `settle_s` is the least time between two changes; `log` is where it logs.
+
+    With `links`, names that need nothing of their own are served by links on the disk, and not by the configuration.
+    """
 
     routes: tuple[Route, ...]
     front: Front
     driver: Driver
     settle_s: float = 2.0
     log: str = "proxy.log"
+    links: bool = False
 
 
 def plan(asked: Routes | None, observed: ObservedProxy, now: float) -> Plan[Action]:
@@ -58,8 +64,13 @@ def plan(asked: Routes | None, observed: ObservedProxy, now: float) -> Plan[Acti
         look = LookAtProxy(since=observed.seen_at, cause="its time has come", reason=Reason.LOOK_DUE)
         state: Any = "starting" if observed.config is None else _state(asked, observed).state
         return Plan(actions=(look,), state=state, reason=Reason.LOOK_DUE, message="the proxy is being looked at")
+    links = _links(asked, observed)
+    if (linking := _linking(asked, observed, {**observed.links, **links})) is not None:
+        return linking
     if config != observed.config:
         return _changed(asked, observed, config, now)
+    if (linking := _linking(asked, observed, links)) is not None:
+        return linking
     names = tuple(name for name in tried(asked, observed) if _again_at(name, observed) <= now)
     if names:
         attempt = TryDomains(names=names, since=now, cause="their time has come", reason=Reason.LOOK_DUE)
@@ -73,6 +84,8 @@ def plan(asked: Routes | None, observed: ObservedProxy, now: float) -> Plan[Acti
 def wanted(asked: Routes, observed: ObservedProxy) -> Any:
     """Return the configuration that the proxy is to have, in the form in which what it has is observed."""
     routes = published(asked, observed)
+    if _has_links(asked, observed):
+        routes = configured(routes)
     if asked.driver not in _LOOK_EVERY_S:
         from reconciler.planning.routing.file_formats import text_of  # few hosts have another proxy
 
@@ -81,7 +94,7 @@ def wanted(asked: Routes, observed: ObservedProxy) -> Any:
     if observed.limited:
         abilities = Abilities(keeps_streams=False, knows_client=False)
     if asked.driver == "kept":
-        return whole(routes, asked.front, abilities, asked.log)
+        return whole(routes, asked.front, abilities, asked.log, links=_has_links(asked, observed))
     theirs = observed.config if isinstance(observed.config, dict) else {}
     return spliced(theirs, routes, asked.front, abilities)
 
@@ -102,6 +115,30 @@ def published(asked: Routes, observed: ObservedProxy) -> tuple[Route, ...]:
         elif not files.problem:
             found.append(replace(route, accounts=files.accounts, certificate_id=files.certificate))
     return tuple(found)
+
+
+def _has_links(asked: Routes, observed: ObservedProxy) -> bool:
+    """Return whether links serve names: an older Caddy than 2.8 does not look for them."""
+    return asked.links and not observed.limited and Abilities.of(observed.version).knows_client
+
+
+def _links(asked: Routes, observed: ObservedProxy) -> Mapping[str, Link]:
+    return links_of(published(asked, observed)) if _has_links(asked, observed) else {}
+
+
+def _linking(asked: Routes, observed: ObservedProxy, links: Mapping[str, Link]) -> Plan[Action] | None:
+    """Plan the links, None if these are there. One more is made before the configuration leaves its name to it."""
+    if links == observed.links:
+        return None
+    new, gone = links.keys() - observed.links.keys(), observed.links.keys() - links.keys()
+    told = [f"{listed(sorted(names))} {'is' if len(names) == 1 else 'are'} {how}"
+            for names, how in ((new, "new"), (gone, "gone")) if names]  # fmt: skip
+    cause = Cause(Reason.DOMAINS_CHANGED, "; ".join(told) or "an app is reached elsewhere")
+    action = LinkNames(names=links, cause=cause.text, reason=cause.reason)
+    return replace(
+        _state(asked, observed), actions=(action,), state="starting", reason=cause.reason, message=cause.text,
+        settled=False,
+    )  # fmt: skip
 
 
 def tried(asked: Routes, observed: ObservedProxy) -> tuple[str, ...]:
@@ -131,6 +168,8 @@ def _without_domains(observed: ObservedProxy) -> Plan[Action]:
     actions: list[Action] = []
     if (laid := _files(None, observed)) is not None:
         actions.append(laid)
+    elif observed.links:
+        actions.append(LinkNames(names={}, cause=cause.text, reason=cause.reason))
     elif observed.running:
         actions.append(EndProxy(cause=cause.text, reason=cause.reason))
     elif observed.left and observed.config is None:

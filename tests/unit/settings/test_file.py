@@ -159,7 +159,7 @@ def test_the_schema_has_exactly_the_settings_of_the_table() -> None:
         ("proxy", *part.split("."))
         for part in (
             "type", "run", "program", "admin", "email", "address", "http", "https", "ca", "ca_root", "trusted",
-            "domain", "settle", "sockets", "format", "file", "check", "reload", "static",
+            "domain", "settle", "sockets", "names", "format", "file", "check", "reload", "static",
         )
     }  # fmt: skip
     api = {("api", part) for part in ("address", "token", "writable", "url")}
