@@ -16,6 +16,7 @@ from reconciler.convergence.world import Report
 from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import (
     Action,
+    ApplyLimits,
     ArmActivation,
     ForgetApp,
     Listen,
@@ -78,9 +79,8 @@ def after(
             coming = coming_up(observed, action.revision)
             up = coming or born(action.revision, now, newborn, pid, workers=action.workers)
             done = with_instance(observed, replace(up, ready_at=now) if up.ready_at is None else up)
-        case Scale():
-            scaled = (replace(i, workers=action.workers) for i in observed.instances if i.id == action.instance)
-            done = next((with_instance(observed, i) for i in scaled), observed)
+        case Scale() | ApplyLimits():
+            done = _in_place(observed, action)
         case Stop():
             done = without_instance(observed, action.instance)
         case Sleep():
@@ -98,6 +98,13 @@ def after(
         case _:
             done = _noted(observed, action)
     return waiting(done, now)
+
+
+def _in_place(observed: Observed, action: Scale | ApplyLimits) -> Observed:
+    """What is true once an instance was changed that keeps serving."""
+    different = {"workers": action.workers} if isinstance(action, Scale) else {"limits": action.limits}
+    changed = (replace(i, **different) for i in observed.instances if i.id == action.instance)
+    return next((with_instance(observed, i) for i in changed), observed)
 
 
 def _noted(
@@ -169,6 +176,7 @@ def coming_up(observed: Observed, revision: Revision) -> Instance | None:
             if i.revision == revision.id
             and i.stopping_since is None
             and not i.detached
+            and not i.outgrown
             and i.unhealthy is None
             and not i.workers_died
             and i.started_at >= observed.restart_before

@@ -19,6 +19,7 @@ from reconciler.cli.options import examples, json_option
 if TYPE_CHECKING:
     from reconciler.installation.service import Service, Step
 
+_SUBGROUPS_SINCE = 254  # DelegateSubgroup= of systemd.resource-control(5)
 _ABSOLUTE = click.Path(path_type=Path, file_okay=False, resolve_path=True)
 
 
@@ -67,8 +68,17 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
 def service_of(user: str, manifests: Path, state: Path, root: Path, owner: tuple[int, int] | None = None) -> "Service":
     """Return the service that the options describe; `owner` is the uid and gid that get what is written."""
     from reconciler.installation.service import Service
+    from reconciler.linux.systemd import version
 
-    return Service(user=user, manifests=manifests, state=state, command=_program(), root=root, owner=owner)
+    return Service(
+        user=user,
+        manifests=manifests,
+        state=state,
+        command=_program(),
+        root=root,
+        owner=owner,
+        subgroups=version() >= _SUBGROUPS_SINCE,
+    )
 
 
 def _program() -> tuple[str, ...]:

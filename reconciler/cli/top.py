@@ -1,6 +1,7 @@
 """Show the load and resource use of every app.
 
-Shows requests, errors, latency, busy workers, memory and CPU, the busiest app first.
+Shows requests, errors, latency, busy workers, memory and its limit, CPU, and for what the processes of an app wait, the
+busiest app first.
 """
 
 import contextlib
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from reconciler.metrics.rates import HostRates, Rate
     from reconciler.state.paths import StatePaths
 
-_COLUMNS = ("APP", "REQ/S", "4XX/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY", "CPU")
-_SPARE = ("IN FLIGHT", "P50", "4XX/S", "5XX/S")
+_COLUMNS = ("APP", "REQ/S", "4XX/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY", "CPU", "WAITS")
+_SPARE = ("WAITS", "IN FLIGHT", "P50", "4XX/S", "5XX/S")
+
+_LEAST_SHARE = 0.01
 
 
 @click.command(
@@ -74,9 +77,16 @@ def _cells(rate: "Rate") -> tuple[str, ...]:
         _milliseconds(rate.p95_s),
         str(rate.in_flight),
         f"{rate.busy}/{rate.workers}" if rate.workers else "-",
-        megabytes(rate.memory),
+        megabytes(rate.memory) + (f"/{megabytes(rate.memory_limit)}" if rate.memory_limit is not None else ""),
         f"{rate.cpu * 100:.0f}%",
+        _waits(rate),
     )
+
+
+def _waits(rate: "Rate") -> str:
+    """Return for what processes of an app wait most, and how much of the time; "-" if for nothing."""
+    resource, share = max(rate.pressure.items(), key=lambda item: item[1], default=("", 0.0))
+    return f"{share:.0%} {resource}" if share >= _LEAST_SHARE else "-"
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -91,7 +91,8 @@ class OperatorRequests:
         match request.get("do"):
             case "metrics":
                 origins = {} if self._origins is None else self._origins.figures()
-                return {**self._metrics.as_json(), **self._tasks.figures(), "origins": origins}
+                limits = [[*each, count] for each, count in sorted(self._apps.limits.counts.items())]
+                return {**self._metrics.as_json(), **self._tasks.figures(), "origins": origins, "limits": limits}
             case "look":
                 return self._outcomes.look()
             case "outcomes":

@@ -310,7 +310,7 @@ class Daemon:
             fork_servers=self.fork_servers,
             services=self._services,
             processes=self._processes,
-            files=self._apps.files,
+            apps=self._apps,
         ).begin(self._tasks)
         self._tasks.keep("watch the state directory", self._state.watch)
         self._tasks.keep("listen to workers", self._listen_to_workers)

@@ -8,9 +8,9 @@ import sqlite3
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.ticks import next_tick
 from reconciler.daemon.log_rotation import LogRotation
-from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.staging_settings import collect
 from reconciler.host.stores import Stores
+from reconciler.host.world import AppWorld
 from reconciler.linux.heap import own_heap
 from reconciler.linux.processes import Orphans
 from reconciler.metrics.load_recorder import LoadRecorder
@@ -44,7 +44,7 @@ class Housekeeping:
         fork_servers: ForkServerPool,
         services: ServiceWorld,
         processes: ProcessWorld,
-        files: FilesInBuilds,
+        apps: AppWorld,
     ) -> None:
         self._settings = settings
         self._journal = stores.journal
@@ -54,7 +54,7 @@ class Housekeeping:
         self._fork_servers = fork_servers
         self._services = services
         self._processes = processes
-        self._files = files
+        self._apps = apps
 
     def begin(self, tasks: StandingTasks) -> None:
         """Start all of it."""
@@ -70,7 +70,9 @@ class Housekeeping:
         tasks.keep("end idle fork servers", self._end_idle)
         tasks.keep("reap orphans", self._reap)
         tasks.keep("write what is owed", self._catch_up)
-        tasks.keep("look for files in builds", self._files.run)
+        tasks.keep("look for files in builds", self._apps.files.run)
+        tasks.keep("watch the limits", self._apps.limits.run)
+        tasks.keep("watch the disks", self._apps.limits.watch_disks)
         tasks.keep("record loads", self._loads().run)
 
     def _loads(self) -> LoadRecorder:

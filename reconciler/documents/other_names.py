@@ -24,5 +24,6 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("requires", "needs", "after"), ("depends_on",)),
     **dict.fromkeys(("grace_period", "graceful_timeout", "shutdown_timeout", "stop_grace_period"), ("stop_timeout",)),
     **dict.fromkeys(("url", "endpoint", "uri"), ("path",)),
+    **dict.fromkeys(("resources", "limit", "quota", "quotas", "mem_limit", "ulimits"), ("limits",)),
     **dict.fromkeys(("engine", "driver"), ("type",)),
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from reconciler.host.builds import AppBuilds
 from reconciler.host.process_verdicts import ProcessVerdicts
 from reconciler.host.secret_source import SecretSource
+from reconciler.isolation.cells import Cells
 from reconciler.planning.apps.app import App, AskedState
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision
@@ -68,6 +69,11 @@ class AppPlaces:
         self._instances = instances
         self._secret_source = secret_source
         self.verdicts = ProcessVerdicts()
+
+    @property
+    def cells(self) -> Cells:
+        """The cells of whatever runs there."""
+        return self._instances.cells
 
     def revision(self, app: str) -> Revision | None:
         """Return the revision that serves, or served last where none does now; None before the first.

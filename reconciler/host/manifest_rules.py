@@ -16,6 +16,7 @@ def rules_of(settings: Settings) -> Rules:
             directories={origin.name: str(settings.paths.current(origin.name)) for origin in settings.origins},
             repositories=settings.repositories,
             zone=settings.schedules_zone,
+            limits=settings.limits,
             domain="" if settings.proxy is None else settings.proxy.domain,
             no_static="" if settings.proxy is None else settings.proxy.no_static,
             sockets=sockets_of(settings),

@@ -18,6 +18,8 @@ from reconciler.host.app_statuses import Standings
 from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.files_in_builds import FilesInBuilds
+from reconciler.host.instance_changes import InstanceChanges
+from reconciler.host.limit_watch import LimitWatch
 from reconciler.host.probes import AppProbes
 from reconciler.host.proxy_view import ProxyView
 from reconciler.host.release_commands import AppReleaseCommands
@@ -30,6 +32,7 @@ from reconciler.host.stores import Stores
 from reconciler.host.take_over import is_taken_over, take_over
 from reconciler.planning.apps.actions import (
     Action,
+    ApplyLimits,
     ArmActivation,
     ForgetApp,
     Listen,
@@ -57,7 +60,6 @@ from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
-from reconciler.planning.wording import counted
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.live_instance import CannotStart
@@ -72,7 +74,10 @@ from reconciler.state.journal import EventKind
 
 
 class AppWorld:
-    """The World of apps here; `files` notices what apps write into builds, `places` is where all else of them runs."""
+    """The World of apps here.
+
+    `files` notices what apps write into builds, `limits` what they use, `places` is where all else of them runs.
+    """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
@@ -105,8 +110,10 @@ class AppWorld:
         self.places.prepared = lambda name: prepared(self._apps.get(name), self.observe(name))
         self._release_commands = AppReleaseCommands(settings, stores, secret_source, self._builds, self.places)
         self._releases = ReleaseRecorder(settings.paths, stores)
+        self._changes = InstanceChanges(stores, instances, self._releases, self._on_instance_gone)
         self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
         self.probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
+        self.limits = LimitWatch(self._paths, stores, instances, rest_s=settings.limits_rest_s)
         self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
         self._apps: Mapping[str, App] = {}
         self._planner: Planner[App, Observed, Plan[Action]] = Planner(plan)
@@ -121,6 +128,7 @@ class AppWorld:
         """Learn what is desired of every app, for what one app has to know of another, and return the apps."""
         self._tracker.follow({name: app.source for name, app in desired.apps.items()})
         self._apps = desired.apps
+        self._instances.cells.follow(desired.apps)
         self._releases.follow(self._apps)
         self._dependencies.follow(self._apps)
         self._listeners.follow(self._apps)
@@ -210,7 +218,9 @@ class AppWorld:
             case Start():
                 await self._start(name, action)
             case Scale():
-                await self._scale(name, action)
+                await self._changes.scale(name, action)
+            case ApplyLimits():
+                self._changes.apply_limits(name, action)
             case MarkGood():
                 self._history.mark_good(name, action.revision)
             case Sleep():
@@ -224,9 +234,9 @@ class AppWorld:
                 self._listeners.arm(name, action.address)
                 self._wake_all(self._dependencies.dependents(name))
             case Stop():
-                await self._stop(name, action)
+                await self._changes.stop(name, action)
             case Reap():
-                self._reap(name, action)
+                self._changes.reap(name, action, self.now())
             case RecordFailure():
                 self._releases.failed(name, replace(action.failure, last_at=self.now()))
                 text = f"revision {action.failure.revision}: {action.cause}"
@@ -260,6 +270,7 @@ class AppWorld:
     async def end_staging(self) -> None:
         """End every installation that is under way; what failed before it is the last word on its app."""
         await self._builds.cancel_all()
+        await self._instances.clear()
         self._standings.end()
 
     def close_listeners(self) -> None:
@@ -354,32 +365,9 @@ class AppWorld:
         for name in names:
             self._wakeups.wake(name)
 
-    async def _scale(self, name: str, action: Scale) -> None:
-        await self._instances.scale(name, action.instance, action.workers)
-        text = f"instance {action.instance} runs {counted(action.workers, 'worker')}"
-        self._record_action(name, "scaled", text, action)
-
-    async def _stop(self, name: str, action: Stop) -> None:
-        stopping = next((i for i in self._instances.of(name) if i.id == action.instance), None)
-        how = await self._instances.stop(name, action.instance, at_once=action.at_once)
-        if stopping is not None:
-            kind: EventKind = "stopped" if stopping.ready else "discarded"
-            self._record_action(name, kind, f"{stopping.called} {how}", action)
+    def _on_instance_gone(self, name: str) -> None:
         self._instances.remove_unused(name, self.paths(name))  # credentials that were replaced stand in it
         self._wake_all(self._dependencies.depends_on(name))
-
-    def _reap(self, name: str, action: Reap) -> None:
-        ended = next((i for i in self._instances.of(name) if i.id == action.instance), None)
-        if ended is None:
-            return
-        self._instances.reap(name, action.instance)
-        if action.failure is not None:
-            self._releases.failed(name, replace(action.failure, last_at=self.now()))
-        self._wake_all(self._dependencies.depends_on(name))
-        kind: EventKind = "exited" if ended.stopping_since is None else "stopped"
-        if kind == "exited" and ended.ready:
-            self._history.exited(name, ended.revision)
-        self._record(name, kind, ended.failed_start or f"{ended.called} {ended.end}", reason=action.reason)
 
     async def _forget_app(self, name: str, action: ForgetApp) -> None:
         await self._builds.cancel(name)

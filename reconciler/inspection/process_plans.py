@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from reconciler.isolation.cells import cell_seen
+from reconciler.isolation.limiting import seen
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.command_line import Command, NoCommand, command_of
 from reconciler.planning.processes.actions import StartProcess, StopProcess
-from reconciler.planning.processes.observed import ObservedProcess
+from reconciler.planning.processes.observed import ObservedProcess, ProcessInstance
 from reconciler.planning.processes.plan import plan
 from reconciler.planning.processes.process import AppProcess, Process, Target, key_of
 from reconciler.planning.reason import Cause, Reason
@@ -65,7 +67,8 @@ def process_actions(  # noqa: PLR0913, PLR0917  what it is computed from
         return
     memory = None if snapshot is None else ProcessMemory(snapshot.records, snapshot.boot)
     for process in sorted({*desired, *records}):
-        asked, instances = desired.get(process), tuple(map(on_record, records.get(process, ())))
+        asked = desired.get(process)
+        instances = tuple(_observed(record, asked) for record in records.get(process, ()))
         key, stopped = key_of(name, process), False
         if asked is not None and memory is not None:
             stopped = memory.stopped(key) == asked.fingerprint
@@ -128,6 +131,14 @@ def _waits_for_its_predecessor(asked: AppProcess, observed: ObservedProcess) -> 
     if target is None or observed.held is not None or asked.stops or not process.is_single(target.command):
         return False
     return bool(observed.alive) and all(i.version != target.version(process) or not i.runs for i in observed.alive)
+
+
+def _observed(record: InstanceRecord, asked: AppProcess | None) -> ProcessInstance:
+    """Return an instance on record, with the limits it is held to."""
+    if asked is None or not asked.process.limits or not record.pid:
+        return on_record(record)
+    limits = seen(cell_seen(record.app, record.id, record.pid), record.pid, asked.process.limits)
+    return replace(on_record(record), limits=limits)
 
 
 def _target(process: Process, wanted: Revision, snapshot: "HostSnapshot | None") -> Target | None:

@@ -30,6 +30,8 @@ def settings_in_force(settings: Settings) -> Iterator[SettingInForce]:
 
 
 def _text(setting: Setting, value: Any) -> str:
+    if value is None:
+        return "none"
     if setting.default is not None and setting.read(setting.default) == value:
         return setting.default
     if setting.read is duration_s:

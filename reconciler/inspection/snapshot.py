@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import Failure, Instance, Observed, SleepState
     from reconciler.planning.apps.revision import Revision, Source
+    from reconciler.planning.isolation.limits import Limits
     from reconciler.planning.reason import Cause
     from reconciler.planning.services.service import Service
     from reconciler.planning.tasks.task import Task
@@ -156,7 +157,7 @@ class HostSnapshot:
             listeners=frozenset(open_addresses | (candidates & self._daemon_addresses)),
             instances=(
                 *(_instance(record, self._how_it_ended()) for record in exited),
-                *(_instance(record, None) for record in alive),
+                *(replace(_instance(record, None), limits=_limits(record, app)) for record in alive),
             ),
             armed=frozenset(candidates & self._daemon_addresses) if self._sleeps(name) else frozenset(),
             failures=history.failures if self.daemon is not None else _of_every_daemon(history.failures),
@@ -353,6 +354,17 @@ def _instance(record: InstanceRecord, end: str | None) -> "Instance":
         end=end,
         stop_timeout_s=record.stop_timeout_s,
     )
+
+
+def _limits(record: InstanceRecord, app: "App | None") -> "Limits":
+    from reconciler.planning.isolation.limits import NO_LIMITS
+
+    if app is None or not app.limits or not record.pid:
+        return NO_LIMITS
+    from reconciler.isolation.cells import cell_seen
+    from reconciler.isolation.limiting import seen
+
+    return seen(cell_seen(record.app, record.id, record.pid), record.pid, app.limits)
 
 
 def _backup_trouble(status: "ServiceStatus | None") -> "Cause | None":

@@ -41,13 +41,18 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """The service of one host. `owner` is the user's (uid, gid), None to leave owners as they are."""
+    """The service of one host. `owner` is the user's (uid, gid), None to leave owners as they are.
+
+    `subgroups` says that systemd can start the daemon in a control group below the unit's own, so that the kernel
+    gives controllers to the groups beside it.
+    """
 
     user: str
     manifests: Path
     state: Path
     command: tuple[str, ...]
     root: Path = Path("/")
+    subgroups: bool = False
     owner: tuple[int, int] | None = None
 
     def files(self) -> dict[Path, str]:
@@ -60,6 +65,7 @@ class Service:
             directory=str(self.state).replace("%", "%%"),  # to the end of the line, without quotes
             writable=_quoted(self.state).replace("$$", "$"),  # no variables here
             user=self.user,
+            subgroup="\nDelegateSubgroup=daemon" if self.subgroups else "",
         )
         return {UNIT: unit, SETTINGS: (folder / "host.yaml.template").read_text(encoding="utf-8")}
 

@@ -127,6 +127,14 @@ def proportional(pid: int) -> int:
     return 0
 
 
+def threads(pid: int) -> int:
+    """Return the number of threads of a process; 0 when it is gone."""
+    try:
+        return int(read_proc(f"/proc/{pid}/stat").rpartition(")")[2].split()[17])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 def own(pid: int) -> int:
     """Return bytes of memory that are not mapped from files; quick, and 0 when the process is gone."""
     try:

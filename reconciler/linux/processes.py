@@ -126,6 +126,16 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
+def send_to(pid: int, number: int) -> None:
+    """Send a signal to a process by its pid; none to one that is gone by now."""
+    with contextlib.suppress(OSError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
+
+
 def reap_killed(pid: int, at_most_s: float = 1.0) -> None:
     """Block until a child that was just killed is reaped; one that another process traces is an orphan for later."""
     until = time.monotonic() + at_most_s

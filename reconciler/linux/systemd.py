@@ -6,9 +6,22 @@ Without such a socket nothing is sent. A datagram that cannot be sent stops noth
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import time
 from collections.abc import MutableMapping
+
+
+def version() -> int:
+    """Return the version of systemd that is installed, 0 without one. Blocks for a moment."""
+    import subprocess  # the daemon needs none of it
+
+    try:
+        told = subprocess.run(["systemctl", "--version"], capture_output=True, timeout=5, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    found = re.match(rb"systemd ([0-9]{1,6})", told)
+    return int(found[1]) if found else 0
 
 
 class ServiceManager:

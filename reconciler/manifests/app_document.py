@@ -12,6 +12,7 @@ from reconciler.planning.address import SOCKET_SUFFIX, Address
 from reconciler.planning.apps.app import App, Binding, CrashPolicy, Liveness
 from reconciler.planning.apps.revision import AWAITED_MARK, Health, Recipe, Server, Source
 from reconciler.planning.fingerprint import fingerprint
+from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 
 if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but their web server
     from reconciler.planning.apps.git_source import GitSource
@@ -33,6 +34,7 @@ class HostDefaults:
     zone of schedules, `domain` the domain of an app whose manifest has none, with `{app}` for its name; empty for none.
     `no_static` says why the proxy serves no static files, empty if it does.
     `sockets` is the directory of the unix sockets at which the proxy reaches apps; empty for a proxy that dials ports.
+    `limits` are the most that an app may have.
     """
 
     auto_workers: int = 1
@@ -43,6 +45,7 @@ class HostDefaults:
     domain: str = ""
     no_static: str = ""
     sockets: str = ""
+    limits: Limits = NO_LIMITS
 
     def directory_of(self, file: str) -> str:
         """Return the absolute directory that the relative paths of a manifest begin at, by the file's identity."""
@@ -158,7 +161,8 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
             name: joined(directory, str(part.parts["file"].value)) for name, part in variables(tree) if part.keys
         },
         env_lists=tuple(joined(directory, path) for path in given.get("env_files", ())),
-        processes=_processes(directory, tree),
+        processes=_processes(directory, tree, host.limits),
+        limits=_limits(tree, host.limits),
         schedules=_schedules(directory, tree, name, host.zone),
         routing=_routing(directory, tree, given, host.domain.replace("{app}", name)),
     )
@@ -183,15 +187,23 @@ def _routing(directory: str, tree: Node, given: dict[str, Any], domain: str) -> 
     return routing_of(directory, tree, given, domain)
 
 
-def _processes(directory: str, tree: Node) -> "tuple[Process, ...]":
+def _processes(directory: str, tree: Node, most: Limits) -> "tuple[Process, ...]":
     if "processes" not in tree.keys:
         return ()
     from reconciler.manifests.process_fields import processes_of  # most apps have none
 
     return tuple(
         replace(each, env_files={name: joined(directory, path) for name, path in each.env_files.items()})
-        for each in processes_of(tree)
+        for each in processes_of(tree, most)
     )
+
+
+def _limits(tree: Node, most: Limits) -> Limits:
+    if "limits" not in tree.keys:
+        return NO_LIMITS.within(most)
+    from reconciler.manifests.limit_fields import limits_of  # most apps have none
+
+    return limits_of(tree.given("limits"), most)
 
 
 def _source(directory: str, tree: Node, given: dict[str, Any]) -> Source:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.documents.names import is_name, name_from
-from reconciler.documents.problem import Problem, one_line, proposal
+from reconciler.documents.problem import Problem, dotted, one_line, proposal
 from reconciler.documents.schema_checks import MOST_PROBLEMS, problems_of, shown
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
@@ -91,6 +91,7 @@ def _document_problems(file: str, tree: Node, default_name: str | None, host: Ho
         *_source_problems(file, tree, host),
         *_static_problems(file, tree, host),
         *(service_problems(file, tree) if _is_service(tree) else app_problems(file, tree, _name(tree, default_name))),
+        *_limit_problems(file, tree, host),
         *_name_problems(file, tree, default_name),
     ]
     # One problem a place: the schema's, which says what was expected, comes first.
@@ -111,6 +112,16 @@ def _source_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Prob
 def _static_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:
     if host.no_static and not _is_service(tree) and "static" in tree.keys:
         yield _problem(file, tree.parts["static"], "static", host.no_static)
+
+
+def _limit_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:
+    if _is_service(tree) or not {"limits", "processes"} & tree.keys.keys():
+        return
+    from reconciler.manifests.limit_fields import problems_of_limits  # most apps have none
+
+    for path, message in problems_of_limits(tree, host.limits):
+        node = tree.at(path)
+        yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
 
 
 def _name_problems(file: str, tree: Node, default_name: str | None) -> list[Problem]:

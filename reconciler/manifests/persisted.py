@@ -122,6 +122,7 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
                 "persist": [*app.recipe.persist],
                 "processes": {process.name: process.count for process in app.processes},
                 **_schedules(app),
+                **_limits(app),
             }
             for name, app in catalog.apps.items()
         },
@@ -143,6 +144,13 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
 def _last_good(catalog: "Catalog", file: str) -> bytes | None:
     entry = catalog.files.get(file)
     return None if entry is None else entry.last_good
+
+
+def _limits(app: App) -> dict[str, Any]:
+    """Return the limits of an app, by "" for its web and by process; nothing for an app without any."""
+    limited = {"": app.limits} | {process.name: process.limits for process in app.processes}
+    found = {name: asdict(limits) for name, limits in limited.items() if limits}
+    return {"limits": found} if found else {}
 
 
 def _schedules(app: App) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """Read and check the field `processes` of a manifest: the programs of an app that are not web."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s
 from reconciler.manifests.durations import duration_problem
+from reconciler.manifests.limit_fields import limits_of
 from reconciler.planning.command_line import Command, NoCommand, command_of
+from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 from reconciler.planning.processes.process import After, Alive, Answers, Notifies, Process, Ready
 from reconciler.planning.processes.stop import STOP_SIGNALS, StopSequence, StopStep
 
@@ -24,10 +27,16 @@ _SHORTEST_S = 1.0
 _DEFAULT = Process(name="")
 
 
-def processes_of(tree: Node) -> tuple[Process, ...]:
-    """Return the processes of a document that has no problem, by name; files are as the document names them."""
+def processes_of(tree: Node, most: Limits = NO_LIMITS) -> tuple[Process, ...]:
+    """Return the processes of a document that has no problem, by name; files are as the document names them.
+
+    `most` are the limits of the host.
+    """
     given = tree.given("processes")
-    return () if given is None else tuple(_process(name, given.parts[name]) for name in sorted(given.keys))
+    if given is None:
+        return ()
+    found = ((_process(name, given.parts[name]), given.parts[name].given("limits")) for name in sorted(given.keys))
+    return tuple(replace(process, limits=limits_of(limits, most)) for process, limits in found)
 
 
 def process_problems(tree: Node) -> Iterator[tuple[Path, str]]:

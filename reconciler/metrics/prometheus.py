@@ -9,6 +9,7 @@ from reconciler.control.requests import Refused
 from reconciler.control.socket import ask
 from reconciler.inspection.backups import last_good
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.linux.pressure import Stall, of_host
 from reconciler.metrics import counters
 from reconciler.metrics.sample import AppSample, Sampler
 from reconciler.planning.states import APP_STATES, SERVICE_STATES, StateInfo
@@ -17,6 +18,7 @@ from reconciler.state.paths import StatePaths
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _REFUSED_WEBHOOKS = "reconciler_webhooks_refused_total"
+_NO_STALLS: Mapping[str, Stall] = {}
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 Apps = Mapping[str, AppSample]
@@ -33,7 +35,7 @@ def render(paths: StatePaths) -> str:
         daemon = ask(paths.control, {"do": "metrics"})
     with contextlib.closing(HostSnapshot(paths)) as snapshot:
         apps = Sampler(paths).sample_of(snapshot, snapshot.names)
-        return text(daemon, apps, _backups(snapshot), snapshot.origins, snapshot.domains)
+        return text(daemon, apps, _backups(snapshot), snapshot.origins, snapshot.domains, of_host())
 
 
 def _backups(snapshot: HostSnapshot) -> Times:
@@ -43,16 +45,22 @@ def _backups(snapshot: HostSnapshot) -> Times:
     return {}
 
 
-def text(
-    daemon: Mapping[str, Any] | None, apps: Apps, backups: Times, origins: Origins = (), domains: Origins = ()
+def text(  # noqa: PLR0913, PLR0917  each a part of the host
+    daemon: Mapping[str, Any] | None,
+    apps: Apps,
+    backups: Times,
+    origins: Origins = (),
+    domains: Origins = (),
+    host: Mapping[str, Stall] = _NO_STALLS,
 ) -> str:
     """Return the metrics of a daemon, None when there is none, of the apps, of services by their last backup, and of
-    origins in git and domains by their facts.
+    origins in git and domains by their facts, and of this host by resource.
     """
     families = [_family("reconciler_up", "gauge", "Whether the daemon answers.", [("", {}, float(daemon is not None))])]
     if daemon is not None:
         families += [_family(name, kind, meaning, samples(daemon)) for name, kind, meaning, samples in _DAEMON_METRICS]
     families += [_family(name, kind, meaning, samples(apps)) for name, kind, meaning, samples in _APP_METRICS]
+    families.append(_family(*_HOST_PRESSURE, [("", {"resource": name}, stall.seconds) for name, stall in host.items()]))
     families.append(_family(*_LAST_BACKUP, [("", {"service": name}, at) for name, at in sorted(backups.items())]))
     families += [_family(name, kind, meaning, samples(origins)) for name, kind, meaning, samples in _ORIGIN_METRICS]
     families += [_family(name, kind, meaning, samples(domains)) for name, kind, meaning, samples in _DOMAIN_METRICS]
@@ -220,6 +228,11 @@ _DAEMON_METRICS: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list
      _handover),
     ("reconciler_app_restarts_total", "counter", "Instances that exited unexpectedly.",
      lambda daemon: [("", {"app": app}, daemon["deaths"].get(app, 0)) for app in sorted(daemon["states"])]),
+    ("reconciler_app_limits_exceeded_total", "counter", "Times that an instance was near a limit or beyond it.",
+     lambda daemon: [
+         ("", {**_of_process(name), "limit": limit, "kind": kind}, count)
+         for name, limit, kind, count in daemon.get("limits", ())
+     ]),
     ("reconciler_app_probes_total", "counter", "Probes of an app's health path by result.", _probes),
     ("reconciler_process_instances", "gauge", "Instances of a process that is not web, by what they do.", _processes),
     ("reconciler_process_crashes_total", "counter", "Instances of a process that exited unexpectedly or were hung.",
@@ -250,6 +263,18 @@ _APP_METRICS: tuple[tuple[str, _Type, str, Callable[[Apps], list[_Sample]]], ...
     ("reconciler_app_memory_bytes", "gauge", "Memory of an app's processes, shared pages in part.",
      _each(lambda a: a.memory)),
     ("reconciler_app_cpu_seconds_total", "counter", "Processor time of an app's processes by instance.", _cpu),
+    ("reconciler_app_memory_limit_bytes", "gauge", "The memory that each instance of an app is held to.",
+     lambda apps: [("", {"app": n}, app.memory_limit) for n, app in apps.items() if app.memory_limit is not None]),
+    ("reconciler_app_pressure_seconds_total", "counter", "Time in which a process of an instance waited.",
+     lambda apps: [
+         ("", {"app": name, "instance_id": id_, "resource": resource}, seconds)
+         for name, app in apps.items()
+         for (id_, resource), seconds in app.waited.items()
+     ]),
+)  # fmt: skip
+
+_HOST_PRESSURE: tuple[str, _Type, str] = (
+    "reconciler_host_pressure_seconds_total", "counter", "Time in which a process of this host waited for a resource.",
 )  # fmt: skip
 
 _LAST_BACKUP: tuple[str, _Type, str] = (
@@ -279,6 +304,6 @@ _DOMAIN_METRICS: tuple[tuple[str, _Type, str, Callable[[Origins], list[_Sample]]
 )  # fmt: skip
 
 NAMES = frozenset(
-    ["reconciler_up", _REFUSED_WEBHOOKS, _LAST_BACKUP[0]]
+    ["reconciler_up", _REFUSED_WEBHOOKS, _HOST_PRESSURE[0], _LAST_BACKUP[0]]
     + [row[0] for rows in (_DAEMON_METRICS, _APP_METRICS, _ORIGIN_METRICS, _DOMAIN_METRICS) for row in rows]
 )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler.metrics.sample import AppSample, Sampler
 from reconciler.serving.gate_figures import BOUNDS_S
@@ -13,8 +13,10 @@ from reconciler.state.paths import StatePaths
 class Rate:
     """One app between two samples: requests and errors per second, median and 95th percentile in seconds.
 
-    `errors` are the app's own (5xx), `client_errors` those that it blames on its clients (4xx).
-    `cpu` is in cores, `memory` in bytes. Latencies are None without an answer, and never exceed the largest bound.
+    `errors` are the app's own (5xx), `client_errors` those that it blames on its clients (4xx). `cpu` is in cores,
+    `memory` in bytes, `memory_limit` that of each instance, None without one. Latencies are None without an answer, and
+    never exceed the largest bound. `pressure` is the share of the time in which some process waited, by resource, of
+    the instance that waited most.
     """
 
     requests: float
@@ -27,6 +29,8 @@ class Rate:
     workers: int
     memory: int
     cpu: float
+    memory_limit: int | None = None
+    pressure: Mapping[str, float] = field(default_factory=dict)
 
 
 class Rates:
@@ -74,7 +78,19 @@ def rate(before: AppSample, now: AppSample, seconds: float) -> Rate:
         workers=now.figures.workers,
         memory=now.memory,
         cpu=max(0.0, cpu / seconds),
+        memory_limit=now.memory_limit,
+        pressure=_pressure(before.waited, now.waited, seconds),
     )
+
+
+def _pressure(
+    before: Mapping[tuple[str, str], float], now: Mapping[tuple[str, str], float], seconds: float
+) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for (instance, resource), waited in now.items():
+        share = (waited - before.get((instance, resource), waited)) / seconds
+        found[resource] = max(found.get(resource, 0.0), min(1.0, max(0.0, share)))
+    return found
 
 
 def quantile(share: float, buckets: Sequence[int]) -> float | None:

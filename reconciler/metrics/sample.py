@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.isolation.cells import cell_seen
+from reconciler.isolation.limiting import memory_limit, pressure
 from reconciler.linux import process_table
 from reconciler.serving import gate_figures_reader
 from reconciler.serving.gate_figures_reader import Figures
@@ -22,11 +24,17 @@ _TICKS_AT_REST = 5  # gunicorn's own heart beat takes one in some minutes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppSample:
-    """One app: its requests, bytes of memory, and the processor seconds of each running instance, by id."""
+    """One app: its requests, bytes of memory, and the processor seconds of each running instance, by id.
+
+    `memory_limit` is what each instance is held to, in bytes, None without a limit. `waited` are the seconds in which
+    some process of an instance waited for a resource (`memory`, `cpu`, `io`), by instance and resource.
+    """
 
     figures: Figures
     memory: int = 0
     cpu: Mapping[str, float] = field(default_factory=dict)
+    memory_limit: int | None = None
+    waited: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 class MemoryMeter:
@@ -98,11 +106,21 @@ class Sampler:
             pid: ticks for used in families.values() for family in used.values() for pid, ticks in family.ticks.items()
         }
         memory = self._memory.measure(every, time.monotonic())
+        cells = {
+            name: {instance: cell_seen(name, instance, pid) for instance, pid in ids.items()}
+            for name, ids in masters.items()
+        }
         return {
             name: AppSample(
                 figures=gate_figures_reader.of_app(self._paths.readiness(name)),
                 memory=sum(memory[pid] for pid in {pid for family in used.values() for pid in family.ticks}),
                 cpu={instance: family.seconds for instance, family in used.items()},
+                memory_limit=next(filter(None, map(memory_limit, cells[name].values())), None),
+                waited={
+                    (instance, resource): stall.seconds
+                    for instance, cell in cells[name].items()
+                    for resource, stall in pressure(cell).items()
+                },
             )
             for name, used in sorted(families.items())
         }

@@ -24,6 +24,8 @@ class Reason(StrEnum):
     SOURCE_BUSY = "source-busy"
     SCALING = "scaling"
     FILES_IN_BUILD = "files-in-build"
+    LIMITS_CHANGED = "limits-changed"
+    LIMITS_WATCHED = "limits-watched"
 
     # Origins in git, and their commits.
     COMMIT_FETCHED = "commit-fetched"
@@ -121,6 +123,8 @@ class Reason(StrEnum):
     WORKER_EXITED = "worker-exited"
     WORKER_WAITING = "worker-waiting"
     PROCESS_AILING = "process-ailing"
+    LIMIT_NEAR = "limit-near"
+    LIMIT_EXCEEDED = "limit-exceeded"
     ONLY_CLIENT_ERRORS = "only-client-errors"
     ONLY_SERVER_ERRORS = "only-server-errors"
 

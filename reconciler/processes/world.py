@@ -24,6 +24,7 @@ from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.processes.actions import (
     Action,
+    ApplyLimits,
     ChangeStop,
     EndHolders,
     ForgetProcess,
@@ -169,7 +170,7 @@ class ProcessWorld:
             has_residue=residue,
         )
 
-    async def do(self, name: str, action: Action) -> None:
+    async def do(self, name: str, action: Action) -> None:  # noqa: C901  one line for each action
         """Carry out one action. Raises OSError or sqlite3.Error if it fails."""
         match action:
             case StartProcess():
@@ -190,6 +191,10 @@ class ProcessWorld:
                 await self._end_holders(name, action)
             case ChangeStop():
                 self._instances.change_stop(name, action.instance, action.stop)
+            case ApplyLimits():
+                if self._instances.apply_limits(name, action.instance, action.limits):
+                    text = f"is limited to {action.limits.told() or 'nothing'}"
+                    self._tell(name, action.instance, "scaled", text, action)
             case ForgetProcess():
                 self._forget(name)
 

@@ -138,7 +138,7 @@ class Instances(SupervisedInstances):
             record = live.record
             if live.end is not None or live.detached or record.stopping_since is not None:
                 continue
-            sound = live.unhealthy is None and live.failed_start is None and not live.workers_died
+            sound = live.unhealthy is None and live.failed_start is None and not live.workers_died and not live.outgrown
             if record.revision == program.revision and sound and record.started_at >= since:
                 return live
         return None

@@ -8,13 +8,35 @@ import resource
 import sys
 
 
+def take_on(environ):
+    """Enter the cell and apply the sandbox that the environment names, and take both out of it."""
+    enter(environ.pop("RECONCILER_CELL", ""))
+    if "RECONCILER_SANDBOX" in environ:
+        apply_sandbox([int(number) for number in environ.pop("RECONCILER_SANDBOX").split()])
+
+
+def enter(entrances):
+    """Become a member of control groups, by the files that take members, one to a line; of those that let it in."""
+    for entrance in entrances.splitlines():
+        try:
+            descriptor = os.open(entrance, os.O_WRONLY)
+            try:
+                os.write(descriptor, b"0")
+            finally:
+                os.close(descriptor)
+        except (IOError, OSError):
+            pass
+
+
 def apply_sandbox(encoded):
-    """Take on umask, the limits of descriptors, and user and group if they are given."""
-    umask, soft, hard = encoded[:3]
+    """Take on umask, the limits of descriptors and of memory, and user and group if they are given."""
+    umask, soft, hard, data = encoded[:4]
     os.umask(umask)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if encoded[3:]:
-        uid, gid = encoded[3:]
+    if data >= 0:
+        resource.setrlimit(resource.RLIMIT_DATA, (data, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    if encoded[4:]:
+        uid, gid = encoded[4:]
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
@@ -118,8 +140,7 @@ def _become_gunicorn(preloaded):
 
 if __name__ == "__main__":
     sys.path.pop(0)  # no directory of the app
-    if "RECONCILER_SANDBOX" in os.environ:
-        apply_sandbox([int(number) for number in os.environ.pop("RECONCILER_SANDBOX").split()])
+    take_on(os.environ)
     os.chdir(sys.argv[1])
     if sys.argv[2] == "--":
         try:

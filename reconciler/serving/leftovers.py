@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from reconciler.isolation.cells import Cell
 from reconciler.linux.processes import descendants
 from reconciler.linux.removals import Removals
 from reconciler.serving.marks import Marked, marked, read_marks
@@ -21,7 +22,10 @@ _EMPTY_ROUNDS = 2  # the kernel may pass over a child while its sibling exits
 
 
 class Leftovers:
-    """What is left of instances that are gone, and of apps that are: processes that bear their marks, directories."""
+    """What is left of instances that are gone, and of apps that are.
+
+    Processes that are in their cells or bear their marks, the cells themselves, and directories.
+    """
 
     def __init__(self, state_id: str, removals: Removals) -> None:
         self._state_id = state_id
@@ -29,20 +33,27 @@ class Leftovers:
         self._instances: set[str] = set()
         self._apps: set[str] = set()
         self._directories: set[Path] = set()
+        self._cells: list[Cell] = []
         self._anywhere = False
         self._timer: asyncio.TimerHandle | None = None
-        self._looking = 0
+        self._running: set[asyncio.Future[None]] = set()
 
     @property
     def is_busy(self) -> bool:
         """Whether something is left to be ended, as far as is known."""
-        return bool(self._instances or self._apps or self._looking)
+        return bool(self._instances or self._apps or self._cells or self._running)
 
     def of_instance(self, instance: str, *, started_here: bool) -> None:
         """End soon what an instance left that has ended; what this process started is looked for below it only."""
         self._instances.add(instance)
         self._anywhere |= not started_here
         self._later()
+
+    def of_cell(self, cell: Cell) -> None:
+        """End soon what is left in a cell, and remove it."""
+        if cell:
+            self._cells.append(cell)
+            self._later()
 
     def of_app(self, app: str) -> None:
         """End soon whatever is left of an app of which no instance is left."""
@@ -63,6 +74,14 @@ class Leftovers:
         """Return the names of the directories in `parent` that are removed soon."""
         return frozenset(each.name for each in self._directories if each.parent == parent)
 
+    async def finish(self) -> None:
+        """End now what is to be ended soon, and wait for it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._begin()
+        while self._running:
+            await asyncio.wait(self._running)
+
     def _later(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SOON_S, self._begin)
@@ -70,6 +89,7 @@ class Leftovers:
     def _begin(self) -> None:
         self._timer = None
         directories, instances, apps = tuple(self._directories), frozenset(self._instances), frozenset(self._apps)
+        cells, self._cells = self._cells, []
         look = _anywhere if self._anywhere else _below
         self._directories.clear()
         self._instances.clear()
@@ -78,18 +98,31 @@ class Leftovers:
         for directory in directories:
             with contextlib.suppress(OSError, RuntimeError):
                 self._removals.begin(directory)
-        if not instances | apps:
+        if not (instances | apps or cells):
             return
         with contextlib.suppress(RuntimeError):  # no thread left: the next daemon ends them
             run = asyncio.get_running_loop().run_in_executor
-            done = run(None, end_marked, self._state_id, instances, apps, look)
-            self._looking += 1
+            done = run(None, _end, self._state_id, instances, apps, look, cells)
+            self._running.add(done)
             done.add_done_callback(self._looked)
 
-    def _looked(self, done: "asyncio.Future[int]") -> None:
-        self._looking -= 1
+    def _looked(self, done: "asyncio.Future[None]") -> None:
+        self._running.discard(done)
         if not done.cancelled():
             done.exception()
+
+
+def _end(
+    state_id: str,
+    instances: Collection[str],
+    apps: Collection[str],
+    look: "Callable[[str], Iterable[Marked]]",
+    cells: Iterable[Cell],
+) -> None:
+    for cell in cells:
+        cell.end()
+    if instances or apps:
+        end_marked(state_id, instances, apps, look)
 
 
 def _anywhere(state_id: str) -> Iterable[Marked]:

@@ -7,14 +7,17 @@ import asyncio
 import contextlib
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from reconciler.isolation.cells import Cell
 from reconciler.linux.listing import names_in
 from reconciler.linux.process_table import children
 from reconciler.linux.processes import Process
 from reconciler.linux.regular_files import read_own
 from reconciler.planning.apps.observed import Instance
+from reconciler.planning.isolation.limits import NO_LIMITS, Held, Limit, Limits
 from reconciler.planning.wording import counted
 from reconciler.serving import gate_figures_reader, logs
 from reconciler.state.records import NO_ADDRESS, InstanceRecord
@@ -45,8 +48,10 @@ class CannotScale(CannotStart):
 class LiveInstance:
     """An instance on record, its process while it has one, and an event that is set whenever it may have changed.
 
-    `link` leads to the code that it runs, `program` is what messages call it. One of a process that is not web
-    `says_ready` itself, and is `silent` when its watchdog hears nothing.
+    `link` leads to the code that it runs, `program` is what messages call it, `cell` holds all of its processes. One of
+    a process that is not web `says_ready` itself, and is `silent` when its watchdog hears nothing. `limits` are
+    in force, None if that is not known, and `held` by the kernel as it says; what it does not hold is `unenforced`.
+    `outgrown` says how near to one it is, `beyond` which were exceeded lately.
     """
 
     record: InstanceRecord
@@ -72,6 +77,12 @@ class LiveInstance:
     never_idle: bool = False
     says_ready: bool = False
     program: str = "gunicorn"
+    cell: Cell = field(default_factory=Cell)
+    limits: Limits | None = NO_LIMITS
+    held: Mapping[Limit, Held] = field(default_factory=dict)
+    unenforced: str = ""
+    outgrown: str = ""
+    beyond: dict[str, str] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -104,6 +115,10 @@ class LiveInstance:
             never_idle=self.never_idle,
             stop_timeout_s=record.stop_timeout_s,
             program=self.program,
+            limits=self.limits,
+            unenforced=self.unenforced,
+            outgrown=self.outgrown,
+            exceeded="; ".join(self.beyond.values()),
         )
 
     def workers_ready(self) -> int:
@@ -222,6 +237,11 @@ class LiveInstance:
         while self.end is None:
             self.changed.clear()
             await self.changed.wait()
+
+    def fallen(self) -> frozenset[int]:
+        """Return the pids of workers that ended on their own."""
+        names = (name.removeprefix("fallen-") for name in self._names() if name.startswith("fallen-"))
+        return frozenset(int(each) for each in names if each.isdecimal() and len(each) < _LONGEST_NUMBER)
 
     def _flag(self, name: str) -> None:
         """Create an empty file that its workers look for; nothing that is there is followed or changed."""

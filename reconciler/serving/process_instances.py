@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+from reconciler.planning.isolation.limits import Limits
 from reconciler.planning.processes.observed import ProcessInstance
 from reconciler.planning.processes.stop import StopSequence
 from reconciler.serving.build_users import Use
@@ -95,7 +96,12 @@ class ProcessInstances:
             return
         if live.process is not None:
             live.process.kill_group()
+        live.cell.kill()
         self._instances.put(live, steps=len(stop_of(live.record).steps) + 1)
+
+    def apply_limits(self, key: str, instance: str, limits: Limits) -> bool:
+        """Hold an instance to other limits; return whether that is a change."""
+        return self._instances.apply_limits(key, instance, limits)
 
     def reap(self, key: str, instance: str) -> None:
         """Forget an instance that has ended, and end what is left of it."""
@@ -119,4 +125,8 @@ def _observed(live: LiveInstance) -> ProcessInstance:
         says_ready=live.says_ready,
         hung=live.unhealthy,
         silent=live.silent,
+        limits=live.limits,
+        unenforced=live.unenforced,
+        outgrown=live.outgrown,
+        exceeded="; ".join(live.beyond.values()),
     )

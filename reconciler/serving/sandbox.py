@@ -8,10 +8,11 @@ import os
 import resource
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reconciler.linux.proc_files import read_proc
+from reconciler.planning.isolation.limits import Held, Limit, Limits
 
 SANDBOX_VARIABLE = "RECONCILER_SANDBOX"  # read, and taken out of the environment, by launcher.py
 
@@ -28,6 +29,8 @@ class Owner:
 class Sandbox:
     """The rights of an instance. `owner` None is the daemon's own user; `nofile` are a soft and a hard limit.
 
+    `data` is how many bytes of private memory each process may have, None without a limit.
+
     `private` is the mode of directories that only the instance's user enters, `readable` that of generated files which
     are no secret, `pipe` that of the wake-up pipe its workers write to, `log` that of its log files. `environment` are
     the variables that every process starts with, and that anything else may override.
@@ -35,6 +38,7 @@ class Sandbox:
 
     umask: int
     nofile: tuple[int, int]
+    data: int | None = None
     owner: Owner | None = None
     private: int = 0o700
     readable: int = 0o644
@@ -49,9 +53,18 @@ class Sandbox:
             os.chown(path, self.owner.uid, self.owner.gid, follow_symlinks=False)
 
     def as_variable(self) -> str:
-        """Encode for the launcher what a process applies to itself: umask, both limits, then user and group if any."""
+        """Encode for the launcher what a process applies to itself: umask, limits, then user and group if any.
+
+        The limits are the two of open files and that of private memory, -1 for none.
+        """
         owner = () if self.owner is None else (self.owner.uid, self.owner.gid)
-        return " ".join(map(str, (self.umask, *self.nofile, *owner)))
+        data = -1 if self.data is None else self.data
+        return " ".join(map(str, (self.umask, *self.nofile, data, *owner)))
+
+    def limited(self, limits: Limits, held: Mapping[Limit, Held]) -> "Sandbox":
+        """Return the rights of an instance with these limits: those that hold for each process by itself."""
+        files = self.nofile if limits.files is None else (min(limits.files, self.nofile[1]),) * 2
+        return replace(self, nofile=files, data=limits.memory if held.get("memory") == "each" else None)
 
 
 def todays_sandbox() -> Sandbox:

@@ -4,6 +4,7 @@ An instance is on record before its process exists, so that whatever instruction
 either a record to finish or a marked process to own. Nothing here decides; it only makes an action true.
 """
 
+import asyncio
 import contextlib
 import json
 import secrets
@@ -15,11 +16,14 @@ from typing import Any
 
 from reconciler.convergence.standing_tasks import survived
 from reconciler.convergence.wake_queue import Wakes
+from reconciler.isolation.cells import CELL_VARIABLE, Cells
+from reconciler.isolation.limiting import hold, in_force, memory_kills
 from reconciler.linux.oom import OomKillCounter
 from reconciler.linux.processes import KILLED, Command, Process, start_ticks
 from reconciler.linux.removals import Removals
 from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Instance
+from reconciler.planning.isolation.limits import NO_LIMITS, Limits, missing, size
 from reconciler.serving import gate_figures_reader, logs
 from reconciler.serving.adoption import Adoption, end_strays, on_record_or_marked, restored, with_process
 from reconciler.serving.build_users import BuildUsers
@@ -42,6 +46,7 @@ class SupervisedInstances:
 
     `launched` is called with an app's name and a sentence that says what was started, and how. `sandbox_of`
     decides the rights of every process of an app, and is asked by what creates a file or a directory for one.
+    `cells` hold the processes of each instance; `limited` is set when there may be something new of one with limits.
     `users` are those of builds beside instances. `unadopted` are the records, as stored and as
     completed, of instances that could not be adopted yet, by id.
     """
@@ -59,6 +64,7 @@ class SupervisedInstances:
         launched: Callable[[str, str], None],
     ) -> None:
         self.sandbox_of = sandbox_of
+        self.cells = Cells(state_id)
         self._records = records
         self._fork_servers = templates
         self._on_launch = launched
@@ -73,6 +79,7 @@ class SupervisedInstances:
         self._process_logs: dict[str, dict[str, None]] = {}
         self._ended: set[str] = set()
         self.users = BuildUsers()
+        self.limited = asyncio.Event()
         self.unadopted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
 
     def apps(self) -> frozenset[str]:
@@ -105,6 +112,10 @@ class SupervisedInstances:
         ended, self._ended = frozenset(self._ended), set()
         return ended
 
+    def all(self) -> Iterator[LiveInstance]:
+        """Return every instance on record."""
+        return (live for lives in self._lives.values() for live in lives.values())
+
     def of(self, app: str) -> tuple[Instance, ...]:
         """Return the instances of an app as they are now, oldest first."""
         return tuple(live.observed() for live in self._lives.get(app, {}).values())
@@ -114,6 +125,8 @@ class SupervisedInstances:
         for live in self.lives(app):
             live.update_from_workers()
             live.changed.set()
+            if live.limits:
+                self.limited.set()
         self._wakeups.wake(app)
 
     def processes(self, app: str) -> Iterator[tuple[Instance, Process]]:
@@ -126,6 +139,15 @@ class SupervisedInstances:
     def is_clearing(self) -> bool:
         """Whether what instances left that have ended is still being ended."""
         return self._leftovers.is_busy
+
+    def wake(self, key: str) -> None:
+        """Have an app or a process looked at soon."""
+        self._wakeups.wake(key)
+
+    async def clear(self) -> None:
+        """Wait until what instances left that have ended is ended, and every cell is removed that is empty."""
+        await self._leftovers.finish()
+        self.cells.close()
 
     def new_identity(self) -> Identity:
         """Return the identity of something that is about to start in an app's place, and is on no record yet."""
@@ -146,7 +168,8 @@ class SupervisedInstances:
         that cannot be adopted is left as it is, for `adopt`.
         """
         found: list[Adoption] = []
-        known = [process for process in marked(self._state_id) if not process.task]
+        everything = list(marked(self._state_id))
+        known = [process for process in everything if not process.task]
         stored = on_record_or_marked(self._records, known)
         records = [with_process(record, known) for record in stored]
         listeners = {record.id: record.address for record in records if record.address != NO_ADDRESS}
@@ -162,6 +185,9 @@ class SupervisedInstances:
                 found += self.adopt(record.id, places)
         alive = {live.record.id for lives in self._lives.values() for live in lives.values() if live.process}
         end_strays(known, alive | self.unadopted.keys())
+        used = {live.record.id for live in self.all()} | self.unadopted.keys() | {each.task for each in everything}
+        for cell in self.cells.left_over(used):
+            self._leftovers.of_cell(cell)
         return found
 
     def adopt(self, instance: str, places: Callable[[str], InstancePaths]) -> list[Adoption]:
@@ -172,6 +198,9 @@ class SupervisedInstances:
             self._drop(record.id, readiness)
         else:
             live = restored(record, readiness, places(record.app), self._on_end)
+            live.cell = self.cells.of(record.app, record.id, record.pid)
+            if live.end is None and record.pid:
+                live.limits = in_force(live.cell, record.pid, self.sandbox_of(record.app).nofile)
             if live.record != before:
                 self._records.put_instance(live.record)
             self._hold(live)
@@ -210,17 +239,40 @@ class SupervisedInstances:
         live.record = replace(live.record, **changes)
         self._records.put_instance(live.record)
 
+    def apply_limits(self, key: str, instance: str, limits: Limits) -> bool:
+        """Hold an instance to other limits, with all that it has started; return whether that is a change."""
+        live = self.live(key, instance)
+        if live is None or live.process is None or live.end is not None:
+            return False
+        changes = live.limits != limits
+        known = live.limits is not None
+        self.cells.extend(live.cell, live.record.app, live.record.id, limits.controllers)
+        self._limit(live, limits, self.sandbox_of(live.record.app), live.cell.pids() | {live.process.pid})
+        live.outgrown = ""
+        return changes and known
+
+    def _limit(self, live: LiveInstance, limits: Limits, sandbox: Sandbox, pids: Collection[int] = ()) -> None:
+        live.held = hold(live.cell, limits, pids, sandbox.nofile) if limits or pids else {}
+        live.limits = limits
+        self.limited.set()
+        live.unenforced = missing(limits, live.held, self.cells.layout.lacks) if live.limits or live.held else ""
+
     async def launch(self, program: Program, places: InstancePaths, passed: int | None) -> LiveInstance:
         """Start the process of a program; `passed` becomes its descriptor 3. Raises CannotStart."""
         self._leftovers.keep(program.app)
         live = self.recorded(program, places)
         identity, sandbox = self._identity(live.record.id), self.sandbox_of(program.app)
+        limits = self.cells.limits_of(live.record.key)
+        live.cell = self.cells.make(program.app, live.record.id, limits.controllers)
+        self._limit(live, limits, sandbox)
+        sandbox = sandbox.limited(live.limits or NO_LIMITS, live.held)
         env = {
             **sandbox.environment,
             **program.environment(identity),
             **identity.marks(program.app, program.revision),
             RECORD_MARK: json.dumps(asdict(live.record)),
             SANDBOX_VARIABLE: sandbox.as_variable(),
+            **({CELL_VARIABLE: "\n".join(live.cell.entrances)} if live.cell else {}),
         }
         command = Command(argv=program.argv, env=env, listener=passed, output=live.log, output_mode=sandbox.log)
         try:
@@ -286,17 +338,22 @@ class SupervisedInstances:
 
     def _on_end(self, live: LiveInstance) -> None:
         assert live.process is not None
+        live.cell.kill()
         live.end = live.process.end
         live.said = live.last_words()
         self._ended.add(live.record.app)
-        if live.end == KILLED and not live.process.told_to_end and self._oom_kills.struck():
-            live.end = f"{KILLED}, most likely by the kernel, which was out of memory"
+        if live.end == KILLED and not live.process.told_to_end:
+            if memory_kills(live.cell) > 0 and live.limits is not None and live.limits.memory is not None:
+                live.end = f"{KILLED}: it needed more than {size(live.limits.memory)}"
+            elif self._oom_kills.struck():
+                live.end = f"{KILLED}, most likely by the kernel, which was out of memory"
         live.changed.set()
         self._wakeups.wake(live.record.key)
 
     async def _kill(self, live: LiveInstance) -> None:
         if live.process is not None and live.end is None:
             live.process.kill_group()
+            live.cell.kill()
             await live.ended()
         self.forget(live)
 
@@ -305,6 +362,7 @@ class SupervisedInstances:
         if live.process is not None:
             live.process.forget()
             self._leftovers.of_instance(live.record.id, started_here=live.process.child)
+        self._leftovers.of_cell(live.cell)
         self._drop(live.record.id, live.readiness, soon=soon)
         self._lives.get(live.record.key, {}).pop(live.record.id, None)
 

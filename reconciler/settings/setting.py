@@ -43,6 +43,11 @@ def number(path: str, default: str | Callable[[], int]) -> Any:
     return _declared(path, int, default)
 
 
+def most(path: str, read: Callable[[str], Any], *, least: str) -> Any:
+    """Declare a field for an upper bound, None unless it is given."""
+    return _declared(path, read, lambda: None, least=least)
+
+
 def duration(path: str, default: str, *, may_be_zero: bool = False) -> Any:
     """Declare a field for a duration in seconds."""
     return _declared(path, duration_s, default, above_zero=not may_be_zero)
@@ -64,7 +69,7 @@ def declared_by(of: "Field[Any]") -> Setting | None:
     return setting
 
 
-def _declared(path: str, read: Callable[[str], Any], default: str | Callable[[], int], **limits: Any) -> Any:
+def _declared(path: str, read: Callable[[str], Any], default: str | Callable[[], int | None], **limits: Any) -> Any:
     text = default if isinstance(default, str) else None
     metadata = {_KEY: Setting(path=tuple(path.split(".")), read=read, default=text, **limits)}
     if isinstance(default, str):

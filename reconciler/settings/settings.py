@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.documents.units import size_bytes
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.isolation.limits import Limits
 from reconciler.settings.place import DEFAULT_SETTINGS
-from reconciler.settings.setting import duration, number, size, text
+from reconciler.settings.setting import duration, most, number, size, text
 from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
@@ -145,11 +147,28 @@ class Settings:
     task_timeout_s: float = duration("tasks.timeout", "24h")
     schedules_zone: str = text("schedules.zone", "UTC", _zone_problem)
     grace_s: float = duration("services.grace", "1h", may_be_zero=True)
+    most_memory_bytes: int | None = most("limits.memory", size_bytes, least="16M")
+    most_cpu: float | None = most("limits.cpu", float, least="0.01")
+    most_processes: int | None = most("limits.processes", int, least="2")
+    most_files: int | None = most("limits.files", int, least="64")
+    most_disk_bytes: int | None = most("limits.disk", size_bytes, least="1M")
+    limits_rest_s: float = duration("limits.rest", "10m", may_be_zero=True)
 
     @property
     def ports(self) -> range:
         """The ports leased to apps whose manifests name none."""
         return range(self.first_port, self.last_port + 1)
+
+    @property
+    def limits(self) -> Limits:
+        """The most that each instance of an app may use, and what it may use if its manifest says nothing."""
+        return Limits(
+            memory=self.most_memory_bytes,
+            cpu=self.most_cpu,
+            processes=self.most_processes,
+            files=self.most_files,
+            disk=self.most_disk_bytes,
+        )
 
     @property
     def unopened(self) -> tuple[Path, ...]:

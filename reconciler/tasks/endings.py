@@ -64,6 +64,11 @@ def _ending(task: Task, result: Result) -> tuple[TaskState, str]:
 
 
 def _how(result: Result) -> str:
+    how = _exit(result)
+    return f"{how}: {result.exceeded}" if result.exceeded else how
+
+
+def _exit(result: Result) -> str:
     if result.signal is None:
         return f"exit code {result.code}"
     try:

@@ -20,7 +20,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 class Result:
     """How the command of a task ended: by an exit `code` or by a `signal`, when, after how long, and what it said last.
 
-    `error` is why it could not be run at all. `ended_at` is wall-clock seconds, `peak_memory` and `size` are bytes.
+    `error` is why it could not be run at all, `exceeded` which limit it did not keep to. `ended_at` is
+    wall-clock seconds, `peak_memory` and `size` are bytes.
     """
 
     code: int | None
@@ -33,6 +34,7 @@ class Result:
     size: int
     error: str
     said: str
+    exceeded: str = ""
 
 
 def read_result(file: Path, task: str) -> Result | None:

@@ -14,7 +14,7 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -101,9 +101,12 @@ def _become(order: Mapping[str, Any], outputs: tuple[int, int], tell: int, runne
         os.dup2(outputs[1], 2)
         libc = ctypes.CDLL(None)
         os.nice(order["nice"])
-        umask, soft, hard, *owner = (int(number) for number in order["sandbox"].split())
+        umask, soft, hard, data, *owner = (int(number) for number in order["sandbox"].split())
+        _enter(order["cell"])
         os.umask(umask)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if data >= 0:
+            resource.setrlimit(resource.RLIMIT_DATA, (data, resource.getrlimit(resource.RLIMIT_DATA)[1]))
         if owner:
             os.setgroups([])
             os.setgid(owner[1])
@@ -128,6 +131,15 @@ def _become(order: Mapping[str, Any], outputs: tuple[int, int], tell: int, runne
     except ValueError as error:
         os.write(tell, f"{word}: {error}".encode(errors="backslashreplace"))
     os._exit(code)
+
+
+def _enter(entrances: Sequence[str]) -> None:
+    """Become a member of the control groups of the task, of those that let it in."""
+    for entrance in entrances:
+        with suppress(OSError):
+            descriptor = os.open(entrance, os.O_WRONLY)
+            os.write(descriptor, b"0")
+            os.close(descriptor)
 
 
 def _claim(result: str, *, must: bool) -> int:

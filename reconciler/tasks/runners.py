@@ -12,19 +12,22 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.host.app_places import Place
+from reconciler.isolation.cells import Cell, Cells
+from reconciler.isolation.limiting import hold, memory_kills
 from reconciler.linux.memory_files import memory_files
 from reconciler.linux.processes import Command, Process, adopt, spawn, start_ticks
 from reconciler.planning.command_line import Command as CommandLine
+from reconciler.planning.isolation.limits import size
 from reconciler.planning.tasks.task import Task
 from reconciler.serving.leftovers import end_marked
 from reconciler.serving.marks import INSTANCE_MARK, RECORD_MARK, RUNNER_MARK, TASK_MARK, Identity, Marked, marked
 from reconciler.state.paths import StatePaths
-from reconciler.tasks.results import claim_of
+from reconciler.tasks.results import Result, claim_of, read_result
 
 _SCRIPT = str(Path(__file__).with_name("run.py"))
 PLANNED_AT = "RECONCILER_PLANNED_AT"
@@ -52,21 +55,31 @@ class TaskLimits:
 class _Runner:
     task: Task
     process: Process
+    cell: Cell
     kill_at: float = 0.0
 
 
 class Runners:
     """The running tasks of this state directory, by id. `ended` is called with a task whose runner is gone, and how."""
 
-    def __init__(
-        self, paths: StatePaths, limits: TaskLimits, *, state_id: str, boot: str, ended: Callable[[Task, str], None]
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        paths: StatePaths,
+        limits: TaskLimits,
+        cells: Cells,
+        *,
+        state_id: str,
+        boot: str,
+        ended: Callable[[Task, str], None],
     ) -> None:
+        self._cells = cells
         self._paths = paths
         self._limits = limits
         self._state_id = state_id
         self._boot = boot
         self._ended = ended
         self._running: dict[str, _Runner] = {}
+        self._out_of_memory: dict[str, bool] = {}
 
     def has(self, task: str) -> bool:
         """Return whether the runner of a task is alive."""
@@ -88,6 +101,9 @@ class Runners:
         with suppress(OSError):  # it then has no log
             place.sandbox.make_directory(log.parent)
         environment = self._environment(task, place, record)
+        limits = self._cells.limits_of(task.app)
+        cell = self._cells.make(task.app, task.id, limits.controllers)
+        held = hold(cell, limits, (), place.sandbox.nofile) if limits else {}
         order = {
             "id": task.id,
             "command": CommandLine(words=task.words, expands=task.expands).arguments(environment),
@@ -100,7 +116,8 @@ class Runners:
             "timeout_s": task.timeout_s,
             "grace_s": GRACE_S,
             "nice": self._limits.nice,
-            "sandbox": place.sandbox.as_variable(),
+            "sandbox": place.sandbox.limited(limits, held).as_variable(),
+            "cell": cell.entrances,
             "attached": str(terminal_socket(self._paths, task.attached)) if task.attached else "",
         }
         argv = (sys.executable, "-I", "-S", _SCRIPT)
@@ -112,8 +129,13 @@ class Runners:
                 output=log,
                 output_mode=place.sandbox.log,
             )
-            process = spawn(command, lambda: self._on_end(task.id))
-        self._running[task.id] = _Runner(task, process, kill_at=time.monotonic() + task.timeout_s + GRACE_S + MARGIN_S)
+            try:
+                process = spawn(command, lambda: self._on_end(task.id))
+            except OSError:
+                _end(cell)
+                raise
+        kill_at = time.monotonic() + task.timeout_s + GRACE_S + MARGIN_S
+        self._running[task.id] = _Runner(task, process, cell, kill_at=kill_at)
         return process.pid, start_ticks(process.pid)
 
     def adopt(self, task: Task, found: Iterable[Marked]) -> tuple[int, int] | None:
@@ -132,7 +154,8 @@ class Runners:
         ran_s = max(0.0, time.time() - began)  # noqa: TID251  the earlier daemon's clock
         left_s = max(0.0, task.timeout_s - ran_s)
         left_s = 0.0 if task.told_at is not None else left_s
-        self._running[task.id] = _Runner(task, process, kill_at=time.monotonic() + left_s + GRACE_S + MARGIN_S)
+        cell = self._cells.made(task.app, task.id)
+        self._running[task.id] = _Runner(task, process, cell, kill_at=time.monotonic() + left_s + GRACE_S + MARGIN_S)
         return pid, ticks
 
     def tell(self, task: str) -> None:
@@ -148,6 +171,7 @@ class Runners:
         if runner is not None:
             runner.kill_at = time.monotonic() + MARGIN_S
             runner.process.kill_group()
+            runner.cell.kill()
         await self.end_remains(task)
 
     async def end_remains(self, task: str) -> None:
@@ -163,6 +187,17 @@ class Runners:
     def found(self) -> list[Marked]:
         """Return every process of a task of this state directory, as the process table has it."""
         return [process for process in marked(self._state_id) if process.task]
+
+    def result(self, task: Task) -> Result | None:
+        """Return how the command of a task whose runner is gone ended, None if that left no result."""
+        found = read_result(self._paths.task_result(task.id), task.id)
+        killed = self._out_of_memory.pop(task.id, None)
+        if killed is None:
+            killed = memory_kills(self._cells.made(task.app, task.id)) > 0
+        memory = self._cells.limits_of(task.app).memory
+        if found is None or not killed or memory is None:
+            return found
+        return replace(found, exceeded=f"it needed more than {size(memory)}")
 
     def is_claimed(self, task: str) -> bool:
         """Return whether a runner has ever begun a task: then it must not begin again."""
@@ -185,7 +220,17 @@ class Runners:
 
     def _on_end(self, task: str) -> None:
         runner = self._running.pop(task)
+        self._out_of_memory[task] = memory_kills(runner.cell) > 0
+        _end(runner.cell)
         self._ended(runner.task, runner.process.end or "")
+
+
+def _end(cell: Cell) -> None:
+    """End what is left in the cell of a task whose runner is gone, and remove it."""
+    if cell:
+        cell.kill()
+        with suppress(RuntimeError):  # no thread left: the next daemon removes it
+            asyncio.get_running_loop().run_in_executor(None, cell.end)
 
 
 def terminal_socket(paths: StatePaths, name: str) -> Path:

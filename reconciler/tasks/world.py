@@ -48,7 +48,7 @@ from reconciler.tasks.endings import DAEMON_ENDED, ended, lost, unrecorded
 from reconciler.tasks.open_tasks import OpenTasks
 from reconciler.tasks.past_tasks import PastTasks
 from reconciler.tasks.pings import Pings, When
-from reconciler.tasks.results import forget_result, forget_results, read_result
+from reconciler.tasks.results import forget_result, forget_results
 from reconciler.tasks.run_records import carried, ended_unrecorded, missing
 from reconciler.tasks.runners import GRACE_S, MARGIN_S, Runners, TaskLimits, terminal_socket
 from reconciler.tasks.schedule_reports import ScheduleReports, is_final
@@ -95,7 +95,7 @@ class TaskWorld:
         self._places = places
         self._queues = queues
         self.open = OpenTasks(stores.records, limits.concurrency)
-        self._runners = Runners(paths, limits, state_id=state_id, boot=boot, ended=self._on_runner_end)
+        self._runners = Runners(paths, limits, places.cells, state_id=state_id, boot=boot, ended=self._on_runner_end)
         self._how: dict[str, str] = {}
         self._runner_ended = asyncio.Event()
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -358,7 +358,7 @@ class TaskWorld:
         self._ping(begun, "start")
 
     async def _record_end(self, task: Task) -> None:
-        result = read_result(self._paths.task_result(task.id), task.id)
+        result = self._runners.result(task)
         if result is not None:
             said = self._journal.redacted(Subject("app", task.app), result.said)
             self._close(ended(task, replace(result, ended_at=min(result.ended_at, _wall_clock())), said))

@@ -4,7 +4,6 @@ import asyncio
 import functools
 import random
 import socket
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -36,6 +35,7 @@ from reconciler.serving.sandbox import Sandbox, todays_sandbox
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import SourceTracker
+from reconciler.state.database import Database
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records
 from reconciler.state.revision_history import RevisionHistory
@@ -133,7 +133,7 @@ class Machine:
     launched: list[tuple[str, str]] = field(default_factory=list)
     removals: Removals = field(default_factory=Removals)
     told: list[tuple[str, Report | None]] = field(default_factory=list)
-    database: sqlite3.Connection = field(init=False)
+    database: Database = field(init=False)
     records: Records = field(init=False)
     templates: ForkServerPool = field(init=False)
     instances: Instances = field(init=False)

@@ -35,7 +35,7 @@ class Runner:
         order = {
             "id": self.id, "command": command, "directory": str(directory), "log": str(self.log), "log_limit": 65536,
             "log_mode": 0o600, "result": str(self.result_file), "timeout_s": 30.0, "grace_s": 0.5, "nice": 3,
-            "sandbox": "18 256 256", "attached": "", **fields,
+            "sandbox": "18 256 256 -1", "cell": [], "attached": "", **fields,
         }  # fmt: skip
         env = {**os.environ, "RECONCILER_TASK": self.id, "RECONCILER_TASK_RUNNER": "1", "SECRET": "hunter22"}
         with memory_files(json.dumps(order).encode()) as (given,):

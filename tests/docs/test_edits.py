@@ -15,7 +15,7 @@ import yaml
 
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse_file import parse
-from reconciler.planning.apps.actions import Scale, Stage, Start, Stop, Unlisten
+from reconciler.planning.apps.actions import ApplyLimits, Scale, Stage, Start, Stop, Unlisten
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.services import plan as services
@@ -46,6 +46,7 @@ APP_EDITS: dict[str, tuple[Any, Any]] = {
     "env": ({"COLOUR": "red"}, {"COLOUR": "blue"}),
     "release": ("true", "python release.py"),
     "health": ({"path": "/a"}, {"path": "/b"}),
+    "limits": ({"memory": "256M"}, {"memory": "512M"}),
     "probation": ("10s", "20s"),
     "stop_timeout": ("10s", "20s"),
     "idle_after": ("10m", "20m"),
@@ -135,6 +136,8 @@ def effect_on_app(field: str) -> str:
         return "a new instance takes over" + (", at the new address" if moves else "")
     if any(isinstance(action, Scale) for action in actions):
         return "the running instance is scaled"
+    if any(isinstance(action, ApplyLimits) for action in actions):
+        return "the running instance is held to them; nothing is restarted"
     if any(isinstance(action, Stop) for action in actions):
         return "the app stops or starts, as the field says"
     assert not actions, f"{field}: {actions}"

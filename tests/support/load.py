@@ -17,6 +17,7 @@ class Load:
     """How many requests ended how: `ok`, `refused`, `reset`, `late`, or the status line of what was no 200."""
 
     port: int
+    pause_s: float = 0.002  # steady, and leaves the processor to those under test
     outcomes: Counter[str] = field(default_factory=Counter)
     bodies: Counter[str] = field(default_factory=Counter)
     _ending: threading.Event = field(default_factory=threading.Event)
@@ -38,7 +39,7 @@ class Load:
     def run(self) -> None:
         while not self._ending.is_set():
             self.outcomes[self.one()] += 1
-            self._ending.wait(0.002)  # steady, and leaves the processor to those under test
+            self._ending.wait(self.pause_s)
 
     def await_more(self, count: int) -> None:
         """Wait until that many more requests were answered as they should."""
@@ -71,9 +72,9 @@ def ask(port: int) -> tuple[str, str | None]:
 
 
 @contextlib.contextmanager
-def under_load(port: int, clients: int = 2) -> Iterator[Load]:
+def under_load(port: int, clients: int = 2, pause_s: float = 0.002) -> Iterator[Load]:
     """Requests without a pause for as long as the context lasts, and a few more after it."""
-    load = Load(port=port)
+    load = Load(port=port, pause_s=pause_s)
     threads = [threading.Thread(target=load.run, daemon=True) for _ in range(clients)]
     for thread in threads:
         thread.start()

@@ -21,6 +21,7 @@ import yaml
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status
+from reconciler.isolation.cells import Cells
 from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.subject import Subject
@@ -273,6 +274,11 @@ class Site:
             return not left
 
         eventually(gone, 10)
+        if state := self.state_id():
+            cells = Cells(state)
+            for cell in cells.left_over(()):
+                cell.end()
+            cells.close()
 
     def explain(self) -> str:
         """Plan, status, journal and logs, for whoever reads a failed test."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from reconciler.inspection.checks import (
     disk,
     encrypted_files,
+    isolation,
     kernel,
     network,
     origins,
@@ -29,6 +30,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         kernel.listeners,
         lambda: kernel.inotify(catalog),
         lambda: kernel.open_files(len(catalog.apps)),
+        lambda: isolation.control_groups(settings),
         users.user,
         lambda: users.files(settings),
         lambda: disk.state_directory(settings.paths.state),

@@ -89,6 +89,9 @@ _APP: Places = {
         [(name,) for name in ("workers", "threads", "probation", "stop_timeout", "idle_after", "start", "state")],
         Reach.NOTHING,
     ),
+    **dict.fromkeys(
+        [("limits", name) for name in ("memory", "soft", "cpu", "processes", "files", "disk")], Reach.NOTHING
+    ),
     **dict.fromkeys([("patience",), ("access_log",), ("watch",)], Reach.NOTHING),
     **dict.fromkeys([("domains", "[]"), ("redirects", "[]")], Reach.DOMAIN),
     ("allow_from", "[]"): Reach.NOTHING,
@@ -113,6 +116,7 @@ _APP: Places = {
             ("alive", "interval"),
             ("alive", "timeout"),
             ("alive", "failures"),
+            *(("limits", name) for name in ("memory", "soft", "cpu", "processes", "files")),
         )
     },
     ("processes", "*", "env", "*", "file"): Reach.FILE,

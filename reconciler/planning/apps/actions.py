@@ -11,6 +11,7 @@ from typing import TypeAlias
 from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Failure, Instance
 from reconciler.planning.apps.revision import Build, Revision, Source
+from reconciler.planning.isolation.limits import Limits
 from reconciler.planning.plan import PlannedAction
 from reconciler.planning.reason import Cause
 from reconciler.planning.wording import counted
@@ -108,6 +109,17 @@ class Scale(PlannedAction):
 
     def __str__(self) -> str:
         return f"scale instance {self.instance} to {counted(self.workers, 'worker')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyLimits(PlannedAction):
+    """Hold a running instance to other limits; it keeps serving, and no revision changes."""
+
+    instance: str
+    limits: Limits
+
+    def __str__(self) -> str:
+        return f"limit instance {self.instance} to {self.limits.told() or 'nothing'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,8 +243,8 @@ class ForgetApp(PlannedAction):
 
 
 Action: TypeAlias = (
-    ReadSource | Stage | Release | Listen | Start | Scale | MarkGood | Sleep | Stop | Reap | RecordFailure | Unlisten
-    | RemoveBuild | ForgetApp | ServeHoldingPage | StopHoldingPage | ArmActivation
+    ReadSource | Stage | Release | Listen | Start | Scale | ApplyLimits | MarkGood | Sleep | Stop | Reap
+    | RecordFailure | Unlisten | RemoveBuild | ForgetApp | ServeHoldingPage | StopHoldingPage | ArmActivation
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Bound, Build, Recipe, Revision, Server, Source, without_workers
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
+from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 
 if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but their web server
     from reconciler.planning.apps.git_source import GitSource
@@ -61,8 +62,9 @@ class App:
     before. A `lazy` app is first started by a connection; `holding_page` is
     an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
     NAME=VALUE lines. `in_git` is where the manifest takes the source from if that is a repository; `source` is then the
-    directory of a commit on this host. `processes` are its programs that are not web. `routing` is what the proxy does
-    for it, None without a domain. `commit` is the commit that brought the source, "" if it is in none.
+    directory of a commit on this host. `processes` are its programs that are not web. `limits` are of each
+    instance. `routing` is what the proxy does for it, None without a domain. `commit` is the commit that brought the
+    source, "" if it is in none.
     """
 
     name: str
@@ -90,6 +92,7 @@ class App:
     schedules: "tuple[Schedule, ...]" = ()
     routing: "Routing | None" = None
     leased: Address | None = None
+    limits: Limits = NO_LIMITS
     commit: str = field(default="", compare=False)
 
     @property

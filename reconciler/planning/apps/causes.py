@@ -27,6 +27,9 @@ def why_start(known: Assessment) -> Cause:
     unhealthy = next((i.unhealthy for i in known.others if i.unhealthy), None)
     if unhealthy is not None:
         return Cause(Reason.UNHEALTHY, f"the running instance is unhealthy: {unhealthy}")
+    outgrown = next((i.outgrown for i in known.others if i.outgrown and i.revision == known.target.id), "")
+    if outgrown:
+        return Cause(Reason.LIMIT_NEAR, f"the running instance is near its limit: {outgrown}")
     if any(i.detached for i in known.others):
         return Cause(Reason.LISTENER_LOST, "the listener of the running instance could not be fetched back")
     before = known.observed.restart_before

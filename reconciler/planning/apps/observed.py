@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Bound, CodeCommands, Revision, Source
+from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,9 @@ class Instance:
     become ready, once that is known: it is being ended. A `never_idle` one has workers that do not count their
     requests, so that they may be busy at any time. `stop_timeout_s` is how long it may take to finish its requests,
     `program` is what messages call it. `pid` is 0 for the revision in force of an app without a web server.
+    `limits` are those in force, None if that is not known, and `unenforced` says which of them the kernel does not
+    hold. `outgrown` says how near it is to a limit when a new instance is to take over for that, `exceeded` which limit
+    was exceeded lately.
     """
 
     id: str
@@ -48,6 +52,10 @@ class Instance:
     never_idle: bool = False
     stop_timeout_s: float = 30.0
     program: str = "gunicorn"
+    limits: Limits | None = NO_LIMITS
+    unenforced: str = ""
+    outgrown: str = ""
+    exceeded: str = ""
 
     @property
     def called(self) -> str:

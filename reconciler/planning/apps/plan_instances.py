@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from reconciler.planning.apps.actions import (
     Action,
+    ApplyLimits,
     MarkGood,
     Release,
     RemoveBuild,
@@ -127,6 +128,8 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
         cause = Cause(Reason.ROLLED_BACK_BY_OPERATOR, text)
     elif files := files_in_builds(known.app, known.observed, current.build):
         cause = Cause(Reason.FILES_IN_BUILD, files)
+    elif current.unenforced:
+        cause = Cause(Reason.LIMITS_WATCHED, current.unenforced)
     return replace(_plan(known, actions, "running", cause), settled=not actions)
 
 
@@ -328,12 +331,16 @@ def _start_fallback(known: Assessment, cause: Cause) -> list[Action]:
 
 
 def _scale(known: Assessment, instance: Instance) -> list[Action]:
-    """Give an instance the desired number of workers: last of all, as a failure to do so is to hold up nothing else."""
-    wanted = known.app.workers
-    if instance.workers == wanted:
-        return []
-    cause = f"{counted(wanted, 'worker')} desired, {instance.workers} running"
-    return [Scale(instance=instance.id, workers=wanted, cause=cause, reason=Reason.SCALING)]
+    """Give an instance its limits and number of workers: last of all, as a failure of that holds up nothing else."""
+    wanted, actions = known.app.workers, list[Action]()
+    if instance.pid and instance.limits != known.app.limits:
+        cause = "its limits changed" if instance.limits is not None else "the daemon started"
+        limits = known.app.limits
+        actions.append(ApplyLimits(instance=instance.id, limits=limits, cause=cause, reason=Reason.LIMITS_CHANGED))
+    if instance.workers != wanted:
+        cause = f"{counted(wanted, 'worker')} desired, {instance.workers} running"
+        actions.append(Scale(instance=instance.id, workers=wanted, cause=cause, reason=Reason.SCALING))
+    return actions
 
 
 def _stop_ceded(known: Assessment) -> list[Stop]:

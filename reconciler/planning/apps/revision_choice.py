@@ -47,6 +47,7 @@ def best_instance(revision: Revision, observed: Observed) -> Instance | None:
         if i.revision == revision.id
         and i.stopping_since is None
         and not i.detached
+        and not i.outgrown
         and not has_failed(i, observed)
         and i.started_at >= observed.restart_before
     ]

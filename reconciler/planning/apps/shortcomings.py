@@ -17,6 +17,8 @@ def _shortcomings(known: Assessment, current: Instance) -> Iterator[Cause]:
     inputs = known.observed.inputs
     if current.note is not None:
         yield Cause(Reason.WORKER_WAITING, current.note)
+    if current.exceeded:
+        yield Cause(Reason.LIMIT_EXCEEDED, current.exceeded)
     if known.source.problem is not None:
         yield Cause(Reason.SOURCE_UNREADABLE, f"the last build serves, but {known.source.problem}")
     if known.source.busy is not None:

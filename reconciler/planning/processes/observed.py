@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 from reconciler.planning.processes.process import Target
 from reconciler.planning.processes.stop import StopSequence
 from reconciler.planning.reason import Cause
@@ -15,6 +16,7 @@ class ProcessInstance:
     `slot` is its number, from 1. `version` is what it runs. `stop` is how it is stopped, `steps` how many steps of that
     were taken. `says_ready`: it, or its ready command, said so. `hung` is why it is no longer of use although it is
     alive; a `silent` one says nothing any more, so that it is not likely to obey. `said` is its last line.
+    `limits` and what follows are as those of an instance of an app.
     """
 
     id: str
@@ -33,6 +35,10 @@ class ProcessInstance:
     says_ready: bool = False
     hung: str | None = None
     silent: bool = False
+    limits: Limits | None = NO_LIMITS
+    unenforced: str = ""
+    outgrown: str = ""
+    exceeded: str = ""
 
     @property
     def runs(self) -> bool:

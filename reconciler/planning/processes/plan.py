@@ -19,6 +19,7 @@ from reconciler.planning.processes.actions import (
     StartProcess,
     StopProcess,
 )
+from reconciler.planning.processes.limits import other_limits, outgrown, told
 from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
 from reconciler.planning.processes.plan_stops import (
     changed_stops,
@@ -123,6 +124,7 @@ class _Running:
         """Plan by what is missing, what is not ready, and what is left over."""
         actions: list[Action] = [*reap(self.asked, self.observed, self.now), *continued(self.observed, self.now)]
         actions += changed_stops(self.asked, self.observed)
+        actions += other_limits(self.process, self.observed)
         actions += self._judged()
         actions += self._replaced()
         if self.single and self.observed.outlived and not self.observed.instances:
@@ -154,6 +156,7 @@ class _Running:
             if i.slot == slot
             and i.version == self.version
             and i.hung is None
+            and not i.outgrown
             and i.started_at >= self.observed.restart_before
         ]
         return min(fitting, key=lambda i: (i.ready_at is None, i.started_at), default=None)
@@ -203,7 +206,7 @@ class _Running:
     def _why_replaced(self, instance: ProcessInstance, otherwise: Cause) -> Cause:
         if instance.version == self.version and instance.started_at < self.observed.restart_before:
             return Cause(Reason.RESTART_REQUESTED, "an operator requested a restart")
-        return otherwise
+        return outgrown([instance], instance.slot) or otherwise
 
     def _waits(self) -> Cause | None:
         """Return what a start has to wait for, None when it may begin as far as others are concerned."""
@@ -243,9 +246,10 @@ class _Running:
             return Cause(Reason.CRASHED, crash.reason)
         if any(i.version == self.version and i.started_at < self.observed.restart_before for i in self.others):
             return Cause(Reason.RESTART_REQUESTED, "an operator requested a restart")
-        if self.others:
-            return Cause(Reason.CONFIGURATION_CHANGED, "its code or its configuration changed")
-        return Cause(Reason.NOT_RUNNING, "it was not running")
+        changed = Cause(Reason.CONFIGURATION_CHANGED, "its code or its configuration changed")
+        return outgrown(self.others, slot) or (
+            changed if self.others else Cause(Reason.NOT_RUNNING, "it was not running")
+        )
 
     # Crashes
 
@@ -293,7 +297,8 @@ class _Running:
             return Cause(Reason.INPUTS_STALE, text), "degraded"
         drained = [i for i in self.observed.alive if i.drains]
         text = f"{counted(len(drained), 'earlier instance')} finishing" if drained else ""
-        return Cause(Reason.HANDING_OVER if drained else Reason.NONE, text), "running"
+        as_usual: tuple[Cause, AppState] = Cause(Reason.HANDING_OVER if drained else Reason.NONE, text), "running"
+        return told(self.current.values()) or as_usual
 
     def _recheck_at(self) -> float | None:
         return min((at for at in self._times() if self.now < at < NEVER), default=None)

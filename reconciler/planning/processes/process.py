@@ -7,6 +7,7 @@ from typing import TypeAlias
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.command_line import Command
 from reconciler.planning.fingerprint import canonical, fingerprint
+from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 from reconciler.planning.processes.kinds import Kind, kind_of
 from reconciler.planning.processes.stop import StopSequence
 
@@ -50,7 +51,7 @@ class Process:
     `command` None means: the line of this name in the Procfile of the build. `single` and `stop` None mean: by the kind
     of its command. `watchdog_s` is how often it must say WATCHDOG=1. `env_files` are absolute paths of files that hold
     one variable each. One that is not `required` never rolls a revision back. `start_timeout_s` is how long it may take
-    to be ready where it says so itself.
+    to be ready where it says so itself. `limits` are of each instance.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Process:
     env_files: Mapping[str, str] = field(default_factory=dict)
     required: bool = True
     start_timeout_s: float = 60.0
+    limits: Limits = NO_LIMITS
 
     def kind(self, command: Command) -> Kind:
         """Return the kind of program that this is."""

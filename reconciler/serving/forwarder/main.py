@@ -9,10 +9,9 @@ from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.append(str(Path(__file__).resolve().parents[3]))
-    from reconciler.serving.launcher import apply_sandbox
+    from reconciler.serving.launcher import take_on
 
-    if "RECONCILER_SANDBOX" in os.environ:
-        apply_sandbox([int(number) for number in os.environ.pop("RECONCILER_SANDBOX").split()])
+    take_on(os.environ)
     from reconciler.serving.forwarder.instance import main
 
     main(sys.argv[1:], os.environ)

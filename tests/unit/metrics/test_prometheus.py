@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.convergence.world import Report
+from reconciler.linux.pressure import Stall
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld, kind_of
 from reconciler.metrics.prometheus import NAMES, refused_webhooks, text
@@ -32,7 +33,9 @@ START = Start(revision=REVISION, workers=1, failing=a_trouble(REVISION), cause="
 BUSY = Figures(
     classes=(0, 7, 0, 2, 1), buckets=(1, 2, 3, *[0] * (SPANS - 4), 4), seconds=1.5, in_flight=2, busy=1, workers=3
 )
-SAMPLE = AppSample(figures=BUSY, memory=4096, cpu={"i1": 0.25})
+SAMPLE = AppSample(
+    figures=BUSY, memory=4096, cpu={"i1": 0.25}, memory_limit=8192, waited={("i1", "memory"): 2.5, ("i1", "io"): 0.0}
+)
 
 
 class Clock:
@@ -84,7 +87,8 @@ def told() -> dict[str, Any]:
     counters.staged("made")
     counters.handed_over(0.2)
     counters.died("blog")
-    through_the_socket: dict[str, Any] = json.loads(json.dumps(counters.as_json()))
+    limits = [["blog", "memory", "exceeded", 1], ["blog/worker", "memory", "limited", 2]]
+    through_the_socket: dict[str, Any] = json.loads(json.dumps({**counters.as_json(), "limits": limits}))
     return through_the_socket
 
 
@@ -147,6 +151,18 @@ def test_figures_of_apps_and_of_the_daemon_are_what_was_counted() -> None:
     assert value(rendered, "reconciler_staging_environments_total", environment="made") == 1
     assert value(rendered, "reconciler_app_restarts_total", app="blog") == 1
     assert value(rendered, "reconciler_app_probes_total", app="blog", result="failure") == 1
+
+
+def test_limits_are_told_with_how_often_they_were_met_and_how_long_was_waited() -> None:
+    rendered = text(told(), {"blog": SAMPLE}, {}, host={"cpu": Stall(share=0.5, seconds=7.5)})
+    assert value(rendered, "reconciler_app_memory_limit_bytes", app="blog") == 8192
+    assert value(
+        rendered, "reconciler_app_pressure_seconds_total", app="blog", instance_id="i1", resource="memory"
+    ) == 2.5  # fmt: skip
+    assert value(rendered, "reconciler_host_pressure_seconds_total", resource="cpu") == 7.5
+    name = "reconciler_app_limits_exceeded_total"
+    assert value(rendered, name, app="blog", process="", limit="memory", kind="exceeded") == 1
+    assert value(rendered, name, app="blog", process="worker", limit="memory", kind="limited") == 2
 
 
 def test_services_have_metrics_of_their_own_and_no_metric_of_apps_counts_them() -> None:

@@ -1,0 +1,62 @@
+"""Show what keeps each running app apart from the others.
+
+Shows for each instance of each APP, a name or a pattern such as 'shop-*', or of every app, whether it has a cell, so
+that all it started ends with it; and each of its limits, what holds it, and how much is used. Needs no daemon.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import (
+    all_option,
+    examples,
+    json_option,
+    open_snapshot,
+    paths_in_use,
+    refuse_both,
+    state_option,
+)
+from reconciler.cli.table import show, show_json
+from reconciler.inspection.printable import plain
+
+if TYPE_CHECKING:
+    from reconciler.inspection.isolation import Confined
+
+_COLUMNS = ("APP", "INSTANCE", "PID", "CELL", "LIMIT", "ASKED", "USED", "HELD BY")
+
+
+@click.command(
+    help=__doc__,
+    epilog=examples("reconciler isolation", "reconciler isolation shop", "reconciler isolation 'shop-*' --json"),
+)
+@click.argument("apps", metavar="[APP]...", nargs=-1)
+@all_option("Every app; the same as no name.")
+@json_option
+@state_option
+def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | None) -> None:
+    from reconciler.cli.app_names import existing_apps
+    from reconciler.inspection.isolation import confined
+    from reconciler.inspection.status import names_of
+
+    refuse_both(apps, everything=everything)
+    with open_snapshot(paths_in_use(state)) as snapshot:
+        known = names_of(snapshot)
+        chosen = existing_apps(known, apps) if apps else sorted(known)
+        found = confined(snapshot, chosen)
+    if as_json:
+        show_json({"instances": [asdict(each) for each in found]})
+    elif found:
+        show(_COLUMNS, [row for each in found for row in _rows(each)])
+    else:
+        click.echo("no instance is running")
+
+
+def _rows(each: "Confined") -> Iterator[list[str]]:
+    who = [each.app, each.process or each.id, str(each.pid), "yes" if each.cell else "no"]
+    limits = [[limit.limit, limit.asked, limit.used or "-", limit.held] for limit in each.limits]
+    for cells in limits or [["-", "-", "-", "-"]]:
+        yield [plain(cell) for cell in (*who, *cells)]

@@ -1,0 +1,251 @@
+"""The cells of a state directory: for each instance and task, the control groups that hold all of its processes.
+
+A cell is made before its first process, which enters it by itself before any code of the app runs. Where there are no
+control groups, a cell holds nothing, and everything works as without one.
+"""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.linux.control_groups import PROCS, Group, Hierarchy, hierarchies
+from reconciler.planning.apps.app import App
+from reconciler.planning.isolation.layout import LIMITING, Layout, Place, layout
+from reconciler.planning.isolation.limits import NO_LIMITS, Limits
+
+CELL_VARIABLE = "RECONCILER_CELL"  # read, and taken out of the environment, by launcher.py
+_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
+_DELEGATED = ("trusted.delegate", "user.delegate")
+_DAEMON = "daemon"  # DelegateSubgroup= of the unit
+_APPS = "apps"
+ENDING = "ending"
+_ENABLED = "cgroup.subtree_control"
+_ROUNDS = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class Cell:
+    """The control groups of one instance or task, by what they are for: `ending`, `memory`, `pids`, `cpu`.
+
+    One group may be for all of them.
+    """
+
+    groups: dict[str, Group] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.groups)
+
+    @property
+    def entrances(self) -> tuple[str, ...]:
+        """The files to which a process writes 0 to enter."""
+        return tuple(str(group.path / PROCS) for group in self._distinct())
+
+    def pids(self) -> frozenset[int]:
+        """Return every process in it."""
+        return frozenset(pid for group in self._distinct() for pid in group.pids())
+
+    def kill(self) -> None:
+        """Send SIGKILL to everything in it, in whatever session or group of processes; without waiting."""
+        for group in (self.groups[ENDING],) if ENDING in self.groups else self._distinct():
+            group.kill()
+
+    def end(self) -> bool:
+        """Kill what is left in it until nothing is, and remove it; return whether it is gone. Blocks."""
+        gone = [group.end() for group in self._distinct()]
+        for group in self._distinct():
+            with suppress(OSError):
+                group.path.parent.rmdir()  # of the app, if this was its last
+        return all(gone)
+
+    def _distinct(self) -> tuple[Group, ...]:
+        return tuple(dict.fromkeys(self.groups.values()))
+
+
+class Cells:
+    """The cells of the apps of one state directory, by app and by the id of an instance or a task."""
+
+    def __init__(self, state_id: str) -> None:
+        self._tree = f"reconciler-{state_id}"
+        self._limits: dict[str, Limits] = {}
+        self._layout: Layout | None = None
+
+    def follow(self, apps: Mapping[str, App]) -> None:
+        """Learn the limits of every app and of its processes."""
+        self._limits = {name: app.limits for name, app in apps.items() if app.limits}
+        for app in apps.values():
+            self._limits |= {f"{app.name}/{each.name}": each.limits for each in app.processes if each.limits}
+
+    def limits_of(self, key: str) -> Limits:
+        """Return the limits of an app, or of `APP/PROCESS`."""
+        return self._limits.get(key, NO_LIMITS)
+
+    @property
+    def layout(self) -> Layout:
+        """Where the groups are made; looked for when first needed."""
+        if self._layout is None:
+            places, systemd = places_of()
+            self._layout = layout(places, systemd=systemd)
+        return self._layout
+
+    def make(self, app: str, name: str, controllers: Collection[str] = ()) -> Cell:
+        """Make the cell of an instance or a task that is about to start; it lacks what the kernel refuses."""
+        cell = Cell()
+        if self.layout.ending is not None:
+            self._add(cell, ENDING, self.layout.ending, app, name)
+        self.extend(cell, app, name, controllers)
+        return cell
+
+    def extend(self, cell: Cell, app: str, name: str, controllers: Collection[str]) -> None:
+        """Give a cell the groups of these controllers, with the processes that it has; lacking what is refused."""
+        for controller in controllers:
+            place = self.layout.limiting.get(controller)
+            if controller in cell.groups or place is None:
+                continue
+            if place.version == 2 and not self._is_enabled(place, app, controller):
+                continue
+            self._add(cell, controller, place, app, name)
+
+    def of(self, app: str, name: str, pid: int) -> Cell:
+        """Return the cell that a process which an earlier daemon started is in."""
+        return cell_of(f"/{self._tree}/{_APPS}/{app}/{name}", pid)
+
+    def made(self, app: str, name: str) -> Cell:
+        """Return the cell that an earlier daemon made for something of which no process is known."""
+        cell = Cell()
+        for use, place in self._by_use():
+            group = Group(self._apps(place) / app / name, place.version)
+            if group.exists():
+                cell.groups[use] = group
+        return cell
+
+    def left_over(self, known: Collection[str]) -> list[Cell]:
+        """Return the cells of all but these instances and tasks, for `end`."""
+        found = dict[tuple[str, str], Cell]()
+        for place in {place.path: place for _, place in self._by_use()}.values():
+            for group in self._groups_in(place):
+                key = group.path.parent.name, group.path.name
+                if key[1] not in known:
+                    found.setdefault(key, Cell()).groups[place.path] = group
+        return list(found.values())
+
+    def close(self) -> None:
+        """Remove what is left of the tree, if no group is in it any more."""
+        if self._layout is not None:
+            for _, place in self._by_use():
+                for path in (self._apps(place), self._apps(place).parent):
+                    with suppress(OSError):
+                        path.rmdir()
+
+    def _by_use(self) -> Iterator[tuple[str, Place]]:
+        if self.layout.ending is not None:
+            yield ENDING, self.layout.ending
+        yield from self.layout.limiting.items()
+
+    def _apps(self, place: Place) -> Path:
+        return Path(place.path) / self._tree / _APPS
+
+    def _groups_in(self, place: Place) -> Iterator[Group]:
+        with suppress(OSError):
+            for app in self._apps(place).iterdir():
+                with suppress(OSError):
+                    yield from (Group(each, place.version) for each in app.iterdir() if each.is_dir())
+
+    def _add(self, cell: Cell, use: str, place: Place, app: str, name: str) -> None:
+        group = Group(self._apps(place) / app / name, place.version)
+        with suppress(OSError):
+            group.make()
+            for _ in range(_ROUNDS):  # what they start meanwhile is where they were
+                inside = group.pids()
+                if all(list(map(group.add, cell.pids() - inside))):
+                    break
+            cell.groups[use] = group
+
+    def _is_enabled(self, place: Place, app: str, controller: str) -> bool:
+        """Enable a controller for the instances of an app; return whether it is."""
+        top = Path(place.path)
+        try:
+            _move_out_of_the_way(Group(top, 2))
+            for path in (top, top / self._tree, self._apps(place), self._apps(place) / app):
+                group = Group(path, 2)
+                group.make()
+                if controller not in (group.read(_ENABLED) or "").split():
+                    group.write(_ENABLED, f"+{controller}")
+        except OSError:
+            return False
+        return True
+
+
+def cell_of(inside: str, pid: int) -> Cell:
+    """Return the cell that a process is in, by the end of its path."""
+    cell = Cell()
+    for each in hierarchies(pid):
+        if each.own.endswith(inside):
+            for use in _uses(each):
+                cell.groups[use] = each.group
+    return cell
+
+
+def cell_seen(app: str, name: str, pid: int) -> Cell:
+    """Return the cell of an instance by its process, whatever state directory it is of."""
+    return cell_of(f"/{_APPS}/{app}/{name}", pid)
+
+
+def places_of(pid: int | str = "self") -> tuple[list[Place], bool]:
+    """Return the places of a process, this one unless given, and whether systemd manages the groups of this host."""
+    known = hierarchies(pid)
+    delegated = any(_is_delegated(each.group.path) for each in known)
+    return [_place(each, delegated=delegated) for each in known], _SYSTEMD.exists()
+
+
+def _place(hierarchy: Hierarchy, *, delegated: bool) -> Place:
+    """Return the place where groups are made: beside the daemon's own where that is a subgroup which systemd made."""
+    group = hierarchy.group
+    beside = hierarchy.version == 2 and group.path.name == _DAEMON and _is_delegated(group.path.parent)
+    path = group.path.parent if beside else group.path
+    controllers = hierarchy.controllers
+    if hierarchy.version == 2:
+        # A group with processes in it cannot give controllers to those below it, but for the root; and one that does
+        # would keep systemd from starting the daemon again.
+        free = beside or hierarchy.own == "/"
+        controllers = frozenset((Group(path, 2).read("cgroup.controllers") or "").split() if free else ())
+    return Place(
+        version=hierarchy.version,
+        path=str(path),
+        controllers=controllers,
+        writable=os.access(path, os.W_OK) and os.access(path / PROCS, os.W_OK),
+        delegated=delegated or beside,
+    )
+
+
+def _move_out_of_the_way(top: Group) -> None:
+    """Put the processes of a delegated group, which are of apps that an earlier version started, into one below it."""
+    if not _is_delegated(top.path):
+        return
+    if pids := (top.read(PROCS) or "").split():
+        earlier = Group(top.path / "earlier", 2)
+        earlier.make()
+        for pid in pids:
+            earlier.add(int(pid))
+
+
+def _is_delegated(path: Path) -> bool:
+    """Whether systemd has left a group to this process: by its mark, or to its user, who is not root."""
+    for name in _DELEGATED:
+        with suppress(OSError):
+            if os.getxattr(path, name) == b"1":
+                return True
+    with suppress(OSError):
+        return os.geteuid() != 0 and path.stat().st_uid == os.geteuid()
+    return False
+
+
+def _uses(hierarchy: Hierarchy) -> Iterator[str]:
+    """Return what a group of a hierarchy is for."""
+    if hierarchy.version == 2 or "freezer" in hierarchy.controllers:
+        yield ENDING
+    controllers: Mapping[str, object] | frozenset[str] = hierarchy.controllers
+    if hierarchy.version == 2:
+        controllers = frozenset((hierarchy.group.read("cgroup.controllers") or "").split())
+    yield from (name for name in LIMITING if name in controllers)

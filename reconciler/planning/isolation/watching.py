@@ -1,0 +1,71 @@
+"""Decide about what an instance uses of its memory: when to look again, and when a new instance is to take over."""
+
+from dataclasses import dataclass, field
+
+from reconciler.planning.isolation.limits import Limits
+
+EVERY_S = 5.0
+_SHORTEST_S = 0.05
+_YOUNG_SHARE = 0.25
+_MB = 1 << 20
+# Share of the time that processes wait for memory, and for how long: there is too little of it.
+PRESSED, PRESSED_FOR_S = 0.2, 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What an instance used of its memory, in bytes, when it was looked at, monotonic seconds, and by how much it grew.
+
+    `growth` is bytes a second since the look before.
+    """
+
+    at: float
+    memory: int
+    growth: float = 0.0
+
+    def next(self, at: float, memory: int) -> "Use":
+        """Return what is used at a later time."""
+        seconds = at - self.at
+        return Use(at=at, memory=memory, growth=(memory - self.memory) / seconds if seconds > 0 else self.growth)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressure:
+    """Since when processes have waited for memory too much of their time, None while they do not."""
+
+    since: float | None = None
+    told: bool = field(default=False)
+
+    def next(self, share: float, at: float) -> "Pressure":
+        """Return that after another look; `share` is of the time."""
+        if share < PRESSED:
+            return Pressure()
+        since = at if self.since is None else self.since
+        return Pressure(since=since, told=self.told)
+
+    def is_due(self, at: float) -> bool:
+        """Whether it has lasted, and was not told."""
+        return self.since is not None and not self.told and at - self.since >= PRESSED_FOR_S
+
+
+def look_again_s(use: Use, limits: Limits, *, age_s: float) -> float:
+    """Return the seconds until the next look: sooner of one that is young, or that would reach its limit before.
+
+    At the present pace it uses no more than half of what is left until then.
+    """
+    soft = limits.soft_memory
+    wait_s = min(EVERY_S, max(_SHORTEST_S, age_s * _YOUNG_SHARE))
+    if soft is None or use.growth <= 0 or use.memory >= soft:
+        return wait_s
+    return min(wait_s, max(_SHORTEST_S, (soft - use.memory) / use.growth / 2))
+
+
+def near(limits: Limits, memory: int, *, age_s: float, rest_s: float) -> str:
+    """Say how near an instance is to its limit if a new one is to take over now, else "".
+
+    One that was started a short time ago stays: an app that needs as much is not started again and again.
+    """
+    soft = limits.soft_memory
+    if soft is None or memory < soft or age_s < rest_s:
+        return ""
+    return f"it has {memory // _MB} of {(limits.memory or soft) // _MB} MB"

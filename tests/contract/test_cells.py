@@ -1,0 +1,103 @@
+"""Each instance and task in a cell of its own, made before its first process and gone after its last."""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from reconciler.isolation.cells import CELL_VARIABLE, Cells
+from reconciler.linux.control_groups import Group, hierarchies
+from reconciler.linux.processes import start_ticks
+from tests.contract.machine import Machine, a_life, on_the_loop
+from tests.support.eventually import soon
+from tests.support.site import Site, get
+
+pytestmark = pytest.mark.skipif(
+    Cells("0" * 16).layout.ending is None, reason="no control groups that may be written to"
+)
+
+# Detaches a process in every way there is as it is imported, and clears all by which it could be found.
+_APP = """
+import os
+HOME = os.environ["HOME"]
+SEEN = dict(os.environ)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.closerange(0, 256)
+        with open(HOME + "/detached", "w") as file:
+            file.write(str(os.getpid()))
+        os.execve("/bin/sleep", ["sleep", "600"], {})
+    os._exit(0)
+os.wait()
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [repr("RECONCILER_CELL" in SEEN).encode()]
+"""
+
+
+def _groups(machine: Machine, instance: str) -> list[Path]:
+    """Every group of an instance on this host."""
+    tree = f"reconciler-{machine.site.state_id()}/apps/blog/{instance}"
+    return [path for each in hierarchies() if (path := each.group.path / tree).is_dir()]
+
+
+def _detached(site: Site) -> int:
+    return int((site.paths.home("blog") / "detached").read_text())
+
+
+@on_the_loop
+async def test_a_detached_process_that_forgot_its_marks_ends_with_its_instance(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        site.save(site.root / "apps/blog/wsgi.py", _APP)
+        start = await machine.started(app)
+        assert start.address is not None
+        assert get(start.address.port) == "False"
+        await soon((site.paths.home("blog") / "detached").exists)
+        pid, instance = _detached(site), machine.only().id
+        try:
+            (path,) = _groups(machine, instance)
+            inside = Group(path, 2).pids()
+            assert {pid, machine.only().pid} <= inside
+            await machine.instances.stop("blog", instance)
+            await soon(lambda: start_ticks(pid) is None)
+            await soon(lambda: not _groups(machine, instance))
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@on_the_loop
+async def test_the_next_daemon_ends_all_of_an_instance_that_this_one_started(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        site.save(site.root / "apps/blog/wsgi.py", _APP)
+        await machine.started(app)
+        await soon((site.paths.home("blog") / "detached").exists)
+        pid, instance = _detached(site), machine.only().id
+    with a_life(site) as later:
+        assert later.only().id == instance
+        await later.instances.stop("blog", instance)
+        await soon(lambda: start_ticks(pid) is None)
+        await soon(lambda: not _groups(later, instance))
+
+
+@on_the_loop
+async def test_cells_of_nothing_that_runs_are_left_over_and_no_others(site: Site) -> None:
+    with a_life(site) as machine:
+        await machine.started(machine.app())
+        cells = machine.instances.cells
+        left = cells.make("gone", "f" * 12)
+        assert CELL_VARIABLE not in os.environ
+        found = cells.left_over({machine.only().id})
+        assert [cell.entrances for cell in found] == [left.entrances]
+        assert found[0].end()
+        assert cells.left_over({machine.only().id}) == []
+        await machine.instances.stop("blog", machine.only().id)
+        await machine.instances.clear()
+        tree = f"reconciler-{site.state_id()}"
+        assert not [each for each in hierarchies() if (each.group.path / tree).exists()]

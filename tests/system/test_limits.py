@@ -1,0 +1,166 @@
+"""Limits on a running host: a leak costs no request, and what goes beyond its limit harms nothing beside it."""
+
+import statistics
+import subprocess
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import pytest
+
+from reconciler.isolation.cells import Cells
+from tests.support.eventually import eventually
+from tests.support.load import under_load
+from tests.support.ports import a_port
+from tests.support.site import Site, get
+
+_LAYOUT = Cells("0" * 16).layout
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(
+        not {"memory", "pids", "cpu"} <= _LAYOUT.limiting.keys(), reason=f"no limits by control groups: {_LAYOUT.lacks}"
+    ),
+]
+
+_LEAK = """
+kept = []
+def application(environ, start_response):
+    kept.append(b"x" * (MB << 20))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"kept"]
+"""
+_HOG = "x = b'x' * (300 << 20)"
+
+
+def _leaking(site: Site, megabytes: int, **limits: Any) -> int:
+    port = a_port()
+    directory = site.root / "apps/leak"
+    directory.mkdir()
+    site.save(directory / "wsgi.py", _LEAK.replace("MB", str(megabytes)))
+    site.manifest("leak", port=port, probation="1s", limits=limits)
+    return port
+
+
+def _handovers(site: Site) -> list[str]:
+    return [text for _, kind, text in site.events("leak") if kind == "limited"]
+
+
+def test_a_leak_is_answered_by_hand_overs_and_costs_no_request(site: Site) -> None:
+    port = _leaking(site, 1, memory="256M", soft="96M")
+    site.live(limits_rest_s=0.0)
+    site.await_settled("leak")
+    with under_load(port, clients=2, pause_s=0.03) as load:
+        eventually(lambda: len(_handovers(site)) >= 2, 20)
+    assert load.failed == {}
+    assert all(" of 256 MB" in text for text in _handovers(site))
+    assert not [text for _, kind, text in site.events("leak") if kind == "exceeded"]
+
+
+@pytest.mark.nightly
+def test_ten_megabytes_a_request_for_five_minutes_cost_no_request(site: Site) -> None:
+    port = _leaking(site, 10, memory="256M", soft="64M")
+    site.live(limits_rest_s=0.0)
+    site.await_settled("leak")
+    until = time.monotonic() + 300
+    with under_load(port, clients=1, pause_s=0.02) as load:
+        while time.monotonic() < until:
+            time.sleep(1)
+    print(f"{load.ok} requests, {len(_handovers(site))} hand-overs, {load.failed}")
+    assert load.failed == {}
+    assert len(_handovers(site)) >= 3
+
+
+def test_a_task_and_a_process_that_need_too_much_say_so(site: Site) -> None:
+    site.app(
+        "shop",
+        limits={"memory": "128M"},
+        processes={"hog": {"command": ["python", "-c", _HOG], "limits": {"memory": "64M"}, "required": False}},
+    )
+    site.start()
+    eventually(lambda: site.told("shop")["pid"] is not None, 30)
+    words = ["task", "--state", str(site.state), "shop", "--", "python", "-c", _HOG]
+    done = subprocess.run([sys.executable, "-m", "reconciler", *words], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 137, done.stderr
+    (ending,) = [text for _, kind, text in site.events("shop") if kind == "task"]
+    assert "killed by SIGKILL: it needed more than 128M" in ending
+
+    def told() -> bool:
+        (row,) = site.told("shop")["processes"]
+        return "it needed more than 64M" in str(row["message"])
+
+    eventually(told, 20)
+
+
+_BOMBS: dict[str, tuple[dict[str, Any], str]] = {
+    "forks": (
+        {"processes": 40},
+        "while True:\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.1)",
+    ),
+    "threads": (
+        {"processes": 40},
+        """while True:
+    try:
+        threading.Thread(target=time.sleep, args=(600,)).start()
+    except RuntimeError:
+        time.sleep(0.1)""",
+    ),
+    "files": (
+        {"files": 128},
+        "while True:\n    try:\n        kept.append(open('/dev/null'))\n    except OSError:\n        time.sleep(0.1)",
+    ),
+    "disk": (
+        {"disk": "8M"},
+        "with open(os.environ['TMPDIR'] + '/big', 'wb') as file:\n    file.write(b'x' * (32 << 20))\ntime.sleep(600)",
+    ),
+}
+
+
+@pytest.mark.nightly
+def test_bombs_of_every_kind_leave_the_daemon_and_the_others_answering(site: Site) -> None:
+    """Forks, threads, descriptors, disk, and all of the processor in 20 apps, beside an app that must not notice."""
+    port = site.app("innocent")
+    site.start()
+    site.await_settled("innocent")
+    alone = _p99(port)
+    for name, (limits, text) in _BOMBS.items():
+        _bomb(site, name, limits, text)
+    for number in range(20):
+        _bomb(site, f"cpu-{number}", {"cpu": 0.05}, "while True:\n    pass")
+    eventually(lambda: len(site.instances()) >= 25, 120)
+    with under_load(port, clients=1, pause_s=0.02) as load:
+        beside = _p99(port)
+        began = time.monotonic()
+        told = site.cli("status", "--json")
+        took_s = time.monotonic() - began
+        assert told.returncode == 0, told.stderr
+        eventually(partial(_has_exceeded, site, "disk"), 90)
+        for name in ("forks", "threads"):
+            eventually(partial(_has_exceeded, site, name), 30)
+    print(f"p99 alone {alone * 1000:.1f} ms, beside {beside * 1000:.1f} ms; status took {took_s:.2f} s; {load.failed}")
+    assert load.failed == {}
+    assert site.cli("stop", "forks", "threads", "--json", timeout_s=60).returncode == 0
+    eventually(lambda: not site.instances("forks"), 60)
+
+
+def _has_exceeded(site: Site, name: str) -> bool:
+    return str(site.told(name)["reason"]) == "limit-exceeded"
+
+
+def _bomb(site: Site, name: str, limits: dict[str, Any], text: str) -> None:
+    """An app that serves, and does this beside it."""
+    indented = "\n".join(f"    {line}" for line in text.splitlines())
+    program = f"import os, threading, time\nkept = []\ndef bomb():\n    time.sleep(1)\n{indented}\n"
+    port = site.app(name, limits=limits)
+    file = site.root / "apps" / name / "wsgi.py"
+    site.save(file, f"{program}threading.Thread(target=bomb, daemon=True).start()\n{file.read_text()}")
+    assert port
+
+
+def _p99(port: int) -> float:
+    took = []
+    for _ in range(200):
+        began = time.monotonic()
+        get(port)
+        took.append(time.monotonic() - began)
+    return statistics.quantiles(took, n=100)[98]

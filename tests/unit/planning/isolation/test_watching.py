@@ -1,0 +1,50 @@
+"""When an instance is looked at again, and when a new one takes over for its memory."""
+
+from reconciler.planning.isolation.limits import NO_LIMITS, Limits
+from reconciler.planning.isolation.watching import EVERY_S, Pressure, Use, look_again_s, near
+
+M = 1 << 20
+LIMITS = Limits(memory=512 * M)
+
+
+def test_near_its_limit_a_new_one_takes_over_and_it_is_said_how_near() -> None:
+    assert near(LIMITS, 470 * M, age_s=700, rest_s=600) == "it has 470 of 512 MB"
+    assert near(LIMITS, 460 * M, age_s=700, rest_s=600) == ""
+    assert near(NO_LIMITS, 460 * M, age_s=700, rest_s=600) == ""
+
+
+def test_one_that_was_started_a_short_time_ago_stays_however_much_it_needs() -> None:
+    assert near(LIMITS, 512 * M, age_s=599, rest_s=600) == ""
+    assert near(LIMITS, 512 * M, age_s=0.1, rest_s=0) == "it has 512 of 512 MB"
+
+
+def test_one_that_rests_is_looked_at_every_five_seconds() -> None:
+    assert look_again_s(Use(at=0, memory=100 * M), LIMITS, age_s=3600) == EVERY_S
+
+
+def test_one_that_is_young_is_looked_at_sooner() -> None:
+    waits = [look_again_s(Use(at=0, memory=100 * M), LIMITS, age_s=age) for age in (0.0, 0.4, 4.0, 40.0)]
+    assert waits == [0.05, 0.1, 1.0, EVERY_S]
+
+
+def test_one_that_grows_fast_is_looked_at_before_it_can_reach_its_limit() -> None:
+    use = Use(at=0, memory=100 * M).next(5, 200 * M)
+    assert use.growth == 20 * M
+    assert look_again_s(use, LIMITS, age_s=3600) == EVERY_S
+    fast = Use(at=0, memory=100 * M).next(1, 300 * M)
+    assert 0.3 < look_again_s(fast, LIMITS, age_s=3600) < 0.5
+    faster = Use(at=0, memory=100 * M).next(0.1, 450 * M)
+    assert look_again_s(faster, LIMITS, age_s=3600) == 0.05
+
+
+def test_two_looks_at_once_keep_the_pace_that_is_known() -> None:
+    use = Use(at=0, memory=0).next(1, 10).next(1, 20)
+    assert use.growth == 10
+
+
+def test_processes_that_wait_for_memory_for_long_are_told_once() -> None:
+    pressure = Pressure().next(0.5, 100)
+    assert not pressure.is_due(129)
+    assert pressure.is_due(130)
+    assert not Pressure(since=100, told=True).next(0.5, 200).is_due(300)
+    assert pressure.next(0.1, 120).since is None
