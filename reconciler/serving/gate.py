@@ -94,7 +94,7 @@ class Gate(object):
         if not _is_asgi(worker):
             self.let_in(_COUNT.can_count(worker))
             _COUNT.guard(self, worker)
-        _CLIENT.guard(worker, _is_asgi(worker), _IMPORT.is_wsgi)
+        _CLIENT.guard(worker, _loaded["gate_asgi"].Told if _is_asgi(worker) else None, _IMPORT.is_wsgi)
 
     def until_passed(self, worker, ask):
         """Probe again and again: the daemon ends a new instance when its start timeout is over."""

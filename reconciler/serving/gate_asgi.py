@@ -14,6 +14,13 @@ from bisect import bisect_left
 Refused = Exception  # gate.py's own takes its place
 _IS_PROBED = contextvars.ContextVar("reconciler_is_probed", default=False)
 _FAILS_BY_THEN_S = 1.0  # after it said that it cannot start
+_DRAIN_S = 1.0
+_MOST_DRAINED = 64 * 1024 * 1024
+_CLIENT = b"x-reconciler-client"
+_FORWARDED = frozenset((
+    b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-port",
+    b"x-real-ip", b"forwarded",
+))  # fmt: skip
 
 
 def guard(gate, worker, refused):
@@ -304,3 +311,77 @@ async def _ask(gate, app, state):
         raise Refused("GET %s raised %s: %s" % (gate.path, type(error).__name__, error)) from error
     gate.check_time(time.monotonic() - began)
     gate.judge(answer["status"], answer["body"])
+
+
+class Told:
+    """An ASGI app that is told its client by a proxy that has the key; all else of it is as it was.
+
+    What it leaves unread of a body is read before its answer is complete, as of a WSGI app: else the server would close
+    a connection on which the proxy still sends, and the proxy make 502 of the answer, or cut it off.
+    """
+
+    def __init__(self, app, key):
+        self._app = app
+        self._start = key + b" "
+
+    def __getattr__(self, name):
+        return getattr(self._app, name)
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] in ("http", "websocket"):
+            scope, is_last = self._with_client(scope)
+            if is_last and scope["type"] == "http":
+                await self._app(scope, *_drained(receive, send))
+                return
+        await self._app(scope, receive, send)
+
+    def _with_client(self, scope):
+        """Return the scope with the client, and whether a body comes with the last request of its connection."""
+        said, scheme, headers, forwarded, asks = None, b"", [], [], {}
+        for pair in scope["headers"]:
+            name, value = pair
+            if name == _CLIENT:
+                said = value
+                continue
+            if name in _FORWARDED:
+                forwarded.append(pair)
+                scheme = value if name == b"x-forwarded-proto" else scheme
+                continue
+            headers.append(pair)
+            if name in (b"connection", b"content-length", b"transfer-encoding", b"expect"):
+                asks[name] = value
+        plain, secure = ("ws", "wss") if scope["type"] == "websocket" else ("http", "https")
+        if said is None or not said.startswith(self._start):
+            return dict(scope, headers=headers, scheme=plain if forwarded else scope.get("scheme", plain)), False
+        client = (said[len(self._start) :].decode("ascii", "replace"), 0)
+        scheme = secure if scheme == b"https" else plain
+        has_body = asks.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in asks
+        is_last = has_body and asks.get(b"connection", b"").lower() == b"close" and b"expect" not in asks
+        return dict(scope, headers=headers + forwarded, client=client, scheme=scheme), is_last
+
+
+def _drained(receive, send):
+    """Return `receive` and `send` of a request whose body is read to its end before its answer is complete."""
+    more = True
+
+    async def received():
+        nonlocal more
+        message = await receive()
+        more = more and message["type"] == "http.request" and bool(message.get("more_body"))
+        return message
+
+    async def rest():
+        left = _MOST_DRAINED
+        while more and left > 0:
+            left -= len((await received()).get("body", b""))
+
+    async def sent(message):
+        if more and message["type"] == "http.response.body" and not message.get("more_body"):
+            await send(dict(message, more_body=True))
+            reading = asyncio.ensure_future(rest())
+            await asyncio.wait([reading], timeout=_DRAIN_S)
+            reading.cancel()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await send(message)
+
+    return received, sent

@@ -15,22 +15,21 @@ _DRAIN_S = 1.0
 _MOST_DRAINED = 64 * 1024 * 1024
 _monotonic = getattr(time, "monotonic", None)  # Python 2.7 has none, and closes as its gunicorn does
 _HEADER = "HTTP_X_RECONCILER_CLIENT"
-_NAME = b"x-reconciler-client"
 _FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PREFIX",
               "HTTP_X_FORWARDED_PORT", "HTTP_X_REAL_IP", "HTTP_FORWARDED")  # fmt: skip
-_FORWARDED_NAMES = frozenset(
-    name[len("HTTP_") :].lower().replace("_", "-").encode("ascii") for name in _FORWARDED
-)  # fmt: skip
 
 
-def guard(worker, is_asgi, is_wsgi):
-    """Wrap the app of a worker whose instance has a key, if it is an ASGI app, or `is_wsgi` says that it is WSGI's."""
+def guard(worker, told_asgi, is_wsgi):
+    """Wrap the app of a worker whose instance has a key, by `told_asgi` if given, else if `is_wsgi` says it is WSGI's.
+
+    `told_asgi` returns an ASGI app that is told its client.
+    """
     key = os.environ.get(KEY_MARK, "")
     if not key:
         return
-    if is_asgi:
+    if told_asgi is not None:
         attribute = "asgi" if hasattr(worker, "asgi") else "wsgi"
-        setattr(worker, attribute, _Told(getattr(worker, attribute), key.encode("ascii")))
+        setattr(worker, attribute, told_asgi(getattr(worker, attribute), key.encode("ascii")))
     elif is_wsgi(worker.wsgi):
         worker.wsgi = _told(worker.wsgi, key, "https" if worker.cfg.is_ssl else "http")
 
@@ -102,42 +101,3 @@ class _Drained(object):
                 left -= len(part)
         except (OSError, ValueError):
             pass
-
-
-class _Told(object):
-    """An ASGI app that is told its client; all else of it is as it was."""
-
-    def __init__(self, app, key):
-        self._app = app
-        self._start = key + b" "
-
-    def __getattr__(self, name):
-        return getattr(self._app, name)
-
-    def __call__(self, scope, receive, send):
-        """Return what the app returns: a coroutine, which this needs not be on a Python without them."""
-        if scope["type"] in ("http", "websocket"):
-            scope = self._with_client(scope)
-        return self._app(scope, receive, send)
-
-    def _with_client(self, scope):
-        said = None
-        scheme = b""
-        headers = []
-        forwarded = []
-        for pair in scope["headers"]:
-            if pair[0] == _NAME:
-                said = pair[1]
-            elif pair[0] in _FORWARDED_NAMES:
-                forwarded.append(pair)
-                if pair[0] == b"x-forwarded-proto":
-                    scheme = pair[1]
-            else:
-                headers.append(pair)
-        plain, secure = ("ws", "wss") if scope["type"] == "websocket" else ("http", "https")
-        if said is not None and said.startswith(self._start):
-            client = (said[len(self._start) :].decode("ascii", "replace"), 0)
-            return dict(
-                scope, headers=headers + forwarded, client=client, scheme=secure if scheme == b"https" else plain
-            )
-        return dict(scope, headers=headers, scheme=scope.get("scheme", plain) if not forwarded else plain)

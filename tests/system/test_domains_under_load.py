@@ -50,6 +50,19 @@ def application(environ, start_response):
     return [b"n" * 20000]
 """
 
+EARLY_ASGI = """
+async def application(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": f"{kind}.complete"})
+            if kind.endswith("shutdown"):
+                return
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"20000")]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": b"n" * 20000})
+"""
+
 
 @pytest.fixture
 def proxy() -> Proxy:
@@ -169,10 +182,17 @@ def test_more_clients_than_the_backlog_holds_wait_and_none_gets_502(site: Site, 
     assert Counter(statuses) == {200: 61}
 
 
-@pytest.mark.parametrize("threads", [1, 4])
-def test_an_answer_before_the_body_is_read_arrives_whole(site: Site, proxy: Proxy, threads: int) -> None:
-    site.app("shop", domains=["shop.localhost"], tls="off", threads=threads)
-    site.save(site.root / "apps/shop/wsgi.py", EARLY)
+@pytest.mark.parametrize("at_port", [True, False])
+@pytest.mark.parametrize("kind", ["wsgi 1", "wsgi 4", "asgi"])
+def test_an_answer_before_the_body_is_read_arrives_whole(site: Site, proxy: Proxy, kind: str, at_port: bool) -> None:
+    module, _, threads = kind.partition(" ")
+    site.source("shop").joinpath("wsgi.py").unlink()
+    site.save(site.root / f"apps/shop/{module}.py", EARLY if module == "wsgi" else EARLY_ASGI)
+    more = {"port": a_port()} if at_port else {}
+    site.manifest(
+        "shop", entrypoint=f"{module}:application", domains=["shop.localhost"], tls="off", threads=int(threads or 1),
+        **more,
+    )  # fmt: skip
     site.live(proxy=proxy)
     port = proxy.front.http
     eventually(lambda: ask("shop.localhost", port, tls=False)[0] == 401, 60)

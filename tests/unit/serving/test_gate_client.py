@@ -1,6 +1,7 @@
 """Whose request it is: the proxy's word with the key, and nothing that a client says of itself without it."""
 
 import asyncio
+import inspect
 import os
 import socket
 from collections.abc import Iterator
@@ -9,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from reconciler.serving import gate_asgi as loaded_asgi
 from reconciler.serving import gate_client as loaded
 from reconciler.serving.marks import CLIENT_KEY_MARK
 
 KEY = "k" * 32
 gate_client: Any = loaded
+gate_asgi: Any = loaded_asgi
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def wsgi(**environ: str) -> dict[str, str]:
     """What an app sees of a request, through the wrapper."""
     seen: dict[str, str] = {}
     worker = SimpleNamespace(wsgi=lambda environ, _: seen.update(environ), cfg=SimpleNamespace(is_ssl=False))
-    gate_client.guard(worker, is_asgi=False, is_wsgi=lambda _: True)
+    gate_client.guard(worker, told_asgi=None, is_wsgi=lambda _: True)
     worker.wsgi({"REMOTE_ADDR": "127.0.0.1", "wsgi.url_scheme": "http", **environ}, None)
     return seen
 
@@ -39,7 +42,7 @@ def asgi(*headers: tuple[bytes, bytes], kind: str = "http") -> dict[str, Any]:
         seen.update(scope)
 
     worker = SimpleNamespace(asgi=app, cfg=SimpleNamespace(is_ssl=False))
-    gate_client.guard(worker, is_asgi=True, is_wsgi=lambda _: False)
+    gate_client.guard(worker, told_asgi=gate_asgi.Told, is_wsgi=lambda _: False)
     scope = {"type": kind, "headers": [*headers], "client": ("127.0.0.1", 1), "scheme": "https"}
     asyncio.run(worker.asgi(scope, None, None))
     return seen
@@ -51,7 +54,7 @@ def test_the_gate_and_the_daemon_mean_the_same_variable() -> None:
 
 def test_an_instance_without_a_key_is_served_as_it_was() -> None:
     worker = SimpleNamespace(wsgi="app")
-    gate_client.guard(worker, is_asgi=False, is_wsgi=lambda _: True)
+    gate_client.guard(worker, told_asgi=None, is_wsgi=lambda _: True)
     assert worker.wsgi == "app"
 
 
@@ -114,7 +117,7 @@ def early(length: int, **environ: Any) -> tuple[list[bytes], list[str], int]:
         proxy.sendall(b"x" * 1000)
         proxy.shutdown(socket.SHUT_WR)
         worker = SimpleNamespace(wsgi=lambda *_: Answer(), cfg=SimpleNamespace(is_ssl=False))
-        gate_client.guard(worker, is_asgi=False, is_wsgi=lambda _: True)
+        gate_client.guard(worker, told_asgi=None, is_wsgi=lambda _: True)
         source = SimpleNamespace(reader=SimpleNamespace(length=length))
         asked = {"CONTENT_LENGTH": "1000", "HTTP_CONNECTION": "close", "HTTP_X_RECONCILER_CLIENT": f"{KEY} ::1"}
         answer = worker.wsgi({**asked, "gunicorn.socket": app, "wsgi.input": source, **environ}, None)
@@ -140,3 +143,39 @@ def test_what_follows_on_a_connection_that_is_kept_is_left_alone(environ: dict[s
 @pytest.mark.usefixtures("key")
 def test_a_body_that_was_read_whole_is_not_waited_for() -> None:
     assert early(0) == ([b"no"], ["answer"], 1000)
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize("read", [0, 1, 3])
+def test_an_asgi_app_that_answers_early_has_its_body_read_before_the_answer_is_complete(read: int) -> None:
+    told: list[str] = []
+    parts = iter([(b"a", True), (b"b", True), (b"c", False)])
+
+    async def receive() -> dict[str, Any]:
+        body, more = next(parts)
+        told.append(body.decode())
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    async def send(message: dict[str, Any]) -> None:
+        told.append(f"{message['type'].rpartition('.')[2]} {message.get('more_body', '')}")
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        for _part in range(read):
+            await receive()
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    worker = SimpleNamespace(asgi=app, cfg=SimpleNamespace(is_ssl=False))
+    gate_client.guard(worker, told_asgi=gate_asgi.Told, is_wsgi=lambda _: False)
+    said = (b"x-reconciler-client", f"{KEY} 192.0.2.1".encode())
+    headers = [said, (b"connection", b"close"), (b"content-length", b"3")]
+    asyncio.run(worker.asgi({"type": "http", "headers": headers, "client": None}, receive, send))
+    early, late = "abc"[:read], "abc"[read:]
+    whole = ["body True", *late, "body False"] if late else ["body "]
+    assert told == [*early, "start ", *whole]
+
+
+@pytest.mark.usefixtures("key")
+def test_an_asgi_app_is_one_to_a_server_that_looks_at_what_it_calls() -> None:
+    told = gate_asgi.Told(None, b"")
+    assert inspect.iscoroutinefunction(told.__call__)  # uvicorn takes anything else for ASGI 2
