@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from reconciler.manifests.catalog import Catalog
+from reconciler.manifests.git.effects import now_s
 from reconciler.manifests.git.follower import Follower
-from reconciler.manifests.git.report_object import report_text, signed
+from reconciler.manifests.git.report_object import report_of, report_text, signed
 from reconciler.planning.fleet.reports import Report, Run
 from reconciler.planning.origins.proof import OriginApp
 from reconciler.settings.git import GitOrigin
@@ -261,6 +262,29 @@ def test_what_the_version_before_reported_counts_until_this_one_reports(fleet: F
         await fleet.pass_time(75)
         assert web.in_force == second
         assert not web.told("failed")
+
+    run(story())
+
+
+def test_hosts_of_the_version_before_hear_of_one_that_was_upgraded_until_all_are(fleet: Fleet) -> None:
+    async def story() -> None:
+        first = fleet.push("1")
+        canary, key = fleet.members["canary1"], fleet.keys["canary1"]
+        as_before = "refs/reconciler/hosts/canary1"
+        forge(fleet, "web1", Report(host="web1", n=7, in_force=None), fleet.keys["web1"], before=True)
+        await canary.look()
+        fleet.now_s += 35
+        await canary.look()
+        there = fleet.repository.git("rev-parse", as_before, REPORT_OF_CANARY, at=fleet.repository.bare).split()
+        assert there[0] == there[1]
+        raw = fleet.repository.git("cat-file", "tag", there[0], at=fleet.repository.bare).encode() + b"\n"
+        assert report_of(raw, "canary1", key.public, "fleet", "main").in_force == first
+        await fleet.members["web1"].look()
+        second = fleet.push("2")
+        await fleet.pass_time(75)
+        assert fleet.members["web1"].in_force == second
+        now = fleet.repository.git("rev-parse", as_before, REPORT_OF_CANARY, at=fleet.repository.bare).split()
+        assert now[0] != now[1], "nobody reads it any more"
 
     run(story())
 
@@ -533,6 +557,32 @@ def test_durations_go_on_where_they_were_when_a_daemon_is_started_again(fleet: F
         assert canary.running.fleet._record.own.run(second).well_s >= well_s - 15  # type: ignore[attr-defined]
         await fleet.pass_time(60)
         assert web.in_force == second
+
+    run(story())
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("jump_s", [366 * 86400.0, -366 * 86400.0])
+def test_a_clock_that_is_set_while_a_wave_is_watched_takes_nothing_early_and_stops_nothing(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    """Test 13, of a fleet."""
+
+    async def story() -> None:
+        first = fleet.push("1")
+        await fleet.pass_time(75)
+        second = fleet.push("2")
+        canary, web = fleet.members["canary1"], fleet.members["web1"]
+        await fleet.pass_time(15)
+        for module in ("effects", "follower", "fleet_member"):
+            monkeypatch.setattr(f"reconciler.manifests.git.{module}.now_s", lambda: now_s() + jump_s)
+        await fleet.pass_time(15)
+        assert (canary.in_force, web.in_force) == (second, first)
+        await fleet.pass_time(45)
+        assert web.in_force == second
+        third = fleet.push("3")
+        await fleet.pass_time(75)
+        assert (canary.in_force, web.in_force) == (third, third)
 
     run(story())
 

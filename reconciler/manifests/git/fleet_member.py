@@ -342,7 +342,8 @@ class FleetMember:
             raise ValueError(f"what is signed with {file} {error} than fleet.yaml has for {own.host}") from None
         tag = await self._reports.tag(raw)
         self._own_ids = (*self._own_ids, tag)[-_MOST_OWN_IDS:]
-        await self._reports.push(own.host, tag)
+        others = self._reports.of_earlier_version & (fleet.hosts.keys() - {own.host})
+        await self._reports.push(own.host, tag, also_as_before=bool(others))
 
     # What is shown
 

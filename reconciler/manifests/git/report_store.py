@@ -28,6 +28,7 @@ class ReportStore:
         # Where an earlier version wrote them, whatever the origin.
         self._remote_before, self._local_before = f"{refs}hosts/", f"refs/reconciler/{origin.name}/hosts/"
         self._scratch = scratch
+        self.of_earlier_version: frozenset[str] = frozenset()
 
     async def fetch(self) -> None:
         """Fetch every report. Raises CannotFetch, OSError, TimeoutError."""
@@ -45,7 +46,8 @@ class ReportStore:
     async def ids(self) -> dict[str, str]:
         """Return the id of each host's report, by host; what is no report, or is too large, is left out.
 
-        What an earlier version of a host wrote counts until this one writes.
+        What an earlier version of a host wrote counts until this one writes; `of_earlier_version` are the hosts that
+        only such a version has reported of.
 
         Raises DamagedStore, OSError, TimeoutError.
         """
@@ -60,6 +62,7 @@ class ReportStore:
                 found[ref.removeprefix(self._local)] = object_id
             else:
                 before[ref.removeprefix(self._local_before)] = object_id
+        self.of_earlier_version = frozenset(before.keys() - found.keys())
         return before | found
 
     async def contents(self, ids: Collection[str]) -> dict[str, bytes]:
@@ -83,10 +86,14 @@ class ReportStore:
         """Return the id of a signed report, which is written. Raises DamagedStore, OSError, TimeoutError."""
         return await self._written(text, "mktag")
 
-    async def push(self, host: str, tag: str) -> None:
-        """Push this host's report, by its id. Raises CannotFetch, OSError, TimeoutError."""
-        url = self._repository.urls[0]
-        done = await self._git.push(self._store.path, _pushing(self._repository), url, f"+{tag}:{self._remote}{host}")
+    async def push(self, host: str, tag: str, *, also_as_before: bool) -> None:
+        """Push this host's report, by its id; also to where hosts of an earlier version look for it, if there are any.
+
+        Raises CannotFetch, OSError, TimeoutError.
+        """
+        url, places = self._repository.urls[0], (self._remote, *((self._remote_before,) if also_as_before else ()))
+        refspecs = [f"+{tag}:{place}{host}" for place in places]
+        done = await self._git.push(self._store.path, _pushing(self._repository), url, refspecs)
         if done.status != 0:
             raise _failed(done, url)
 
