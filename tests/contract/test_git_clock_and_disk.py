@@ -22,11 +22,14 @@ from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.program import Finished, GitProgram
 from reconciler.planning.origins.observed import Pause
 from reconciler.settings.git import Repository as Settings
+from reconciler.state.paths import StatePaths
+from tests.chaos.mounts import needs_mounts, small_disk
 from tests.contract.test_git_origins import Host, app, host, leftovers, repository
 from tests.support.repository import Repository
 
 __all__ = ["host", "repository"]
 
+NIGHTLY = os.environ.get("RECONCILER_TESTS") == "nightly"
 YEAR_S = 366 * 86400.0
 
 
@@ -122,6 +125,52 @@ def test_a_git_that_is_killed_at_any_point_of_a_fetch_leaves_nothing_and_the_nex
     assert Mortal.killed > 0
 
 
+class Killed(GitProgram):
+    """A git program whose run of some number is killed: half of what it prints has arrived by then."""
+
+    at = 0
+    runs = 0
+
+    async def _run(self, argv: Sequence[str], environment: dict[str, str], **options: Any) -> Finished:
+        done = await super()._run(argv, environment, **options)
+        Killed.runs += 1
+        if Killed.runs != Killed.at:
+            return done
+        into = options.get("into")
+        if into is not None:
+            os.truncate(into, into.stat().st_size // 2)
+        return Finished(status=-signal.SIGKILL, output=done.output[: len(done.output) // 2], errors="")
+
+
+@pytest.mark.parametrize("is_new", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_whichever_run_of_git_is_killed_nothing_is_left_and_the_next_look_is_current(
+    host: Host, repository: Repository, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    """Test 8: of every run in which git fetches, reads or creates."""
+    for module in ("effects", "follower"):
+        monkeypatch.setattr(f"reconciler.manifests.git.{module}.AGAIN_S", 0.0)
+    repository.push(app("shop"))
+    host.follow()
+    was_killed = False
+    for number in range(1, 60) if NIGHTLY else (2, 4, 7, 10):
+        before = host.in_force
+        newest = repository.push(app("blog", "", f"application = {number}\n"))
+        if is_new:
+            shutil.rmtree(host.state.git / "fleet.git", ignore_errors=True)
+        monkeypatch.setattr(Killed, "runs", 0)
+        monkeypatch.setattr(Killed, "at", number)
+        host.git = Killed
+        host.follow()
+        host.git = GitProgram
+        assert host.state.current("fleet").readlink().name in {before, newest}
+        was_killed = Killed.runs >= number
+        assert (host.follow().state, host.in_force) == ("current", newest)
+        assert leftovers(host) == []
+        if not was_killed:
+            break
+    assert was_killed != NIGHTLY, "every run was killed once"
+
+
 _WRITERS = ("_write_file", "_make", "_link_or_copy", "replace_file", "sync_directories")
 
 
@@ -175,6 +224,41 @@ def test_a_disk_that_is_full_at_any_step_stops_nothing_and_is_told_and_mended_on
             break
         assert (host.follow().state, host.in_force) == ("current", newest)
         assert leftovers(host) == []
+    assert any("No space left on device" in text for kind, text in host.events() if kind == "failed")
+
+
+@needs_mounts
+@pytest.mark.nightly
+def test_a_disk_that_fills_up_under_git_or_the_daemon_stops_nothing_and_is_mended_once_there_is_room(
+    host: Host, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Test 10, on a file system of the test's own: with room for less and less of what a push of a megabyte takes."""
+    for module in ("effects", "follower"):
+        monkeypatch.setattr(f"reconciler.manifests.git.{module}.AGAIN_S", 0.0)
+    with small_disk(tmp_path / "small") as place:
+        host.state = StatePaths(state=place)
+        repository.push({**app("shop"), "apps/shop/data": os.urandom(1_000_000)})
+        host.follow()
+        told, was_full = set[str](), False
+        for room in range(0, 4_000_000, 100_000):
+            before = host.in_force
+            newest = repository.push({"apps/shop/data": os.urandom(1_000_000)})
+            ballast = place / "ballast"
+            free = os.statvfs(place)
+            with ballast.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_bsize - room))
+            with contextlib.suppress(AssertionError):  # it tries again and again
+                host.follow()
+            told |= {host.failure.code} if host.failure is not None else set()
+            was_full = host.state.current("fleet").readlink().name == before
+            assert len((host.state.current("fleet") / "apps/shop/data").read_bytes()) == 1_000_000
+            ballast.unlink()
+            assert (host.follow().state, host.in_force) == ("current", newest)
+            assert leftovers(host) == []
+            if not was_full:
+                break
+        assert not was_full
+    assert told == {"no-space"}
     assert any("No space left on device" in text for kind, text in host.events() if kind == "failed")
 
 

@@ -82,15 +82,21 @@ def test_a_token_is_in_no_argument_and_no_environment_of_any_process_of_a_fetch(
     over_https(host, server, authority)
     repository.push(app("shop"))
     seen: list[bytes] = []
+    dumps: set[str] = set()
 
     def watch(_: BaseHTTPRequestHandler) -> bool:
         seen.extend(what_processes_show())
+        for each in processes_of(server):
+            with contextlib.suppress(OSError):
+                limits = Path(f"/proc/{each}/limits").read_text().splitlines()
+                dumps.update(line for line in limits if line.startswith("Max core file size"))
         return False
 
     server.instead = watch
     assert host.follow().state == "current"
     assert any(b"git-remote-https" in shown or b"remote-https" in shown for shown in seen)
     assert [shown for shown in seen if TOKEN.encode() in shown] == []
+    assert {tuple(line.split()[4:6]) for line in dumps} == {("0", "0")}, "what crashes leaves no memory behind"
 
 
 def what_processes_show() -> Iterator[bytes]:
@@ -273,6 +279,22 @@ def test_a_branch_is_fetched_by_ssh_with_a_pinned_host_key(host: Host, repositor
     assert host.follow().state == "current"
     assert host.in_force == commit
     assert known.read_text() == before
+
+
+def test_one_commit_is_found_by_ssh_on_a_server_that_gives_out_branches_only(
+    host: Host, repository: Repository, ssh: SshServer
+) -> None:
+    over_ssh(host, ssh, repository)  # without GIT_PROTOCOL, which sshd does not let in, git speaks its first protocol
+    first = repository.push(app("shop"))
+    repository.push(app("blog"))
+    hidden = repository.commit(app("wiki"))
+    repository.git("push", "-q", "origin", f"{hidden}:refs/hidden/wiki")
+    repository.git("config", "transfer.hideRefs", "refs/hidden", at=repository.bare)
+    host.origin = replace(host.origin, branch="", commit=first)
+    assert (host.follow().state, host.in_force) == ("current", first)
+    host.origin = replace(host.origin, commit=hidden)
+    assert host.follow().message.startswith(f"the repository has no commit {hidden[:7]}; ")
+    assert host.in_force == first
 
 
 @pytest.mark.parametrize("how", ["changed", "unknown", "of another name"])

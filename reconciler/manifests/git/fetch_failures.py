@@ -7,7 +7,7 @@ from reconciler.settings.git_url import host_of
 
 Why: TypeAlias = Literal[
     "name", "refused-connection", "tls", "host-key", "credentials", "not-found", "redirected", "rate-limited",
-    "time-out", "too-large", "no-space", "damaged", "no-git", "other",
+    "time-out", "too-large", "no-space", "cut-off", "damaged", "no-git", "other",
 ]  # fmt: skip
 
 # What git, ssh and the C library say where there is a limit.
@@ -57,6 +57,11 @@ _SIGNS: tuple[tuple[str, Why, str], ...] = (
         r"Connection refused|Network is unreachable|No route to host|Failed to connect",
         "refused-connection",
         "{host} cannot be reached",
+    ),
+    (
+        r"Connection reset by peer|Recv failure|transfer closed with",
+        "cut-off",
+        "the connection to {host} was cut off: {line}",
     ),
     (r"Operation too slow|timed out|Timeout", "time-out", "{host} does not answer in time"),
     (r"SSL certificate problem: ([^\n]+)", "tls", "the certificate of {host} is not trusted: {found}"),
