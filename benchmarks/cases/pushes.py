@@ -1,76 +1,96 @@
-"""How soon a push is served, with apps that serve meanwhile: by a webhook, by looking, and by git pull in a loop.
+"""A push to a git repository, until it is served: by a webhook, by looking, and by git pull in a loop."""
 
-Each push touches one of the apps that run; the others of the repository sleep. `pull` is what cron would run each
-period, `git pull` and `supervisorctl restart` of what changed, beside which `poll` looks as often. Counted are the
-requests that fail, 50 a second to the apps that run. comin (NixOS) and doco-cd (Docker) cannot run here: by their
-documentation, comin looks each 60 s, and doco-cd each 10 s at the soonest.
-"""
-
-import argparse
 import contextlib
 import http.client
-import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from benchmarks.bench import Bench, bench
+from benchmarks.case import OURS, Bound, Case, Figures, at_most, told
 from benchmarks.clients import ask, free_ports
-from benchmarks.machine import described
-from benchmarks.printed import verdict
-from benchmarks.studies.one_of_many import Repository
+from benchmarks.repository import Repository
+from benchmarks.setting import Setting
 from benchmarks.tools import neighbour, tool
 
+_APPS, _RUNNING, _EVERY_S = 50, 5, 5.0
 _SECRET = "the-secret-of-the-webhook"
 _WSGI = (
     "def application(environ, start_response):\n"
     '    start_response("200 OK", [("Content-Length", "{size}")])\n    return [b"{text}"]\n'
 )
+_WHAT = "push → first answer of it"
+_FAILED = "requests that failed"
+_LOOKING = f"{OURS}, looking each {_EVERY_S:g} s"
+
+_Way: TypeAlias = Literal["webhook", "poll", "pull"]
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks pushes", description=__doc__)
-    parser.add_argument("--apps", type=int, default=50)
-    parser.add_argument("--running", type=int, default=5)
-    parser.add_argument("--pushes", type=int, default=100)
-    parser.add_argument("--every", type=float, default=5.0, help="the period of looks, in seconds")
-    parser.add_argument("--way", choices=("webhook", "poll", "pull"), nargs="*", default=("webhook", "poll", "pull"))
-    asked = parser.parse_args(arguments)
-    print(described())
-    held = [
-        _measured(way, asked.apps, asked.running, asked.pushes, 3600.0 if way == "webhook" else asked.every)
-        for way in asked.way
-    ]
-    return 0 if all(held) else 1
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contender:
+    """Something that serves what is pushed: by which way, and how often it is pushed to."""
+
+    who: str
+    way: _Way
+    how: str
+    pushes: int
+    every_s: float = _EVERY_S
 
 
-def _measured(way: str, apps: int, running: int, pushes: int, every_s: float) -> bool:
+_PULL = f"`git pull` and `supervisorctl restart` of what changed, each {_EVERY_S:g} s"
+_CONTENDERS = (
+    _Contender(who=OURS, way="webhook", how="the webhook is called", pushes=100, every_s=3600.0),
+    _Contender(who=_LOOKING, way="poll", how="nothing", pushes=20),
+    _Contender(who="git pull and supervisord", way="pull", how=_PULL, pushes=20),
+)
+
+
+def run(setting: Setting) -> Figures:
+    figures = Figures()
+    figures.cannot("comin", "it configures NixOS; by its documentation, it looks each 60 s")
+    figures.cannot("doco-cd", "it needs Docker; by its documentation, it looks each 10 s at the soonest")
+    for each in _CONTENDERS:
+        if setting.wanted and each.who not in setting.wanted:
+            continue
+        if each.way == "pull" and (why := tool("supervisord").missing):
+            figures.cannot(each.who, why)
+            continue
+        _measure(each, 5 if setting.quick else each.pushes, figures)
+    return figures
+
+
+def _measure(contender: _Contender, pushes: int, figures: Figures) -> None:
     with bench() as here:
-        ports = free_ports(running)
-        names = [f"app-{number:02}" for number in range(apps)]
+        ports = free_ports(_RUNNING)
+        names = [f"app-{number:02}" for number in range(_APPS)]
         repository = Repository(here.directory)
-        with _served(way, here, repository, names, ports, every_s) as pushed, _asked(ports) as failures:
-            took = []
+        serving = _served(contender.way, here, repository, names, ports, contender.every_s)
+        with serving as pushed, _asked(ports) as failures:
             for number in range(1, pushes + 1):
-                index = number % running
+                index = number % _RUNNING
                 repository.push({f"{names[index]}/wsgi.py": _code(f"push {number}")})
                 began = time.perf_counter()
                 pushed()
                 _until(ports[index], f"push {number}", began)
-                took.append(time.perf_counter() - began)
+                figures.add(_WHAT, contender.who, "s", time.perf_counter() - began, how=contender.how)
             time.sleep(1)
-        took.sort()
-        told = (f"median {statistics.median(took):.2f} s", f"95 of 100 {took[len(took) * 95 // 100]:.2f} s")
-        lost = f"{len(failures)} failed requests"
-        print(f"{way}: {pushes} pushes to one of {apps} apps: {', '.join(told)}, most {took[-1]:.2f} s; {lost}")
-        if way == "pull":
-            return True  # what it is beside
-        most_s = 1.0 if way == "webhook" else 1.1 * every_s + 1.0  # looks deviate by up to a tenth
-        held = verdict(f"{way}: median, beside {most_s:g} s", statistics.median(took) / most_s, 1.0)
-        return verdict(f"{way}: failed requests", float(len(failures)), 0.0) and held
+        figures.add(_FAILED, contender.who, "in all", float(len(failures)))
+
+
+def _none_failed(figures: Figures) -> tuple[str, bool]:
+    found = figures.of(_FAILED)
+    failed = sum(found[who].samples[0] for who in (OURS, _LOOKING))
+    return f"{failed:.0f} in all pushes", failed == 0
+
+
+def _within_a_look(figures: Figures) -> tuple[str, bool]:
+    found = figures.of(_WHAT)[_LOOKING]
+    return told(found), max(found.samples) <= 1.1 * _EVERY_S + 1  # looks deviate by up to a tenth
 
 
 def _code(text: str) -> str:
@@ -79,7 +99,7 @@ def _code(text: str) -> str:
 
 @contextlib.contextmanager
 def _served(  # noqa: PLR0913, PLR0917  what is measured
-    way: str, here: Bench, repository: Repository, names: Sequence[str], ports: Sequence[int], every_s: float
+    way: _Way, here: Bench, repository: Repository, names: Sequence[str], ports: Sequence[int], every_s: float
 ) -> Iterator[Callable[[], None]]:
     """Serve the apps in one of the ways; yields what is done after a push."""
     files = {f"{name}/wsgi.py": _code("before") for name in names}
@@ -201,3 +221,20 @@ def _all(ports: Sequence[int]) -> None:
     began = time.perf_counter()
     for port in ports:
         _until(port, "before", began)
+
+
+CASE = Case(
+    name="pushes",
+    title="A push to a git repository, to its first answer",
+    measures=(
+        f"One repository has {_APPS} apps, of which {_RUNNING} run and are asked 50 times a second in all. Each push "
+        "changes the code of one of these. `git pull` in a loop is what cron would run, at most once a minute."
+    ),
+    bounds=(
+        at_most(_WHAT, 1.0, "s"),
+        Bound(says="looking: at most the period and 1 s", check=_within_a_look),
+        Bound(says="no request of ours fails", check=_none_failed),
+    ),
+    plotted=(_WHAT,),
+    run=run,
+)
