@@ -64,7 +64,8 @@ class Controller:
         before, self._asked = self._asked, dict(asked)
         self._wakeups.open(self._start)
         for name in sorted({*before, *asked, *also}):
-            if before.get(name) != asked.get(name) or not self._wakeups.is_served(name):
+            was, now = before.get(name), asked.get(name)
+            if (was is not now and was != now) or not self._wakeups.is_served(name):
                 self._wakeups.wake(name)
 
     def failure_of(self, name: str, planned: Plan) -> ActionFailed | None:

@@ -14,7 +14,8 @@ from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.linux.file_lock import locked
 from reconciler.linux.files import is_leftover, remove, replace_file
 from reconciler.linux.regular_files import read_record
-from reconciler.manifests.git.source_trees import Directories, SourceTrees
+from reconciler.manifests.git.directories import Directories
+from reconciler.manifests.git.source_trees import SourceTrees
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST
 from reconciler.settings.settings import Settings

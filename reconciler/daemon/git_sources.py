@@ -12,11 +12,12 @@ from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.outcomes import Outcomes
 from reconciler.manifests.git.commit_signatures import CommitSignatures
+from reconciler.manifests.git.directories import Directories
 from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.source_judge import TakenSources
 from reconciler.manifests.git.source_origin import paths_by_source, source_origin
-from reconciler.manifests.git.source_trees import Directories, SourceTrees
+from reconciler.manifests.git.source_trees import SourceTrees
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.sources_in_git import SourceInForce
 from reconciler.metrics.origin_figures import OriginFigures

@@ -25,6 +25,7 @@ from reconciler.manifests.git.git_origin import versions_of
 from reconciler.manifests.git.judge import Judge
 from reconciler.manifests.git.materialise import materialise
 from reconciler.manifests.git.objects import BranchMissing, CannotFetch, DamagedStore, Head, Objects
+from reconciler.manifests.git.origin_trees import OriginTrees
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.record import Record
 from reconciler.manifests.git.servers import servers_by_type
@@ -150,7 +151,7 @@ async def _judged(question: _Question, in_force: HostInForce) -> CommitPlan | tu
         record.refuse_returned(commit.id)
         is_taken, is_refused = record.taken == commit.id, commit.id in record.refusals
         candidate, signer = await judge.judged(head, question.accepted, taken=is_taken, refused=is_refused)
-        await materialise(candidate.index, store, Trees(scratch))
+        await materialise(candidate.index, store, OriginTrees(scratch))
     except NotAccepted as error:
         return CommitPlan(origin=origin.name, commit=commit, ruling=error.ruling, why=str(error))
     return candidate, signer

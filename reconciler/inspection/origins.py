@@ -17,13 +17,14 @@ from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, NotAccepted
 from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.commits import Commit
+from reconciler.manifests.git.directories import Directories
 from reconciler.manifests.git.judge import Judge
 from reconciler.manifests.git.objects import BranchMissing, CannotFetch, DamagedStore, Head
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.servers import servers_by_type
 from reconciler.manifests.git.source_judge import SourceCandidate, SourceJudge
 from reconciler.manifests.git.source_origin import paths_by_source, source_origin
-from reconciler.manifests.git.source_trees import Directories, SourceTrees
+from reconciler.manifests.git.source_trees import SourceTrees
 from reconciler.manifests.git.store import Store
 from reconciler.manifests.git.trees import Trees
 from reconciler.manifests.git.trial import HostInForce

@@ -87,8 +87,8 @@ class AppDocument:
         """Return the app, listening at its socket or on `port`, which one with a socket may have leased before."""
         at_port = None if port is None else Address(host=self.host, port=port)
         if self.socket:
-            return replace(self.unleased, address=Address(host=self.socket), leased=at_port)
-        return self.unleased if at_port is None else replace(self.unleased, address=at_port)
+            return self.unleased.listening_at(Address(host=self.socket), leased=at_port)
+        return self.unleased if at_port is None else self.unleased.listening_at(at_port)
 
 
 def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocument:

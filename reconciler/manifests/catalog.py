@@ -373,7 +373,7 @@ def _with_free_names(entries: dict[str, ManifestFile], allocation: Allocation) -
 
 def _same(before: Desired | None, after: Desired) -> Desired:
     """Return the very object from before when nothing changed."""
-    return before if before is not None and before == after else after
+    return before if before is not None and (before is after or before == after) else after
 
 
 def _names(desired: Catalog | Allocation) -> frozenset[str]:

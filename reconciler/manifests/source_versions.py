@@ -28,7 +28,7 @@ def versioned(app: App, before: App | None, versions: Versions, commits: Mapping
     known, commit = versions.get(origin), commits.get(origin, "")
     if known is not None:
         version = known.get(posixpath.normpath(source.path), "")
-        return replace(app, source=replace(source, pinned=f"{TREE_MARK}{version}"), commit=commit) if version else app
+        return app.with_source(replace(source, pinned=f"{TREE_MARK}{version}"), commit) if version else app
     if before is not None and before.source.path == source.path:
-        return replace(app, source=before.source, commit=before.commit)
+        return app.with_source(before.source, before.commit)
     return app

@@ -1,7 +1,7 @@
 """Resolve the sources of apps in repositories to the directories of the commits in force on this host. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from reconciler.planning.apps.app import App
@@ -38,7 +38,7 @@ def resolved(app: App, sources: SourcesInForce) -> App:
     if found is None:
         return app
     source = _source(app, found)
-    return replace(app, source=source, commit="" if source.missing else found.commit)
+    return app.with_source(source, "" if source.missing else found.commit)
 
 
 def _source(app: App, found: SourceInForce) -> Source:

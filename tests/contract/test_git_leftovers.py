@@ -14,7 +14,7 @@ from reconciler.daemon.git_leftovers import GitLeftovers
 from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.linux.file_lock import try_lock
 from reconciler.manifests.catalog import Catalog, ManifestFile
-from reconciler.manifests.git.source_trees import Directories
+from reconciler.manifests.git.directories import Directories
 from reconciler.manifests.git.trees import Index
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.git_source import Followed, GitSource

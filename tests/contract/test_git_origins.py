@@ -1,9 +1,12 @@
 """An origin in git, followed against a real repository: what is fetched, judged and put in force, and what never is."""
 
 import asyncio
+import gc
 import hashlib
 import os
+import resource
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -19,9 +22,10 @@ from reconciler.manifests.git import record as records
 from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.git_origin import GitOrigin as Read
+from reconciler.manifests.git.objects import DamagedStore, Objects
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.telling import Telling
-from reconciler.manifests.git.trees import Trees
+from reconciler.manifests.git.trees import Trees, contents_of
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.manifests.origin import Listing, Unreadable
 from reconciler.metrics.origin_figures import OriginFigures
@@ -548,15 +552,102 @@ def test_a_listing_that_is_larger_than_what_is_kept_of_it_refuses_the_commit(
     assert planned.message.startswith(f"commit {large[:7]} is too large: {limit}")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ext::sh -c touch% {canary}",
+        *(
+            pytest.param(url, marks=pytest.mark.nightly)
+            for url in ("file://{other}", "-u./evil", "--upload-pack=touch {canary}", "{other}\r", "../other.git")
+        ),
+    ],
+)
 def test_a_submodule_is_refused_with_a_sentence_and_nothing_is_fetched_for_it(
-    host: Host, repository: Repository
+    host: Host, repository: Repository, tmp_path: Path, url: str
 ) -> None:
-    repository.write({**app("shop"), ".gitmodules": '[submodule "x"]\n\tpath = apps/shop/x\n\turl = ext::sh -c id\n'})
+    commit = repository.push(app("shop"))
+    host.follow()
+    canary, other = tmp_path / "canary", Repository.at(tmp_path, "other")
+    secret = other.push({"secret": "of another repository\n"})
+    text = f'[submodule "x"]\n\tpath = .git/hooks\n\turl = "{url.format(canary=canary, other=other.bare)}"\n'
+    repository.write({".gitmodules": text})
     repository.git("add", "-A")
-    repository.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},apps/shop/x")
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{secret},apps/shop/x")
     repository.git("commit", "-q", "-m", "A submodule")
     repository.git("push", "-q", "origin", "HEAD:main")
-    assert "apps/shop/x: is a submodule, which is not fetched" in host.follow().message
+    message = host.follow().message
+    refused_by_git = (
+        host.failure is not None and "gitmodules" in host.failure.why
+    )  # the text itself is one that git knows
+    assert refused_by_git or "apps/shop/x: is a submodule, which is not fetched" in message
+    assert host.in_force == commit
+    assert not canary.exists()
+    assert secret not in repository.git("rev-list", "--all", "--objects", at=host.state.git / "fleet.git")
+
+
+def test_an_object_that_is_missing_is_asked_of_no_server_when_it_is_read(
+    host: Host, repository: Repository, tmp_path: Path
+) -> None:
+    """Test 39. With the same store, git left to itself fetches it."""
+    repository.push(app("shop", code="application = 'large'\n"))
+    repository.git("config", "uploadpack.allowFilter", "true", at=repository.bare)
+    store = tmp_path / "filtered.git"
+    address = f"file://{repository.bare}"
+    repository.git("clone", "-q", "--bare", "--filter=blob:none", address, str(store), at=tmp_path)
+    missing = repository.git("rev-parse", "HEAD:apps/shop/wsgi.py")
+    git = GitProgram(host.state.git)
+    git.prepare()
+    objects = Objects(git, store, host.origin.repository)
+    asked, into = tmp_path / "asked", tmp_path / "into"
+    asked.write_text(f"{missing}\n")
+    with pytest.raises(OSError, match="git does not know the object"):
+        contents_of_asked(objects, asked, into)
+    with pytest.raises(DamagedStore):
+        asyncio.run(objects.sizes(asked))
+    assert repository.git("cat-file", "blob", missing, at=store) == "application = 'large'", "the control"
+
+
+def contents_of_asked(objects: Objects, asked: Path, into: Path) -> None:
+    try:
+        asyncio.run(objects.contents(asked, into))
+    except DamagedStore as error:
+        raise OSError("git does not know the object") from error
+    contents_of(into)
+
+
+@pytest.mark.nightly
+def test_looks_that_find_nothing_new_leave_no_more_memory_descriptors_or_files(
+    host: Host, repository: Repository
+) -> None:
+    """Test 3: as many as in an hour of looks ten seconds apart."""
+    repository.push(app("shop"))
+
+    async def look(follower: Follower, times: int) -> tuple[int, set[str], int]:
+        for _ in range(times):
+            follower._observed = replace(follower._observed, due_at=0.0)
+            while (await follower.step()).action is not None:
+                pass
+        gc.collect()
+        files = {str(path) for path in host.state.state.rglob("*")}
+        return len([*Path("/proc/self/fd").iterdir()]), files, tracemalloc.get_traced_memory()[0]
+
+    async def story() -> None:
+        follower = host.follower()
+        await follower.begin()
+        tracemalloc.start()
+        try:
+            descriptors, files, memory = await look(follower, 30)
+            began = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            after = await look(follower, 360)
+            ended = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        finally:
+            tracemalloc.stop()
+        of_git_s = ended[1].ru_utime + ended[1].ru_stime - began[1].ru_utime - began[1].ru_stime
+        print(f"a look: {(ended[0] - began[0]) / 0.36:.1f} ms here, traced, and {of_git_s / 0.36:.1f} ms of git")
+        assert after[:2] == (descriptors, files)
+        assert after[2] - memory < 64 * 1024
+
+    asyncio.run(story())
 
 
 def _lock(store: Path) -> None:

@@ -1,5 +1,6 @@
 """Origins behind https and ssh: credentials go where they belong and nowhere else, and what fails is told in words."""
 
+import base64
 import contextlib
 import subprocess
 import threading
@@ -88,7 +89,8 @@ def test_a_token_is_in_no_argument_and_no_environment_of_any_process_of_a_fetch(
         seen.extend(what_processes_show())
         for each in processes_of(server):
             with contextlib.suppress(OSError):
-                limits = Path(f"/proc/{each}/limits").read_text().splitlines()
+                is_git = Path(f"/proc/{each}/comm").read_text().startswith("git")
+                limits = Path(f"/proc/{each}/limits").read_text().splitlines() if is_git else []
                 dumps.update(line for line in limits if line.startswith("Max core file size"))
         return False
 
@@ -146,6 +148,23 @@ def test_a_redirect_gets_no_credentials(
         assert "localhost redirects to another address: name that one in 'url'" in planned.message
         assert other.asked == []
     assert {credentials for _, credentials in server.asked} == {""}
+
+
+def test_a_git_that_is_used_as_usual_takes_its_credentials_along(
+    host: Host, repository: Repository, server: GitServer, authority: Authority
+) -> None:
+    """The control of what a redirect gets."""
+    repository.push(app("shop"))
+    credentials = base64.b64encode(f"reader:{TOKEN}".encode()).decode()
+    usual = {
+        "http.extraHeader": f"Authorization: Basic {credentials}", "http.followRedirects": "true",
+        "http.sslCAInfo": str(authority.certificate),
+    }  # fmt: skip
+    with git_server(repository.bare.parent, authority.serving, TOKEN) as other:
+        server.instead = redirecting_to(other.url())
+        options = [word for name, value in usual.items() for word in ("-c", f"{name}={value}")]
+        repository.git(*options, "ls-remote", server.url(), env={"no_proxy": "*", "GIT_TERMINAL_PROMPT": "0"})
+        assert f"reader:{TOKEN}" in {each for _, each in other.asked}
 
 
 @pytest.mark.parametrize(

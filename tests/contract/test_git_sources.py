@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from reconciler.manifests.git.commit_signatures import CommitSignatures
+from reconciler.manifests.git.directories import Directories
 from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.source_judge import TakenSources
-from reconciler.manifests.git.source_trees import Directories, SourceTrees
+from reconciler.manifests.git.source_trees import SourceTrees
 from reconciler.manifests.git.store import Store
 from reconciler.manifests.git.telling import Telling
 from reconciler.metrics.origin_figures import OriginFigures

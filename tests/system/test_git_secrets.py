@@ -14,7 +14,7 @@ from tests.support.web import fetch, settings_with
 
 TOKEN = "tok-5b0e-very-secret"
 COMMANDS = (
-    ("status", "--json"), ("events", "--json"), ("doctor", "--json"), ("git", "--json"), ("git", "fleet"),
+    ("status", "--json"), ("events", "--json"), ("doctor", "--json"), ("git", "--json"), ("git",),
     ("git", "test", "fleet"), ("git", "log", "fleet"), ("metrics",), ("plan", "--json"), ("releases", "shop", "--json"),
 )  # fmt: skip
 PAGES = (
@@ -29,12 +29,12 @@ def test_the_token_of_a_repository_is_in_nothing_that_is_written_or_shown(
     """Test 37."""
     monkeypatch.setenv("no_proxy", "*")
     authority, repository = made_in(site.root), Repository.at(site.root)
-    (site.root / "token").write_text(f"{TOKEN}\n")
+    (site.root / "git-token").write_text(f"{TOKEN}\n")
     repository.push({"hosts/web1/shop.yaml": "path: ../../apps/shop\nprobation: 0s\n", "apps/shop/wsgi.py": WSGI})
     _, file = settings_with(site)
     with git_server(repository.bare.parent, authority.serving, TOKEN) as server:
         fleet = {
-            "url": server.url(), "ca": str(authority.certificate), "token": {"file": "token"}, "user": "reader",
+            "url": server.url(), "ca": str(authority.certificate), "token": {"file": "git-token"}, "user": "reader",
             "signed": "no", "every": "1h",
         }  # fmt: skip
         settings = json.loads(file.read_text()) | {
@@ -46,14 +46,15 @@ def test_the_token_of_a_repository_is_in_nothing_that_is_written_or_shown(
         site.await_settled("shop", within=60)
         assert f"reader:{TOKEN}" in {credentials for _, credentials in server.asked}
         server.token = "another"
-        assert site.cli("git", "pull", "fleet", "--wait").returncode == 1
+        for _ in range(2):  # one failure alone is not told
+            site.cli("git", "pull", "fleet", "--wait")
+        eventually(lambda: "refuses this host's credentials" in site.cli("git").stdout)
         eventually(lambda: fetch(site.paths.api, "/origins").status == 200)
         shown = {path: fetch(site.paths.api, path).body for path in PAGES}
         for words in COMMANDS:
             done = site.cli(*words)
             shown[" ".join(words)] = done.stdout + done.stderr
-        assert "refuses this host's credentials" in shown["git fleet"]
-        assert "refuses this host's credentials" in shown["/origins/fleet"]
+        assert "refuses this host's credentials" in shown["git"]
     shown["the daemon's own words"] = site.console.read_text()
     assert [where for where, text in shown.items() if TOKEN in text] == []
     assert [path for path in site.paths.state.rglob("*") if _holds(path)] == []

@@ -215,7 +215,7 @@ MUTANTS = (
     Mutant("a lost event is lost", "convergence/controller.py",
            "seconds = self._resync_s * (0.75 + 0.5 * self._noise.random())", "seconds = 1e9"),
     Mutant("an edit wakes nobody", "convergence/controller.py",
-           "before.get(name) != asked.get(name) or ", ""),
+           "(was is not now and was != now) or ", ""),
     Mutant("the task of a removed app never ends", "convergence/controller.py",
            "if key.asked() is None and not key.wakeup.is_set() and", "if False and"),
     Mutant("an internal error of one app ends all", "convergence/controller.py",

@@ -7,8 +7,9 @@ from typing import Protocol
 from reconciler.documents.problem import Problem
 from reconciler.manifests.git.commits import Commit
 from reconciler.manifests.git.objects import Objects
+from reconciler.manifests.git.origin_trees import shared_directories
 from reconciler.manifests.git.tree_limits import Tree
-from reconciler.manifests.git.trees import Index
+from reconciler.manifests.git.trees import Index, divided
 from reconciler.manifests.origin import Listing
 from reconciler.planning.origins.observed import Ruling
 from reconciler.settings.git import GitOrigin
@@ -58,16 +59,23 @@ class Candidate:
     messages: Sequence[str] = ()
     directories: Mapping[str, str] = field(default_factory=dict, repr=False)
     invalid: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
 
     @property
     def index(self) -> Index:
         """The index of its files, as they are written."""
         prefix = f"{self.unjudged.origin.name}/"
+        shared = shared_directories(self.tree, self.named, self.unjudged.origin.paths, self.directories)
+        own, inside = divided(self.tree.files, shared)
+        manifests = (file.removeprefix(prefix) for file in self.listing.files)
+        told = {path: self.tree.files[path] for path in (*manifests, *self.named) if path in self.tree.files}
         return Index(
             commit=self.unjudged.commit.id,
-            files=self.tree.files,
+            files={**own, **told},
             directories=self.directories,
             invalid=frozenset(file.removeprefix(prefix) for file in self.invalid),
+            shared=shared,
+            inside=inside,
         )
 
 

@@ -13,6 +13,12 @@ class Commit:
     author: str
 
 
+def tree_of(raw: bytes) -> str:
+    """Return the tree id of the top of a commit, "" for the bytes of none."""
+    name, _, tree = raw.partition(b"\n")[0].partition(b" ")
+    return tree.decode(errors="replace") if name == b"tree" else ""
+
+
 def parents_of(raw: bytes) -> list[str]:
     """Return the parents that a commit object names itself, whether or not they were fetched."""
     lines = raw.partition(b"\n\n")[0].split(b"\n")

@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 from reconciler.documents.problem import Problem
 from reconciler.documents.text import LARGEST_MANIFEST, text_of, too_large
 from reconciler.documents.tree import Node, trees_of
-from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Trial, Unjudged, told
+from reconciler.manifests.git.commit_files import CommitChanges, CommitFiles, is_manifest_of, limits_of
 from reconciler.manifests.git.commits import commit_of
+from reconciler.manifests.git.commits import tree_of as tree_id_of
 from reconciler.manifests.git.fence import named_files
 from reconciler.manifests.git.fleet_file import FILE, is_fleet
 from reconciler.manifests.git.fleet_history import FleetReader
@@ -24,7 +25,6 @@ from reconciler.manifests.git.signed_objects import LARGEST_OBJECT
 from reconciler.manifests.git.tree_limits import (
     LONGEST_POINTER,
     Entry,
-    Limits,
     Tree,
     TreeProblem,
     TreeReader,
@@ -48,6 +48,9 @@ class Contents:
         self._in_force = in_force
         self._scratch = scratch
         self._named: dict[tuple[str, str], frozenset[str]] = {}
+        self._is_manifest = is_manifest_of(origin)
+        self._changes = CommitChanges(origin, objects, scratch)
+        self._last: CommitFiles | None = None
 
     async def judged(self, unjudged: Unjudged) -> tuple[Candidate, Trial]:
         """Return the commit with its files, and what would be in force with it.
@@ -69,23 +72,69 @@ class Contents:
     async def _candidate(self, unjudged: Unjudged) -> Candidate:
         """Return the commit with the files that it uses: its manifests, and all that they name."""
         commit = unjudged.commit.id
+        files = await self._files_since(commit, tree_id_of(unjudged.raw[commit])) or await self._all_files(commit)
+        targets = await self.judge_files(files.tree, known=self._last)
+        self._last = replace(files, targets=targets)
+        messages = [commit_of(each, unjudged.raw[each]).message for each in unjudged.new]
+        return Candidate(
+            unjudged=unjudged,
+            tree=files.tree,
+            listing=listing_of(self._origin.name, commit, files.contents, files.manifests),
+            messages=messages,
+            directories=files.directories,
+            named=files.named,
+        )
+
+    async def _files_since(self, commit: str, top: str) -> CommitFiles | None:
+        """Return the files of a commit by those of the one that was judged last, None if that is not certain."""
+        before = self._last
+        if before is None or not top:
+            return None
+        found = await self._changes.since(before, commit, top)
+        if found is None:
+            return None
+        same = {path for path, entry in found.manifests.items() if before.manifests.get(path) is entry}
+        manifests = dict(found.manifests)
+        contents = await self._contents({path: entry for path, entry in manifests.items() if path not in same})
+        contents |= {path: before.contents[path] for path in same if path in before.contents}
+        if FILE in contents and is_fleet(contents[FILE]):
+            del manifests[FILE], contents[FILE]
+        named = await asyncio.to_thread(self._named_in, contents, manifests)
+        if named != before.named:
+            return None
+        if FILE.encode() in found.touched:
+            await self.fleets.fleet(commit, found.listing)
+        else:
+            await self.fleets.fleet_as_of(commit, before.commit)
+        return CommitFiles(
+            commit=commit,
+            tree=found.tree,
+            manifests=manifests,
+            contents=contents,
+            directories=found.directories,
+            named=named,
+            reader=found.reader,
+        )
+
+    async def _all_files(self, commit: str) -> CommitFiles:
+        """Return the files of a commit by its listing."""
         listing = await self._objects.listing(commit)
         await self.fleets.fleet(commit, listing)
-        found = await asyncio.to_thread(tree_of, listing, self._origin)
+        found, _ = await asyncio.to_thread(tree_of, listing, self._origin)
         manifests = {path: entry for path, entry in found.files.items() if self._is_manifest(path)}
         contents = await self._contents(manifests)
         if FILE in contents and is_fleet(contents[FILE]):
             del manifests[FILE], contents[FILE]
         named = await asyncio.to_thread(self._named_in, contents, manifests)
-        tree = await asyncio.to_thread(tree_of, listing, self._origin, named)
-        await self.judge_files(tree)
-        messages = [commit_of(each, unjudged.raw[each]).message for each in unjudged.new]
-        return Candidate(
-            unjudged=unjudged,
+        tree, reader = await asyncio.to_thread(tree_of, listing, self._origin, named)
+        return CommitFiles(
+            commit=commit,
             tree=tree,
-            listing=listing_of(self._origin.name, commit, contents, manifests),
-            messages=messages,
+            manifests=manifests,
+            contents=contents,
             directories=await self._objects.directories(commit),
+            named=named,
+            reader=reader,
         )
 
     def _named_in(self, contents: Mapping[str, bytes], manifests: Mapping[str, Entry]) -> frozenset[str]:
@@ -96,10 +145,6 @@ class Contents:
             key: before[key] if key in before else _named({path: contents[path]}) for path, key in keys.items()
         }
         return frozenset().union(*self._named.values())
-
-    def _is_manifest(self, path: str) -> bool:
-        directory, name = posixpath.split(path)
-        return directory in self._origin.paths and is_manifest(name)
 
     async def _contents(self, files: Mapping[str, Entry]) -> dict[str, bytes]:
         """Return the content of files by path; those that are too large for a manifest are left out."""
@@ -125,15 +170,26 @@ class Contents:
             except OSError as error:
                 raise DamagedStore(f"what was fetched cannot be read: {error}") from error
 
-    async def judge_files(self, tree: Tree, top: str = "the repository") -> None:
-        """Judge the links, and what is no file but stands for one, in what `top` names. Raises NotAccepted."""
-        contents = await self._contents({path: e for path, e in tree.files.items() if _is_looked_into(e)})
+    async def judge_files(
+        self, tree: Tree, top: str = "the repository", *, known: CommitFiles | None = None
+    ) -> dict[str, bytes]:
+        """Judge the links, and what is no file but stands for one, in what `top` names; return what the links contain.
+
+        The files of a commit that is `known` were judged. Raises NotAccepted.
+        """
+        before = known.tree.files if known is not None else {}
+        looked = {path: e for path, e in tree.files.items() if before.get(path) is not e and _is_looked_into(e)}
+        contents = await self._contents(looked)
         links = tree.links
-        problems = link_problems(tree, {path: contents[path] for path in links if path in contents}, top)
+        targets = {path: contents[path] for path in links if path in contents}
+        if known is not None:
+            targets |= {path: known.targets[path] for path in links.keys() - looked.keys()}
+        problems = link_problems(tree, targets, top)
         pointers = (pointer_problem(path, content) for path, content in contents.items() if path not in links)
         problems += [problem for problem in pointers if problem is not None]
         if problems:
             raise _unfit(self._origin, problems[0])
+        return targets
 
     def _judge_removals(self, candidate: Candidate, trial: Trial) -> None:
         for path in self._origin.paths:
@@ -164,17 +220,12 @@ def _content(content: bytes | None, entry: Entry) -> bytes | str:
     return content if content is not None else too_large(entry.size)
 
 
-def _limits(origin: GitOrigin) -> Limits:
-    repository = origin.repository
-    return Limits(files=repository.most_files, file_size=repository.largest_file, total_size=repository.largest_store)
-
-
-def tree_of(listing: bytes, origin: GitOrigin, named: Iterable[str] = ()) -> Tree:
-    """Return the files of a listing that an origin uses. Raises NotAccepted."""
+def tree_of(listing: bytes, origin: GitOrigin, named: Iterable[str] = ()) -> tuple[Tree, TreeReader]:
+    """Return the files of a listing that an origin uses, and what has read them. Raises NotAccepted."""
     try:
-        reader = TreeReader(_limits(origin), origin.paths, named)
+        reader = TreeReader(limits_of(origin), origin.paths, named)
         reader.read(listing)
-        return reader.end()
+        return reader.end(), reader
     except UnfitTree as error:
         raise _unfit(origin, error.problem) from error
 

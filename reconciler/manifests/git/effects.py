@@ -17,11 +17,11 @@ from reconciler.manifests.git.judge import Judge
 from reconciler.manifests.git.materialise import materialise
 from reconciler.manifests.git.objects import BranchMissing, CannotFetch, DamagedStore, Head, TooLarge
 from reconciler.manifests.git.origin_apps import OriginApps
+from reconciler.manifests.git.origin_trees import OriginTrees
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.source_judge import SourceJudge, TakenSources
 from reconciler.manifests.git.store import Store
 from reconciler.manifests.git.telling import Telling
-from reconciler.manifests.git.trees import Trees
 from reconciler.planning.origins import actions
 from reconciler.planning.origins.fetch_times import deviation_of, wait_s
 from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, TrialBranch, Verdict
@@ -61,7 +61,7 @@ class Effects:
         self._directory = paths.origin(origin.name) if sources is None else sources.directory
         self._git = git
         self._store = Store(git, paths.git, origin)
-        self._trees = Trees(self._directory) if sources is None else sources
+        self._trees = OriginTrees(self._directory) if sources is None else sources
         self._signatures = signatures
         self._judge = Judge(origin, self._store, signatures, in_force, self._directory)
         if sources is not None:
@@ -117,7 +117,7 @@ class Effects:
         began, failure = time.monotonic(), ""
         try:
             head = await self._store.fetch(self.origin, before.accepted, since=self.origin.repository.first)
-            subjects = {head.commit: (await self._store.commit(head.commit)).subject}
+            subjects = {head.commit: head.subject}
             trial = await self._store.trial(self.origin)
             if trial is not None:
                 subjects[trial] = (await self._store.commit(trial)).subject

@@ -1,11 +1,12 @@
 """Read from what was fetched by what a host decides: fleet.yaml of a commit, and the commits that are new."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.documents.problem import Problem
-from reconciler.documents.text import LARGEST_MANIFEST
+from reconciler.documents.text import LARGEST_MANIFEST, too_large
 from reconciler.manifests.git.fleet_file import FILE, fleet_of, is_fleet
 from reconciler.manifests.git.objects import DamagedStore, Objects
 from reconciler.planning.fleet.fleet import Fleet
@@ -15,6 +16,7 @@ from reconciler.settings.git import GitOrigin
 
 _ENTRY = re.compile(rb"(?:^|\0)([0-7]{6}) \w+ ([0-9a-f]+) +([0-9-]+)\t%s\0" % re.escape(FILE.encode()))
 _MOST = 20_000
+_SPLIT = "that is room for some 2,300 hosts with keys: have several fleets, each with a branch of its own"
 _MOST_URGENT = 100
 
 
@@ -60,6 +62,12 @@ class FleetReader:
             self._fleets = dict([*self._fleets.items(), (commit, await self._fleet(commit, listing))][-4:])
         return self._fleets[commit]
 
+    async def fleet_as_of(self, commit: str, before: str) -> None:
+        """Note that a commit has the file of another commit. Raises DamagedStore, OSError, TimeoutError."""
+        if commit not in self._fleets:
+            fleet = await self.fleet(before)
+            self._fleets = dict([*self._fleets.items(), (commit, fleet)][-4:])
+
     async def _fleet(self, commit: str, listing: bytes | None) -> Fleet | list[Problem] | None:
         if listing is None:
             listed = await self._store.run("ls-tree", "-lz", "--full-tree", commit, "--", FILE)
@@ -70,10 +78,15 @@ class FleetReader:
         if found is None:
             return None
         mode, object_id, size = found[1].decode(), found[2].decode(), found[3].decode()
-        if not mode.startswith("100") or int(size) > LARGEST_MANIFEST:
-            message = f"is no file, or is larger than {LARGEST_MANIFEST // 1024} KiB"
+        if not mode.startswith("100"):
+            return [Problem(file=self._file, line=1, column=1, path="", message="is no file")]
+        if not size.isdigit() or int(size) > LARGEST_MANIFEST:
+            message = f"{too_large(int(size)) if size.isdigit() else 'was not fetched'}; {_SPLIT}"
             return [Problem(file=self._file, line=1, column=1, path="", message=message)]
         content = (await self._store.run("cat-file", "blob", object_id)).output
+        return await asyncio.to_thread(self._parsed, content)
+
+    def _parsed(self, content: bytes) -> Fleet | list[Problem] | None:
         if self._has_manifests_at_top and not is_fleet(content):
             return None  # a manifest of that name
         return fleet_of(self._file, content)

@@ -121,6 +121,8 @@ class Follower(Effects):
             del self._requests[0]
         await self._observe()
         planned = self.plan()
+        if planned.action is None or isinstance(planned.action, (actions.Tidy, actions.Report)):
+            await self._measure()  # a commit that is on its way does not wait for that
         self._telling.tell(self.origin, self.record, self._observed, planned)
         if planned.action is not None:
             self.is_at_rest = False
@@ -172,7 +174,6 @@ class Follower(Effects):
             is_trial_up_to_date=False,
         )
         # The tag that led to the commit in force is known only of the one that is accepted.
-        await self._measure()
         if in_force is not None and in_force == self.record.accepted and not self.record.is_accepted_good:
             await self._judge_apps(in_force)
         elif in_force is not None and in_force == self.record.trial.commit != self.record.accepted:

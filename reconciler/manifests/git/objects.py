@@ -1,7 +1,7 @@
 """Read the objects of a bare repository: commits, trees and blobs, of which none is ever checked out."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.manifests.git.commits import Commit, commit_of
@@ -39,13 +39,15 @@ class TooLarge(CannotFetch):
 class Head:
     """The commit that an origin leads to; where it follows tags, the name of the newest, and the id of its object.
 
-    `was_asked` says whether the repository was asked for it: a commit that the settings name, and that is here, is not.
+    `subject` is the first line of the commit's message, if that was read. `was_asked` says whether the repository was
+    asked for it: a commit that the settings name, and that is here, is not.
     """
 
     commit: str
     tag: str = ""
     tag_id: str = ""
     was_asked: bool = True
+    subject: str = field(default="", compare=False)
 
 
 class Objects:
@@ -64,11 +66,10 @@ class Objects:
 
     async def descends(self, commit: str, other: str) -> bool:
         """Return whether a commit is another or descends from it, as far as is known here. Raises DamagedStore."""
-        done = await self._run("cat-file", "-t", other)
-        if done.status != 0:
-            return False
-        left = await self._read("rev-list", "--max-count=1", other, f"^{commit}")
-        return not left.strip()
+        done = await self._run("rev-list", "--max-count=1", other, f"^{commit}")
+        if done.status != 0 and (await self._run("cat-file", "-t", other)).status == 0:
+            raise _unreadable(done)
+        return done.status == 0 and not done.output.strip()
 
     async def between(self, accepted: str | None, commit: str) -> tuple[str, ...]:
         """Return the commits that are reachable from one and not from another, the newest first."""
@@ -86,6 +87,12 @@ class Objects:
     async def listing(self, commit: str) -> bytes:
         """Return the listing of the files of a commit or of a tree, with their sizes. Raises DamagedStore."""
         return await self._read("ls-tree", "-rz", "--full-tree", "-l", commit)
+
+    async def changes(self, before: str, commit: str) -> bytes | None:
+        """Return how the files and directories of two commits differ, as `diff-tree` prints it; None if it cannot."""
+        form = ("-r", "-t", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-ext-diff")
+        done = await self._run("diff-tree", *form, before, commit)
+        return done.output if done.status == 0 else None
 
     async def directories(self, commit: str) -> dict[str, str]:
         """Return the tree id of every directory of a commit, and of its top, by path. Raises DamagedStore."""

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.manifests.git.candidate import Candidate, NotAccepted, Signatures, Trial, Unjudged
+from reconciler.manifests.git.commit_changes import changes_of
+from reconciler.manifests.git.commits import tree_of as tree_of_commit
 from reconciler.manifests.git.contents import Contents, tree_of
 from reconciler.manifests.git.judge import Judge
 from reconciler.manifests.git.objects import Objects
@@ -70,11 +72,12 @@ class _SourceContents(Contents):
     def __init__(self, origin: GitOrigin, objects: Objects, trees: SourceTrees) -> None:
         super().__init__(replace(origin, paths=("",)), objects, TakenSources(trees), trees.directory)
         self._trees = trees
+        self._directories: tuple[str, dict[str, str]] = ("", {})
 
     async def judged(self, unjudged: Unjudged) -> tuple[Candidate, Trial]:
         """Return the commit with its directories, and a trial of no manifests. Raises NotAccepted, DamagedStore."""
         commit, paths = unjudged.commit.id, self._trees.paths
-        directories = await self._objects.directories(commit)
+        directories = await self._directories_of(commit, tree_of_commit(unjudged.raw[commit]))
         known = await asyncio.to_thread(self._trees.shared.known)
         found: dict[str, str] = {}
         files: dict[str, Entry] = {}
@@ -102,9 +105,22 @@ class _SourceContents(Contents):
         )
         return candidate, _NOTHING
 
+    async def _directories_of(self, commit: str, top: str) -> Mapping[str, str]:
+        """Return the tree ids of all directories of a commit, by those of the one before. Raises DamagedStore."""
+        before, known = self._directories
+        printed = await self._objects.changes(before, commit) if before and top else None
+        changes = None if printed is None else changes_of(printed)
+        if changes is None:
+            found = await self._objects.directories(commit)
+        else:
+            found = {path: tree for path, tree in known.items() if path not in changes.directories_gone}
+            found |= {**changes.directories, "": top}
+        self._directories = (commit, found)
+        return found
+
     async def _fit(self, tree: str) -> Tree:
         """Return the files of a directory by their paths in it. Raises NotAccepted."""
-        found = await asyncio.to_thread(tree_of, await self._objects.listing(tree), self._origin)
+        found, _ = await asyncio.to_thread(tree_of, await self._objects.listing(tree), self._origin)
         await self.judge_files(found, "the directory of the app")
         return found
 

@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import re
-import threading
-import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +14,15 @@ from typing import Any
 
 from reconciler.linux.files import leftovers, remove, replace_file
 from reconciler.linux.regular_files import read_record
+from reconciler.manifests.git.directories import Directories
+from reconciler.manifests.git.printed_objects import PrintedObjects
 from reconciler.manifests.git.tree_limits import Entry
-from reconciler.manifests.git.trees import Index, Trees, lead
+from reconciler.manifests.git.trees import Index, lead
 from reconciler.manifests.sources_in_git import SourceInForce
 from reconciler.state.paths import StatePaths
 
 _COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\.json")
 _MOST = 4 * 1024 * 1024
-_BLOCK = 65536
-# A directory that changed this recently may change again at the same time, as the clocks of file systems tell it.
-_SETTLED_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,51 +33,14 @@ class SourceIndex(Index):
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
-class Directories:
-    """The directories of one repository by their tree ids, in `directory`, whatever of it is followed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Completeness:
+    """Whether a commit has every directory at `paths`, by its index and what is known on the disk."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._trees = Trees(directory)
-        self.top = directory / "trees"
-        self._writing = threading.Lock()  # what is followed is followed in threads
-        self._seen: tuple[int, frozenset[str]] = (0, frozenset())
-
-    def known(self) -> frozenset[str]:
-        """Return the tree ids of all that are complete. Blocks; cheap while nothing is written or removed."""
-        try:
-            changed_at = self.top.stat().st_mtime_ns
-        except OSError:
-            return frozenset()
-        if self._seen[0] == changed_at:
-            return self._seen[1]
-        is_settled = time.time_ns() - changed_at > _SETTLED_NS
-        found = self._trees.complete()
-        self._seen = (changed_at if is_settled else 0, found)
-        return found
-
-    def missing(self, tree: Index, before: str | None) -> list[str]:
-        """Return the objects of a directory that another one does not have. Blocks."""
-        return self._trees.missing(tree, before)
-
-    def write(self, tree: Index, objects: "_Objects", before: str | None) -> None:
-        """Write a directory, unless it is there. Raises OSError; blocks."""
-        with self._writing:
-            known = self.known()
-            if tree.commit not in known:
-                self._trees.write_from(tree, objects.of(tree), before)
-                self._seen = (self.top.stat().st_mtime_ns, known | {tree.commit})  # nothing else writes here
-
-    def keep(self, used: Collection[str]) -> None:
-        """Remove every directory but these, and what was interrupted. Raises OSError; blocks."""
-        with self._writing:
-            for name in self.known() - frozenset(used):
-                self._trees.forget(name)
-                remove(self.top / name)
-            for directory in (self._directory, self.top):
-                with contextlib.suppress(FileNotFoundError):
-                    for path in list(leftovers(directory)):
-                        remove(path)
+    index: SourceIndex
+    known: frozenset[str]
+    paths: tuple[str, ...]
+    is_it: bool
 
 
 class SourceTrees:
@@ -93,6 +53,7 @@ class SourceTrees:
         self.current = directory / "current"
         self._commits = directory / "commits"
         self._read: dict[str, tuple[tuple[int, int], SourceIndex]] = {}
+        self._complete: dict[str, _Completeness] = {}
 
     def in_force(self) -> str | None:
         """Return the commit that `current` leads to, None if there is none. Blocks."""
@@ -110,8 +71,12 @@ class SourceTrees:
 
     def _is_complete(self, commit: str, known: frozenset[str]) -> bool:
         index = self.index(commit)
-        has = {path for path, tree in index.directories.items() if tree in known} | index.problems.keys()
-        return has.issuperset(self.paths)
+        last = self._complete.get(commit)
+        if last is None or last.index is not index or last.known is not known or last.paths is not self.paths:
+            has = {path for path, tree in index.directories.items() if tree in known} | index.problems.keys()
+            is_it = has.issuperset(self.paths)
+            last = self._complete[commit] = _Completeness(index=index, known=known, paths=self.paths, is_it=is_it)
+        return last.is_it
 
     def _recorded(self) -> Iterator[str]:
         with contextlib.suppress(OSError):
@@ -161,7 +126,7 @@ class SourceTrees:
     def write(self, index: Index, batch: Path, before: str | None) -> None:
         """Write the directories of a commit from what `cat-file --batch` printed. Raises OSError; blocks."""
         assert isinstance(index, SourceIndex)
-        with contextlib.closing(_Objects(batch)) as objects:
+        with contextlib.closing(PrintedObjects(batch)) as objects:
             for tree, old in self._changed(index, before):
                 self.shared.write(tree, objects, old)
         self._commits.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -204,6 +169,7 @@ class SourceTrees:
         for path in sorted(files, key=_age)[max(0, keep - 1) :]:
             path.unlink(missing_ok=True)
             self._read.pop(path.stem, None)
+            self._complete.pop(path.stem, None)
 
     def used(self) -> frozenset[str]:
         """Return the tree ids of every commit that is kept. Blocks."""
@@ -220,41 +186,6 @@ def sources_in_force(paths: StatePaths) -> dict[str, SourceInForce]:
                 shared = Directories(paths.source(repository))
                 found[directory.name] = SourceTrees(directory, shared).resolved()
     return found
-
-
-class _Objects:
-    """What `cat-file --batch` printed into a file, object by object."""
-
-    def __init__(self, batch: Path) -> None:
-        self._file = batch.open("rb")
-        self._places: dict[str, tuple[int, int]] = {}
-        try:
-            while head := self._file.readline(_BLOCK):
-                fields = head.decode("ascii", errors="replace").split()
-                if len(fields) != 3 or fields[1] != "blob":
-                    raise OSError(f"git does not know the object {' '.join(fields)[:80]}")
-                at, size = self._file.tell(), int(fields[2])
-                self._places[fields[0]] = (at, size)
-                self._file.seek(at + size + 1)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def of(self, tree: Index) -> Iterator[tuple[str, bytes]]:
-        """Yield the objects of a directory that were printed. Raises OSError for one that is incomplete."""
-        for each in dict.fromkeys(entry.id for entry in tree.files.values()):
-            if each not in self._places:
-                continue
-            at, size = self._places[each]
-            self._file.seek(at)
-            content = self._file.read(size)
-            if len(content) != size or self._file.read(1) != b"\n":
-                raise OSError("what git printed of an object is incomplete")
-            yield each, content
 
 
 def _age(path: Path) -> float:

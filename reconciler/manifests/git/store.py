@@ -13,11 +13,11 @@ from pathlib import Path
 
 from reconciler.linux.file_lock import locked
 from reconciler.linux.files import draft, leftovers_of, publish, remove
-from reconciler.manifests.git.commits import parents_of
+from reconciler.manifests.git.commits import commit_of, parents_of
 from reconciler.manifests.git.fetch_failures import Why, failure_of, gives_no_ids, is_missing_ref
 from reconciler.manifests.git.objects import OBJECT_ID, BranchMissing, CannotFetch, Head, Objects, TooLarge
 from reconciler.manifests.git.program import Finished, GitProgram
-from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
+from reconciler.planning.origins.history import HistoryMissing, commits_to_judge, follows_in_line
 from reconciler.planning.origins.tags import newest
 from reconciler.settings.git import GitOrigin
 from reconciler.settings.git_url import host_of
@@ -37,6 +37,7 @@ class Store(Objects):
         super().__init__(git, directory / f"{origin.name}.git", origin.repository)
         self._lock = directory / f"{origin.name}.lock"
         self._next_url = 0
+        self._fetched_last = ""
 
     @contextlib.asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
@@ -117,6 +118,8 @@ class Store(Objects):
         """Return whether the store is whole as far as can be seen, and knows the commit that was accepted."""
         if not (self.path / "HEAD").is_file():
             return False
+        if accepted is not None and accepted == self._fetched_last:
+            return True
         probe = accepted or "HEAD"
         found = await self._run("cat-file", "-t", probe)
         return found.status == 0 if accepted is not None else "not a git repository" not in found.errors
@@ -141,12 +144,15 @@ class Store(Objects):
         """
         if since is None or since == head or not (path / _SHALLOW).is_file():
             return
-        if (await self._run("cat-file", "-e", f"{since}^{{commit}}", at=path)).status == 0:
+        listed = await self._run("rev-list", "--parents", head, f"^{since}", at=path)
+        if listed.status == 0:
+            left_out = (path / _SHALLOW).read_text().split()
+            lines = listed.output.decode().splitlines()
+            graph: dict[str, list[str]] = {each: more for each, *more in map(str.split, lines) if each not in left_out}
+            if follows_in_line(graph, head, since):
+                return
             if (await self._read("rev-list", "--max-count=1", since, f"^{head}", at=path)).strip():
                 return  # the one does not descend from the other, whatever came before
-            left_out = (path / _SHALLOW).read_text().split()
-            lines = (await self._read("rev-list", "--parents", head, f"^{since}", at=path)).decode().splitlines()
-            graph: dict[str, list[str]] = {each: more for each, *more in map(str.split, lines) if each not in left_out}
             graph[since] = parents_of(await self._read("cat-file", "commit", since, at=path))
             with contextlib.suppress(HistoryMissing):
                 commits_to_judge(graph, head, since, "every")
@@ -237,13 +243,15 @@ class Store(Objects):
         return is_it and (await self._run("cat-file", "-e", object_id, at=path)).status == 0
 
     async def _led_to(self, path: Path, origin: GitOrigin, head: Head) -> Head:
-        """Return what was fetched, with its commit."""
+        """Return what was fetched, with its commit and the subject of that."""
         ref = f"{reference_of(origin)}^{{commit}}"
-        done = await self._run("rev-parse", "--verify", "--quiet", "--end-of-options", ref, at=path)
-        commit = done.output.decode(errors="replace").strip()
-        if done.status != 0 or not OBJECT_ID.fullmatch(commit):
+        done = await self._run("rev-list", "--max-count=1", "--header", "--end-of-options", ref, at=path)
+        commit, _, text = done.output.partition(b"\n")
+        found = commit.decode(errors="replace")
+        if done.status != 0 or not OBJECT_ID.fullmatch(found):
             raise BranchMissing(f"{head.tag or origin.followed} leads to no commit")
-        return replace(head, commit=commit)
+        self._fetched_last = found
+        return replace(head, commit=found, subject=commit_of(found, text).subject)
 
     async def distance(self, since: str, commit: str) -> int | None:
         """Return how many commits are reachable from one and not from another, None if that is not known here."""

@@ -99,7 +99,7 @@ class TreeReader:
         self._used_paths = tuple(dict.fromkeys((*self._paths, *map(_plain, named))))
         self._used_below = frozenset(self._used_paths)
         self._files: set[str] = set()
-        self._directories: set[str] = {""}
+        self._directories = {"": 0}  # each with how many files and directories are directly in it
         self._used: dict[str, Entry] = {}
         self._total = 0
         self._rest = b""
@@ -119,6 +119,26 @@ class TreeReader:
             raise UnfitTree("", "the listing of its files is damaged")
         absent = tuple(path for path in self._paths if path not in self._directories)
         return Tree(files=self._used, paths=self._used_paths, absent=absent)
+
+    def without(self, paths: Iterable[str]) -> "TreeReader":
+        """Return a reader that has read all that this one has but these files, each of which it has."""
+        rest = TreeReader(self._limits, self._paths, self._used_paths)
+        rest._files, rest._directories = self._files.copy(), self._directories.copy()
+        rest._used, rest._total = self._used.copy(), self._total
+        for path in paths:
+            rest._remove(path)
+        return rest
+
+    def _remove(self, path: str) -> None:
+        self._files.remove(path)
+        entry = self._used.pop(path, None)
+        self._total -= 0 if entry is None else entry.size
+        directory = path.rpartition("/")[0]
+        self._directories[directory] -= 1
+        while directory and not self._directories[directory]:
+            del self._directories[directory]
+            directory = directory.rpartition("/")[0]
+            self._directories[directory] -= 1
 
     def _read_entry(self, record: bytes) -> None:
         head, tab, name = record.partition(b"\t")
@@ -170,8 +190,9 @@ class TreeReader:
             above, _, name = directory.rpartition("/")
             if message := name_problem(name):
                 raise UnfitTree(directory, message)
-            self._directories.add(directory)
+            self._directories[directory] = 1
             directory = above
+        self._directories[directory] += 1
         self._files.add(path)
         for found, noun in ((self._files, "files"), (self._directories, "directories")):
             if len(found) > self._limits.files:

@@ -5,12 +5,11 @@ they still hold the object. No attribute, filter, hook or line ending has a say 
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,14 @@ from reconciler.linux.files import draft, leftovers, publish, remove, replace_fi
 from reconciler.linux.regular_files import read_own, read_record
 from reconciler.linux.sync import sync_directories, sync_directory
 from reconciler.manifests.git.tree_limits import Entry, directories_above
+from reconciler.manifests.git.written_files import FILE_MODE, PROGRAM_MODE, Stamp, is_object, is_same, stamp_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOST_OF_AN_INDEX = 64 * 1024 * 1024
 _MOST_OF_BASES = 4096
 _CURRENT = "current"
 _BLOCK = 65536
-_FILE, _PROGRAM = 0o644, 0o755
+_UP = "../"
 
 
 class DamagedTree(Exception):
@@ -36,13 +36,27 @@ class DamagedTree(Exception):
 class Index:
     """The files of a commit by path, each with its object, and the tree id of each directory; "" is the top.
 
-    `invalid` are the manifests that defined nothing when the commit was judged.
+    `invalid` are the manifests that defined nothing when the commit was judged. `shared` are the tree ids of the
+    directories, by path, that are on the disk once for all commits that have them: of their files, those that manifests
+    name and the manifests are among `files`, and all are `inside`, by tree id, until they are written.
     """
 
     commit: str
     files: Mapping[str, Entry] = field(default_factory=dict)
     directories: Mapping[str, str] = field(default_factory=dict)
     invalid: frozenset[str] = frozenset()
+    shared: Mapping[str, str] = field(default_factory=dict)
+    inside: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict, repr=False)
+    _own: dict[str, Entry] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def own_files(self) -> Mapping[str, Entry]:
+        """The files that are in no shared directory."""
+        if not self.shared:
+            return self.files
+        if not self._own:
+            self._own.update(divided(self.files, self.shared)[0])
+        return self._own
 
 
 class Trees:
@@ -54,6 +68,8 @@ class Trees:
         self._trees = directory / "trees"
         self._base_of_trial = directory / "base-of-trial"
         self._same: tuple[str, str | None, Mapping[tuple[str, str], str]] = ("", None, {})
+        self._known: tuple[Stamp | None, Index] = (None, Index(commit=""))  # the index that was written last
+        self._stamps: tuple[str, Mapping[str, Stamp]] = ("", {})  # of the files of the commit that was written last
 
     def in_force(self) -> str | None:
         """Return the commit that `current` leads to, None if there is none. Blocks."""
@@ -65,11 +81,18 @@ class Trees:
 
     def complete(self) -> frozenset[str]:
         """Return the commits whose trees are complete. Blocks."""
+        return frozenset(name for name in self.whole() if self._is_complete(name))
+
+    def whole(self) -> frozenset[str]:
+        """Return the names of what is there with its index, whatever may be missing of it elsewhere. Blocks."""
         try:
-            names = [path.name for path in self._trees.iterdir()]
+            with os.scandir(self._trees) as found:
+                names = {entry.name: entry.is_dir(follow_symlinks=False) for entry in found}
         except OSError:
             return frozenset()
-        return frozenset(name for name in names if _COMMIT.fullmatch(name) and self._is_complete(name))
+        return frozenset(
+            name for name, is_tree in names.items() if is_tree and f"{name}.json" in names and _COMMIT.fullmatch(name)
+        )
 
     def _is_complete(self, commit: str) -> bool:
         return (self._trees / commit).is_dir() and self._index(commit).is_file()
@@ -79,11 +102,15 @@ class Trees:
 
     def index(self, commit: str) -> Index:
         """Return the index of a tree. Raises DamagedTree; blocks."""
+        with contextlib.suppress(OSError):
+            if self._known[0] == stamp_of(os.lstat(self._index(commit))):
+                return self._known[1]
         try:
             found: dict[str, Any] = read_record(self._index(commit), _MOST_OF_AN_INDEX)
             files = {path: Entry(kind=kind, id=id_, size=size) for path, (kind, id_, size) in found["files"].items()}
             invalid = frozenset(found.get("invalid", ()))
-            return Index(commit=commit, files=files, directories=found["directories"], invalid=invalid)
+            shared = dict(found.get("shared", {}))
+            return Index(commit=commit, files=files, directories=found["directories"], invalid=invalid, shared=shared)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DamagedTree(f"the index of commit {commit[:7]} cannot be read: {error}") from error
 
@@ -93,7 +120,7 @@ class Trees:
             content = read_own(self._trees / index.commit / path, index.files[path].size + 1)
         except OSError as error:
             raise DamagedTree(f"{path} of commit {index.commit[:7]} cannot be read: {error.strerror}") from error
-        if not _is_object(content, index.files[path].id):
+        if not is_object(content, index.files[path].id):
             raise DamagedTree(f"{path} of commit {index.commit[:7]} was changed on the disk")
         return content
 
@@ -107,18 +134,30 @@ class Trees:
         with batch.open("rb") as objects:
             self.write_from(index, _contents(objects), before)
 
-    def write_from(self, index: Index, contents: Iterator[tuple[str, bytes]], before: str | None) -> None:
-        """Write a tree from the objects of `missing`, each with its id. Raises OSError; blocks."""
+    def write_from(
+        self, index: Index, contents: Iterator[tuple[str, bytes]], before: str | None, shared: str = ""
+    ) -> None:
+        """Write a tree from the objects of `missing`, each with its id. Raises OSError; blocks.
+
+        Its shared directories are at `shared`, a path from the directory of this object.
+        """
         self._trees.mkdir(mode=0o700, parents=True, exist_ok=True)
         linked = self._same_as_before(index, before)
         fresh = draft(self._trees, index.commit)
         try:
             fresh.mkdir(mode=0o755)
-            directories = _write_files(index, str(fresh), linked, contents)
-            sync_directories(directories)
+            made = {"": str(fresh)}
+            for path, tree in index.shared.items():
+                _link_to(f"{_UP * (path.count('/') + 2)}{shared}/{tree}", path, made, f"{self._trees}/{before}")
+            own = index.own_files
+            _write_files(own, made, linked, contents)
+            sync_directories([*made.values()])
             replace_file(self._index(index.commit), _as_json(index))
             remove(self._trees / index.commit)
             publish(fresh, self._trees / index.commit)
+            top = self._trees / index.commit
+            self._known = (stamp_of(os.lstat(self._index(index.commit))), replace(index, inside={}))
+            self._stamps = (index.commit, {path: stamp_of(os.lstat(f"{top}/{path}")) for path in own})
         except BaseException:
             with contextlib.suppress(OSError):
                 remove(fresh)
@@ -132,12 +171,13 @@ class Trees:
             return found
         if before is None or not self._is_complete(before):
             return {}
-        top, wanted = str(self._trees / before), {(each.kind, each.id): each for each in index.files.values()}
+        top, wanted = str(self._trees / before), {(each.kind, each.id): each for each in index.own_files.values()}
+        stamps = self._stamps[1] if self._stamps[0] == before else {}
         same: dict[tuple[str, str], str] = {}
         with contextlib.suppress(DamagedTree):
-            for path, entry in self.index(before).files.items():
+            for path, entry in self.index(before).files.items() if wanted else ():
                 key = (entry.kind, entry.id)
-                if key in wanted and key not in same and _is_same(f"{top}/{path}", entry):
+                if key in wanted and key not in same and is_same(f"{top}/{path}", entry, stamps.get(path)):
                     same[key] = f"{top}/{path}"
         return same
 
@@ -146,7 +186,7 @@ class Trees:
         self._same = ("", None, {})
         same = self._same_as_before(index, before)
         self._same = (index.commit, before, same)
-        return list(dict.fromkeys(each.id for each in index.files.values() if (each.kind, each.id) not in same))
+        return list(dict.fromkeys(each.id for each in index.own_files.values() if (each.kind, each.id) not in same))
 
     def take_effect(self, commit: str, on: str | None = None) -> None:
         """Let `current` lead to a complete tree. Raises OSError; blocks.
@@ -209,12 +249,28 @@ class Trees:
             return
         with contextlib.suppress(DamagedTree, OSError):
             index = self.index(tree.name)
-            for path in index.files:
+            paths = [*index.shared, *index.own_files]  # of a shared directory, the link to it
+            for path in paths:
                 os.unlink(f"{gone}/{path}")  # noqa: PTH108  one of thousands
-            above = {directory for path in index.files for directory in directories_above(path)}
+            above = {directory for path in paths for directory in directories_above(path)}
             for directory in sorted(above - {""}, key=len, reverse=True):
                 os.rmdir(f"{gone}/{directory}")  # noqa: PTH106  the same
         remove(gone)
+
+
+def divided(
+    files: Mapping[str, Entry], shared: Mapping[str, str]
+) -> tuple[dict[str, Entry], dict[str, dict[str, Entry]]]:
+    """Return the files that are in no shared directory, and those of each of these by its tree id. Pure."""
+    own: dict[str, Entry] = {}
+    inside: dict[str, dict[str, Entry]] = {tree: {} for tree in shared.values()}
+    for path, entry in files.items():
+        place = next((above for above in directories_above(path) if above in shared), None)
+        if place is None:
+            own[path] = entry
+        else:
+            inside[shared[place]][path[len(place) + 1 :]] = entry
+    return own, inside
 
 
 def lead(link: Path, target: str) -> None:
@@ -227,37 +283,20 @@ def lead(link: Path, target: str) -> None:
 
 def _as_json(index: Index) -> str:
     files = {path: (entry.kind, entry.id, entry.size) for path, entry in index.files.items()}
-    return json.dumps({"files": files, "directories": dict(index.directories), "invalid": sorted(index.invalid)})
-
-
-def _is_same(path: str, entry: Entry) -> bool:
-    """Return whether a file on the disk can be linked: it has its mode, and still holds its object."""
-    if entry.kind == "link":
-        return False
-    mode = _PROGRAM if entry.kind == "program" else _FILE
-    try:
-        facts = os.lstat(path)
-        is_alike = facts.st_size == entry.size and facts.st_mode & 0o777 == mode
-        return is_alike and _is_object(read_own(path, entry.size + 1), entry.id)
-    except OSError:
-        return False
-
-
-def _is_object(content: bytes, object_id: str) -> bool:
-    """Return whether git names these bytes so, by SHA-1 or by SHA-256."""
-    digest = hashlib.new("sha1" if len(object_id) == 40 else "sha256", usedforsecurity=False)
-    digest.update(b"blob %d\0" % len(content))
-    digest.update(content)
-    return digest.hexdigest() == object_id
+    facts = {"files": files, "directories": dict(index.directories), "invalid": sorted(index.invalid)}
+    return json.dumps({**facts, "shared": dict(index.shared)} if index.shared else facts)
 
 
 def _write_files(
-    index: Index, top: str, linked: Mapping[tuple[str, str], str], contents: Iterator[tuple[str, bytes]]
-) -> list[str]:
-    """Write the files below `top`, and return its directories."""
+    files: Mapping[str, Entry],
+    made: dict[str, str],
+    linked: Mapping[tuple[str, str], str],
+    contents: Iterator[tuple[str, bytes]],
+) -> None:
+    """Write files below the directories that were `made`, the top among them as ""."""
     by_object: dict[str, list[tuple[str, Entry]]] = {}
-    made = {"": top}
-    for path, entry in index.files.items():
+    top = made[""]
+    for path, entry in files.items():
         directory = path.rpartition("/")[0]
         if directory not in made:
             _make(directory, made)
@@ -271,7 +310,20 @@ def _write_files(
             _write_file(f"{top}/{path}", entry, content)
     if by_object:
         raise OSError(f"git did not print {len(by_object)} of the objects")
-    return [*made.values()]
+
+
+def _link_to(target: str, path: str, made: dict[str, str], before: str) -> None:
+    """Put a link below the directories that were `made`: quickly if that of the tree before is the same."""
+    directory = path.rpartition("/")[0]
+    if directory not in made:
+        _make(directory, made)
+    link = f"{made['']}/{path}"
+    with contextlib.suppress(OSError):
+        os.link(f"{before}/{path}", link, follow_symlinks=False)
+        if os.readlink(link) == target:  # noqa: PTH115  the text of it
+            return
+        os.unlink(link)  # noqa: PTH108  of another
+    os.symlink(target, link)  # noqa: PTH211  one of hundreds
 
 
 def _make(directory: str, made: dict[str, str]) -> None:
@@ -294,7 +346,7 @@ def _write_file(path: str, entry: Entry, content: bytes) -> None:
     if entry.kind == "link":
         os.symlink(content, os.fsencode(path))  # noqa: PTH211  the bytes of the object, as they are
         return
-    mode = _PROGRAM if entry.kind == "program" else _FILE
+    mode = PROGRAM_MODE if entry.kind == "program" else FILE_MODE
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

@@ -126,6 +126,20 @@ class App:
         asked = asked if self.in_git is None else replace(asked, source=_IN_GIT)
         return fingerprint(canonical(asked))
 
+    def listening_at(self, address: Address, *, leased: Address | None = None) -> "App":
+        """Return the app with an address and a lease; the same object as long as these are the same."""
+        last: App | None = self.__dict__.get("_last_listening")
+        if last is None or (last.address, last.leased) != (address, leased):
+            last = self.__dict__["_last_listening"] = replace(self, address=address, leased=leased)
+        return last
+
+    def with_source(self, source: Source, commit: str) -> "App":
+        """Return the app with the source that a commit brought; the same object until another source is brought."""
+        last: App | None = self.__dict__.get("_last_with_source")
+        if last is None or last.source != source:
+            last = self.__dict__["_last_with_source"] = replace(self, source=source, commit=commit)
+        return last
+
     def build(self, content: str) -> Build:
         """Return the build this app needs when its source's fingerprint is `content`."""
         return Build(source=self.source, recipe=self.recipe, content=content, commit=self.commit)

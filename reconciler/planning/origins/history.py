@@ -34,6 +34,16 @@ def descends(graph: Graph, commit: str, other: str) -> bool:
     return False
 
 
+def follows_in_line(graph: Graph, commit: str, other: str) -> bool:
+    """Return whether a commit descends from another one by commits of one parent each, all of them in the graph."""
+    while commit != other:
+        parents = graph.get(commit, ())
+        if len(parents) != 1:
+            return False
+        (commit,) = parents
+    return True
+
+
 def commits_to_judge(graph: Graph, head: str, since: str | None, signed: Signed) -> tuple[str, ...]:
     """Return the commits whose signatures have to be judged before `head` may take effect, the oldest first.
 
