@@ -40,6 +40,7 @@ from reconciler.state.journal import Journal
 from reconciler.state.records import Records
 from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import open_database, state_id
+from tests.support.interpreters import acquainted
 from tests.support.ports import a_port
 from tests.support.site import Site
 from tests.world import address_of, after, stage_of
@@ -176,7 +177,7 @@ class Machine:
                 tasks=tasks,
                 removals=self.removals,
             ),
-            stager=stager_of(settings),
+            stager=acquainted(stager_of(settings)),
             tracker=self.tracker,
             instances=self.instances,
             keeper=self.keeper,

@@ -25,6 +25,7 @@ from reconciler.staging.detection.runtimes import discover
 from reconciler.staging.progress import Phase
 from reconciler.staging.source.snapshot import fingerprint
 from reconciler.staging.stager import SourceChanged, Staged, Stager, StagingError
+from tests.support.interpreters import acquainted
 
 pytestmark = pytest.mark.network
 
@@ -60,15 +61,17 @@ class Host:
         return self.root / f"{app}.log"
 
     def stager(self, slots: asyncio.Semaphore | None = None) -> Stager:
-        return Stager(
-            builds=self.builds,
-            environments=self.environments,
-            cache=self.root.parent / "cache",
-            interpreters=(),
-            timeout_s=self.timeout_s,
-            slots=slots or asyncio.Semaphore(2),
-            uv=os.fsdecode(uv.find_uv_bin()),
-            environ=lambda: os.environ,
+        return acquainted(
+            Stager(
+                builds=self.builds,
+                environments=self.environments,
+                cache=self.root.parent / "cache",
+                interpreters=(),
+                timeout_s=self.timeout_s,
+                slots=slots or asyncio.Semaphore(2),
+                uv=os.fsdecode(uv.find_uv_bin()),
+                environ=lambda: os.environ,
+            )
         )
 
     def build(self, app: str, files: dict[str, str], **recipe: Any) -> Build:
