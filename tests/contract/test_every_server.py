@@ -2,7 +2,6 @@
 
 import traceback
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from reconciler.services.types.rabbitmq import admin as rabbitmq_admin
 from reconciler.services.types.redis import session as redis_session
 from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
-from tests.servers.adapter import Adapter, Countdown
+from tests.servers.adapter import Adapter, Countdown, ever_later
 from tests.servers.asked import a_grant, a_service
 from tests.servers.mysql import ask as mysql_ask
 from tests.servers.postgresql import ask as postgresql_ask
@@ -97,7 +96,7 @@ async def test_a_service_may_have_any_name(running: Adapter, name: str) -> None:
 @interrupted
 @on_the_loop
 async def test_provision_and_bind_end_well_wherever_they_were_interrupted(running: Adapter, cancelled: bool) -> None:
-    for number in count(1):
+    for number in ever_later():
         service, grant = a_service(an_admin(running, cancelled=cancelled)), a_grant()
         countdown = Countdown(number, cancelled=cancelled)
         mortal = running.mortal(countdown)
@@ -118,7 +117,7 @@ async def test_provision_and_bind_end_well_wherever_they_were_interrupted(runnin
 async def test_unbind_and_deprovision_end_well_wherever_they_were_interrupted(
     running: Adapter, cancelled: bool
 ) -> None:
-    for number in count(1):
+    for number in ever_later():
         service, grant, credentials = await bound(running, an_admin(running, cancelled=cancelled))
         await running.store(credentials)
         countdown = Countdown(number, cancelled=cancelled)
@@ -233,7 +232,7 @@ async def test_a_backup_is_verified_apart_from_the_data_and_nothing_of_it_stays(
     counted = await kind.verify_backup(service, tmp_path / "dump", scratch_in(tmp_path, 0))
     assert counted == ({"keys": 1} if running.type == "redis" else {"tables": 1, "rows": 2})
     assert running.made(service) == made
-    for number in count(1):
+    for number in ever_later():
         countdown = Countdown(number, cancelled=cancelled)
         mortal = running.mortal(countdown)
         await cut_short(mortal.verify_backup(service, tmp_path / "dump", scratch_in(tmp_path, number)))

@@ -1,7 +1,6 @@
 """MariaDB for real: one database and one user however often it is interrupted, and nobody in another's."""
 
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pymysql
@@ -11,7 +10,7 @@ from reconciler.services.provisioner import Credentials, Grant, Server, ServiceE
 from reconciler.services.types.mysql.provisioner import Mysql
 from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
-from tests.servers.adapter import Countdown
+from tests.servers.adapter import Countdown, ever_later
 from tests.servers.asked import a_grant, a_service
 from tests.servers.mysql import MysqlServer, ask, connect, is_refused
 from tests.servers.stories import (
@@ -62,7 +61,7 @@ async def test_what_is_done_twice_is_there_once(mysql: MysqlServer, server: Serv
 @on_the_loop
 async def test_unbind_ends_well_wherever_it_was_interrupted(mysql: MysqlServer, who: str, cancelled: bool) -> None:
     service, _, stays = await bound(mysql.admins[who])
-    for number in count(1):
+    for number in ever_later():
         grant, countdown = a_grant(), Countdown(number, cancelled=cancelled)
         leaves = await Mysql().bind(service, grant)
         inside = connect(leaves)
@@ -87,7 +86,7 @@ async def test_a_restore_done_again_is_whole_wherever_it_was_interrupted(
     ask(credentials, "CREATE TABLE posts (said text)", "INSERT INTO posts VALUES ('hello')")
     await Mysql().back_up(service, tmp_path / "dump")
     assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
-    for number in count(1):
+    for number in ever_later():
         countdown = Countdown(number, cancelled=cancelled)
         await cut_short(mysql.mortal(countdown).restore(service, tmp_path / "dump"))
         if countdown.left > 0:

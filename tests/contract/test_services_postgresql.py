@@ -1,7 +1,6 @@
 """PostgreSQL for real: one database and one user however often it is interrupted, and nobody in another's."""
 
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -11,7 +10,7 @@ from reconciler.services.provisioner import Credentials, Grant, Server, ServiceE
 from reconciler.services.types.postgresql.provisioner import Postgresql
 from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
-from tests.servers.adapter import Countdown
+from tests.servers.adapter import Countdown, ever_later
 from tests.servers.asked import a_grant, a_service
 from tests.servers.postgresql import PostgresqlServer, ask, connect, is_refused
 from tests.servers.stories import (
@@ -73,7 +72,7 @@ async def test_unbind_ends_well_wherever_it_was_interrupted(
 ) -> None:
     server = postgresql.admins[who]
     service, _, stays = await bound(server)
-    for number in count(1):
+    for number in ever_later():
         grant, countdown = a_grant(), Countdown(number, cancelled=cancelled)
         leaves = await Postgresql().bind(service, grant)
         with connect(leaves) as inside:
@@ -95,7 +94,7 @@ async def test_deprovision_ends_well_wherever_it_was_interrupted(
     postgresql: PostgresqlServer, who: str, cancelled: bool
 ) -> None:
     server = postgresql.admins[who]
-    for number in count(1):
+    for number in ever_later():
         countdown = Countdown(number, cancelled=cancelled)
         service, grant, credentials = await bound(server)
         with connect(credentials) as inside:
@@ -119,7 +118,7 @@ async def test_a_restore_leaves_the_old_or_the_new_wherever_it_was_interrupted(
     ask(credentials, "CREATE TABLE posts AS SELECT 'new' AS said")
     await Postgresql().back_up(service, tmp_path / "dump")
     assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
-    for number in count(1):
+    for number in ever_later():
         countdown = Countdown(number, cancelled=cancelled)
         ask(credentials, "UPDATE posts SET said = 'old'")
         with connect(credentials):

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from reconciler.services.provisioner import Credentials, Grant, Misconfigured, S
 from reconciler.services.types.redis import acl
 from reconciler.services.types.redis.provisioner import Redis
 from tests.contract.machine import on_the_loop
-from tests.servers.adapter import Countdown
+from tests.servers.adapter import Countdown, ever_later
 from tests.servers.asked import a_grant, a_service
 from tests.servers.redis import App, RedisServer, ask
 from tests.servers.stories import (
@@ -193,7 +192,7 @@ async def test_a_dump_comes_back_wherever_the_restore_was_interrupted(
     await Redis().deprovision(service)
     other, _, again = await bound(redis_server.server)
     ask(again, "SET", "goes", "1")
-    for number in count(1):
+    for number in ever_later():
         countdown = Countdown(number, cancelled=cancelled)
         await cut_short(redis_server.mortal(countdown).restore(other, tmp_path / "dump"))
         if countdown.left > 0:
@@ -249,7 +248,7 @@ async def test_an_old_server_gives_each_service_a_number(
 ) -> None:
     other, _, theirs = await bound(old)
     ask(theirs, "SET", "page", "theirs")
-    for number in count(1):
+    for number in ever_later():
         service, grant, countdown = a_service(old), a_grant(), Countdown(number, cancelled=cancelled)
         await cut_short(redis_server.mortal(countdown).bind(service, grant))
         credentials = await Redis().bind(service, grant)

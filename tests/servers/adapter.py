@@ -1,11 +1,20 @@
 """What the stories of every type need to know of a server and its type."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from typing import Protocol
 
 from reconciler.services.provisioner import Credentials, Grant, Provisioner, Server, ServiceSpec
 from tests.servers.asked import Killed
+
+_STEP = 1 if os.environ.get("RECONCILER_TESTS") == "nightly" else 3
+
+
+def ever_later() -> Iterator[int]:
+    """The numbers of the requests at which a story is cut short: of each one nightly, every day of one in three."""
+    return count(1, _STEP)
 
 
 class Countdown:
