@@ -14,15 +14,15 @@ _PAUSE_S = 0.02
 def eventually(check: Callable[[], T], within: float = 30.0) -> T:
     """What `check` returns as soon as that is true; the last thing it said when it never is.
 
-    An AssertionError, an OSError or a database that is not there yet means "not yet". `within` is seconds, and
-    generous: only a failure takes that long.
+    An AssertionError, an OSError, a database that is not there yet or a ValueError, as of `(one,) = ()`, means "not
+    yet". `within` is seconds, and generous: only a failure takes that long.
     """
     deadline = time.monotonic() + within
     while True:
         said: object = None
         try:
             found = check()
-        except (AssertionError, OSError, sqlite3.OperationalError) as error:
+        except (AssertionError, OSError, ValueError, sqlite3.OperationalError) as error:
             said = error
         else:
             if found:

@@ -1,14 +1,20 @@
-"""What the process has loaded that lives of daemons are forked from, and what it knows: this host's interpreters.
+"""What the process has loaded that daemons and commands are forked from, and what it knows: this host's interpreters.
 
 A daemon runs each of them to learn its version. They are the same for every life of a test run.
 """
 
 from functools import cache
 
-from reconciler.staging.detection import runtimes
-from tests.support import life
+import click
 
-__all__ = ["life"]
+from reconciler.cli.main import _COMMANDS, group
+from reconciler.staging.detection import runtimes
+from tests.support import commands, life
+
+__all__ = ["commands", "life"]
+
+for name in _COMMANDS:
+    group.get_command(click.Context(group), name)
 
 vars(runtimes)["_probe"] = cache(runtimes._probe)
 runtimes.discover(())

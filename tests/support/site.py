@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -32,6 +33,7 @@ from reconciler.state.paths import StatePaths
 from reconciler.state.records import InstanceRecord, Records
 from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import open_database
+from tests.support.commands import command
 from tests.support.eventually import eventually
 from tests.support.life import Cues, live
 from tests.support.ports import a_port
@@ -158,11 +160,23 @@ class Site:
     def cli(
         self, *words: str, timeout_s: float = 120.0, env: Mapping[str, str] | None = None
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end, with these variables besides the test's own."""
-        return subprocess.run(
-            self.command(*words), capture_output=True, text=True, cwd=REPOSITORY, timeout=timeout_s, check=False,
-            env={**os.environ, **(env or {})},
-        )  # fmt: skip
+        """Run a command to its end; in a Python of its own if it is given variables besides the test's own."""
+        line = self.command(*words)
+        if env:
+            return subprocess.run(
+                line, capture_output=True, text=True, cwd=REPOSITORY, timeout=timeout_s, check=False,
+                env={**os.environ, **env},
+            )  # fmt: skip
+        with TemporaryDirectory() as place:
+            output, errors = Path(place, "output"), Path(place, "errors")
+            process = _LIVES.Process(target=command, args=(line[3:], REPOSITORY, dict(os.environ), output, errors))
+            process.start()
+            process.join(timeout_s)
+            if process.is_alive():
+                process.kill()
+                raise subprocess.TimeoutExpired(line, timeout_s)
+            said = [file.read_text() if file.exists() else "" for file in (output, errors)]
+            return subprocess.CompletedProcess(line, process.exitcode or 0, *said)
 
     # What is true
 
