@@ -4,14 +4,13 @@ The words are the schema's own `errorMessage`, so that editors and the daemon re
 """
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
 from reconciler.documents.other_names import OTHER_NAMES
 from reconciler.documents.problem import NEVER_QUOTED, Path, Problem, dotted
 from reconciler.documents.scalars import value_of
-from reconciler.documents.schemas import validator
+from reconciler.documents.schemas import fits, validator
 from reconciler.documents.tree import Node
 from reconciler.planning.fingerprint import Json
 
@@ -23,6 +22,8 @@ _NOT_BOOLEAN = frozenset(("yes", "no", "on", "off", "y", "n"))
 
 def problems_of(file: str, kind: str, tree: Node) -> list[Problem]:
     """Return the problems of a document, the first hundred at most, in the order of the file."""
+    if fits(kind, tree.value):
+        return []
     found: dict[Path, Problem] = {}
     for error in islice(validator(kind).iter_errors(tree.value), MOST_PROBLEMS):
         for path, position, message in _explained(error, tree):
@@ -44,6 +45,8 @@ def _meant(name: str, known: frozenset[str]) -> tuple[str, ...]:
     written = name.lower().replace("-", "_")
     if written in other:
         return other[written]
+    from difflib import get_close_matches  # a file without a mistake needs none
+
     close = get_close_matches(written, sorted(known), n=1) or get_close_matches(written, sorted(other), n=1, cutoff=0.8)
     return next((other.get(each, (each,)) for each in close), ())
 

@@ -90,3 +90,28 @@ def test_a_host_without_an_origin_in_git_loads_nothing_of_git() -> None:
 def test_a_host_without_a_proxy_loads_nothing_of_routing() -> None:
     found = loaded("reconciler.daemon.daemon", "reconciler.daemon.process", "reconciler.inspection.status")
     assert {name for name in found if "routing" in name or name == "reconciler.settings.proxy"} == set()
+
+
+# What a daemon does with each manifest.
+READ = """\
+import pathlib, sys
+import reconciler.daemon.daemon
+from reconciler.documents.schema_checks import problems_of
+from reconciler.documents.tree import trees_of
+
+trees, problems = trees_of("app.yaml", pathlib.Path(sys.argv[1]).read_text())
+found = problems_of("app.yaml", "app", trees[0])
+sys.stdout.write(" ".join([f"problems={len(found)}", *sys.modules]))
+"""
+
+
+def test_a_manifest_without_a_mistake_is_read_without_the_library_that_explains_mistakes(tmp_path: Path) -> None:
+    manifest = tmp_path / "app.yaml"
+    manifest.write_text("path: ../apps/blog\nruntime: python3.12\nworkers: 2\nenv: {LEVEL: info}\n")
+    found = run(READ, str(manifest))
+    assert "problems=0" in found
+    assert found & {"jsonschema", "referencing", "typing_extensions", "attr"} == set()
+    manifest.write_text("path: ../apps/blog\nworkers: two\n")
+    found = run(READ, str(manifest))
+    assert "problems=1" in found
+    assert "jsonschema" in found

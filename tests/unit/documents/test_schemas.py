@@ -9,7 +9,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
-from reconciler.documents.schemas import schema, validator
+from reconciler.documents.fitting import surely_fits
+from reconciler.documents.schemas import fits, schema, validator
 
 KINDS = ("app", "service", "fleet")
 
@@ -157,5 +158,42 @@ def test_the_quick_look_at_given_fields_finds_all_that_a_look_at_every_field_fin
         for value in (*VALUES, *nested, *field.get("examples", ())):
             document = {name: value, "unknown": value}
             assert found(validator(kind), document) == found(thorough, document)
+            assert not fits(kind, document)
+            assert fits(kind, {name: value}) == (not found(thorough, {name: value}))
             refused += len(found(thorough, {name: value})) > len(found(thorough, {}))
     assert refused > 40
+
+
+# As many documents of each kind as have the fields that the kind requires, so that one more decides whether they fit.
+WHOLE: dict[str, dict[str, object]] = {
+    "app": {"path": "../apps/blog"},
+    "service": {"kind": "service", "name": "db", "type": "sqlite"},
+    "host": {},
+    "fleet": {
+        "kind": "fleet",
+        "hosts": {"web1": {"key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}},
+        "waves": [{"name": "all"}],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ["app", "service", "host", "fleet"])
+def test_the_look_without_the_library_says_of_every_document_what_the_library_says(kind: str) -> None:
+    whole, fitting, refused = WHOLE[kind], 0, 0
+    for name, field in schema(kind)["properties"].items():
+        parts = field.get("properties", {}) or field.get("items", {}).get("properties", {})
+        nested = [{inner: value} for inner in parts for value in VALUES]
+        listed = [[value] for value in (*VALUES, *nested)]
+        for value in (*VALUES, 3.0, 0, False, *nested, *listed, *field.get("examples", ())):
+            document = {**whole, name: value}
+            expected = validator(kind).is_valid(document)
+            assert fits(kind, document) == expected, document
+            fitting, refused = fitting + expected, refused + (not expected)
+    assert refused > 40
+    assert fitting > 5
+
+
+def test_a_keyword_that_the_look_does_not_know_is_left_to_the_library() -> None:
+    assert not surely_fits("x", {"format": "email"}, {})
+    assert not surely_fits("x", {"not": {"format": "email"}}, {})
+    assert not surely_fits({}, {"$ref": "#/$defs/none"}, {})
