@@ -234,9 +234,11 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
     )
 
 
-def _runtime(build: "Staged") -> str:
-    """Return what runs a build, as a manifest or a Procfile may name it."""
-    return build.runtime.replace(" ", "") if build.runtime else f"python{build.python_version}"
+def _runtime(build: "Staged") -> str | None:
+    """Return what runs a build, as a manifest or a Procfile may name it; None for the programs of this host alone."""
+    if build.runtime:
+        return build.runtime.replace(" ", "")
+    return f"python{build.python_version}" if build.python_version else None
 
 
 def _with_note(last: AppStatus, passed: Path, build: "Staged | None") -> AppStatus:

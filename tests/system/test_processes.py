@@ -6,6 +6,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.eventually import eventually
 from tests.support.site import Site, get, is_gone
 from tests.support.web import fetch
@@ -199,3 +201,31 @@ def test_a_secret_of_a_worker_alone_replaces_the_worker_alone_and_is_shown_nowhe
     assert "the passwords are" in said
     kept = [site.paths.database.read_bytes(), json.dumps([site.status(), site.events()]).encode(), said.encode()]
     assert not any(word in text for text in kept for word in (b"swordfish", b"marlin"))
+
+
+SILENT = """
+import os, signal, socket, subprocess, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+told.connect(os.environ["NOTIFY_SOCKET"])
+child = subprocess.Popen(["sleep", "600"])
+with open(os.environ["HOME"] + "/silent", "a") as file:
+    file.write(f"{os.getpid()} {child.pid}\\n")
+told.send(b"READY=1")
+time.sleep(600)
+"""
+
+
+@pytest.mark.nightly
+def test_a_worker_that_its_watchdog_finds_silent_is_killed_soon_whatever_its_stop_timeout(site: Site) -> None:
+    site.source("blog", "1", silent=SILENT)
+    workers = {"command": "python silent.py", "ready": "notify", "watchdog": "1s", "stop_timeout": "1h"}
+    site.app("blog", probation="1s", processes={"worker": workers})
+    site.start()
+    file = site.paths.home("blog") / "silent"
+    first = [int(pid) for pid in eventually(lambda: file.exists() and file.read_text().split())[:2]]
+    eventually(lambda: len(file.read_text().split()) >= 4, 60)
+    eventually(lambda: all(map(is_gone, first)), 60)
+    told = [text for _, kind, text in site.events("blog") if kind == "stopping"]
+    assert told[0] == f"worker.1 (pid {first[0]}) is told to finish"
+    assert f"worker.1 (pid {first[0]}) is killed with all that it started" in told
