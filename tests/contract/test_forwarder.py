@@ -32,10 +32,28 @@ time.sleep(60)
 """
 
 
+# Answers before it has a body, which it reads for as long as there is any.
+_EARLY = """
+import os, socket
+listener = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+while True:
+    client, _ = listener.accept()
+    said = b""
+    while b"\\r\\n\\r\\n" not in said and (more := client.recv(4096)):
+        said += more
+    if said:
+        client.sendall(b"HTTP/1.1 413 Too Large\\r\\nContent-Length: 0\\r\\n\\r\\n")
+        while client.recv(4096):
+            pass
+"""
+
+
 class Running:
     """A forwarder and its program, with a listener of the test's."""
 
-    def __init__(self, root: Path, command: list[str], listen: str = "port", source: str = "") -> None:
+    def __init__(
+        self, root: Path, command: list[str], listen: str = "port", source: str = "", stop_timeout_s: float = 10.0
+    ) -> None:
         self.code, self.ready, self.log = root / "code", root / "ready" / _INSTANCE, root / "log"
         for directory in (self.code, self.ready, root / "scratch"):
             directory.mkdir(parents=True)
@@ -44,7 +62,7 @@ class Running:
             "app": "blog", "command": command, "listen": listen, "directory": str(self.code),
             "readiness": str(root / "ready"), "scratch": str(root / "scratch"), "wakeup_pipe": str(root / "none"),
             "log": str(self.log), "health_path": None, "health_host": "localhost", "health_timeout_s": 2.0,
-            "start_timeout_s": 30.0, "stop_timeout_s": 10.0,
+            "start_timeout_s": 30.0, "stop_timeout_s": stop_timeout_s,
         }  # fmt: skip
         (root / "settings").write_text(json.dumps(settings))
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -135,9 +153,28 @@ def test_clients_of_a_program_that_has_closed_its_listener_wait_for_the_next(run
         accepted.close()
 
 
+def test_a_body_in_chunks_that_comes_after_its_answer_holds_up_no_stop(running: Callable[..., Running]) -> None:
+    forwarder = running(["python3", "server.py"], source=_EARLY, stop_timeout_s=600.0)
+    forwarder.start()
+    eventually(forwarder.accepts)
+    with forwarder.client() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe")
+        assert client.recv(4096).startswith(b"HTTP/1.1 413")
+        client.sendall(b"llo\r\n10\r\nGET / HTTP/1.1\r\n\r\n")
+        os.kill(forwarder.pid, signal.SIGTERM)
+        forwarder.process.wait(60)
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
+        (
+            ["sh", "-c", "echo 'Error: listen EINVAL: invalid argument' >&2; exit 1"],
+            (
+                "sh exited with 1 before it was ready: Error: listen EINVAL: invalid argument; if it takes its"
+                " listening socket as descriptor 3, write `listen: descriptor` in the manifest"
+            ),
+        ),
         (["./absent"], "cannot start ./absent: No such file or directory"),
         (["./server.py"], "cannot start ./server.py: Permission denied"),
         (["sh", "-c", "absent-program"], "sh exited with 127 before it was ready: sh: 1: absent-program: not found"),
@@ -147,7 +184,14 @@ def test_clients_of_a_program_that_has_closed_its_listener_wait_for_the_next(run
             "echo exited with 0 before it was ready: it has to stay in the foreground (it said: detached)",
         ),
     ],
-    ids=["absent", "not executable", "absent for a shell", "in the background", "in the background with a word"],
+    ids=[
+        "takes a descriptor",
+        "absent",
+        "not executable",
+        "absent for a shell",
+        "in the background",
+        "in the background with a word",
+    ],
 )
 def test_why_a_program_did_not_start_is_told_once(
     running: Callable[..., Running], command: list[str], said: str
