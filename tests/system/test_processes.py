@@ -223,7 +223,8 @@ def test_a_worker_that_its_watchdog_finds_silent_is_killed_soon_whatever_its_sto
     site.app("blog", probation="1s", processes={"worker": workers})
     site.start()
     file = site.paths.home("blog") / "silent"
-    first = [int(pid) for pid in eventually(lambda: file.exists() and file.read_text().split())[:2]]
+    eventually(lambda: len(file.read_text().split()) >= 2)
+    first = [int(pid) for pid in file.read_text().split()[:2]]
     eventually(lambda: len(file.read_text().split()) >= 4, 60)
     eventually(lambda: all(map(is_gone, first)), 60)
     told = [text for _, kind, text in site.events("blog") if kind == "stopping"]
