@@ -1,6 +1,5 @@
 """Origins behind https and ssh: credentials go where they belong and nowhere else, and what fails is told in words."""
 
-import base64
 import contextlib
 import subprocess
 import threading
@@ -150,20 +149,18 @@ def test_a_redirect_gets_no_credentials(
     assert {credentials for _, credentials in server.asked} == {""}
 
 
-def test_a_git_that_is_used_as_usual_takes_its_credentials_along(
-    host: Host, repository: Repository, server: GitServer, authority: Authority
+def test_a_git_that_asks_for_a_password_gives_it_to_wherever_it_is_redirected(
+    repository: Repository, server: GitServer, authority: Authority, tmp_path: Path
 ) -> None:
     """The control of what a redirect gets."""
     repository.push(app("shop"))
-    credentials = base64.b64encode(f"reader:{TOKEN}".encode()).decode()
-    usual = {
-        "http.extraHeader": f"Authorization: Basic {credentials}", "http.followRedirects": "true",
-        "http.sslCAInfo": str(authority.certificate),
-    }  # fmt: skip
+    program = tmp_path / "askpass"
+    program.write_text(f"#!/bin/sh\ncase $1 in User*) echo reader ;; *) echo {TOKEN} ;; esac\n")
+    program.chmod(0o755)
+    options = ("-c", f"http.sslCAInfo={authority.certificate}")
     with git_server(repository.bare.parent, authority.serving, TOKEN) as other:
         server.instead = redirecting_to(other.url())
-        options = [word for name, value in usual.items() for word in ("-c", f"{name}={value}")]
-        repository.git(*options, "ls-remote", server.url(), env={"no_proxy": "*", "GIT_TERMINAL_PROMPT": "0"})
+        repository.git(*options, "ls-remote", server.url(), env={"no_proxy": "*", "GIT_ASKPASS": str(program)})
         assert f"reader:{TOKEN}" in {each for _, each in other.asked}
 
 
