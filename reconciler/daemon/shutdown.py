@@ -36,6 +36,7 @@ class _Found:
 
     pid: int
     fd: int
+    app: str
     instance: str
     leads: bool
     task: str
@@ -121,6 +122,7 @@ def _end_apps(paths: StatePaths) -> tuple[int, int, int]:
 
     A process that has left the session of its instance gets the same time to end, and is no instance more.
     """
+    from reconciler.isolation.cells import Cells, cell_seen
     from reconciler.state.records import Records
     from reconciler.state.schema import open_database, state_id
 
@@ -130,8 +132,11 @@ def _end_apps(paths: StatePaths) -> tuple[int, int, int]:
         state = state_id(paths.state)
         with _marked(state) as found:
             masters = [process for process in found if process.leads and (process.runner or not process.task)]
+            cells = [cell_seen(p.app, p.instance, p.pid) for p in masters if p.instance]
             _mark_stopping(database, [known[p.instance] for p in masters if p.instance in known])
             _end_masters(masters, known)
+        for cell in (*cells, *Cells(state).left_over(())):
+            cell.end()
         tasks = {process.task for process in masters if process.task}
         strays = _kill_strays(state) + sum(1 for process in masters if not (process.instance or process.task))
         _record(paths, database, known)
@@ -153,6 +158,7 @@ def _marked(state: str) -> Iterator[list[_Found]]:
             _Found(
                 pid=process.pid,
                 fd=descriptors[process.pid],
+                app=process.app,
                 instance=process.instance,
                 leads=process.leads,
                 task=process.task,

@@ -23,6 +23,7 @@ _APPS = "apps"
 ENDING = "ending"
 _ENABLED = "cgroup.subtree_control"
 _ROUNDS = 5
+_LEVELS = 3  # TREE/apps/APP above the group of an instance
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,7 +41,16 @@ class Cell:
     @property
     def entrances(self) -> tuple[str, ...]:
         """The files to which a process writes 0 to enter."""
-        return tuple(str(group.path / PROCS) for group in self._distinct())
+        return tuple(str(group.entrance) for group in self._distinct())
+
+    def admit(self, pid: int) -> None:
+        """Put a process that was just started into the groups of version 2, for which the kernel takes some time.
+
+        It makes sure of that by itself before any code of its app runs. Blocks.
+        """
+        for group in self._distinct():
+            if group.version == 2:
+                group.add(pid)
 
     def pids(self) -> frozenset[int]:
         """Return every process in it."""
@@ -56,7 +66,10 @@ class Cell:
         gone = [group.end() for group in self._distinct()]
         for group in self._distinct():
             with suppress(OSError):
-                group.path.parent.rmdir()  # of the app, if this was its last
+                for above in list(group.path.parents)[
+                    :_LEVELS
+                ]:  # of the app, if this was its last; the tree, if of all
+                    above.rmdir()
         return all(gone)
 
     def _distinct(self) -> tuple[Group, ...]:
@@ -129,14 +142,6 @@ class Cells:
                 if key[1] not in known:
                     found.setdefault(key, Cell()).groups[place.path] = group
         return list(found.values())
-
-    def close(self) -> None:
-        """Remove what is left of the tree, if no group is in it any more."""
-        if self._layout is not None:
-            for _, place in self._by_use():
-                for path in (self._apps(place), self._apps(place).parent):
-                    with suppress(OSError):
-                        path.rmdir()
 
     def _by_use(self) -> Iterator[tuple[str, Place]]:
         if self.layout.ending is not None:

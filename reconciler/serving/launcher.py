@@ -9,15 +9,29 @@ import sys
 
 
 def take_on(environ):
-    """Enter the cell and apply the sandbox that the environment names, and take both out of it."""
-    enter(environ.pop("RECONCILER_CELL", ""))
+    """Apply the sandbox that the environment names, and return the cell that it names; take both out of it."""
+    cell = environ.pop("RECONCILER_CELL", "")
     if "RECONCILER_SANDBOX" in environ:
-        apply_sandbox([int(number) for number in environ.pop("RECONCILER_SANDBOX").split()])
+        rights = [int(number) for number in environ.pop("RECONCILER_SANDBOX").split()]
+        if rights[4:]:
+            enter(cell)  # which another user may not
+        apply_sandbox(rights)
+    return cell
 
 
 def enter(entrances):
-    """Become a member of control groups, by the files that take members, one to a line; of those that let it in."""
+    """Become a member of control groups, by the files that take members, one to a line; of those that let it in.
+
+    The daemon may have put this process there already.
+    """
+    if not entrances:
+        return
+    with open("/proc/self/cgroup") as file:
+        inside = file.read().splitlines()
     for entrance in entrances.splitlines():
+        group = "/" + "/".join(entrance.split("/")[-4:-1])
+        if entrance.endswith("/cgroup.procs") and any(line.endswith(group) for line in inside):
+            continue
         try:
             descriptor = os.open(entrance, os.O_WRONLY)
             try:
@@ -92,10 +106,11 @@ def _module(path):
 _of_python_2 = {}  # which empties a module without a reference to it
 
 
-def read_config(filename, preloaded):
+def read_config(filename, preloaded, cell):
     """Read the config in gunicorn's place, which warns of its name and may read a stale copy of its bytecode.
 
     What every config does is here, compiled once for all. `preloaded` are modules that need not be loaded, by path.
+    Afterwards, code of the app may run at any time: from here on this process is in its cell.
     """
     settings = {
         "__name__": "__config__",
@@ -107,6 +122,7 @@ def read_config(filename, preloaded):
     }
     with io.open(filename, "rb") as file:
         exec(compile(file.read(), filename, "exec"), settings)  # noqa: S102  a Python file, which we wrote
+    enter(cell)
     return settings
 
 
@@ -119,7 +135,7 @@ def _pass_for(script):
         del main.__file__  # they leave out a module without a file
 
 
-def _become_gunicorn(preloaded):
+def _become_gunicorn(preloaded, cell):
     os.environ["LISTEN_FDS"] = "1"
     os.environ["LISTEN_PID"] = str(os.getpid())
     _pass_for(os.path.join(os.path.dirname(sys.executable), "gunicorn"))
@@ -134,17 +150,18 @@ def _become_gunicorn(preloaded):
         sock, "close_sockets"
     ):  # before 19.7 each one that ends removes the file of a socket that others have
         sock.UnixSocket.close = sock.BaseSocket.close
-    Application.get_config_from_filename = lambda _, filename: read_config(filename, preloaded)
+    Application.get_config_from_filename = lambda _, filename: read_config(filename, preloaded, cell)
     run()
 
 
 if __name__ == "__main__":
     sys.path.pop(0)  # no directory of the app
-    take_on(os.environ)
+    _cell = take_on(os.environ)
     os.chdir(sys.argv[1])
     if sys.argv[2] == "--":
+        enter(_cell)
         try:
             os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  becoming the program is all there is to do
         except OSError as error:
             sys.exit("cannot run %s: %s" % (sys.argv[3], error.strerror))
-    _become_gunicorn(globals().pop("_preloaded", {}))  # by a fork server
+    _become_gunicorn(globals().pop("_preloaded", {}), globals().pop("_cell"))  # the first by a fork server

@@ -145,9 +145,8 @@ class SupervisedInstances:
         self._wakeups.wake(key)
 
     async def clear(self) -> None:
-        """Wait until what instances left that have ended is ended, and every cell is removed that is empty."""
+        """Wait until what instances left that have ended is ended, and their cells are removed."""
         await self._leftovers.finish()
-        self.cells.close()
 
     def new_identity(self) -> Identity:
         """Return the identity of something that is about to start in an app's place, and is on no record yet."""
@@ -284,6 +283,9 @@ class SupervisedInstances:
             self.forget(live)  # a process that a fork server had made for it was never let go
             raise
         live.process = launched.process
+        if live.cell:
+            with contextlib.suppress(RuntimeError):  # no thread left: it enters by itself
+                asyncio.get_running_loop().run_in_executor(None, live.cell.admit, launched.process.pid)
         mute = logs.unwritable(live.log, sandbox.log)
         self._on_launch(
             program.app,

@@ -289,10 +289,8 @@ class Site:
 
         eventually(gone, 10)
         if state := self.state_id():
-            cells = Cells(state)
-            for cell in cells.left_over(()):
+            for cell in Cells(state).left_over(()):
                 cell.end()
-            cells.close()
 
     def explain(self) -> str:
         """Plan, status, journal and logs, for whoever reads a failed test."""

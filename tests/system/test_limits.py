@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.isolation.cells import Cells
+from reconciler.linux.control_groups import hierarchies
 from tests.support.eventually import eventually
 from tests.support.load import under_load
 from tests.support.ports import a_port
@@ -90,6 +91,9 @@ def test_a_task_and_a_process_that_need_too_much_say_so(site: Site) -> None:
         return "it needed more than 64M" in str(row["message"])
 
     eventually(told, 20)
+    assert site.cli("down").returncode == 0
+    tree = f"reconciler-{site.state_id()}"
+    assert not [each for each in hierarchies() if (each.group.path / tree).exists()]
 
 
 _BOMBS: dict[str, tuple[dict[str, Any], str]] = {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.append(str(Path(__file__).resolve().parents[3]))
-    from reconciler.serving.launcher import take_on
+    from reconciler.serving.launcher import enter, take_on
 
-    take_on(os.environ)
+    enter(take_on(os.environ))
     from reconciler.serving.forwarder.instance import main
 
     main(sys.argv[1:], os.environ)
