@@ -54,11 +54,17 @@ def connected(name: str, port: int, within: float = 10.0) -> ssl.SSLSocket:
 
 
 def ask(
-    name: str, port: int, path: str = "/", *, tls: bool = True, headers: Mapping[str, str] | None = None
+    name: str,
+    port: int,
+    path: str = "/",
+    *,
+    tls: bool = True,
+    headers: Mapping[str, str] | None = None,
+    within: float = 10.0,
 ) -> tuple[int, str, dict[str, str]]:
     """Status, body and headers of a GET for a name at a port of this host."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.sock = connected(name, port) if tls else socket.create_connection(("127.0.0.1", port), 10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within)
+    connection.sock = connected(name, port, within) if tls else socket.create_connection(("127.0.0.1", port), within)
     try:
         fields = {"Host": name, **(headers or {})}
         connection.request("GET", path, headers=fields)

@@ -2,10 +2,12 @@
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,9 +131,20 @@ def test_the_hosts_caddy_gets_our_routes_and_keeps_its_own_whatever_is_loaded_ov
     eventually(lambda: caddy.asked() == before)
 
 
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A directory of sockets that the workers of nginx may enter, whoever they run as."""
+    with tempfile.TemporaryDirectory() as made:
+        directory = Path(made)
+        if os.geteuid() == 0:
+            os.chown(directory, -1, pwd.getpwnam("nobody").pw_gid)
+        directory.chmod(0o2750)
+        yield directory
+
+
 @pytest.mark.skipif(NGINX is None, reason="no nginx is installed ('scripts/servers nginx' installs one)")
 def test_nginx_is_told_by_a_file_that_is_checked_and_a_refused_one_is_taken_away_again(
-    site: Site, tmp_path_factory: pytest.TempPathFactory
+    site: Site, tmp_path_factory: pytest.TempPathFactory, sockets: Path
 ) -> None:
     directory = tmp_path_factory.mktemp("nginx")
     front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
@@ -150,15 +163,21 @@ http {{
     nginx = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         chain, key = write_certificate(directory, "shop.example.com")
-        site.app(
-            "shop", "shop", domains=["shop.example.com"], redirects=["www.shop.example.com"], hsts="1d",
+        site.source("shop", "shop")
+        site.manifest(
+            "shop", domains=["shop.example.com"], redirects=["www.shop.example.com"], hsts="1d",
             tls={"certificate": {"file": str(chain)}, "key": {"file": str(key)}},
         )  # fmt: skip
         site.app("api", "api", domains=["shop.example.com"], below="/api", strip=True, hsts="1d",
                  tls={"certificate": {"file": str(chain)}, "key": {"file": str(key)}})  # fmt: skip
         file = ProxyFile(format="nginx", path=ours, check=(*words, "-t"), reload=(*words, "-s", "reload"))
-        site.live(proxy=Proxy(front=front, file=file, settle_s=0.2))
+        site.live(proxy=Proxy(front=front, file=file, settle_s=0.2, sockets=sockets))
         eventually(lambda: answers("shop.example.com", front.https, "shop"))
+        # One of the two at a socket, which the proxy's group may open and nobody else; the other one at its port.
+        found = (sockets / "shop.sock").stat()
+        assert (found.st_mode & 0o777, found.st_gid) == (0o660, sockets.stat().st_gid)
+        assert f"unix:{sockets}/shop.sock" in ours.read_text()
+        assert not (sockets / "api.sock").exists()
         assert ask("shop.example.com", front.https, "/api/x")[1] == "api"
         assert ask("shop.example.com", front.https)[2]["strict-transport-security"] == "max-age=86400"
         status, _, headers = ask("www.shop.example.com", front.http, "/a?b", tls=False)

@@ -2,6 +2,8 @@
 
 import asyncio
 import http.client
+import os
+import signal
 import socket
 import threading
 import time
@@ -12,6 +14,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from reconciler.linux.unix_sockets import connected as connected_to
 from reconciler.planning.routing.route import Front
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
@@ -166,20 +169,58 @@ def test_deploys_under_load_fail_no_request_close_no_stream_and_never_touch_the_
     assert ended == [""] * 5 or version(newest_caddy()) < (2, 7)
 
 
-def test_more_clients_than_the_backlog_holds_wait_and_none_gets_502(site: Site, proxy: Proxy) -> None:
+def all_at_once(name: str, port: int, paths: list[str]) -> tuple[list[threading.Thread], list[str]]:
+    """Clients that ask for each path at the same time, and what each was answered, or met, so far; they wait long."""
+    met: list[str] = []
+
+    def client(path: str) -> None:
+        try:
+            met.append(str(ask(name, port, path, within=60)[0]))
+        except OSError as error:
+            met.append(repr(error))
+
+    threads = [threading.Thread(target=client, args=(path,)) for path in paths]
+    for thread in threads:
+        thread.start()
+    return threads, met
+
+
+def test_sixty_clients_of_one_busy_worker_wait_and_none_gets_502(site: Site, proxy: Proxy) -> None:
     site.app("busy", domains=["busy.localhost"])
     site.save(site.root / "apps/busy/wsgi.py", BUSY)
     site.live(proxy=proxy)
     https = proxy.front.https
     eventually(lambda: ask("busy.localhost", https)[0] == 200, 60)
-    statuses: list[int] = []
-    threads = [threading.Thread(target=lambda: statuses.append(ask("busy.localhost", https, "/slow")[0]))]
-    threads += [threading.Thread(target=lambda: statuses.append(ask("busy.localhost", https)[0])) for _ in range(60)]
+    threads, met = all_at_once("busy.localhost", https, ["/slow", *["/"] * 60])
     for thread in threads:
-        thread.start()
+        thread.join(120)
+    assert Counter(met) == {"200": 61}
+
+
+def test_more_clients_than_the_queue_of_a_socket_holds_wait_and_none_gets_502(site: Site, proxy: Proxy) -> None:
+    site.source("busy").joinpath("wsgi.py").write_text(BUSY)
+    site.manifest("busy", domains=["busy.localhost"], patience="30s", probation="0s")
+    site.live(proxy=proxy)
+    https = proxy.front.https
+    eventually(lambda: ask("busy.localhost", https)[0] == 200, 60)
+    site.await_settled("busy")
+    master, waiting = site.pid("busy"), list[socket.socket]()
+    os.killpg(master, signal.SIGSTOP)
+    try:
+        with suppress(BlockingIOError):  # the queue is full
+            while len(waiting) < 10_000:
+                waiting.append(connected_to(site.paths.socket("busy"), socket.SOCK_STREAM, 0))
+        assert 1000 < len(waiting) < 10_000
+        threads, met = all_at_once("busy.localhost", https, ["/"] * 20)
+        time.sleep(2)
+        assert met == []
+    finally:
+        for each in waiting:
+            each.close()
+        os.killpg(master, signal.SIGCONT)
     for thread in threads:
-        thread.join(60)
-    assert Counter(statuses) == {200: 61}
+        thread.join(120)
+    assert Counter(met) == {"200": 20}
 
 
 @pytest.mark.parametrize("at_port", [True, False])
