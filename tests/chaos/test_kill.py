@@ -90,7 +90,7 @@ def test_a_frozen_master_is_handed_over_and_ended_in_time(site: Site) -> None:
 
 
 def test_a_daemon_killed_ten_times_during_each_of_many_deploys_ends_as_asked(site: Site) -> None:
-    chance, deploys = random.Random(4711), 20 if NIGHTLY else 4
+    chance, deploys = random.Random(4711), 20 if NIGHTLY else 2
     ports = {name: site.app(name) for name in ("steady", "one", "two", "three")}
     site.end(_settled(site, *ports), signal.SIGKILL)
     steady, versions = site.pid("steady"), dict.fromkeys(ports, "1")
@@ -179,7 +179,7 @@ def test_a_daemon_killed_before_each_thing_it_does_is_made_good_by_the_next(
     site: Site, story: Callable[[Site, int], Callable[[], object]]
 ) -> None:
     quick: dict[str, Any] = {"retry_first_s": 0.1, "retry_cap_s": 0.2, "crash": AT_ONCE, "quiet_s": 0.01}
-    number, step, killed = 1, 1 if NIGHTLY else 13, 0
+    number, step, killed = 1, 1 if NIGHTLY else 23, 0
     while True:
         done = story(site, number)
         mortal = site.live(Cues(die_at=number), **quick)

@@ -289,6 +289,7 @@ def test_hosts_of_the_version_before_hear_of_one_that_was_upgraded_until_all_are
     run(story())
 
 
+@pytest.mark.nightly
 def test_two_origins_of_a_repository_go_by_reports_of_their_own(fleet: Fleet, tmp_path: Path) -> None:
     async def story() -> None:
         first = fleet.push("1")
@@ -394,6 +395,7 @@ def test_a_reference_with_an_odd_name_stops_no_host(fleet: Fleet) -> None:
     run(story())
 
 
+@pytest.mark.nightly
 def test_a_source_of_the_same_branch_goes_by_the_reports_and_makes_none(fleet: Fleet, tmp_path: Path) -> None:
     async def story() -> None:
         first = fleet.push("1")
@@ -452,6 +454,7 @@ def test_a_source_that_is_in_no_fleet_takes_each_commit_at_once(fleet: Fleet, tm
     run(story())
 
 
+@pytest.mark.nightly
 def test_a_commit_that_takes_the_waves_away_goes_through_the_old_ones(fleet: Fleet) -> None:
     async def story() -> None:
         first = fleet.push("1")

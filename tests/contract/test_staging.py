@@ -404,7 +404,10 @@ asyncio.run(host.stage(host.stager(), "shop", build))
 """
 
 
-@pytest.mark.parametrize("after_s", [None, 0.1, 0.4, 0.7])
+@pytest.mark.parametrize(
+    "after_s",
+    [None, pytest.param(0.1, marks=pytest.mark.nightly), 0.4, pytest.param(0.7, marks=pytest.mark.nightly)],
+)
 def test_killed_half_way_it_is_staged_again(host: Host, after_s: float | None) -> None:
     files, sign = slow(host, 1)
     build = host.build("shop", files if after_s is None else {"wsgi.py": WSGI, "requirements.txt": "bottle\n"})
