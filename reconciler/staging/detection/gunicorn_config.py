@@ -4,7 +4,6 @@ gunicorn.conf.py is a program, which is not run: what it binds to a plain value 
 """
 
 import ast
-import configparser
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +64,8 @@ def gunicorn_config(code: Path, directory: str, named: str | None = None) -> Gun
 
 def uwsgi_ini(directory: Path, name: str) -> WebProcess | None:
     """Return the web process that an ini file of uWSGI configures; None if it names no app."""
+    import configparser  # few apps have an ini file
+
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True, delimiters=("=",))
     try:
         parser.read_string(text_of(directory / name, name)[:_LARGEST_INI])

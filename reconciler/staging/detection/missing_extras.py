@@ -7,10 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
 from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.modules import dotted, read
+from reconciler.staging.detection.package_names import canonical
 from reconciler.staging.detection.pyproject import project_table
 from reconciler.staging.detection.reached import reached_files, settings_modules
 from reconciler.staging.detection.syntax import Unparsed, parsed
@@ -64,7 +63,7 @@ def _listed(path: Path) -> Iterator[str]:
 
 def _names(lines: object) -> list[str]:
     found = (_NAME.match(line) for line in lines if isinstance(line, str)) if isinstance(lines, list | tuple) else ()
-    return [canonicalize_name(name[0]).replace("-", "_") for name in found if name]
+    return [canonical(name[0]).replace("-", "_") for name in found if name]
 
 
 def _installs(distribution: str, module: str) -> bool:

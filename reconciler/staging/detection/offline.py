@@ -5,24 +5,14 @@ A bundle that is for another Python, for other dependencies, or incomplete is re
 
 import itertools
 import re
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
-
 from reconciler.staging.detection.bounded_json import parse_json
 from reconciler.staging.detection.dependencies import Dependencies
+from reconciler.staging.detection.package_names import canonical
 from reconciler.staging.detection.requirements import tree_digest
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.errors import SourceError, StagingError
@@ -65,11 +55,17 @@ def find_offline_packages(code: Path) -> OfflinePackages | None:
 def has_package(vendor: Path, name: str) -> bool:
     """Tell whether a directory of wheels and sdists has a package of this name, in any version."""
     found = (path.name.partition("-")[0] for pattern in _PACKAGES for path in vendor.glob(pattern))
-    return any(canonicalize_name(each) == name for each in found)
+    return any(canonical(each) == name for each in found)
 
 
 def _is_package(path: Path) -> bool:
     """Tell whether a file is a wheel or an sdist: other archives in a vendor/ are the front end's, or anything."""
+    import tarfile  # most apps have no archive
+    import zipfile
+    import zlib
+
+    from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
+
     from reconciler.staging.source import archive
 
     allowance.check(path.name)

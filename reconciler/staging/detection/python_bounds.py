@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from packaging.specifiers import SpecifierSet
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 _EXACT = re.compile(r"===?(?P<minor>\d+\.\d+)(?:\.\d+)?")
 
@@ -13,11 +14,15 @@ _EXACT = re.compile(r"===?(?P<minor>\d+\.\d+)(?:\.\d+)?")
 class PythonBounds:
     """Pythons that one of the alternatives contains; without any, all of them. As text: `>=3.8,<4 || ==2.7.*`."""
 
-    alternatives: tuple[SpecifierSet, ...] = ()
+    alternatives: "tuple[SpecifierSet, ...]" = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the bounds of specifiers, alternatives between `||`; raises ValueError."""
+        if not text.strip():
+            return cls()
+        from packaging.specifiers import SpecifierSet  # most apps name no bounds
+
         found = tuple(SpecifierSet(part) for part in text.split("||"))
         return cls(found if all(found) else ())
 
@@ -35,7 +40,9 @@ class PythonBounds:
         return PythonBounds(tuple(_any_patch(each) for each in self.alternatives))
 
 
-def _any_patch(specifiers: SpecifierSet) -> SpecifierSet:
+def _any_patch(specifiers: "SpecifierSet") -> "SpecifierSet":
+    from packaging.specifiers import SpecifierSet  # the same
+
     parts = str(specifiers).split(",")
     exact = [_EXACT.fullmatch(part) for part in parts]
     return SpecifierSet(",".join(f"=={e['minor']}.*" if e else part for e, part in zip(exact, parts, strict=True)))

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
-
+from reconciler.staging.detection.package_names import canonical
 from reconciler.staging.errors import SourceError
 from reconciler.staging.installer_output import error_block
 from reconciler.staging.source.reading import source_text
@@ -84,10 +83,10 @@ def _unparsed(match: "re.Match[str]", code: Path, files: Sequence[str]) -> str:
 
 def _place(name: str, code: Path, files: Sequence[str]) -> str:
     """Return the file and line that require a package, "" if no line does so by itself."""
-    wanted = canonicalize_name(name)
+    wanted = canonical(name)
     for file, number, line in _lines(code, files):
         pattern = _QUOTED_NAME if file.endswith(".toml") else _NAME
-        if any(canonicalize_name(match["name"]) == wanted for match in pattern.finditer(line)):
+        if any(canonical(match["name"]) == wanted for match in pattern.finditer(line)):
             return f"{file}:{number}: "
     return ""
 

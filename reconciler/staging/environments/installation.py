@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
-
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.dependencies import Dependencies, has_uv_configuration
 from reconciler.staging.detection.lockfiles.format import LockFormat, repeated
 from reconciler.staging.detection.offline import PINS, has_package, unpack_bundle
+from reconciler.staging.detection.package_names import canonical
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
 from reconciler.staging.detection.pyproject import drop_required_uv, project_table
 from reconciler.staging.detection.requirements import requirements
@@ -112,7 +111,7 @@ class Installation:
             case _:
                 lines = [str(line) for line in project_table(self._root).get("dependencies", ())]
         names = (_REQUIREMENT.match(line) for line in lines)
-        return frozenset(canonicalize_name(name[0]) for name in names if name)
+        return frozenset(canonical(name[0]) for name in names if name)
 
     def _for_servers(self, installer: Installer) -> Installer:
         """Return the installer of what the daemon adds: a vendor/ directory need not contain it."""

@@ -4,21 +4,24 @@ gunicorn before 21 imports pkg_resources. Newer ones require what a worker class
 app that requires gevent gets what `gunicorn[gevent]` requires beside it.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from email.parser import HeaderParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from packaging.markers import Marker
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
+from reconciler.staging.detection.package_names import canonical
 from reconciler.staging.detection.pkg_resources import imports_pkg_resources
 from reconciler.staging.errors import StagingError
 from reconciler.staging.source.reading import LARGEST_LOCK, source_text
 
+if TYPE_CHECKING:
+    from packaging.markers import Marker
+    from packaging.requirements import Requirement
+
 SETUPTOOLS = "setuptools<81"  # 82 has no pkg_resources, 81 warns of it wherever it is imported
 _FIRST_WITHOUT = (21,)
+_EXTRA = re.compile(r"^Provides-Extra:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
 
 
 def worker_needs(site: Path) -> tuple[str, ...]:
@@ -27,13 +30,18 @@ def worker_needs(site: Path) -> tuple[str, ...]:
     metadata = present.get("gunicorn")
     if metadata is None or not (metadata / "METADATA").is_file():
         return ()
-    headers = HeaderParser().parsestr(source_text(metadata / "METADATA", most=LARGEST_LOCK))
+    written = source_text(metadata / "METADATA", most=LARGEST_LOCK)
+    if present.keys().isdisjoint(canonical(found[1]) for found in _EXTRA.finditer(written)):
+        return ()
+    from email.parser import HeaderParser  # with what reads requirements most of a megabyte, for what few apps have
+
+    headers = HeaderParser().parsestr(written)
     required = [*_parsed(headers.get_all("Requires-Dist", ()))]
     found: dict[str, None] = {}
-    for extra in present.keys() & {canonicalize_name(each) for each in headers.get_all("Provides-Extra", ())}:
+    for extra in present.keys() & {canonical(each) for each in headers.get_all("Provides-Extra", ())}:
         of_extra = [each for each in required if each.marker is not None and _is_of(each.marker, extra)]
-        if any(canonicalize_name(each.name) == extra for each in of_extra):
-            missing = (each for each in of_extra if canonicalize_name(each.name) not in present)
+        if any(canonical(each.name) == extra for each in of_extra):
+            missing = (each for each in of_extra if canonical(each.name) not in present)
             found.update(dict.fromkeys(f"{each.name}{each.specifier}" for each in missing))
     return tuple(sorted(found))
 
@@ -57,19 +65,21 @@ def needs_setuptools(site: Path, *, imported: bool, required: bool) -> bool:
     return True
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[Requirement]:
+def _parsed(lines: Iterable[str]) -> "Iterator[Requirement]":
+    from packaging.requirements import InvalidRequirement, Requirement  # the same
+
     for line in lines:
         with suppress(InvalidRequirement):
             yield Requirement(line)
 
 
-def _is_of(marker: Marker, extra: str) -> bool:
+def _is_of(marker: "Marker", extra: str) -> bool:
     return not marker.evaluate({"extra": ""}) and marker.evaluate({"extra": extra})
 
 
 def _distributions(site: Path) -> dict[str, Path]:
     """Return the directories of metadata in `site`, by the canonical name of the package."""
-    return {canonicalize_name(path.name.partition("-")[0]): path for path in site.glob("*-*.dist-info")}
+    return {canonical(path.name.partition("-")[0]): path for path in site.glob("*-*.dist-info")}
 
 
 def _version(metadata: Path | None) -> tuple[int, ...]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-# Each stands for what it imports in turn; `packaging` and the parser of e-mail take longer than all of ours.
+# Each stands for what it imports in turn.
 MAKING = {
-    *("packaging", "email.parser", "tomllib"),
+    "tomllib",
     *(
         "reconciler.staging.detection.dependencies",
         "reconciler.staging.detection.entry_point",
@@ -25,6 +25,23 @@ MAKING = {
         "reconciler.staging.persist",
     ),
 }
+# What reads files that few apps have: lock files, archives, and requirements of a worker class.
+OF_FILES = {"configparser", "email.parser", "packaging", "tarfile", "zipfile"}
+
+# What is selected for a build of code alone, and what its environment needs.
+SELECT = """\
+import pathlib, sys
+import reconciler.staging.environments.creation, reconciler.staging.making
+from reconciler.planning.apps.revision import Recipe
+from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.detection.selection import select
+from reconciler.staging.environments.server_needs import worker_needs
+
+code, site = map(pathlib.Path, sys.argv[1:])
+python = Runtime(name="python3.12", description="", version="3.12.1", path="/usr/bin/python3.12")
+selection = select(code, Recipe(), (python,))
+sys.stdout.write(" ".join([selection.entry.target, f"needs={len(worker_needs(site))}", *sys.modules]))
+"""
 
 
 # What a daemon does soon after its start, and each hour.
@@ -75,7 +92,22 @@ def test_to_warm_up_and_to_collect_load_no_more(tmp_path: Path) -> None:
     found = run(WARM_UP, str(tmp_path))
     assert not environment.exists()
     assert "reconciler.staging.detection.runtimes" in found
-    assert found & MAKING <= {"email.parser"}  # importlib.metadata tells the version of virtualenv
+    assert found & (MAKING | OF_FILES) == set()
+
+
+def test_a_build_of_code_alone_loads_nothing_for_files_that_it_has_not(tmp_path: Path) -> None:
+    code, metadata = tmp_path / "code", tmp_path / "site" / "gunicorn-27.0.0.dist-info" / "METADATA"
+    code.mkdir()
+    (code / "wsgi.py").write_text("def application(environ, start):\n    return []\n")
+    metadata.parent.mkdir(parents=True)
+    of_gevent = "".join(f'Requires-Dist: {name}; extra == "gevent"\n' for name in ("gevent", "packaging"))
+    metadata.write_text(f"Name: gunicorn\nProvides-Extra: gevent\n{of_gevent}")
+    found = run(SELECT, str(code), str(tmp_path / "site"))
+    assert {"wsgi:application", "needs=0"} <= found
+    assert found & OF_FILES == set()
+    (tmp_path / "site" / "gevent-25.1.1.dist-info").mkdir()
+    found = run(SELECT, str(code), str(tmp_path / "site"))
+    assert {"needs=1", "email.parser", "packaging"} <= found
 
 
 def test_the_names_of_what_makes_a_build_are_those_of_modules_that_do() -> None:

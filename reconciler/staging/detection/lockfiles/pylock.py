@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
 from reconciler.staging.detection import pyproject
 from reconciler.staging.detection.lockfiles.format import ExportByConversion, Lock, LockFormat
+from reconciler.staging.detection.package_names import canonical
 from reconciler.staging.detection.tables import items, table, tables, text
 from reconciler.staging.detection.toml import parse_toml
 from reconciler.staging.errors import StagingError
@@ -20,9 +19,7 @@ def mismatch(lock: Lock, project: Mapping[str, Any], python: str) -> str:
 
     versions: dict[str, list[str]] = {}
     for package in tables(_FILE, lock, "packages"):
-        versions.setdefault(canonicalize_name(text(_FILE, package, "name")), []).append(
-            text(_FILE, package, "version", "")
-        )
+        versions.setdefault(canonical(text(_FILE, package, "name")), []).append(text(_FILE, package, "version", ""))
     for line in items(pyproject.FILE, project, "dependencies"):
         try:
             required = Requirement(str(line))
@@ -30,7 +27,7 @@ def mismatch(lock: Lock, project: Mapping[str, Any], python: str) -> str:
             continue
         if required.marker is not None and not required.marker.evaluate({"python_full_version": python}):
             continue
-        locked = versions.get(canonicalize_name(required.name))
+        locked = versions.get(canonical(required.name))
         if locked is None:
             return f"{required.name} is missing"
         if not any(version == "" or required.specifier.contains(version, prereleases=True) for version in locked):
