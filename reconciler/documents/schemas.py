@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Iterator
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ def schema_path(kind: str, directory: Path) -> str:
 
 def _file(kind: str) -> Path:
     """Return the file of a schema: a wheel has it inside the package, a checkout beside it."""
-    package = Path(str(files("reconciler")))
+    package = Path(__file__).parent.parent
     inside = package / "schemas"
     return (inside if inside.is_dir() else package.parent / "schemas") / f"{kind}.schema.json"
 

@@ -4,7 +4,6 @@ What staging, the release command and the app wrote beside the source is left ou
 no program sets. Everything is bounded, in files, bytes and time; what a bound cuts is said to be incomplete. Blocks.
 """
 
-import difflib
 import json
 import os
 import stat
@@ -188,7 +187,9 @@ def unified(changed: ChangedFile, old: bytes, new: bytes) -> Iterator[str]:
     before_lines, after_lines = (content.decode("utf-8", "replace").splitlines() for content in (old, new))
     if _pairs(before_lines, after_lines) > _MOST_PAIRS:
         return
-    yield from difflib.unified_diff(before_lines, after_lines, f"a/{changed.path}", f"b/{changed.path}", lineterm="")
+    from difflib import unified_diff  # the same
+
+    yield from unified_diff(before_lines, after_lines, f"a/{changed.path}", f"b/{changed.path}", lineterm="")
 
 
 def _pairs(old: list[str], new: list[str]) -> int:
@@ -262,9 +263,9 @@ def _counted(old: list[bytes], new: list[bytes]) -> tuple[int, int]:
     if len(old) * len(new) > _MOST_MATCHED:
         kept = sum((Counter(old) & Counter(new)).values())
     else:
-        kept = sum(
-            block.size for block in difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
-        )
+        from difflib import SequenceMatcher  # a build like the one before it needs none
+
+        kept = sum(block.size for block in SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks())
     return len(new) - kept, len(old) - kept
 
 

@@ -5,7 +5,6 @@ for each table, so that a few megabytes of names of tables take gigabytes.
 """
 
 import re
-import tomllib
 from typing import Any
 
 from reconciler.staging.source import allowance
@@ -32,6 +31,8 @@ def parse_toml(text: str) -> dict[str, Any]:
         line = text.count("\n", 0, found.start()) + 1
         raise ValueError(f"a key of more than {_MOST_PARTS} parts (at line {line})")
     _bound(text)
+    import tomllib  # its patterns take half a megabyte, and most apps have no such file
+
     allowance.check("TOML")
     try:
         return tomllib.loads(text)

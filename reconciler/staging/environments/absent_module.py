@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 
 from reconciler.staging.detection.entry_point import EntryPoint, detect
@@ -43,6 +42,8 @@ def absent_module(entry: EntryPoint, code: Path) -> str:
 def meant_instead(entry: EntryPoint, code: Path) -> str:
     """Return the end of a message: the entry point that was probably meant, "" if none is like it."""
     module, _, name = entry.target.partition(":")
+    from difflib import get_close_matches  # a build that works needs none
+
     close = get_close_matches(module, modules_near_top(code), n=1)
     if close:
         return f"; did you mean {close[0]}:{name}?"
