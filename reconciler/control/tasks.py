@@ -4,10 +4,12 @@ import json
 import re
 import sqlite3
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from reconciler.control.requests import NotFound, Refused
+from reconciler.control.grants import Grant, Manifests
+from reconciler.control.requests import NotFound, Refused, desired_app
 from reconciler.planning.apps.app import App
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
@@ -32,17 +34,29 @@ _TERMINAL = re.compile("[0-9a-f]{16}")
 class TaskRequests:
     """Grants requests such as {"do": "task", "app": "blog", "command": ["python", "-V"]}."""
 
-    def __init__(self, tasks: TaskWorld, log: TaskLog, journal: Journal) -> None:
+    def __init__(self, manifests: Manifests, tasks: TaskWorld, log: TaskLog, journal: Journal) -> None:
+        self._manifests = manifests
         self._tasks = tasks
         self._log = log
         self._journal = journal
 
-    def figures(self) -> dict[str, Any]:
-        """Return what was done about tasks since this daemon began, in numbers."""
-        return self._tasks.figures()
+    @property
+    def grants(self) -> Mapping[str, Grant]:
+        """What grants each of them, by its name."""
+        return {
+            "task": self._run,
+            "trigger": self._trigger,
+            "cancel": self._cancel,
+            "shell": self._begin_shell,
+            "shell-ended": self._end_shell,
+        }
 
-    def run(self, app: App, request: dict[str, Any], who: str) -> dict[str, Any]:
+    def _app(self, request: dict[str, Any]) -> App:
+        return desired_app(self._manifests.catalog, request.get("app"))
+
+    def _run(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Put a task of an app on record that starts at once; return its id. Raises Refused."""
+        app = self._app(request)
         words = _words(request.get("command"))
         wanted = _matching(request.get("revision"), _REVISION, _REVISION_HAS)
         name = _matching(request.get("name"), _NAME, "a name has up to 64 letters, digits and .:@/+-")
@@ -65,9 +79,9 @@ class TaskRequests:
         )
         return self._owed(task, f"task {task.id}: {command_line(task)}")
 
-    def trigger(self, app: App, request: dict[str, Any], who: str) -> dict[str, Any]:
+    def _trigger(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Put a task of a schedule on record that starts as soon as no other one of it runs. Raises Refused."""
-        name = request.get("schedule")
+        app, name = self._app(request), request.get("schedule")
         schedule = next((each for each in app.schedules if each.name == name), None)
         if schedule is None:
             known = ", ".join(sorted(each.name for each in app.schedules))
@@ -94,8 +108,9 @@ class TaskRequests:
         self._journal.write(Subject("app", task.app), "request", text, task.cause, Reason.TASK_REQUESTED)
         return {"done": f"{task.app}: {text}", "task": task.id}
 
-    def begin_shell(self, app: App, request: dict[str, Any], who: str) -> dict[str, Any]:
+    def _begin_shell(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Put on record that an operator has opened a shell, or runs a command in a terminal. Raises Refused."""
+        app = self._app(request)
         words, now = _words(request.get("command")), time.time()  # noqa: TID251  on record and shown
         task = Task(
             id=self._tasks.open.new_id(),
@@ -114,7 +129,7 @@ class TaskRequests:
         self._log.put(task)
         return {"done": f"{app.name}: {command_line(task)}", "task": task.id}
 
-    def end_shell(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _end_shell(self, request: dict[str, Any], _: str) -> dict[str, Any]:
         """Put on record how a shell has ended. Raises NotFound if none of that id is open."""
         beginning, code = _matching(request.get("task"), _TASK, _TASK_HAS), request.get("code")
         found = [task for task in self._log.find(beginning) if task.kind == "shell" and task.is_open]
@@ -128,7 +143,7 @@ class TaskRequests:
         )
         return {"done": f"{task.app}: shell {task.id} has ended", "task": task.id}
 
-    def cancel(self, request: dict[str, Any], who: str) -> dict[str, Any]:
+    def _cancel(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Have a task end. Raises Refused, and NotFound if there is none of that id."""
         beginning = _matching(request.get("task"), _TASK, _TASK_HAS)
         open_tasks = [task for task in self._tasks.open.all() if beginning and task.id.startswith(beginning)]

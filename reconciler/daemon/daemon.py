@@ -8,12 +8,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reconciler.control.granting import OperatorRequests
-from reconciler.control.processes import ProcessRequests
 from reconciler.control.socket import Control
-from reconciler.control.tasks import TaskRequests
 from reconciler.convergence.standing_tasks import StandingTasks, survived
 from reconciler.convergence.wake_queue import WakeQueue, WakeRoutes
+from reconciler.daemon.granting import Worlds, grants_of
 from reconciler.daemon.housekeeping import Housekeeping
 from reconciler.daemon.internal_errors import InternalErrors
 from reconciler.daemon.manifest_loop import ManifestLoop
@@ -197,18 +195,11 @@ class Daemon:
         await GitLeftovers(self.settings, self.manifests, self._stores.records, self.journal).run()
 
     async def _answer_requests(self) -> None:
-        requests = OperatorRequests(
-            self.manifests,
-            self._apps,
-            self._services,
-            self.journal,
-            metrics=self._counters,
-            outcomes=self.outcomes,
-            tasks=TaskRequests(self._task_world, self._stores.records.task_log, self.journal),
-            origins=self._git,
+        worlds = Worlds(apps=self._apps, services=self._services, tasks=self._task_world, processes=self._processes)
+        grants = grants_of(
+            self.manifests, self._stores, worlds, self.outcomes, counted=self._counters.as_json, origins=self._git
         )
-        granted = ProcessRequests(requests.grant, self.manifests, self._processes, self.journal).grant
-        with contextlib.closing(Control(self.settings.paths.control, granted)) as control:
+        with contextlib.closing(Control(self.settings.paths.control, grants.grant)) as control:
             await control.open()
             await asyncio.Event().wait()
 

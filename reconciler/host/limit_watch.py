@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from reconciler.host.stores import Stores
 from reconciler.isolation.disk_use import disk_use
@@ -63,6 +64,10 @@ class LimitWatch:
         self._record = stores.record_event
         self._watched: dict[str, _Watched] = {}
         self.counts: Counter[tuple[str, str, str]] = Counter()
+
+    def figures(self) -> dict[str, Any]:
+        """Return how often each instance's limits were near or exceeded since this daemon began, as JSON data."""
+        return {"limits": [[*each, count] for each, count in sorted(self.counts.items())]}
 
     async def run(self) -> None:
         """Watch until cancelled."""

@@ -1,0 +1,49 @@
+"""Build the one table by which the requests of operators are granted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.control.apps import AppRequests
+from reconciler.control.grants import Grants, Manifests
+from reconciler.control.host import HostRequests, Origins, Outcomes
+from reconciler.control.processes import ProcessRequests
+from reconciler.control.services import ServiceRequests
+from reconciler.control.tasks import TaskRequests
+from reconciler.host.stores import Stores
+from reconciler.host.world import AppWorld
+from reconciler.processes.world import ProcessWorld
+from reconciler.services.world import ServiceWorld
+from reconciler.tasks.world import TaskWorld
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worlds:
+    """The Worlds that operators make requests of."""
+
+    apps: AppWorld
+    services: ServiceWorld
+    tasks: TaskWorld
+    processes: ProcessWorld
+
+
+def grants_of(  # noqa: PLR0913  collaborators, each named
+    manifests: Manifests,
+    stores: Stores,
+    worlds: Worlds,
+    outcomes: Outcomes,
+    *,
+    counted: Callable[[], dict[str, Any]],
+    origins: Origins | None,
+) -> Grants:
+    """Return what grants each request; `counted` returns the daemon's own figures."""
+    journal = stores.journal
+    figures = (counted, *(each.figures for each in (worlds.apps.limits, worlds.tasks, worlds.processes)))
+    processes = ProcessRequests(manifests, worlds.processes, journal)
+    return Grants(
+        AppRequests(manifests, worlds.apps, journal, restarted=processes.restart_with).grants,
+        processes.grants,
+        TaskRequests(manifests, worlds.tasks, stores.records.task_log, journal).grants,
+        ServiceRequests(manifests, worlds.services, journal).grants,
+        HostRequests(manifests, outcomes, journal, figures=figures, origins=origins).grants,
+    )
