@@ -3,16 +3,18 @@
 Requests of root and of the daemon's own user are accepted, and of no others, whatever the mode of the socket says.
 """
 
-import asyncio
 import contextlib
 import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.control.requests import NotFound, Refused
 from reconciler.linux.unix_sockets import peer_name, reachable
+
+if TYPE_CHECKING:  # a command that asks is quicker without it
+    import asyncio
 
 _MOST_OF_A_REQUEST = 64 * 1024
 _PATIENCE_S = 5.0
@@ -35,6 +37,8 @@ class Control:
 
     async def open(self) -> None:
         """Open the socket, in place of one that a daemon left that was killed."""
+        import asyncio
+
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._path.unlink(missing_ok=True)
@@ -51,7 +55,9 @@ class Control:
         if self._server is not None:
             self._server.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: "asyncio.StreamReader", writer: "asyncio.StreamWriter") -> None:
+        import asyncio
+
         with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError, ValueError):
             async with asyncio.timeout(_PATIENCE_S):
                 who = peer_name(writer.get_extra_info("socket"))

@@ -1,13 +1,16 @@
 """Whoever types a command waits for every module it imports: those that look and tell import no more than they use."""
 
 import json
+import socket
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from reconciler.linux.unix_sockets import reachable
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import open_database
 
@@ -70,6 +73,26 @@ def test_status_imports_nothing_slow(state: Path, options: tuple[str, ...]) -> N
     found = loaded("status", "--state", str(state), *options)
     assert "reconciler.state.records" in found
     assert not found & (SLOW | {"reconciler.cli.remote"})
+
+
+@pytest.mark.parametrize("command", ["trigger shop sync", "restart shop", "task shop --detach -- true"])
+def test_what_asks_the_daemon_imports_nothing_slow(state: Path, command: str) -> None:
+    with socket.socket(socket.AF_UNIX) as daemon, reachable(StatePaths(state=state).control) as short:
+        daemon.bind(short)
+        daemon.listen()
+        thread = threading.Thread(target=_answer, args=(daemon,))
+        thread.start()
+        name, *words = command.split()
+        found = loaded(name, "--state", str(state), *words)
+        thread.join()
+    assert "reconciler.control.socket" in found
+    assert not found & SLOW
+
+
+def _answer(daemon: socket.socket) -> None:
+    with daemon.accept()[0] as client:
+        client.recv(1000)
+        client.sendall(b'{"done": "shop: done", "task": "8f3a0001"}\n')
 
 
 def test_to_validate_nothing_of_staging_or_serving_is_loaded(tmp_path: Path) -> None:
