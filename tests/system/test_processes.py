@@ -91,7 +91,7 @@ def test_of_a_single_process_the_next_waits_and_a_crash_is_told_and_repaired(sit
     at_hand.unlink()
     eventually(lambda: row(site, "beat")["running"] == 1)
     assert is_gone(first)
-    second = pid_of(site, "beat.1.2")
+    second = eventually(lambda: pid_of(site, "beat.1.2"))
     assert second is not None
     os.kill(second, signal.SIGKILL)
     eventually(lambda: pid_of(site, "beat.1.2") not in {second, None} and row(site, "beat")["running"] == 1)
