@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
+from multiprocessing import current_process
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.support.site import Site
 from tests.support.store import Store, warm
 
+_LONGEST_BASE = 80  # a socket's path has 107 bytes
 _failed = pytest.StashKey[bool]()
 
 
@@ -30,6 +32,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @cache
 def _warmed(base: Path) -> Store:
     """Once for a whole run, though every folder of tests has a fixture of its own."""
+    if len(str(base)) < _LONGEST_BASE:
+        # A run that is killed leaves the directory of multiprocessing's sockets: this one is removed with older runs'.
+        current_process()._config.setdefault("tempdir", str(base))  # type: ignore[attr-defined]
     return warm(base / "store")
 
 
