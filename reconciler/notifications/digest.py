@@ -120,7 +120,7 @@ def _shortened(subject: Subject, text: str) -> str:
 
 
 def _order(subject: Subject) -> tuple[int, str]:
-    return ("host", "origin", "service", "app", "schedule").index(subject.kind), subject.name
+    return ("host", "origin", "proxy", "service", "app", "schedule").index(subject.kind), subject.name
 
 
 def _key_of(subject: Subject) -> str:

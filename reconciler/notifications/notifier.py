@@ -1,4 +1,4 @@
-"""Notify one target of the apps, the services, the origins and the host, in a task of its own that nothing waits for.
+"""Notify one target of apps, services, origins, the proxy and the host, in a task of its own that nothing waits for.
 
 What is sent is recorded before the target may have it, and again once it took it: a daemon killed in between sends it
 once more, and a later one repeats nothing. A target that takes nothing is retried for ever, and then gets what it
@@ -34,6 +34,7 @@ _TRIES = 5
 _CHECK_EVERY_S = 5.0
 _STATES: Mapping[SubjectKind, tuple[StateInfo, ...]] = {
     "app": APP_STATES, "service": SERVICE_STATES, "origin": ORIGIN_STATES, "schedule": SCHEDULE_STATES,
+    "proxy": SERVICE_STATES,
 }  # fmt: skip
 _SEVERITIES: Mapping[tuple[SubjectKind, str], Severity] = {
     (kind, state.name): state.severity

@@ -41,13 +41,14 @@ def text(entries: Sequence[Entry], host: str) -> str:
 
 
 def as_json(entries: Sequence[Entry], host: str, at: datetime) -> dict[str, Any]:
-    """Return the plain payload: {host, at, text, items: [{app, service, origin, schedule, state, message, changes}]}.
+    """Return the plain payload: {host, at, text, items}, each item with the fields below.
 
     `app`, `service` or `origin` names what an item is about, `schedule` with `app` a schedule; all are empty for the
-    host. The message of a schedule may have several lines.
+    proxy and the host, which `kind` tells apart. The message of a schedule may have several lines.
     """
     listed = [
         {
+            "kind": entry.subject.kind,
             "app": _app_of(entry.subject),
             "service": entry.subject.name if entry.subject.kind == "service" else "",
             "origin": entry.subject.name if entry.subject.kind == "origin" else "",
@@ -91,6 +92,7 @@ def _counted(entries: Sequence[Entry]) -> str:
     kinds = {entry.subject.kind for entry in entries}
     mixed = "apps, services and origins" if "origin" in kinds else "apps and services"
     mixed = "apps, services and schedules" if "schedule" in kinds else mixed
+    mixed = "subjects" if "proxy" in kinds else mixed
     return f"{len(entries)} {_NOUNS.get(frozenset(kinds), mixed)}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from reconciler.linux.unix_sockets import connected, peer_pid
 
-SOCKET = "admin.sock"  # of a Caddy of our own, in its directory
+SOCKET, LOG = "admin.sock", "proxy.log"  # of a Caddy of our own, in its directory
 _ANSWER_S = 30.0  # a change answers once every listener is open
 _CONNECT_S = 2.0
 _LARGEST = 64 * 1024 * 1024

@@ -17,6 +17,7 @@ from reconciler.settings.proxy import Proxy
 
 _AT_ONCE = 8
 _SERVED_AGAIN_S = 3600.0
+_TROUBLED_AGAIN_S = 300.0
 _FIRST_AGAIN_S = 1.0
 _LAST_AGAIN_S = 30.0
 _TOLD_BEFORE_S = 21 * 86400
@@ -52,9 +53,8 @@ def _answer(met: Met, tries: int) -> Answer:
         again_s = min(_LAST_AGAIN_S, _FIRST_AGAIN_S * 2.0 ** min(tries, 10))
         return Answer(at=now, again_at=now + again_s, state="unserved", message=met.trouble, tries=tries + 1)
     state, message = _standing(met)
-    return Answer(
-        at=now, again_at=now + _SERVED_AGAIN_S, state=state, message=message, issuer=met.issuer, ends_at=met.ends_at
-    )
+    again_s = _SERVED_AGAIN_S if state == "served" else _TROUBLED_AGAIN_S
+    return Answer(at=now, again_at=now + again_s, state=state, message=message, issuer=met.issuer, ends_at=met.ends_at)
 
 
 def _standing(met: Met) -> tuple[AnswerState, str]:

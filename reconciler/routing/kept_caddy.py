@@ -20,8 +20,8 @@ from typing import Any
 
 from reconciler.linux.files import replace_file
 from reconciler.linux.processes import Command, Process, adopt, await_end, kill_group, owner_of, spawn, start_ticks
-from reconciler.linux.regular_files import read_own
-from reconciler.routing.admin import SOCKET, AdminSocket, ConfigChanged, ProxyError
+from reconciler.linux.regular_files import opened_file, read_own
+from reconciler.routing.admin import LOG, SOCKET, AdminSocket, ConfigChanged, ProxyError
 
 _CONFIG, _OUTPUT, _PID = "caddy.json", "start.log", "pid"
 # Relative paths: a socket's has room for 107 bytes only.
@@ -32,6 +32,7 @@ _LOOK_EVERY_S = 0.02
 _END_S = 10.0
 _VERSION_S = 10.0
 _LONGEST_OUTPUT = 64 * 1024
+_LONGEST_REASON = 600
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -45,6 +46,7 @@ class KeptCaddy:
         self._admin = AdminSocket(directory / SOCKET)
         self._process: Process | None = None
         self._gone = asyncio.Event()
+        self._starting = False
         self._tag = ""
         self._version: tuple[int, ...] = ()
 
@@ -64,11 +66,19 @@ class KeptCaddy:
             self._process = adopt(pid, ticks, self._on_end)
 
     async def start(self, config: Any) -> None:
+        self._starting = True  # its end before it has answered is this start's failure, and no news of its own
+        try:
+            await self._start(config)
+        finally:
+            self._starting = False
+
+    async def _start(self, config: Any) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         program = self._found()
         await asyncio.to_thread(_end_unreachable, self._directory)
         output = self._directory / _OUTPUT
         output.unlink(missing_ok=True)
+        logged = _size(self._directory / LOG)
         (self._directory / SOCKET).unlink(missing_ok=True)
         await asyncio.to_thread(self._write, config)
         env = {name: str(self._directory) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
@@ -87,7 +97,8 @@ class KeptCaddy:
                 raise
             raise ProxyError(f"the proxy does not answer within {_START_S:g} s of its start") from None
         if process.end is not None:
-            raise ProxyError(f"the proxy {process.end}: {_last_line(output)}")
+            said = _last_line(output) or await asyncio.to_thread(_last_error, self._directory / LOG, logged)
+            raise ProxyError(f"the proxy {process.end}: {said or 'it said nothing'}")
 
     async def look(self) -> Any:
         if not self._version:
@@ -154,7 +165,8 @@ class KeptCaddy:
     def _on_end(self) -> None:
         self._process = None
         self._gone.set()
-        self._ended()
+        if not self._starting:
+            self._ended()
 
 
 NO_CADDY = (
@@ -235,9 +247,29 @@ def _end_unreachable(directory: Path) -> None:
 
 
 def _last_line(output: Path) -> str:
-    """Return the last line of what it said, which is why it has ended."""
+    """Return the last line of what it said, which is why it has ended; "" for nothing."""
     with suppress(OSError):
         lines = read_own(output, _LONGEST_OUTPUT).decode("utf-8", "replace").strip().splitlines()
         if lines:
-            return lines[-1].removeprefix("Error: ")[:600]
-    return "it said nothing"
+            return lines[-1].removeprefix("Error: ")[:_LONGEST_REASON]
+    return ""
+
+
+def _last_error(log: Path, since: int) -> str:
+    """Return the last error in its log after so many bytes, which is where a Caddy of today says it; "" for none."""
+    with suppress(OSError), opened_file(log) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(since if since <= size else 0, size - _LONGEST_OUTPUT))
+        for line in reversed(file.read(_LONGEST_OUTPUT).splitlines()):
+            with suppress(ValueError, TypeError, AttributeError):
+                said = json.loads(line)
+                if said.get("level") in {"error", "fatal"}:
+                    return " ".join(f"{said.get('msg', '')} {said.get('error', '')}".split())[:_LONGEST_REASON]
+    return ""
+
+
+def _size(log: Path) -> int:
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0

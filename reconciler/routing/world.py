@@ -36,7 +36,7 @@ from reconciler.planning.routing.plan import Routes, plan, published, wanted
 from reconciler.planning.routing.route import Route
 from reconciler.planning.routing.routing import Routing
 from reconciler.planning.subject import Subject
-from reconciler.routing.admin import SOCKET, ConfigRefused
+from reconciler.routing.admin import LOG, SOCKET, ConfigRefused
 from reconciler.routing.answers import answers_of
 from reconciler.routing.app_files import read_app_files
 from reconciler.routing.client_keys import ClientKeys
@@ -50,7 +50,6 @@ from reconciler.state.journal import EventKind, Journal
 from reconciler.state.paths import StatePaths
 
 PROXY = "proxy"
-_LOG = "proxy.log"
 
 
 class RoutingWorld:
@@ -84,6 +83,7 @@ class RoutingWorld:
         self._routings: Mapping[str, Routing] = {}
         self._asked: Routes | None = None
         self._failure = ""
+        self._certificates: Mapping[str, str] = {}
         self._stored: object = None
         self._links = NameLinks(paths.proxy)
         self._observed = ObservedProxy(left=paths.domains.exists(), links=self._links.look())
@@ -112,7 +112,7 @@ class RoutingWorld:
             front=self._proxy.front,
             driver=self._proxy.driver,
             settle_s=self._proxy.settle_s,
-            log=str(self._paths.proxy / _LOG),
+            log=str(self._paths.proxy / LOG),
             links=self._proxy.links,
         )
         self._note(files=self._files(), left=True)
@@ -290,7 +290,7 @@ class RoutingWorld:
             return
         finally:
             self._note(config=None)
-        self._note(changed_at=self.now(), left=self._asked is not None)
+        self._note(changed_at=self.now(), left=self._asked is not None, answers=self._answers_still_true())
         self._write("configured", "the proxy was configured", action)
 
     def _published(self) -> tuple[Route, ...]:
@@ -303,9 +303,17 @@ class RoutingWorld:
         names = self._names_of_all()
         return {name: answer for name, answer in self._observed.answers.items() if name in names}
 
+    def _answers_still_true(self) -> dict[str, Any]:
+        """Return the answers but those of apps whose own certificate has just been replaced."""
+        before = self._certificates
+        self._certificates = {app: files.certificate for app, files in self._observed.files.items()}
+        renewed = {app for app, content in self._certificates.items() if content != before.get(app)}
+        asked_anew = {name for app in renewed & self._routings.keys() for name in self._routings[app].names}
+        return {name: answer for name, answer in self._observed.answers.items() if name not in asked_anew}
+
     @property
     def _log(self) -> str:
-        return str(self._paths.proxy / _LOG) if self._proxy.driver == "kept" else ""
+        return str(self._paths.proxy / LOG) if self._proxy.driver == "kept" else ""
 
     def _note(self, **changes: Any) -> None:
         changed = {name: value for name, value in changes.items() if getattr(self._observed, name) != value}

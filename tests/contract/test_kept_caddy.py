@@ -1,15 +1,19 @@
 """The Caddy that the daemon keeps: there is one of them, whenever its daemon was killed."""
 
 import asyncio
+import socket
 from pathlib import Path
+
+import pytest
 
 from reconciler.linux.processes import start_ticks
 from reconciler.planning.routing.caddy import Abilities, whole
 from reconciler.planning.routing.route import Front, Route
 from reconciler.planning.routing.routing import Routing
+from reconciler.routing.admin import ProxyError
 from reconciler.routing.kept_caddy import KeptCaddy, dismiss, kept_pid
 from tests.support.ports import a_port
-from tests.support.proxies import needs_caddy, newest_caddy
+from tests.support.proxies import CADDIES, needs_caddy, newest_caddy, version
 
 pytestmark = [needs_caddy]
 
@@ -38,3 +42,21 @@ def test_one_whose_daemon_was_killed_before_it_listened_gives_way_to_the_next(tm
         asyncio.run(story())
     finally:
         dismiss(tmp_path)
+
+
+def test_one_that_cannot_start_says_why_wherever_its_version_writes_that(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        front = Front(http=taken.getsockname()[1], https=a_port(), address="127.0.0.1")
+        route = Route(app="shop", routing=Routing(domains=("shop.localhost",), tls="off"), upstream="127.0.0.1:9")
+
+        async def story(directory: Path, program: str) -> None:
+            config = whole((route,), front, Abilities.of(version(program)), str(directory / "proxy.log"))
+            ended: list[None] = []
+            caddy = KeptCaddy(directory, program, lambda: ended.append(None))
+            for _ in range(2):
+                with pytest.raises(ProxyError, match="address already in use"):
+                    await caddy.start(config)
+            assert ended == []  # as news it would interrupt the very action that says why
+
+        for number, program in enumerate(CADDIES):
+            asyncio.run(story(tmp_path / str(number), program))

@@ -132,7 +132,7 @@ def bring(target: Target, within_s: float = 30) -> None:
 
 def test_a_webhook_gets_json_and_a_redirect_is_not_followed(hook: Hook) -> None:
     bring(Webhook(url=hook.url))
-    names = {"app": "blog", "service": "", "origin": "", "schedule": ""}
+    names = {"kind": "app", "app": "blog", "service": "", "origin": "", "schedule": ""}
     assert hook.got[0]["items"] == [{**names, "state": "failing", "message": "cannot start", "changes": 1}]
     hook.answers.append(302)
     with pytest.raises(NotSent, match="it answered 302"):
@@ -250,3 +250,16 @@ def test_what_an_earlier_commit_told_is_not_told_again() -> None:
         known.update(subject, "failing", "still", now=1)
     known.update(Subject("host"), "healthy", "", now=1)
     assert known.due(1e6) == ()
+
+
+def test_the_proxy_is_told_of_among_others_as_a_kind_of_its_own(hook: Hook) -> None:
+    facts = Facts()
+    report = Report(state="degraded", message="shop.example.com has a certificate that expires in 20d", settled=True)
+    asyncio.run(announced(hook, facts, report, 1, Subject("proxy")))
+    (item,) = hook.got[0]["items"]
+    assert (item["kind"], item["state"], item["message"]) == ("proxy", "degraded", report.message)
+    assert hook.got[0]["text"] == "web1: proxy is degraded"
+    digest = Digest(every_s=0.0, delay_s=0.0)
+    for subject in (Subject("app", "blog"), Subject("proxy"), Subject("host")):
+        digest.update(subject, "failing", "down", 0.0)
+    assert [str(entry.subject) for entry in digest.due(1.0)] == ["host", "proxy", "blog"]
