@@ -50,7 +50,12 @@ def context() -> ssl.SSLContext:
 
 def connected(name: str, port: int, within: float = 10.0) -> ssl.SSLSocket:
     """A TLS connection to a name at a port of this host."""
-    return context().wrap_socket(socket.create_connection(("127.0.0.1", port), within), server_hostname=name)
+    opened = socket.create_connection(("127.0.0.1", port), within)
+    try:
+        return context().wrap_socket(opened, server_hostname=name)
+    except BaseException:
+        opened.close()
+        raise
 
 
 def ask(

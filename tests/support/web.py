@@ -150,6 +150,8 @@ def browser(
         pytest.skip("chromium is missing, and only root may install it: scripts/browser")
     from selenium import webdriver
 
+    # Chromium leaves files behind, whatever becomes of its profile.
+    scratch = tempfile.mkdtemp(prefix="reconciler-browser-")
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -157,10 +159,9 @@ def browser(
         options.add_argument(word)
     if trusted:
         options.add_argument(f"--ignore-certificate-errors-spki-list={','.join(trusted)}")
+        options.add_argument(f"--user-data-dir={scratch}/profile")  # without one, that list has no effect
     if not scripts:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-    # Chromium leaves files behind, whatever becomes of its profile.
-    scratch = tempfile.mkdtemp(prefix="reconciler-browser-")
     service = webdriver.ChromeService(shutil.which("chromedriver") or "", env={**os.environ, "TMPDIR": scratch})
     try:
         driver: Any = webdriver.Chrome(options=options, service=service)

@@ -35,12 +35,13 @@ def answers(name: str, port: int, body: str) -> bool:
 class HostCaddy:
     """A Caddy with a site of the operator's, as a service of the distribution runs one."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *words: str) -> None:
         self.directory = directory
+        self.words = words
         self.http, self.https = a_port(), a_port()
         self.admin = directory / "admin.sock"
         self.own: dict[str, Any] = {
-            "admin": {"listen": "unix/admin.sock", "config": {"persist": False}},
+            "admin": {"listen": "unix/admin.sock", "config": {"persist": "--resume" in words}},
             "apps": {
                 "http": {
                     "http_port": self.http,
@@ -72,7 +73,7 @@ class HostCaddy:
         env = {name: str(self.directory) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
-                [newest_caddy(), "run", "--config", "caddy.json"],
+                [newest_caddy(), "run", "--config", "caddy.json", *self.words],
                 cwd=self.directory, env={**os.environ, **env}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
@@ -140,6 +141,27 @@ def sockets() -> Iterator[Path]:
             os.chown(directory, -1, pwd.getpwnam("nobody").pw_gid)
         directory.chmod(0o2750)
         yield directory
+
+
+@needs_caddy
+@pytest.mark.nightly
+def test_a_caddy_that_resumes_has_all_names_again_while_no_daemon_runs(
+    site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    caddy = HostCaddy(tmp_path_factory.mktemp("caddy"), "--resume")
+    try:
+        front = Front(http=caddy.http, https=caddy.https, address="127.0.0.1")
+        eventually(lambda: answers("own.localhost", caddy.https, "own"))
+        site.app("shop", "shop", domains=["shop.localhost"])
+        daemon = site.live(proxy=Proxy(front=front, admin=caddy.admin, settle_s=0.2))
+        eventually(lambda: answers("shop.localhost", caddy.https, "shop"))
+        site.end(daemon, signal.SIGKILL)
+        caddy.end(signal.SIGKILL)
+        caddy.process = caddy.started()
+        eventually(lambda: answers("shop.localhost", caddy.https, "shop"))
+        assert answers("own.localhost", caddy.https, "own")
+    finally:
+        caddy.end(signal.SIGKILL)
 
 
 @pytest.mark.skipif(NGINX is None, reason="no nginx is installed ('scripts/servers nginx' installs one)")

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -12,14 +13,14 @@ from tests.support.site import REPOSITORY, Site
 
 pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
 
-# In the namespace: the authority, the daemon, and what a client sees. Prints one JSON object.
-STORY = r"""
+# In the namespace: the authority, the daemon, and what a client sees.
+BEGIN = r"""
 import json, os, pathlib, signal, socket, ssl, subprocess, sys, time
 
 root, caddy = pathlib.Path(sys.argv[1]), sys.argv[2]
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 hosts = root / "hosts"
-hosts.write_text("127.0.0.1 localhost ca.test shop.example.com late.example.com\n")
+hosts.write_text("127.0.0.1 localhost ca.test shop.example.com late.example.com\n192.0.2.1 elsewhere.example.com\n")
 subprocess.run(["mount", "--bind", str(hosts), "/etc/hosts"], check=True)
 ca = root / "ca"
 ca.mkdir()
@@ -81,6 +82,18 @@ until(trusted.exists)
 words = [sys.executable, "-m", "reconciler", "run", "--manifests", str(root / "manifests"), "--state",
          str(root / "state"), "--settings", str(root / "host.yaml")]
 daemon = subprocess.Popen(words, stdout=(root / "console").open("wb"), stderr=subprocess.STDOUT)
+"""
+# Prints one JSON object.
+END = r"""
+finally:
+    daemon.send_signal(signal.SIGTERM)
+    daemon.wait(30)
+    subprocess.run([sys.executable, "-m", "reconciler", "down", "--state", str(root / "state")], capture_output=True)
+    authority.terminate()
+    authority.wait(20)
+print(json.dumps(said))
+"""
+STORY = r"""
 try:
     save("shop.yaml", "path: ../apps/shop\ndomains: [shop.example.com]\n")
     said["served"] = until(lambda: (got := ask("shop.example.com"))[0] == 200 and got)
@@ -95,13 +108,13 @@ try:
     said["shop"] = ask("shop.example.com")[0]
     rows = until(lambda: (found := status()) and found["shop.example.com"]["state"] == "served" and found)
     said["issuer"] = rows["shop.example.com"]["issuer"]
-finally:
-    daemon.send_signal(signal.SIGTERM)
-    daemon.wait(30)
-    subprocess.run([sys.executable, "-m", "reconciler", "down", "--state", str(root / "state")], capture_output=True)
-    authority.terminate()
-    authority.wait(20)
-print(json.dumps(said))
+    # A name that leads to another host, at which the authority looks for a while.
+    save("elsewhere.yaml", "path: ../apps/shop\nname: elsewhere\ndomains: [elsewhere.example.com]\n")
+    said["elsewhere"] = until(lambda: (row := status().get("elsewhere.example.com")) and row["state"] == "unserved"
+                              and row["message"], 60)
+    done = subprocess.run([sys.executable, "-m", "reconciler", "domains", "--check", "elsewhere.example.com", "--state",
+                           str(root / "state")], capture_output=True, text=True)
+    said["check"] = done.stdout
 """
 
 
@@ -113,17 +126,25 @@ def may_unshare() -> bool:
 
 @pytest.mark.skipif(not may_unshare(), reason="this user may make no network namespace")
 def test_an_authority_certifies_a_name_also_while_its_app_is_in_maintenance_and_its_refusal_is_told(site: Site) -> None:
-    site.source("shop", "one")
-    script = site.root / "story.py"
-    script.write_text(STORY)
-    words = ["unshare", "--net", "--mount", sys.executable, str(script), str(site.root), newest_caddy()]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, cwd=REPOSITORY)
-    console = site.root / "console"
-    assert done.returncode == 0, f"{done.stderr}\n{console.read_text() if console.exists() else ''}"
-    said = json.loads(done.stdout)
+    said = told(site, STORY)
     assert said["served"][0] == 200
     assert said["plain"] == 308
     assert said["maintenance"] == 503
     assert "certificate" in said["wrong"]
     assert said["shop"] == 200
     assert "ECC Intermediate" in said["issuer"]
+    assert said["elsewhere"].startswith("has no certificate yet")
+    assert "warn  DNS: 192.0.2.1, none of which this host has" in said["check"]
+
+
+def told(site: Site, story: str) -> dict[str, Any]:
+    """What a story prints that is told in a network namespace of its own."""
+    site.source("shop", "one")
+    script = site.root / "story.py"
+    script.write_text(BEGIN + story + END)
+    words = ["unshare", "--net", "--mount", sys.executable, str(script), str(site.root), newest_caddy()]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, cwd=REPOSITORY)
+    console = site.root / "console"
+    assert done.returncode == 0, f"{done.stderr}\n{console.read_text() if console.exists() else ''}"
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

@@ -1,0 +1,229 @@
+"""Domains when something is wrong: a port that is taken, a certificate that ends, two claims, forged headers."""
+
+import http.client
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.notifications.targets.webhook import Webhook
+from reconciler.planning.routing.route import Front
+from reconciler.routing.kept_caddy import kept_pid
+from reconciler.settings.proxy import Proxy
+from tests.fakes.post_office import webhook
+from tests.support.certificates import write_certificate
+from tests.support.eventually import eventually
+from tests.support.ports import a_port
+from tests.support.proxies import ask, needs_caddy, newest_caddy
+from tests.support.site import Site, get
+
+pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
+
+WSGI = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{environ['REMOTE_ADDR']} {environ.get('HTTP_X_FORWARDED_FOR', '-')}".encode()]
+"""
+ASGI = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": f"{kind}.complete"})
+            if kind.endswith("shutdown"):
+                return
+    said = dict(scope["headers"]).get(b"x-forwarded-for", b"-").decode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": f"{scope['client'][0]} {said}".encode()})
+"""
+KNOCK = """
+import socket, sys, os
+os.setgid(65534); os.setgroups([]); os.setuid(65534)
+line = socket.socket(socket.AF_UNIX)
+try:
+    os.chdir(sys.argv[1])
+    line.connect(sys.argv[2])
+except PermissionError as error:
+    print("denied")
+"""
+
+
+@pytest.fixture
+def proxy() -> Proxy:
+    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
+    return Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
+
+
+def domain(site: Site, name: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = [each for each in site.status()["domains"] if each["name"] == name]
+    assert found, f"{name} is not known"
+    return found[0]
+
+
+def test_a_port_that_another_program_has_is_told_and_the_app_serves_on_until_it_is_free(
+    site: Site, proxy: Proxy
+) -> None:
+    port = site.app("shop", "here", domains=["shop.localhost"])
+    with socket.create_server(("127.0.0.1", proxy.front.http)):
+        site.live(proxy=proxy)
+        eventually(lambda: "address already in use" in domain(site, "shop.localhost")["message"], 60)
+        assert domain(site, "shop.localhost")["state"] == "unpublished"
+        assert get(port) == "here"
+        checked = site.cli("domains", "--check", "shop.localhost")
+        assert checked.returncode == 1
+    eventually(lambda: ask("shop.localhost", proxy.front.https)[1] == "here", 60)
+    eventually(lambda: domain(site, "shop.localhost")["state"] == "served", 60)
+
+
+def test_a_certificate_that_ends_soon_or_has_ended_is_shown_and_told_until_it_is_renewed(
+    site: Site, proxy: Proxy
+) -> None:
+    directory = site.root / "tls"
+    directory.mkdir()
+    chain, key = write_certificate(directory, "shop.localhost", days=20.0, age_days=70.0)
+    tls = {"certificate": {"file": str(chain)}, "key": {"file": str(key)}}
+    site.app("shop", domains=["shop.localhost"], tls=tls)
+    with webhook() as hook:
+        site.live(proxy=proxy, notifications=(Webhook(url=hook.url),), notify_delay_s=0.0, notify_every_s=0.0)
+
+        def told() -> list[str]:
+            items = [item for message in hook.taken for item in message["items"]]
+            return [f"{item['state']} {item['message']}" for item in items if "shop.localhost" in item["message"]]
+
+        eventually(lambda: domain(site, "shop.localhost")["state"] == "expiring", 60)
+        assert "that expires in" in domain(site, "shop.localhost")["message"]
+        assert "that expires in" in site.cli("status").stdout
+        eventually(lambda: any(each.startswith("degraded") and "that expires in" in each for each in told()), 60)
+        write_certificate(directory, "shop.localhost", days=-0.1, age_days=90.0)
+        eventually(lambda: domain(site, "shop.localhost")["state"] == "expired", 90)
+        write_certificate(directory, "shop.localhost", days=90.0)
+        eventually(lambda: domain(site, "shop.localhost")["state"] == "served", 90)
+        assert ask("shop.localhost", proxy.front.https)[0] == 200
+
+
+def test_who_serves_a_name_keeps_it_and_another_gets_it_without_a_failed_request_when_it_is_given_up(
+    site: Site, proxy: Proxy
+) -> None:
+    https = proxy.front.https
+    first = site.app("first", "first", domains=["shop.localhost"])
+    second = site.app("second", "second", domains=["second.localhost"])
+    site.live(proxy=proxy)
+    eventually(lambda: ask("shop.localhost", https)[1] == "first", 60)
+    eventually(lambda: site.settled("first", "second"), 60)
+    with asking("shop.localhost", https) as seen:
+        site.manifest("second", port=second, domains=["second.localhost", "shop.localhost"])
+        eventually(lambda: any("is also claimed by 'first'" in each for each in site.refusals("second.yaml")))
+        assert ask("shop.localhost", https)[1] == "first"
+        site.manifest("first", port=first, domains=["first.localhost"])
+        eventually(lambda: ask("shop.localhost", https)[1] == "second", 60)
+        time.sleep(0.5)
+    assert set(seen) == {"first", "second"}, seen
+
+
+@contextmanager
+def asking(name: str, port: int) -> Iterator[Counter[str]]:
+    """Requests one after the other, each on a connection of its own; counts bodies, statuses and errors.
+
+    One whose connection ends before any answer is sent again, as browsers do: Caddy closes those on which a request
+    arrives at the very moment of a change.
+    """
+    seen: Counter[str] = Counter()
+    over = threading.Event()
+
+    def client() -> None:
+        while not over.wait(0.01):
+            try:
+                status, body, _ = asked_again(name, port)
+                seen[body if status == 200 else str(status)] += 1
+            except (OSError, ssl.SSLError, http.client.HTTPException) as error:
+                seen[repr(error)] += 1
+
+    threads = [threading.Thread(target=client) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(60)
+
+
+def asked_again(name: str, port: int) -> tuple[int, str, dict[str, str]]:
+    for _ in range(4):
+        with suppress(http.client.RemoteDisconnected, ConnectionResetError):
+            return ask(name, port)
+    return ask(name, port)
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_only_what_a_trusted_network_says_of_its_clients_is_believed_from_the_right(
+    site: Site, proxy: Proxy, kind: str
+) -> None:
+    site.source("shop")
+    (site.root / "apps/shop/wsgi.py").unlink()
+    site.save(site.root / f"apps/shop/{kind}.py", WSGI if kind == "wsgi" else ASGI)
+    entrypoint = "wsgi:application" if kind == "wsgi" else "asgi:app"
+    site.manifest("shop", entrypoint=entrypoint, domains=["shop.localhost"], port=a_port())
+    https = proxy.front.https
+    hops = {"X-Forwarded-For": "6.6.6.6, 9.9.9.9, 127.0.0.7"}
+    daemon = site.live(proxy=proxy)
+    eventually(lambda: ask("shop.localhost", https)[1] == "127.0.0.1 127.0.0.1", 60)
+    assert ask("shop.localhost", https, headers=hops)[1] == "127.0.0.1 127.0.0.1"
+    site.end(daemon)
+    site.live(proxy=replace(proxy, front=replace(proxy.front, trusted=("127.0.0.0/8",))))
+    eventually(lambda: ask("shop.localhost", https, headers=hops)[1].startswith("9.9.9.9 "), 60)
+    assert ask("shop.localhost", https)[1].startswith("127.0.0.1 ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_reaches_neither_the_admin_socket_nor_the_key_nor_the_certificates(
+    site: Site, proxy: Proxy
+) -> None:
+    site.app("shop", domains=["shop.localhost"])
+    site.live(proxy=proxy)
+    eventually(lambda: ask("shop.localhost", proxy.front.https)[0] == 200, 60)
+    words = [sys.executable, "-I", "-c", KNOCK, str(site.paths.proxy), "admin.sock"]
+    assert subprocess.run(words, capture_output=True, text=True, check=False, timeout=30).stdout == "denied\n"
+    assert site.paths.proxy.stat().st_mode & 0o077 == 0
+    assert (site.paths.proxy / "key").stat().st_mode & 0o077 == 0
+
+
+def test_no_kill_of_the_daemon_and_no_kill_of_the_proxy_leaves_a_name_half_published(site: Site, proxy: Proxy) -> None:
+    """Each life of the daemon is to serve the other of two names, and ends in the middle of that."""
+    https = proxy.front.https
+    port = site.app("shop", "here", domains=["a.localhost"])
+    daemon = site.live(proxy=proxy)
+    eventually(lambda: ask("a.localhost", https)[1] == "here", 60)
+    eventually(lambda: site.settled("shop"), 60)
+    for number in range(20):
+        wanted, other = ("b", "a") if number % 2 == 0 else ("a", "b")
+        site.manifest("shop", port=port, domains=[f"{wanted}.localhost"])
+        time.sleep(0.013 * number)  # from before the file is noticed until after the proxy has answered
+        site.end(daemon, signal.SIGKILL)
+        if number % 4 == 3 and (pid := kept_pid(site.paths.proxy)) is not None:
+            os.kill(pid, signal.SIGKILL)
+        else:
+            served = [name for name in ("a", "b") if serves(f"{name}.localhost", https)]
+            assert len(served) == 1, served
+        daemon = site.live(proxy=proxy)
+        eventually(lambda wanted=wanted: ask(f"{wanted}.localhost", https)[1] == "here", 60)  # type: ignore[misc]
+        assert not serves(f"{other}.localhost", https)
+
+
+def serves(name: str, port: int) -> bool:
+    try:
+        return ask(name, port)[0] == 200
+    except (OSError, ssl.SSLError, http.client.HTTPException):
+        return False
