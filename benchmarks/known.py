@@ -19,6 +19,7 @@ CASES: Sequence[str] = (
     "pushes",
     "unchanged",
     "throughput",
+    "proxies",
     "command_line",
 )
 # Cases that take too long to be among all.

@@ -1,11 +1,13 @@
 """A steady load in a process of its own: a new connection for each request, so many a second, until its input ends.
 
-usage: python -m benchmarks.load PORT REQUESTS_A_SECOND. Prints each request: when it began, how long it took, and what
-came of it: 200, refused, cut or another status.
+usage: python -m benchmarks.load PORT REQUESTS_A_SECOND [NAME]; with a name, over TLS as its clients ask. Prints each
+request: when it began, how long it took, and what came of it: 200, refused, cut or another status.
 """
 
 import http.client
 import json
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -27,8 +29,8 @@ class Request:
 class Load:
     """The load as seen by whoever starts it."""
 
-    def __init__(self, port: int, rate: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.load", str(port), str(rate)]
+    def __init__(self, port: int, rate: int, tls: str = "") -> None:
+        command = [sys.executable, "-m", "benchmarks.load", str(port), str(rate), *([tls] if tls else [])]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def end(self) -> list[Request]:
@@ -37,14 +39,21 @@ class Load:
         return [Request(began=began, took_s=took_s, outcome=outcome) for began, took_s, outcome in json.loads(told)]
 
 
-def _client(port: int, pace_s: float, offset_s: float, over: threading.Event, heard: list[Request]) -> None:
+def _client(at: tuple[int, str], pace_s: float, offset_s: float, over: threading.Event, heard: list[Request]) -> None:
+    port, tls = at
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     due = time.monotonic() + offset_s
     while not over.wait(max(0.0, due - time.monotonic())):
         due = max(due + pace_s, time.monotonic())  # what was missed is not made up for
         began = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
-            connection.request("GET", "/", headers={"Connection": "close"})
+            if tls:
+                opened = socket.create_connection(("127.0.0.1", port), 30)
+                connection.sock = context.wrap_socket(opened, server_hostname=tls)
+            connection.request("GET", "/", headers={"Connection": "close", "Host": tls or "127.0.0.1"})
             answer = connection.getresponse()
             answer.read()
             outcome = str(answer.status)
@@ -60,11 +69,11 @@ def _client(port: int, pace_s: float, offset_s: float, over: threading.Event, he
 
 
 def main() -> None:
-    port, rate = int(sys.argv[1]), int(sys.argv[2])
+    port, rate, tls = int(sys.argv[1]), int(sys.argv[2]), "".join(sys.argv[3:])
     over = threading.Event()
     heard: list[Request] = []
     clients = [
-        threading.Thread(target=_client, args=(port, _CLIENTS / rate, number / rate, over, heard))
+        threading.Thread(target=_client, args=((port, tls), _CLIENTS / rate, number / rate, over, heard))
         for number in range(_CLIENTS)
     ]
     for client in clients:

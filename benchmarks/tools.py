@@ -26,7 +26,11 @@ _INDEX = {
     "celery": "celery[redis]==5.7.0",
 }
 # Program → the distribution's package.
-_DISTRIBUTION = {"runsvdir": "runit", "s6-svscan": "s6", "wrk": "wrk"}
+_DISTRIBUTION = {"runsvdir": "runit", "s6-svscan": "s6", "wrk": "wrk", "nginx": "nginx-light", "caddy": "caddy"}
+# Those that would be started as services when they are installed: the project's own script keeps them from it.
+_SERVERS = frozenset(("nginx", "caddy"))
+# What the project's own extras bring stands beside this Python; daemons of the distribution are no users' programs.
+_PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,15 +103,26 @@ def _from_index(program: str) -> Tool:
 
 def _from_distribution(program: str) -> Tool:
     package = _DISTRIBUTION[program]
-    problem = "" if shutil.which(program) else _install(package)
-    found = shutil.which(program)
+    problem = "" if shutil.which(program, path=_PATH) else _install(program, package)
+    found = shutil.which(program, path=_PATH)
     if found is None:
         return Tool(missing=f"{package} is not installed: {problem}")
-    return Tool(path=found, version=f"{package} {_packaged(package)}".strip())
+    # The one beside this Python is no package of the distribution.
+    own = Path(found).parent == Path(sys.executable).parent
+    return Tool(path=found, version=f"{package} {_said(found) if own else _packaged(package)}".strip())
 
 
-def _install(package: str) -> str:
+def _said(program: str) -> str:
+    """Return the version that a program says it is."""
+    said = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout.split()
+    return said[0] if said else ""
+
+
+def _install(program: str, package: str) -> str:
     """Have the distribution install a package; says what went wrong."""
+    if program in _SERVERS:
+        script = str(_PLACE.parent / "scripts/servers")
+        return _last_line(subprocess.run([script, program], capture_output=True, text=True, check=False).stderr)
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         return "only root may do that, where there is apt-get"
     print(f"installing {package} with apt-get", file=sys.stderr, flush=True)
