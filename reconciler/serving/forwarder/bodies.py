@@ -6,7 +6,8 @@ from typing import Protocol
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked[ \t]*\r\n", re.IGNORECASE)
 _LONGEST_LINE = 64 * 1024
-_LONGEST_SIZE = 32
+# Hexadecimal digits alone, where int() also takes signs, underscores and a prefix.
+_SIZE = re.compile(rb"0*([0-9a-f]{1,15})[ \t]*(;|$)", re.IGNORECASE)
 
 
 class Body(Protocol):
@@ -73,13 +74,10 @@ class Chunked:
         if self._is_trailer:
             self.over = not line
         elif line:  # otherwise the end of the chunk before
-            size, _, _ = line.partition(b";")
-            try:
-                self._left = int(size[:_LONGEST_SIZE], 16)
-            except ValueError:
-                self.broken = True
-            else:
-                self._is_trailer = not self._left
+            size = _SIZE.match(line)
+            self.broken = size is None
+            self._left = int(size[1], 16) if size else 0
+            self._is_trailer = not self.broken and not self._left
         return after
 
 

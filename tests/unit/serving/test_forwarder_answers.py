@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.serving.forwarder.answers import Answers
+from reconciler.serving.forwarder.bodies import Chunked
 
 GET, HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -197,8 +198,25 @@ def test_questions_that_come_together_with_their_bodies_wait_until_each_is_answe
     assert (answers.waits, answers.status, answers.opaque) == (False, 4, False)
 
 
-def test_a_body_whose_chunks_are_none_is_passed_on_without_a_look() -> None:
+@pytest.mark.parametrize("size", [b"not a size", b"-4", b"+5", b"0x5", b"1_0", b"", b"5 5", b"f" * 16])
+def test_a_body_whose_chunks_are_none_is_passed_on_without_a_look(size: bytes) -> None:
     answers = Answers()
-    assert answers.asked(b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n")
+    assert answers.asked(b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%s;x=y\r\nAAAA" % size)
     assert answers.opaque
     assert not answers.asked(GET)
+
+
+def test_the_size_of_a_chunk_may_begin_with_many_zeros() -> None:
+    body = Chunked()
+    said = b"0" * 40 + b"5\r\nhello\r\n00\r\n\r\n"
+    assert body.take(said + GET) == len(said)
+    assert (body.over, body.broken) == (True, False)
+
+
+@given(st.lists(st.binary() | st.sampled_from([b"-1\r\n", b"\r\n", b"2;\r\nab", b"0\r\n\r\n"]), max_size=9))
+def test_whatever_comes_as_a_body_in_chunks_is_taken_piece_by_piece(pieces: list[bytes]) -> None:
+    body = Chunked()
+    for piece in filter(None, pieces):
+        if body.over:
+            break
+        assert 0 < body.take(piece) <= len(piece)
