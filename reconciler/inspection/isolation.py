@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.isolation.cells import Cell, cell_seen
-from reconciler.isolation.limiting import used_memory
+from reconciler.isolation.limiting import has_files_limit, is_held, used_memory
 from reconciler.linux import process_table
-from reconciler.linux.resource_limits import data_limit, files_limit
-from reconciler.planning.isolation.limits import CONTROLLERS, Limits, shown
+from reconciler.linux.resource_limits import data_limit
+from reconciler.planning.isolation.limits import Limit, Limits, shown
 
 if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
@@ -66,17 +66,20 @@ def _confined(record: "InstanceRecord", asked: Limits) -> Confined:
     )
 
 
+_LIMITS: tuple[Limit, ...] = ("memory", "cpu", "processes", "files", "disk")
+
+
 def _limits(cell: Cell, pid: int, asked: Limits) -> Iterator[HeldLimit]:
-    for limit in ("memory", "cpu", "processes", "files", "disk"):
+    for limit in _LIMITS:
         value = getattr(asked, limit)
         if value is None:
             continue
         held, used = "watched", ""
-        if CONTROLLERS.get(limit, "") in cell.groups:
+        if is_held(cell, limit, value):
             held = "the kernel, for all processes together"
-        elif limit == "files" and files_limit(pid) == value:
+        elif limit == "files" and has_files_limit(pid, value):
             held = "the kernel, for each process"
-        elif limit == "memory" and data_limit(pid) is not None:
+        elif limit == "memory" and data_limit(pid) == value:
             held = "the kernel, for each process; watched for all together"
         if limit == "memory":
             total = used_memory(cell)

@@ -1,12 +1,13 @@
 """Hold what is in a cell to its limits by the means of the kernel, and read how much of them is used."""
 
+import resource
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from reconciler.isolation.cells import ENDING, Cell
 from reconciler.linux.control_groups import Group
 from reconciler.linux.pressure import RESOURCES, Stall, parsed
-from reconciler.linux.resource_limits import data_limit, files_limit, limit_data, limit_files
+from reconciler.linux.resource_limits import data_limit, files_limits, lift_files, limit_data, limit_files
 from reconciler.planning.isolation.limits import CONTROLLERS, NO_LIMITS, Held, Limit, Limits
 
 _PERIOD_US = 100_000
@@ -28,7 +29,8 @@ def hold(cell: Cell, limits: Limits, pids: Collection[int], files: tuple[int, in
     if pids:
         by_itself = limits.memory if "memory" not in held else None
         limit_data(pids, by_itself)
-        if not limit_files(pids, files if limits.files is None else (limits.files, limits.files)):
+        most = None if limits.files is None else min(limits.files, files[1])
+        if not (lift_files(pids, files) if most is None else limit_files(pids, (most, most))):
             held["files"] = "later"
     if limits.memory is not None and "memory" not in held:
         held["memory"] = "each"
@@ -40,7 +42,8 @@ def hold(cell: Cell, limits: Limits, pids: Collection[int], files: tuple[int, in
 def in_force(cell: Cell, pid: int, files: tuple[int, int]) -> Limits | None:
     """Return NO_LIMITS of an instance that an earlier daemon started if the kernel holds it to none, else None."""
     limited = any(_is_limited(limit, cell.groups[name]) for limit, name in CONTROLLERS.items() if name in cell.groups)
-    if limited or data_limit(pid) is not None or files_limit(pid) not in {files[0], None}:
+    open_files = files_limits(pid)
+    if limited or data_limit(pid) is not None or (open_files is not None and open_files[1] < files[1]):
         return None
     return NO_LIMITS
 
@@ -54,9 +57,21 @@ def seen(cell: Cell, pid: int, asked: Limits) -> Limits:
         group = cell.groups.get(controller)
         if group is not None and not _is_held_to(limit, group, getattr(asked, limit)):
             return NO_LIMITS
-    if asked.files is not None and files_limit(pid) not in {asked.files, None}:
-        return NO_LIMITS
-    return asked
+    return asked if asked.files is None or has_files_limit(pid, asked.files) is not False else NO_LIMITS
+
+
+def is_held(cell: Cell, limit: Limit, value: float) -> bool:
+    """Whether the kernel holds all processes of a cell together to a limit."""
+    group = cell.groups.get(CONTROLLERS.get(limit, ""))
+    return group is not None and _is_held_to(limit, group, value)
+
+
+def has_files_limit(pid: int, files: int) -> bool | None:
+    """Whether a process may open so many files, or as many as the host allows if that is less; None if it is gone."""
+    found = files_limits(pid)
+    if found is None:
+        return None
+    return found[1] == files or resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= found[1] < files
 
 
 def used_memory(cell: Cell) -> int | None:

@@ -52,7 +52,7 @@ def layout(places: Sequence[Place], *, systemd: bool) -> Layout:
     limiting = {
         controller: place
         for controller in LIMITING
-        for place in sorted(usable, key=lambda each: -each.version)[::-1]
+        for place in sorted(usable, key=lambda place: place.version)
         if controller in place.controllers
     }
     missing = [controller for controller in LIMITING if controller not in limiting]

@@ -2,12 +2,23 @@
 
 import os
 import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from reconciler.isolation.cells import ENDING, Cell
-from reconciler.isolation.limiting import hold, in_force, memory_kills, memory_pressure, refused_processes, used_memory
+from reconciler.isolation.limiting import (
+    hold,
+    in_force,
+    memory_kills,
+    memory_pressure,
+    refused_processes,
+    seen,
+    used_memory,
+)
 from reconciler.linux.control_groups import Group, Version
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 
@@ -60,10 +71,65 @@ def test_what_is_held_to_nothing_is_known_to_be_and_what_is_limited_is_not(tmp_p
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     cell = a_cell(tmp_path / "g", version)
     assert in_force(cell, os.getpid(), files) == NO_LIMITS
-    assert in_force(cell, os.getpid(), (files[0] + 1, files[1])) is None
+    assert in_force(cell, os.getpid(), (files[0], files[1] + 1)) is None
     name = "memory.max" if version == 2 else "memory.limit_in_bytes"
     (tmp_path / "g" / name).write_text(str(512 * M))
     assert in_force(cell, os.getpid(), files) is None
+
+
+@contextmanager
+def a_process(files: tuple[int, int], data: int | None = None) -> Iterator[int]:
+    """A process with limits of its own."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, files)
+            if data is not None:
+                hard = resource.prlimit(process.pid, resource.RLIMIT_DATA)[1]
+                resource.prlimit(process.pid, resource.RLIMIT_DATA, (data, hard))
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def test_a_process_that_has_raised_its_own_limit_of_files_keeps_it() -> None:
+    with a_process((4096, 4096)) as pid:
+        assert in_force(Cell(), pid, FILES) == NO_LIMITS
+        assert hold(Cell(), NO_LIMITS, {pid}, FILES) == {}
+        assert hold(Cell(), Limits(memory=512 * M), {pid}, FILES) == {"memory": "each"}
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (4096, 4096)
+
+
+def test_limits_that_were_set_for_each_process_are_known_and_lifted() -> None:
+    own = resource.getrlimit(resource.RLIMIT_DATA)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with a_process(files) as pid:
+        hold(Cell(), Limits(memory=512 * M), {pid}, files)
+        assert resource.prlimit(pid, resource.RLIMIT_DATA) == (512 * M, own[1])
+        assert in_force(Cell(), pid, files) is None
+        hold(Cell(), NO_LIMITS, {pid}, files)
+        assert resource.prlimit(pid, resource.RLIMIT_DATA) == own
+    with a_process((128, 128)) as pid:
+        assert in_force(Cell(), pid, FILES) is None
+        if hold(Cell(), NO_LIMITS, {pid}, FILES) == {}:  # the kernel may let nobody raise it
+            assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == FILES
+
+
+def test_the_memory_that_the_daemon_itself_may_have_is_no_limit_of_an_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.linux.resource_limits._own_data", lambda: 4096 * M)
+    with a_process(FILES, data=4096 * M) as pid:
+        assert in_force(Cell(), pid, FILES) == NO_LIMITS
+        hold(Cell(), NO_LIMITS, {pid}, FILES)
+        assert resource.prlimit(pid, resource.RLIMIT_DATA)[0] == 4096 * M
+
+
+def test_a_limit_of_files_above_what_the_host_allows_is_that_of_the_host() -> None:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    above = Limits(files=files[1] + 1000)
+    with a_process(files) as pid:
+        assert hold(Cell(), above, {pid}, files) == {"files": "each"}
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (files[1], files[1])
+        assert seen(Cell(), pid, above) == above
+        assert seen(Cell(), pid, Limits(files=64)) == NO_LIMITS
 
 
 def test_without_groups_memory_is_held_for_each_process_and_the_rest_by_nothing() -> None:
