@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.linux.control_groups import PROCS, Group, Hierarchy, hierarchies
+from reconciler.linux.control_groups import PROCS, TASKS, Group, Hierarchy, Version, hierarchies
+from reconciler.linux.process_table import family
+from reconciler.linux.processes import start_ticks
 from reconciler.planning.apps.app import App
 from reconciler.planning.isolation.layout import LIMITING, Layout, Place, layout
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
@@ -106,29 +108,33 @@ class Cells:
         """Make the cell of an instance or a task that is about to start; it lacks what the kernel refuses."""
         cell = Cell()
         if self.layout.ending is not None:
-            self._add(cell, ENDING, self.layout.ending, app, name)
+            self._add(cell, ENDING, self._group(self.layout.ending, app, name))
         self.extend(cell, app, name, controllers)
         return cell
 
-    def extend(self, cell: Cell, app: str, name: str, controllers: Collection[str]) -> None:
-        """Give a cell the groups of these controllers, with the processes that it has; lacking what is refused."""
+    def extend(self, cell: Cell, app: str, name: str, controllers: Collection[str], master: int | None = None) -> None:
+        """Give a cell the groups of these controllers, with the processes that it has; lacking what is refused.
+
+        Those of `master` and its descendants are put in as well: one that an earlier version started is in no cell. A
+        group that does not take the master is none of the cell.
+        """
         for controller in controllers:
             place = self.layout.limiting.get(controller)
             if controller in cell.groups or place is None:
                 continue
             if place.version == 2 and not self._is_enabled(place, app, controller):
                 continue
-            self._add(cell, controller, place, app, name)
+            self._add(cell, controller, self._group(place, app, name), master)
 
     def of(self, app: str, name: str, pid: int) -> Cell:
         """Return the cell that a process which an earlier daemon started is in."""
-        return cell_of(f"/{self._tree}/{_APPS}/{app}/{name}", pid)
+        return _cell_of(f"/{self._tree}", app, name, pid)
 
     def made(self, app: str, name: str) -> Cell:
         """Return the cell that an earlier daemon made for something of which no process is known."""
         cell = Cell()
         for use, place in self._by_use():
-            group = Group(self._apps(place) / app / name, place.version)
+            group = self._group(place, app, name)
             if group.exists():
                 cell.groups[use] = group
         return cell
@@ -151,28 +157,35 @@ class Cells:
     def _apps(self, place: Place) -> Path:
         return Path(place.path) / self._tree / _APPS
 
+    def _group(self, place: Place, app: str, name: str) -> Group:
+        return Group(self._apps(place) / _directory(app, place.version) / name, place.version)
+
     def _groups_in(self, place: Place) -> Iterator[Group]:
         with suppress(OSError):
             for app in self._apps(place).iterdir():
                 with suppress(OSError):
                     yield from (Group(each, place.version) for each in app.iterdir() if each.is_dir())
 
-    def _add(self, cell: Cell, use: str, place: Place, app: str, name: str) -> None:
-        group = Group(self._apps(place) / app / name, place.version)
+    def _add(self, cell: Cell, use: str, group: Group, master: int | None = None) -> None:
         with suppress(OSError):
             group.make()
             for _ in range(_ROUNDS):  # what they start meanwhile is where they were
-                inside = group.pids()
-                if all(list(map(group.add, cell.pids() - inside))):
+                if not (outside := _outside(group, cell, master)):
                     break
-            cell.groups[use] = group
+                for pid, ticks in outside.items():
+                    if start_ticks(pid) == ticks:
+                        group.add(pid)
+            if master is None or master in group.pids():
+                cell.groups[use] = group
+            else:
+                group.remove()
 
     def _is_enabled(self, place: Place, app: str, controller: str) -> bool:
         """Enable a controller for the instances of an app; return whether it is."""
         top = Path(place.path)
         try:
             _move_out_of_the_way(Group(top, 2))
-            for path in (top, top / self._tree, self._apps(place), self._apps(place) / app):
+            for path in (top, top / self._tree, self._apps(place), self._apps(place) / _directory(app, 2)):
                 group = Group(path, 2)
                 group.make()
                 if controller not in (group.read(_ENABLED) or "").split():
@@ -182,19 +195,35 @@ class Cells:
         return True
 
 
-def cell_of(inside: str, pid: int) -> Cell:
+def _outside(group: Group, cell: Cell, master: int | None) -> dict[int, int]:
+    """Return what runs of a cell, and below its master, but is not in a group: each pid with its start time."""
+
+    def members() -> set[int]:
+        return {*cell.pids(), *(pid for pid, _ in family(master or 0))} if master else set(cell.pids())
+
+    found = {pid: ticks for pid in members() - group.pids() if (ticks := start_ticks(pid)) is not None}
+    still = members()  # so the start times are those of members
+    return {pid: ticks for pid, ticks in found.items() if pid in still}
+
+
+def _cell_of(tree: str, app: str, name: str, pid: int) -> Cell:
     """Return the cell that a process is in, by the end of its path."""
     cell = Cell()
     for each in hierarchies(pid):
-        if each.own.endswith(inside):
+        if each.own.endswith(f"{tree}/{_APPS}/{_directory(app, each.version)}/{name}"):
             for use in _uses(each):
                 cell.groups[use] = each.group
     return cell
 
 
+def _directory(app: str, version: Version) -> str:
+    """Return the name of the groups of an app; every group of version 1 has a file `tasks`."""
+    return f"_{app}" if version == 1 and app == TASKS else app
+
+
 def cell_seen(app: str, name: str, pid: int) -> Cell:
     """Return the cell of an instance by its process, whatever state directory it is of."""
-    return cell_of(f"/{_APPS}/{app}/{name}", pid)
+    return _cell_of("", app, name, pid)
 
 
 def places_of(pid: int | str = "self") -> tuple[list[Place], bool]:

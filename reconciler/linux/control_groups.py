@@ -19,7 +19,7 @@ Version: TypeAlias = Literal[1, 2]
 
 PROCS = "cgroup.procs"
 # Of version 1. The kernel moves the one thread that writes 0 without waiting for all other processes of the host.
-_TASKS = "tasks"
+TASKS = "tasks"
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _ROUNDS = 20
 _ROUND_S = 0.01
@@ -109,7 +109,7 @@ class Group:
     @property
     def entrance(self) -> Path:
         """The file to which a process of one thread writes 0 to enter."""
-        return self.path / (_TASKS if self.version == 1 else PROCS)
+        return self.path / (TASKS if self.version == 1 else PROCS)
 
     def make(self) -> None:
         """Create it, and the groups above it; one that exists stays as it is. Raises OSError."""

@@ -19,6 +19,7 @@ from reconciler.convergence.wake_queue import Wakes
 from reconciler.isolation.cells import CELL_VARIABLE, Cells
 from reconciler.isolation.limiting import hold, in_force, memory_kills
 from reconciler.linux.oom import OomKillCounter
+from reconciler.linux.process_table import family
 from reconciler.linux.processes import KILLED, Command, Process, start_ticks
 from reconciler.linux.removals import Removals
 from reconciler.planning.address import Address
@@ -197,8 +198,11 @@ class SupervisedInstances:
             self._drop(record.id, readiness)
         else:
             live = restored(record, readiness, places(record.app), self._on_end)
-            live.cell = self.cells.of(record.app, record.id, record.pid)
-            if live.end is None and record.pid:
+            if live.end is not None:
+                live.cell = self.cells.made(record.app, record.id)
+                live.cell.kill()
+            elif record.pid:
+                live.cell = self.cells.of(record.app, record.id, record.pid)
                 live.limits = in_force(live.cell, record.pid, self.sandbox_of(record.app).nofile)
             if live.record != before:
                 self._records.put_instance(live.record)
@@ -245,8 +249,10 @@ class SupervisedInstances:
             return False
         changes = live.limits != limits
         known = live.limits is not None
-        self.cells.extend(live.cell, live.record.app, live.record.id, limits.controllers)
-        self._limit(live, limits, self.sandbox_of(live.record.app), live.cell.pids() | {live.process.pid})
+        master = live.process.pid
+        self.cells.extend(live.cell, live.record.app, live.record.id, limits.controllers, master)
+        pids = live.cell.pids() | {pid for pid, _ in family(master)}
+        self._limit(live, limits, self.sandbox_of(live.record.app), pids)
         live.outgrown = ""
         return changes and known
 

@@ -87,6 +87,29 @@ async def test_the_next_daemon_ends_all_of_an_instance_that_this_one_started(sit
 
 
 @on_the_loop
+async def test_all_of_an_instance_whose_master_died_while_no_daemon_ran_is_ended(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        site.save(site.root / "apps/blog/wsgi.py", _APP)
+        await machine.started(app)
+        await soon((site.paths.home("blog") / "detached").exists)
+        pid, instance, master = _detached(site), machine.only().id, machine.only().pid
+    os.kill(master, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(master, 0)
+    try:
+        assert start_ticks(pid) is not None
+        with a_life(site) as later:
+            await soon(lambda: start_ticks(pid) is None)
+            later.instances.reap("blog", instance)
+            await later.instances.clear()
+            assert not _groups(later, instance)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@on_the_loop
 async def test_cells_of_nothing_that_runs_are_left_over_and_no_others(site: Site) -> None:
     with a_life(site) as machine:
         await machine.started(machine.app())

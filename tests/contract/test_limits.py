@@ -9,7 +9,8 @@ import pytest
 from reconciler.host.limit_watch import LimitWatch
 from reconciler.host.stores import Stores
 from reconciler.isolation.cells import Cells
-from reconciler.linux.process_table import children
+from reconciler.linux.control_groups import Group
+from reconciler.linux.process_table import children, family
 from reconciler.linux.processes import start_ticks
 from reconciler.planning.apps.actions import ApplyLimits
 from reconciler.planning.apps.app import App
@@ -197,6 +198,45 @@ async def test_without_control_groups_each_process_is_limited_and_all_of_them_wa
         (gone,) = (pid for pid in workers if f"worker {pid} " in machine.only().exceeded)
         await soon(lambda: start_ticks(gone) is None)
         assert machine.only().end is None
+
+
+def _members(machine: Machine, pid: int) -> set[int]:
+    """All of a process and its descendants that are in a group which holds memory."""
+    group = machine.instances.lives("blog")[0].cell.groups.get("memory")
+    return {each for each, _ in family(pid)} & (set() if group is None else set(group.pids()))
+
+
+@held_by_the_kernel
+@on_the_loop
+async def test_an_instance_of_before_there_were_cells_is_held_with_all_that_it_has_started(site: Site) -> None:
+    with a_life(site) as machine:
+        _nowhere(machine)
+        app = machine.app(server=Server(workers=2, start_timeout_s=30, stop_timeout_s=10))
+        machine.follow(app)
+        instance = await machine.started(app)
+    with a_life(site) as later:
+        await later.do(ApplyLimits(instance=instance.id, limits=Limits(memory=512 * M, processes=50), cause="test"))
+        assert later.only().unenforced == ""
+        assert _members(later, instance.pid) == {instance.pid, *children(instance.pid)}
+        for pid in (instance.pid, *children(instance.pid)):
+            assert f"/apps/blog/{instance.id}\n" in Path(f"/proc/{pid}/cgroup").read_text()
+
+
+@held_by_the_kernel
+@on_the_loop
+async def test_a_group_that_does_not_take_the_master_holds_nothing_and_that_is_said(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_life(site) as machine:
+        _nowhere(machine)
+        app = machine.app()
+        machine.follow(app)
+        instance = await machine.started(app)
+    monkeypatch.setattr(Group, "add", lambda self, pid: False)
+    with a_life(site) as later:
+        await later.do(ApplyLimits(instance=instance.id, limits=Limits(processes=50), cause="test"))
+        assert later.only().unenforced.startswith("processes is watched, not enforced")
+        assert "pids" not in later.instances.lives("blog")[0].cell.groups
 
 
 @on_the_loop

@@ -1,0 +1,100 @@
+"""Which processes are put into the groups of a cell that is given more of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.isolation import cells
+from reconciler.isolation.cells import ENDING, Cell, Cells
+from reconciler.linux.control_groups import Group
+from reconciler.planning.isolation.layout import Layout, Place
+
+APP, NAME = "web", "f" * 12
+
+
+class Kernel:
+    """Groups by path, and the start times of the processes there are."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.groups: dict[Path, set[int]] = {}
+        self.ticks: dict[int, int] = {}
+        self.families: dict[int, set[int]] = {}
+        self.before_move: Callable[[int], None] = lambda pid: None
+        kernel = self
+
+        def add(group: Group, pid: int) -> bool:
+            kernel.before_move(pid)
+            for other in kernel.groups.values():
+                other.discard(pid)
+            kernel.groups.setdefault(group.path, set()).add(pid)
+            return True
+
+        patch.setattr(Group, "make", lambda group: None)
+        patch.setattr(Group, "remove", lambda group: True)
+        patch.setattr(Group, "pids", lambda group: frozenset(kernel.groups.get(group.path, ())))
+        patch.setattr(Group, "add", add)
+        patch.setattr(cells, "start_ticks", self.ticks.get)
+        patch.setattr(cells, "family", lambda master: [(pid, 0) for pid in sorted(self.families.get(master, ()))])
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    return Kernel(monkeypatch)
+
+
+def a_host() -> Cells:
+    found = Cells("0" * 16)
+    found._layout = Layout(limiting={"memory": Place(version=1, path="/memory", writable=True)})
+    return found
+
+
+def test_a_child_that_is_forked_as_its_parent_is_moved_comes_along(kernel: Kernel) -> None:
+    ending = Group(Path("/ending"), 2)
+    kernel.groups[ending.path], kernel.ticks[10] = {10}, 1
+
+    def fork(pid: int) -> None:
+        if pid == 10:
+            kernel.groups[ending.path].add(11)
+            kernel.ticks[11] = 2
+
+    kernel.before_move = fork
+    cell = Cell(groups={ENDING: ending})
+    a_host().extend(cell, APP, NAME, ("memory",))
+    assert cell.groups["memory"].pids() == {10, 11}
+
+
+def test_the_family_of_a_master_in_no_cell_is_put_into_it(kernel: Kernel) -> None:
+    kernel.ticks.update({10: 1, 11: 2})
+    kernel.families[10] = {10, 11}
+    cell = Cell()
+    a_host().extend(cell, APP, NAME, ("memory",), 10)
+    assert cell.groups["memory"].pids() == {10, 11}
+
+
+def test_a_process_that_took_the_number_of_one_that_ended_stays_where_it_is(kernel: Kernel) -> None:
+    kernel.ticks.update({10: 1, 11: 2})
+    kernel.families[10] = {10, 11}
+
+    def reuse(pid: int) -> None:
+        kernel.families[10], kernel.ticks[11] = {10}, 3
+
+    kernel.before_move = reuse
+    cell = Cell()
+    a_host().extend(cell, APP, NAME, ("memory",), 10)
+    assert cell.groups["memory"].pids() == {10}
+
+
+def test_an_app_whose_name_every_group_has_a_file_of_has_a_group(kernel: Kernel) -> None:
+    host = a_host()
+    cell = host.make("tasks", NAME, ("memory",))
+    assert cell.groups["memory"].path.parent.name == "_tasks"
+    assert host.make("web", NAME, ("memory",)).groups["memory"].path.parent.name == "web"
+
+
+def test_a_group_without_the_master_is_none_of_the_cell(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel.ticks[10], kernel.families[10] = 1, {10}
+    monkeypatch.setattr(Group, "add", lambda group, pid: False)
+    cell = Cell()
+    a_host().extend(cell, APP, NAME, ("memory",), 10)
+    assert cell.groups == {}
