@@ -106,7 +106,7 @@ def introduce(
             wakeups.wake(name)
 
     apps.places.taking_over = proxy.static.ahead_of
-    proxy.static.instances = instances
+    proxy.static.instances, proxy.static.served = instances, apps.places.revision
     proxy.reached, proxy.on_change = apps.proxy.reached, told
     apps.proxy.dials, apps.proxy.on_move = proxy.dials, lambda: proxy.wakeups.wake(proxy.key)
     return (proxy.on_report,)

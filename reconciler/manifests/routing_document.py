@@ -129,7 +129,15 @@ def _static_problems(tree: Node) -> Iterator[tuple[Path, str]]:
             yield ("static", written), "expected a directory of the app's source or build, such as staticfiles"
         elif any(name.startswith(".") for name in posixpath.normpath(directory).split("/")):
             yield ("static", written), "has a name that begins with a dot, and no such file is served"
+        elif _is_persisted(tree, directory):
+            yield ("static", written), "is persisted, and so no part of the build: leave it to the app"
         seen.setdefault(path, str(written))
+
+
+def _is_persisted(tree: Node, directory: str) -> bool:
+    persist = tree.given("persist")
+    kept = (posixpath.normpath(str(part.value)) for part in (persist.parts.values() if persist else ()))
+    return any(f"{posixpath.normpath(directory)}/".startswith(f"{each}/") for each in kept)
 
 
 def _path(written: str) -> str:

@@ -1,6 +1,6 @@
 """Serve static files of the builds that are alive: which trees each app needs, and what lays them out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from reconciler.linux.processes import boot_id
@@ -12,6 +12,7 @@ from reconciler.planning.routing.static_files import directories_of, tree_of
 from reconciler.routing.static_trees import StaticTrees, Tree
 from reconciler.settings.proxy import Proxy
 from reconciler.state.paths import StatePaths
+from reconciler.state.schema import state_id
 
 _NONE: Mapping[str, tuple[str, ...]] = {}
 
@@ -19,12 +20,14 @@ _NONE: Mapping[str, tuple[str, ...]] = {}
 class StaticFiles:
     """The static files of all apps; without effect for a proxy that serves none.
 
-    `instances` returns the instances of an app, whose builds have the files.
+    `instances` returns the instances of an app, whose builds have the files; `served` the revision that serves, or is
+    the next to serve where none does.
     """
 
     def __init__(self, proxy: Proxy, paths: StatePaths) -> None:
         self.instances: Callable[[str], tuple[Instance, ...]] = lambda _: ()
-        root = proxy.static_root(paths.proxy)
+        self.served: Callable[[str], Revision | None] = lambda _: None
+        root = proxy.static_root(paths.proxy, lambda: state_id(paths.state))
         self._paths = paths
         self._trees = None if root is None else StaticTrees(root, boot_id())
         self._routings: Mapping[str, Routing] = {}
@@ -41,7 +44,7 @@ class StaticFiles:
         return _NONE if self._trees is None else self._trees.laid
 
     def alive(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the trees that the instances of each app need, of the one that was started last first."""
+        """Return the trees that each app needs, of the instance that took over last first; of one that sleeps, too."""
         return {app: found for app in self._routings if (found := tuple(self._trees_of(app)))}
 
     @property
@@ -76,19 +79,36 @@ class StaticFiles:
         return self._trees.ahead_of(revision.app, self._tree(revision.app, revision.id, revision.build.id))
 
     async def lay(self, action: LayFiles) -> None:
-        """Lay out the trees of an app. Raises OSError."""
+        """Lay out the trees of all apps of an action. Raises the first OSError, after the others have been laid out."""
+        errors = []
+        for app, names in action.apps:
+            try:
+                await self._lay(app, names)
+            except OSError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    async def _lay(self, app: str, names: Sequence[str]) -> None:
         assert self._trees is not None
-        app, known = action.app, self._trees_of(action.app)
-        kept = self._trees.of(app)
-        trees = [known.get(name) or Tree(name=name, code=kept, directories=()) for name in action.trees]
-        await self._trees.lay(app, trees)
+        known, kept = self._trees_of(app), self._trees.of(app)
+        await self._trees.lay(app, [known.get(name) or Tree(name=name, code=kept, directories=()) for name in names])
 
     def _trees_of(self, app: str) -> Mapping[str, Tree]:
+        """Return the trees of an app by name. One that has not passed its gate comes after the one that serves."""
         if self._trees is None or not self.has(app):
             return {}
-        alive = sorted((i for i in self.instances(app) if i.end is None), key=lambda i: i.started_at, reverse=True)
-        found = [self._tree(app, instance.revision, instance.build) for instance in alive]
-        return {tree.name: tree for tree in (*self._trees.starting(app), *found)}
+        alive = sorted(
+            (each for each in self.instances(app) if each.end is None),
+            key=lambda each: (each.stopping_since is None, each.started_at),
+            reverse=True,
+        )
+        serving = [self._tree(app, each.revision, each.build) for each in alive if each.serves]
+        coming = [self._tree(app, each.revision, each.build) for each in alive if not each.serves]
+        if not serving and (served := self.served(app)) is not None:
+            serving = [self._tree(app, served.id, served.build.id)]
+        found = (*serving[:1], *self._trees.starting(app), *coming, *serving[1:])
+        return {tree.name: tree for tree in found}
 
     def _tree(self, app: str, revision: str, build: str) -> Tree:
         routing = self._routings[app]

@@ -1,5 +1,6 @@
 """The proxy of this host, as its settings name it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -26,7 +27,7 @@ class Proxy:
     """The proxy: a Caddy that the daemon keeps (`run`), one of the host at its `admin` socket, or another by a `file`.
 
     `program` is the Caddy to run, empty to look for one. `domain` is what an app gets whose manifest has no domains,
-    with `{app}` for its name; empty for none. `static` is where static files are laid out for a proxy of the host's,
+    with `{app}` for its name; empty for none. Below `static`, static files are laid out for a proxy of the host's,
     `sockets` the directory of the unix sockets at which that reaches apps; None if it dials ports. With `links` a name
     is a link on the disk where that is enough.
     """
@@ -42,9 +43,14 @@ class Proxy:
     links: bool = False
     static: Path | None = None
 
-    def static_root(self, directory: Path) -> Path | None:
-        """Return where static files are laid out, None if this proxy serves none; `directory` is the daemon's."""
-        return None if self.no_static else self.static or directory / "static"
+    def static_root(self, directory: Path, state_id: Callable[[], str]) -> Path | None:
+        """Return where static files are laid out, None if this proxy serves none; `directory` is the daemon's.
+
+        Below one that the settings name it is a directory for this daemon alone, by the id of its state directory.
+        """
+        if self.no_static:
+            return None
+        return directory / "static" if self.static is None else self.static / f"reconciler-{state_id()}"
 
     @property
     def no_static(self) -> str:

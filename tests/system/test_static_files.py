@@ -18,7 +18,7 @@ pytestmark = pytest.mark.system
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 # What a release command makes may lead anywhere.
-LINK = "ln -s /etc/hostname staticfiles/out"
+LINK = "ln -s /etc/hostname staticfiles/out; ln -s /etc media"
 # Serves for as long as a file says so, and takes a second to stop: long enough to look at both builds.
 APP = """
 import pathlib, time
@@ -108,7 +108,7 @@ def test_the_proxy_serves_files_of_both_builds_and_a_deploy_changes_nothing_of_i
     try:
         source(site, "two", site_css="new!")
         eventually(lambda: get("/")[1] == "two GET /")
-        assert get("/static/site.css")[1] == "new!"
+        eventually(lambda: get("/static/site.css")[1] == "new!")
         assert get("/static/gone.css")[1] == "gone"
         (site.root / "gate").touch()
         assert slow.communicate(timeout=30)[0] == "one GET /slow"
@@ -119,10 +119,12 @@ def test_the_proxy_serves_files_of_both_builds_and_a_deploy_changes_nothing_of_i
     assert get("/static/site.css")[1] == "new!"
     assert configured(site) == changes
 
-    # A directory that is not there is told of; without the field, nothing is left.
-    site.manifest("shop", **fields, static={"/media": "nowhere"})
-    eventually(lambda: get("/static/site.css")[1] == "two GET /static/site.css")
-    eventually(lambda: "no directory nowhere" in site.status()["domains"][0]["message"])
+    # A directory that is not there, or leads out, is told of, and costs no other; without the field, nothing is left.
+    site.manifest("shop", **fields, static={"/media": "nowhere", "/out": "media", "/files": "staticfiles"})
+    eventually(lambda: get("/files/site.css")[1] == "new!")
+    assert get("/static/site.css")[1] == "two GET /static/site.css"
+    told = "its build has no directory nowhere; media leads out of the build"
+    eventually(lambda: told in site.status()["domains"][0]["message"])
     site.manifest("shop", **fields)
     eventually(lambda: not (site.paths.proxy / "static/shop").exists())
 
@@ -152,9 +154,12 @@ def test_files_of_a_sleeping_app_are_served_and_do_not_wake_it_also_by_another_d
     assert site.told("shop")["state"] == "sleeping"
     site.end(daemon)
     assert get("/static/site.css") == "css"
-    site.live(proxy=proxy)
+    (site.paths.proxy / "static/shop/.boot").write_text("as an earlier boot has left it")
+    daemon = site.live(proxy=proxy)
     eventually(lambda: site.told("shop")["state"] == "sleeping", 60)
+    eventually((site.paths.proxy / "static/shop/newest").exists)
     assert get("/static/site.css") == "css"
+    assert site.told("shop")["state"] == "sleeping"
 
 
 @pytest.mark.nightly
@@ -180,6 +185,9 @@ def test_nginx_serves_the_files_of_both_builds_from_a_directory_that_its_user_ca
         }
         site.manifest("shop", **fields, static={"/static": "staticfiles", "/": "staticfiles"})
         file = ProxyFile(format="nginx", path=ours, check=(*words, "-t"), reload=(*words, "-s", "reload"))
+        theirs = directory / "static/shop/index.html"
+        theirs.parent.mkdir(parents=True)
+        theirs.write_text("theirs")
         site.live(proxy=Proxy(front=front, file=file, settle_s=0.2, static=directory / "static"))
 
         def get(path: str) -> tuple[int, str, dict[str, str]]:
@@ -199,6 +207,7 @@ def test_nginx_serves_the_files_of_both_builds_from_a_directory_that_its_user_ca
         eventually(lambda: get("/static/site.css")[1] == "new!", 60)
         eventually(lambda: get("/static/gone.css")[1] == "two GET /static/gone.css", 60)
         assert ours.read_text() == before
+        assert theirs.read_text() == "theirs"
     finally:
         nginx.terminate()
         nginx.wait(20)

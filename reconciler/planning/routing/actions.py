@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from reconciler.planning.plan import PlannedAction
 from reconciler.planning.routing.linked_names import Link
+from reconciler.planning.wording import listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +62,15 @@ class TryDomains(PlannedAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayFiles(PlannedAction):
-    """Lay out the static files of an app for the proxy: these trees, the newest first, and no other."""
+    """Lay out the static files of apps for the proxy: these trees of each, the newest first, and no other."""
 
-    app: str
-    trees: tuple[str, ...]
+    apps: tuple[tuple[str, tuple[str, ...]], ...]
 
     def __str__(self) -> str:
-        return f"lay out the static files of {self.app}" if self.trees else f"take away the static files of {self.app}"
+        laid, gone = ([app for app, trees in self.apps if bool(trees) is has] for has in (True, False))
+        told = [f"{how} the static files of {listed(apps)}"
+                for how, apps in (("lay out", laid), ("take away", gone)) if apps]  # fmt: skip
+        return ", ".join(told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ class Answer:
 class ObservedProxy:
     """`config` is what the proxy has, None before the first look or when it could not be asked; `seen_at` is when.
 
-    `alive` are the trees of static files that the instances of an app need, of the newest first; `laid` those that are
+    `alive` are the trees of static files that an app needs, of the newest first; `laid` those that are
     laid out, and `lacking` the directories that a build does not have, by app.
 
     `running` is about a proxy that the daemon keeps itself. `changed_at` is when it was last given a configuration,

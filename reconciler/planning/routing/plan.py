@@ -148,18 +148,22 @@ def tried(asked: Routes, observed: ObservedProxy) -> tuple[str, ...]:
 
 
 def _files(asked: Routes | None, observed: ObservedProxy) -> LayFiles | None:
-    """Return the first action that lays out the files of an app, or takes those of one away that has none any more."""
+    """Return the action that lays out the files of apps, and takes those of apps away that have none any more.
+
+    It is one for all of them, so that what is wrong with the files of one app keeps none of another's.
+    """
     routes = () if asked is None else asked.routes
     with_files = {route.app for route in routes if route.files}
+    apps = []
     for app in sorted(with_files | observed.laid.keys()):
         laid = observed.laid.get(app, ())
         trees = trees_wanted(observed.alive.get(app, ()), laid) if app in with_files else ()
         if trees != laid or (app not in with_files and app in observed.laid):
-            cause = Cause(
-                Reason.DOMAINS_CHANGED, f"other builds of {app} serve" if trees else f"{app} has none any more"
-            )
-            return LayFiles(app=app, trees=trees, cause=cause.text, reason=cause.reason)
-    return None
+            apps.append((app, trees))
+    if not apps:
+        return None
+    told = [f"other builds of {app} serve" if trees else f"{app} has none any more" for app, trees in apps]
+    return LayFiles(apps=tuple(apps), cause="; ".join(told), reason=Reason.DOMAINS_CHANGED)
 
 
 def _without_domains(observed: ObservedProxy) -> Plan[Action]:

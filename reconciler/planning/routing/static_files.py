@@ -43,9 +43,9 @@ def tree_of(revision: str, routing: Routing) -> str:
 
 
 def trees_wanted(alive: Sequence[str], laid: Sequence[str]) -> tuple[str, ...]:
-    """Return the trees that are to be laid out; `alive` are those of the instances, of the newest first.
+    """Return the trees that are to be laid out; `alive` are those that an app needs, of the newest first.
 
-    Of an app without an instance, which may sleep, they stay.
+    Of an app of which none is known, they stay.
     """
     return tuple(dict.fromkeys(alive))[:_MOST] if alive else tuple(laid)
 
@@ -100,10 +100,11 @@ def caddy_handlers(files: str, routing: Routing) -> Iterator[dict[str, Any]]:
             "routes": [
                 {"handle": [_caching(ASK_FIRST)]},
                 forever,
-                {"handle": [{"handler": "file_server", "root": root, "canonical_uris": False}]},
+                {"handle": [{"handler": "file_server", "root": root, "canonical_uris": False, "pass_thru": True}]},
+                {"handle": [{"handler": "headers", "response": {"delete": ["Cache-Control"]}}]},
             ],
         }
-        yield {"match": [match], "handle": [inner], "terminal": True}
+        yield {"match": [match], "handle": [inner]}  # not terminal: the next is asked for a file that has just gone
 
 
 def _caching(value: str) -> dict[str, Any]:

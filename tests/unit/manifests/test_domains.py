@@ -91,6 +91,10 @@ static: {/static/: ./staticfiles/, /: public}"""
         ("domains: [a.example.com]\nstatic: {/a: x/../..}", "static./a: expected a directory of the app's source"),
         ("domains: [a.example.com]\nstatic: {/a: .}", "static./a: expected a directory of the app's source or"),
         ("domains: [a.example.com]\nstatic: {/a: x/.git}", "static./a: has a name that begins with a dot"),
+        (
+            "domains: [a.example.com]\npersist: [media/]\nstatic: {/a: x, /b: media/img, /c: media2}",
+            "static./b: is persisted, and so no part of the build: leave it to the app",
+        ),
         ("domains: [a.example.com]\ntls: yes", "3:6: tls: expected auto, internal, off, or"),
         ("domains: [a.example.com]\ntls: off\nhsts: 1d", "4:7: hsts: has no meaning with 'tls: off'"),
         ("domains: [a.example.com]\nbody_limit: 0K", "3:13: body_limit: must be greater than zero"),

@@ -1,7 +1,10 @@
 """Static files that are laid out: those of the build and no other, whole or not at all, of two builds at a time."""
 
 import asyncio
+import errno
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,16 +84,187 @@ def test_nothing_outside_the_directory_and_no_dotfile_is_copied(tmp_path: Path) 
     }  # fmt: skip
 
 
-def test_a_directory_that_leads_out_of_the_build_is_refused_and_what_was_there_stays(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_served_is_told_of_and_costs_no_other(tmp_path: Path) -> None:
+    code = build(tmp_path / "a", a_css="a", sub__b_css="b")
+    (code / "media").symlink_to("/etc")
+    (code / "loop").symlink_to("loop")
+    (code / "here").symlink_to(".")
+    (code / ".git").mkdir()
+    (code / ".git/config").write_text("secret")
+    (code / "repository").symlink_to(".git")
+    (code / "clash").mkdir()
+    (code / "clash/first.css").write_text("1")
+    (code / "clash/sub").write_text("a file where the other has a directory")
+    sources = ("media", "loop", "here", "repository", "nothing", "p\0q", "x" * 300)
+    directories = (
+        ("/static", "staticfiles"),
+        ("/static/", "clash"),
+        *((f"/{index}", source) for index, source in enumerate(sources)),
+    )
+    trees = StaticTrees(tmp_path / "root", "boot")
+    lay(trees, tree("one", code, directories))
+    assert served(tmp_path / "root") == {"/static/a.css": "a", "/static/sub/b.css": "b"}
+    assert trees.laid == {"shop": ("one",)}
+    told = (
+        "the static files of shop are not served: its build has no directory nothing"
+        "; clash has a file in the place of another's directory"
+        "; here is the whole of the code; loop is a link that leads nowhere; media leads out of the build"
+        "; 'p\\x00q' is no path; repository is hidden: a name of its path begins with a dot"
+        f"; {'x' * 300} has a path that is too long"
+    )
+    assert trees.lacks("shop", directories) == told
+    assert StaticTrees(tmp_path / "root", "boot").lacks("shop", directories) == told
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_what_is_wrong_with_the_disk_is_raised_and_what_was_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     trees = StaticTrees(tmp_path / "root", "boot")
     lay(trees, tree("one", build(tmp_path / "a", a_css="a")))
-    code = tmp_path / "b"
-    code.mkdir()
-    (code / "staticfiles").symlink_to("/etc")
-    with pytest.raises(OSError, match="cross-device"):
-        lay(trees, tree("two", code))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        lay(trees, tree("two", build(tmp_path / "b", b_css="b")))
     assert served(tmp_path / "root") == {"/static/a.css": "a"}
     assert trees.laid == {"shop": ("one",)}
+
+
+def test_what_is_not_ours_is_neither_removed_nor_written_into(tmp_path: Path) -> None:
+    root, code = tmp_path / "root", build(tmp_path / "a", a_css="a")
+    (root / "html").mkdir(parents=True)
+    (root / "html/index.html").write_text("theirs")
+    (root / "shop").mkdir()
+    (root / "link").symlink_to(root / "html")
+    trees = StaticTrees(root, "boot")
+    assert trees.laid == {}
+    for app in ("html", "link", "shop"):
+        with pytest.raises(FileExistsError, match=f"{app} is in the way: it was not made by this daemon"):
+            asyncio.run(trees.lay(app, (tree("one", code),)))
+        asyncio.run(trees.lay(app, ()))
+    assert sorted(str(each.relative_to(root)) for each in root.rglob("*")) == [
+        "html",
+        "html/index.html",
+        "link",
+        "shop",
+    ]
+
+
+def test_no_link_to_a_directory_of_ours_is_one(tmp_path: Path) -> None:
+    lay(StaticTrees(tmp_path / "other", "boot"), tree("one", build(tmp_path / "a", a_css="a")))
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/shop").symlink_to(tmp_path / "other/shop")
+    trees = StaticTrees(tmp_path / "root", "next boot")
+    assert trees.laid == {}
+    lay(trees)
+    assert served(tmp_path / "other") == {"/static/a.css": "a"}
+
+
+def test_a_full_disk_takes_no_files_away_that_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    lay(StaticTrees(root, "boot"), tree("one", build(tmp_path / "a", a_css="a")))
+
+    def truncated(self: Path, *_: object, **__: object) -> None:  # as a full disk, or a kill, leaves a file
+        self.open("w").close()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", truncated)
+        full.setattr("reconciler.routing.static_copy.os.utime", truncated)
+        with suppress(OSError):
+            lay(StaticTrees(root, "boot"), tree("one", tmp_path / "a"))
+    monkeypatch.undo()
+    trees = StaticTrees(root, "boot")
+    assert trees.laid == {"shop": ("one",)}
+    assert served(root) == {"/static/a.css": "a"}
+
+
+def test_a_place_that_cannot_be_marked_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr("reconciler.routing.static_trees.replace_file", refuse)
+        with pytest.raises(OSError, match="No space"):
+            lay(StaticTrees(root, "boot"), tree("one", build(tmp_path / "a", a_css="a")))
+    assert list(root.iterdir()) == []
+    lay(StaticTrees(root, "boot"), tree("one", tmp_path / "a"))
+    assert served(root) == {"/static/a.css": "a"}
+
+
+def test_what_was_set_aside_when_the_daemon_was_killed_is_gone_after_the_next_start(tmp_path: Path) -> None:
+    root, code = tmp_path / "root", build(tmp_path / "a", a_css="a")
+    (root / ".gone-shop-00000000/one").mkdir(parents=True)
+    (root / ".draft-shop-00000000").mkdir()
+    lay(StaticTrees(root, "boot"), tree("one", code))
+    assert [each.name for each in root.iterdir()] == ["shop"]
+
+
+def test_a_start_that_is_cancelled_leaves_known_what_is_laid_out(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    trees = StaticTrees(root, "boot")
+    one, two = (tree(name, build(tmp_path / name, a_css=name)) for name in ("one", "two"))
+
+    async def cancelled() -> None:
+        held = threading.Event()
+        trees._threads.run(held.wait)
+        starts = [
+            asyncio.ensure_future(trees.lay("shop", (one,))),
+            asyncio.ensure_future(trees.ahead_of("shop", two).__aenter__()),
+        ]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for start in starts:
+            start.cancel()
+        await asyncio.wait(starts)
+        held.set()
+        await trees.lay("other", (one,))
+
+    asyncio.run(cancelled())
+    assert trees.laid == {"shop": ("one", "two"), "other": ("one",)}
+    assert trees.laid == StaticTrees(root, "boot").laid
+
+
+def test_a_start_waits_neither_for_another_apps_copy_nor_for_what_is_laid_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees = StaticTrees(tmp_path / "root", "boot")
+    one, two = (tree(name, build(tmp_path / name, a_css=name)) for name in ("one", "two"))
+    lay(trees, one)
+
+    async def started() -> None:
+        held = threading.Event()
+        trees._threads.run(held.wait)
+        async with trees.ahead_of("shop", one):
+            pass
+        monkeypatch.setattr("reconciler.routing.static_trees._PATIENCE_S", 0.01)
+        async with trees.ahead_of("shop", two):
+            assert trees.laid == {"shop": ("one",)}
+        held.set()
+        await trees.lay("other", (one,))
+        assert trees.laid == {"shop": ("one", "two"), "other": ("one",)}
+
+    asyncio.run(started())
+
+
+def test_a_hole_of_a_file_takes_no_room_and_no_time(tmp_path: Path) -> None:
+    code = build(tmp_path / "a", a_css="a")
+    sparse = code / "staticfiles/sparse.bin"
+    sparse.write_bytes(b"begin")
+    os.truncate(sparse, 1 << 40)
+    trees = StaticTrees(tmp_path / "root", "boot")
+    lay(trees, tree("one", code))
+    lay(trees, tree("two", code), tree("one", code))
+    copy = tmp_path / "root/shop/two/static/sparse.bin"
+    assert copy.stat().st_size == 1 << 40
+    assert copy.stat().st_blocks < 10_000
+    with copy.open("rb") as file:
+        assert file.read(6) == b"begin\0"
 
 
 def test_everybody_can_read_what_is_laid_out_whatever_its_mode_was(tmp_path: Path) -> None:
@@ -125,7 +299,11 @@ def test_the_time_of_a_file_changes_with_its_content_and_with_nothing_else(tmp_p
     lay(trees, tree("two", b))
     after = {path.name: int(path.stat().st_mtime) for path in (root / "shop/newest/static").iterdir()}
     assert before["same.css"] == after["same.css"]
-    assert before["other.css"] != after["other.css"]
+    assert before["other.css"] < after["other.css"]
+    older = build(tmp_path / "c", same_css="same", other_css="three")
+    os.utime(older / "staticfiles/other.css", (1, 1))
+    lay(trees, tree("three", older))
+    assert int((root / "shop/newest/static/other.css").stat().st_mtime) > after["other.css"]
 
 
 def test_what_a_killed_daemon_left_half_copied_is_gone_with_the_next_tree(tmp_path: Path) -> None:
@@ -150,11 +328,11 @@ def test_a_directory_that_a_build_does_not_have_is_told_of_and_costs_the_others_
     assert trees.lacks("shop", FILES) == ""
 
 
-def test_a_tree_is_laid_out_before_its_instance_answers_and_the_other_stays(tmp_path: Path) -> None:
+def test_a_tree_is_laid_out_before_its_instance_answers_and_behind_the_one_that_serves(tmp_path: Path) -> None:
     root = tmp_path / "root"
     trees = StaticTrees(root, "boot")
     lay(trees, tree("one", build(tmp_path / "a", a_css="a")))
-    new = tree("two", build(tmp_path / "b", b_css="b"))
+    new = tree("two", build(tmp_path / "b", a_css="new", b_css="b"))
 
     async def start() -> None:
         async with trees.ahead_of("shop", new):
@@ -163,7 +341,9 @@ def test_a_tree_is_laid_out_before_its_instance_answers_and_the_other_stays(tmp_
         assert trees.starting("shop") == ()
 
     asyncio.run(start())
-    assert trees.laid == {"shop": ("two", "one")}
+    assert trees.laid == {"shop": ("one", "two")}
+    lay(trees, new, tree("one", tmp_path / "a"))  # it serves
+    assert served(root) == {"/static/a.css": "new", "/static/b.css": "b"}
 
 
 def test_a_full_disk_keeps_no_instance_from_starting(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_another_build_lays_out_files_and_leaves_the_configuration_alone(driver:
     assert plan(asked, observed, 100.5).first is None
     found = plan(asked, replace(observed, alive={"shop": ("two", "one")}), 100.5)
     assert str(found.first) == "lay out the static files of shop"
-    assert getattr(found.first, "trees", None) == ("two", "one")
+    assert getattr(found.first, "apps", None) == (("shop", ("two", "one")),)
     assert found.state == "ready"
 
 
@@ -120,3 +120,23 @@ def test_nginx_gives_a_path_that_another_app_has_to_that_app() -> None:
     assert text.count("location /static/ {") == 1
     assert "try_files" not in text
     assert "location /static/ {" in text_of("nginx", (route(),), Front())
+
+
+def test_files_of_all_apps_are_one_action_so_that_one_that_fails_keeps_none_of_anothers() -> None:
+    routes = tuple(replace(route(), app=name) for name in ("bad", "good"))
+    asked = Routes(routes=routes, front=Front(), driver="host")
+    observed = replace(settled(asked), alive={"bad": ("one",), "good": ("two",)}, laid={"gone": ("old",)})
+    found = plan(asked, observed, 100.5)
+    assert getattr(found.first, "apps", None) == (("bad", ("one",)), ("gone", ()), ("good", ("two",)))
+    assert str(found.first) == "lay out the static files of bad, good, take away the static files of gone"
+
+
+def test_caddy_asks_on_for_a_file_that_has_just_gone_and_leaves_the_apps_answer_as_it_is() -> None:
+    handlers = whole((route(),), Front(), Abilities(), "log")["apps"]["http"]["servers"]["reconciler"]["routes"][0]
+    served = [each for each in handlers["handle"][0]["routes"] if "file_server" in str(each)]
+    for each in served:
+        last, after = each["handle"][0]["routes"][-2:]
+        assert "terminal" not in each
+        assert last["handle"][0]["pass_thru"] is True
+        assert after["handle"] == [{"handler": "headers", "response": {"delete": ["Cache-Control"]}}]
+    assert len(served) == 2
