@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from reconciler.planning.address import Address, Spot
+from reconciler.linux.listening_paths import remove_at
+from reconciler.planning.address import SOCKET_SUFFIX, Address, Spot
 from reconciler.planning.apps.actions import Listen
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
@@ -27,7 +28,7 @@ _NOWHERE: frozenset[Address] = frozenset()
 class AppListeners:
     """The listeners of every app. `on_connection` is called with an app's name when a client wakes it.
 
-    `socket_of` returns the path of the socket that an app may have.
+    `directories` are those in which apps may have sockets, the daemon's own first.
     """
 
     def __init__(
@@ -35,9 +36,9 @@ class AppListeners:
         instances: Instances,
         keeper: Keeper,
         on_connection: Callable[[str], None],
-        socket_of: Callable[[str], Path],
+        directories: tuple[Path, ...],
     ) -> None:
-        self._socket_of = socket_of
+        self._directories = directories
         self._instances = instances
         self._keeper = keeper
         self._on_connection = on_connection
@@ -75,7 +76,8 @@ class AppListeners:
     def unserved_since(self, name: str, instances: tuple[Instance, ...]) -> float | None:
         """Return since when (monotonic) no instance, of any app, accepts what one of the app's listeners receives."""
         served = {instance.address for instance in instances if instance.serves} if instances else _NOWHERE
-        if all(address in served or self._others_serve(name, address) for address in self.of(name)):
+        passing = self._passing(name, wanted=not served)
+        if all(a in served or a in passing or self._others_serve(name, a) for a in self.of(name)):
             self._unserved.pop(name, None)
             return None
         return self._unserved.setdefault(name, time.monotonic())
@@ -124,6 +126,15 @@ class AppListeners:
                 if address is not None and self._listeners.is_known_to(process.pid, address) is False:
                     self._instances.mark_detached(name, instance.id)
 
+    def resume(self, name: str, instances: tuple[Instance, ...]) -> None:
+        """Pass on again what a daemon that ended passed on between an app's port and its socket.
+
+        What else overlaps is not known before `follow`, which says whose it is.
+        """
+        newest = _newest(instances)
+        if newest is not None and newest.address is not None:
+            self._pass_between(name, newest.address)
+
     # Actions
 
     def listen(self, name: str, action: Listen) -> str | None:
@@ -142,7 +153,7 @@ class AppListeners:
             for instance, _ in owners:
                 self._instances.mark_detached(name, instance.id)
         elif not fetched:
-            if address.path == str(self._socket_of(name)):
+            if address.path and Path(address.path).parent == self._directories[0]:
                 with contextlib.suppress(OSError):  # opening it says why
                     Path(address.path).parent.mkdir(mode=0o700, exist_ok=True)
             self._listeners.open(address)
@@ -174,14 +185,11 @@ class AppListeners:
             for other in self.of(name):
                 if other != address and other.overlaps(address) and other != self._desired.get(name):
                     self._listeners.relay(other, address)
-        self._listeners.stop_relay(address)
-        for other in self.of(app):
-            if bool(other.path) != bool(address.path) and not self._sharing(app, other):
-                self._listeners.relay(other, address)
+        self._pass_between(app, address)
 
     def reached(self, name: str, instances: tuple[Instance, ...], desired: Address) -> Address:
         """Return where the proxy is to reach an app: where the newest instance serves, else where it listens."""
-        serving = max((i for i in instances if i.serves and i.address), key=lambda i: i.started_at, default=None)
+        serving = _newest(instances)
         if serving is not None and serving.address is not None:
             return serving.address
         opened = self.of(name)
@@ -219,8 +227,8 @@ class AppListeners:
             self._closed(name, address)
         self._open.pop(name, None)
         self._unserved.pop(name, None)
-        with contextlib.suppress(OSError):  # of one that no daemon could fetch back
-            self._socket_of(name).unlink(missing_ok=True)
+        for directory in self._directories:  # of one that no daemon could fetch back
+            remove_at(directory / f"{name}{SOCKET_SUFFIX}")
 
     def close_all(self) -> None:
         """Close every copy of this process; instances keep theirs."""
@@ -239,6 +247,17 @@ class AppListeners:
     def _sharing(self, name: str, address: Address) -> frozenset[str]:
         return frozenset(other for other in self.neighbours(name, address) if address in self.of(other))
 
+    def _pass_between(self, app: str, address: Address) -> None:
+        self._listeners.stop_relay(address)
+        for other in self.of(app):
+            if bool(other.path) != bool(address.path) and not self._sharing(app, other):
+                self._listeners.relay(other, address)
+
+    def _passing(self, name: str, *, wanted: bool) -> frozenset[Address]:
+        """Return the addresses that are passed on, without the app's own if that is `wanted`: no instance serves."""
+        found = filter(self._listeners.is_relayed, self.of(name))
+        return frozenset(a for a in found if not wanted or a != self._desired.get(name)) or _NOWHERE
+
     def _others_serve(self, name: str, address: Address) -> bool:
         if len(self._at_spot[address.spot]) < 2:  # nobody but this app
             return False
@@ -250,3 +269,7 @@ class AppListeners:
 
     def _serves_at(self, name: str, address: Address) -> bool:
         return any(i.serves and i.address == address for i in self._instances.of(name))
+
+
+def _newest(instances: tuple[Instance, ...]) -> Instance | None:
+    return max((i for i in instances if i.serves and i.address), key=lambda i: i.started_at, default=None)

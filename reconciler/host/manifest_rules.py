@@ -1,5 +1,7 @@
 """The rules for manifests that the settings of this host make."""
 
+from pathlib import Path
+
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Rules
 from reconciler.manifests.sources_in_git import SourcesInForce
@@ -34,6 +36,12 @@ def sockets_of(settings: Settings) -> str:
     if proxy is None or not (proxy.run or proxy.sockets):
         return ""
     return str(settings.paths.listeners if proxy.run else proxy.sockets)
+
+
+def socket_directories(settings: Settings) -> tuple[Path, ...]:
+    """Return the directories in which apps may have sockets, the daemon's own first."""
+    own, given = settings.paths.listeners, sockets_of(settings)
+    return (own,) if given in ("", str(own)) else (own, Path(given))
 
 
 def _sources(settings: Settings) -> SourcesInForce:

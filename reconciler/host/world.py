@@ -20,6 +20,7 @@ from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.instance_changes import InstanceChanges
 from reconciler.host.limit_watch import LimitWatch
+from reconciler.host.manifest_rules import socket_directories
 from reconciler.host.probes import AppProbes
 from reconciler.host.proxy_view import ProxyView
 from reconciler.host.release_commands import AppReleaseCommands
@@ -103,7 +104,7 @@ class AppWorld:
         self._secret_source = secret_source
         self._dependencies = DependencyGraph()
         self._standings = Standings(stores, runtime.publish)
-        self._listeners = AppListeners(instances, keeper, self._on_connection, settings.paths.socket)
+        self._listeners = AppListeners(instances, keeper, self._on_connection, socket_directories(settings))
         self._builds = AppBuilds(settings.paths, stager, runtime.removals, self._on_staging)
         self.places = AppPlaces(self._paths, self._history, self._builds, instances, secret_source)
         self.proxy = ProxyView(self._listeners, self._instances)
@@ -157,6 +158,8 @@ class AppWorld:
         self._listeners.take_back()
         adopt_all(self._instances, self.paths, self._listeners.fetch, self._tasks, self._on_adopted)
         self._listeners.mark_detached()
+        for name in self._instances.apps():
+            self._listeners.resume(name, self._instances.of(name))
         for name in self.names():
             self._history.staged(name)  # this daemon tries once more what only an edit can fix
             self._instances.remove_unused(name, self.paths(name))
@@ -345,6 +348,7 @@ class AppWorld:
     def _on_adopted(self, name: str, pid: int) -> None:
         called = next(each.called for each in self._instances.of(name) if each.pid == pid)
         self._record(name, "adopted", f"{called} keeps serving", "the daemon started")
+        self._listeners.resume(name, self._instances.of(name))
         self._activated(name)
 
     def _on_connection(self, name: str) -> None:

@@ -150,16 +150,17 @@ class HostSnapshot:
         open_addresses = {record.address for record in alive if record.address != NO_ADDRESS}
         history = self._history.of(name)
         candidates = open_addresses | ({app.address} if app is not None and app.address is not None else set())
+        held = self._held_by_daemon(candidates)
         return Observed(
             source=None if content is None or app is None else SourceState(source=self._read(app), content=content),
             builds=builds,
             commands={each: found for each in builds if (found := staged.commands_of(self.paths.builds(name) / each))},
-            listeners=frozenset(open_addresses | (candidates & self._daemon_addresses)),
+            listeners=frozenset(open_addresses | held),
             instances=(
                 *(_instance(record, self._how_it_ended()) for record in exited),
                 *(replace(_instance(record, None), limits=_limits(record, app)) for record in alive),
             ),
-            armed=frozenset(candidates & self._daemon_addresses) if self._sleeps(name) else frozenset(),
+            armed=held if self._sleeps(name) else frozenset(),
             failures=history.failures if self.daemon is not None else _of_every_daemon(history.failures),
             known_good=history.known_good,
             override=history.override,
@@ -281,10 +282,31 @@ class HostSnapshot:
     def _of_this_boot(self) -> list[InstanceRecord]:
         return [record for record in self.records.instances() if record.boot == self._boot]
 
+    def _held_by_daemon(self, candidates: set[Address]) -> frozenset[Address]:
+        """Return those addresses on which the daemon itself listens."""
+        return frozenset(
+            each
+            for each in candidates
+            if (Path(each.path).name in self._daemon_sockets if each.path else each in self._daemon_addresses)
+        )
+
     @cached_property
     def _daemon_addresses(self) -> frozenset[Address]:
-        """The addresses on which the daemon itself listens."""
-        return frozenset(_listening(self.daemon, self.paths.listeners)) if self.daemon else frozenset()
+        """The addresses with a port on which the daemon itself listens."""
+        return frozenset(_listening(self.daemon)) if self.daemon else frozenset()
+
+    @cached_property
+    def _daemon_sockets(self) -> frozenset[str]:
+        """The names of the unix sockets on which the daemon itself listens: of its directory the kernel says nothing.
+
+        None if they cannot be read.
+        """
+        if not self.daemon:
+            return frozenset()
+        from reconciler.linux.listening_paths import listening_names
+        from reconciler.linux.process_table import sockets_of
+
+        return frozenset(filter(None, listening_names(set(sockets_of(self.daemon).values()))))
 
     def _passed(self, record: InstanceRecord) -> int:
         """Return how many workers of an instance have passed their gate."""
@@ -321,21 +343,14 @@ def _listing(directory: Path) -> list[Path]:
         return []
 
 
-def _listening(pid: int, sockets: Path) -> Iterator[Address]:
-    """Yield the addresses a process listens on, a unix socket as one in the directory of those of apps.
-
-    None if they cannot be read.
-    """
-    from reconciler.linux.listening_paths import listening_names
+def _listening(pid: int) -> Iterator[Address]:
+    """Yield the addresses with a port that a process listens on, none if they cannot be read."""
     from reconciler.linux.process_table import listening_sockets, sockets_of
 
     own = set(sockets_of(pid).values())
     for each in listening_sockets(pid):
         if each.inode in own:
             yield Address(host=each.host, port=each.port)
-    for name in listening_names(own) if sockets.exists() else ():
-        if name:
-            yield Address(host=str(sockets / name))
 
 
 def _instance(record: InstanceRecord, end: str | None) -> "Instance":

@@ -53,6 +53,14 @@ def listen_at(path: Path, backlog: int) -> socket.socket:
     return opened
 
 
+def remove_at(path: Path) -> None:
+    """Remove the socket at a path, as far as it can be, and one that was cut short on its way there."""
+    for each in (path, path.with_name(f"{path.name}{_DRAFT}")):
+        with suppress(OSError):
+            if stat.S_ISSOCK(each.lstat().st_mode):
+                each.unlink()
+
+
 def name_listened_at(opened: socket.socket) -> str:
     """Return the name of the file at which `listen_at` has a socket listen, "" for any other socket."""
     if opened.family != socket.AF_UNIX or opened.type != socket.SOCK_STREAM:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_AGAIN_S = 0.05
+
 
 @contextlib.contextmanager
 def reachable(path: Path) -> Iterator[str]:
@@ -31,6 +33,17 @@ def connected(path: Path, kind: socket.SocketKind, timeout_s: float) -> socket.s
         opened.close()
         raise
     return opened
+
+
+async def connected_in_turn(path: Path) -> socket.socket:
+    """Return a stream connected to the socket at a path, once there is room in its queue. Raises OSError."""
+    import asyncio  # commands that only look wait for every import
+
+    while True:
+        try:
+            return connected(path, socket.SOCK_STREAM, 0)
+        except BlockingIOError:  # nothing tells when there is room
+            await asyncio.sleep(_AGAIN_S)
 
 
 def peer_name(connection: Any) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from reconciler.linux.remove_tree import remove_tree
 from reconciler.planning.routing.linked_names import KEYS, LINKS, Link
 
 _UP = "../"  # a link leads on from its own directory
@@ -40,24 +41,32 @@ class NameLinks:
                 self._put(name, link)
 
     def _put(self, name: str, link: Link) -> None:
-        draft = self._links / f".{name}"
-        draft.unlink(missing_ok=True)
-        draft.symlink_to(f"{_UP}{link.target}")
-        draft.replace(self._links / name)
-        directory = self._keys / name
-        directory.mkdir(mode=0o700, exist_ok=True)
-        (directory / link.key).touch(mode=0o600)
+        # The key of the app before goes first: no app is ever reached with that of another.
+        place, directory, draft = self._links / name, self._keys / name, self._links / f".{name}"
         for other in _names(directory):
             if other != link.key:
-                (directory / other).unlink()
+                _clear(directory / other)
+        if not directory.is_dir() or directory.is_symlink():
+            _clear(directory)
+        _clear(draft)
+        draft.symlink_to(f"{_UP}{link.target}")
+        if not place.is_symlink():
+            _clear(place)
+        draft.replace(place)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        (directory / link.key).touch(mode=0o600)
 
     def _remove(self, name: str) -> None:
-        directory = self._keys / name
-        for key in _names(directory):
-            (directory / key).unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            directory.rmdir()
-        (self._links / name).unlink(missing_ok=True)
+        _clear(self._keys / name)
+        _clear(self._links / name)
+
+
+def _clear(path: Path) -> None:
+    """Remove what is at a path, whatever it is. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _names(directory: Path) -> list[str]:

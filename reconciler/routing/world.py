@@ -6,6 +6,7 @@ What the proxy has is asked of it, never remembered; nothing that a deploy does 
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -153,7 +154,7 @@ class RoutingWorld:
         if any(link.target == self._upstream(address).removeprefix("unix/") for link in self._observed.links.values()):
             return True
         if config is None or isinstance(config, str):
-            return config is None or (address.path or self._upstream(address)) in config
+            return config is None or _is_dialled_in(config, address.path or self._upstream(address))
         return self._upstream(address) in dialled_in(config)
 
     def _files(self) -> Mapping[str, AppFiles]:
@@ -326,6 +327,12 @@ class RoutingWorld:
 
     def _write(self, kind: EventKind, text: str, action: Action) -> None:
         self._journal.write(Subject("proxy"), kind, text, action.cause, action.reason)
+
+
+def _is_dialled_in(text: str, upstream: str) -> bool:
+    """Return whether the file of a proxy names an upstream, a whole one: in `http://…`, `unix:…` or `unix@…`."""
+    before = "[:@]" if upstream.startswith("/") else "[/ ]"
+    return re.search(rf'(?<={before}){re.escape(upstream)}(?=[;"\s]|$)', text) is not None
 
 
 def _own_address(app: App) -> Address:

@@ -99,6 +99,7 @@ class Listeners:
     def serve_holding_page(self, address: Address, page: str | None) -> None:
         """Answer for the app at this address until `stop_holding_page`."""
         self.disarm(address)  # a descriptor has one reader
+        self.stop_relay(address)
         if address not in self._holding:
             self._holding[address] = Holding(self._sockets[address], page)
 
@@ -135,8 +136,13 @@ class Listeners:
             connected()
 
         if address not in self._armed:
+            self.stop_relay(address)
             self._armed.add(address)
             loop.add_reader(number, activate)
+
+    def is_relayed(self, address: Address) -> bool:
+        """Whether this process passes connections at this address on to another."""
+        return address in self._relays
 
     def is_holding(self, address: Address) -> bool:
         """Whether this process answers for the app at this address."""

@@ -5,7 +5,6 @@ Planning decides what follows: a probe only reports that an instance is unhealth
 
 import asyncio
 import re
-import socket
 import ssl
 import time
 from collections import Counter
@@ -16,14 +15,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from reconciler.convergence.standing_tasks import StandingTasks
-from reconciler.linux.unix_sockets import connected
+from reconciler.linux.unix_sockets import connected_in_turn
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import Liveness
 from reconciler.planning.apps.revision import Health
 from reconciler.planning.wording import counted
 
 _FIRST_BYTES = 512
-_AGAIN_S = 0.05
 _NO_WORK: "Work" = ()
 
 
@@ -158,13 +156,8 @@ def _any_certificate() -> ssl.SSLContext:
 async def _connected(address: Address, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if not address.path:
         return await asyncio.open_connection(address.reached_at, address.port, ssl=tls)
-    while True:
-        try:
-            line = connected(Path(address.path), socket.SOCK_STREAM, 0)
-        except BlockingIOError:  # its queue is full: the probe is late if that lasts
-            await asyncio.sleep(_AGAIN_S)
-            continue
-        return await asyncio.open_unix_connection(sock=line, ssl=tls, server_hostname="localhost" if tls else None)
+    line = await connected_in_turn(Path(address.path))  # the probe is late if its queue stays full
+    return await asyncio.open_unix_connection(sock=line, ssl=tls, server_hostname="localhost" if tls else None)
 
 
 async def _first_bytes(probe: Probe, *, tls: bool) -> bytes:

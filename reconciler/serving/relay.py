@@ -12,12 +12,11 @@ import socket
 from functools import partial
 from pathlib import Path
 
-from reconciler.linux.unix_sockets import connected
+from reconciler.linux.unix_sockets import connected_in_turn
 from reconciler.planning.address import Address
 
 _CHUNK = 64 * 1024
 _CONNECT_S = 5.0
-_AGAIN_S = 0.05
 _EVERYWHERE = "0.0.0.0"
 
 
@@ -65,11 +64,8 @@ class Relay:
     async def _connected(self, connection: socket.socket, client: str) -> socket.socket | None:
         """Return a connection to the successor; None if that is not reached where the client came to."""
         successor = self._successor
-        while successor.path:
-            try:
-                return connected(Path(successor.path), socket.SOCK_STREAM, 0)
-            except BlockingIOError:  # its queue is full
-                await asyncio.sleep(_AGAIN_S)
+        if successor.path:
+            return await connected_in_turn(Path(successor.path))
         is_at_port = connection.family != socket.AF_UNIX
         target = self._target(connection.getsockname()[0]) if is_at_port else successor.reached_at
         if target is None:

@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.linux.unix_sockets import connected as connected_to
 from reconciler.planning.routing.route import Front
+from reconciler.routing.kept_caddy import kept_pid
 from reconciler.serving.keeper import dismiss
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
@@ -36,6 +37,8 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": said.encode()})
 """
 
+REQUEST = b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\n\r\n"
+
 
 @pytest.fixture
 def proxy() -> Proxy:
@@ -52,6 +55,15 @@ def asked_at(path: Path, request: bytes) -> bytes:
     """What an app answers at its socket, to a client that has no proxy before it."""
     with connected_to(path, socket.SOCK_STREAM, 10) as line:
         line.sendall(request)
+        answer = b""
+        while part := line.recv(65536):
+            answer += part
+    return answer
+
+
+def asked_at_port(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 60) as line:
+        line.sendall(REQUEST)
         answer = b""
         while part := line.recv(65536):
             answer += part
@@ -214,6 +226,37 @@ def test_an_app_passes_from_its_port_to_a_socket_and_back_without_a_failed_reque
         site.manifest("shop", workers=2, probation="0s", domains=["shop.localhost"])
         eventually(lambda: is_refused(other), 60)
     assert {status for status in seen if status.isdecimal()} == {"200"}, seen
+
+
+@pytest.mark.nightly
+def test_a_daemon_that_is_killed_while_an_app_passes_to_a_socket_leaves_its_port_served(
+    site: Site, proxy: Proxy
+) -> None:
+    site.source("shop", "0")
+    site.manifest("shop", probation="0s")
+    daemon = site.live()
+    site.await_settled("shop")
+    port = site.told("shop")["port"]
+    site.end(daemon)
+    site.manifest("shop", probation="0s", domains=["shop.localhost"])
+    daemon = site.live(proxy=proxy)
+    eventually(lambda: answers("shop.localhost", proxy.front.https, "0"), 60)
+    caddy = kept_pid(site.paths.proxy)
+    assert caddy is not None
+    os.kill(caddy, signal.SIGSTOP)  # it cannot be told of the socket, nor asked what it dials
+    try:
+        site.source("shop", "1")
+        eventually(lambda: b"\r\n1\r\n" in asked_at(site.paths.socket("shop"), REQUEST), 60)
+        # Not before the instance at the port is gone: who is asked there then is asked through the daemon.
+        eventually(lambda: len(site.instances("shop")) == 1, 60)
+        assert b"\r\n1\r\n" in asked_at_port(port)
+        site.end(daemon, signal.SIGKILL)
+        site.live(proxy=proxy)
+        assert b"\r\n1\r\n" in asked_at_port(port)
+    finally:
+        os.kill(caddy, signal.SIGCONT)
+    eventually(lambda: answers("shop.localhost", proxy.front.https, "1"), 60)
+    eventually(lambda: is_refused(port), 60)
 
 
 @pytest.mark.nightly

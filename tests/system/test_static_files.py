@@ -1,5 +1,6 @@
 """Static files by the proxy itself: of both builds during a deploy, of a sleeping app, and nothing but those files."""
 
+import http.client
 import os
 import shutil
 import subprocess
@@ -202,6 +203,8 @@ def test_nginx_serves_the_files_of_both_builds_from_a_directory_that_its_user_ca
             status, body, headers = get(path)
             assert (status, body.startswith("one GET ")) == (200, True), (path, body)
             assert "cache-control" not in headers
+        for method in ("POST", "PUT", "OPTIONS", "DELETE"):
+            assert sent(front.http, method, "/static/site.css") == f"one {method} /static/site.css"
         before = ours.read_text()
         source(site, "two", site_css="new!")
         eventually(lambda: get("/static/site.css")[1] == "new!", 60)
@@ -211,6 +214,16 @@ def test_nginx_serves_the_files_of_both_builds_from_a_directory_that_its_user_ca
     finally:
         nginx.terminate()
         nginx.wait(20)
+
+
+def sent(port: int, method: str, path: str) -> str:
+    """What is answered to a request with a body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, b"body", {"Host": "shop.example.com"})
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
 
 
 def started_nginx(directory: Path) -> tuple["subprocess.Popen[bytes]", Path, list[str]]:

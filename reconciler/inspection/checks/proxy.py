@@ -1,8 +1,12 @@
 """Check the proxy that serves the domains of apps: its program and version, its ports, how it is told."""
 
 import asyncio
+import contextlib
+import grp
 import os
+import pwd
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +35,8 @@ def proxy(settings: Settings, desired: DesiredState) -> Iterator[Check]:
         yield from _kept(settings.proxy, settings.paths.proxy)
     else:
         yield from _admin(settings.proxy.admin)
+    if settings.proxy.sockets is not None:
+        yield _sockets(settings.proxy.sockets)
     if settings.proxy.static is not None:
         yield _static(settings.proxy.static)
 
@@ -109,6 +115,47 @@ def _file(file: ProxyFile) -> Iterator[Check]:
         yield Check(level="fail", subject="proxy", found=found, advice=advice)
     else:
         yield Check(level="ok", subject="proxy", found=f"{file.format}, told by {file.path}")
+
+
+def _sockets(directory: Path) -> Check:
+    """Check that apps can be given sockets there, and that the group of the proxy may connect to them."""
+    made = f"sudo install -d -o {_user()} -g GROUP -m 2750 {directory}, with the group of the proxy"
+    found, group = "", ""
+    if not directory.is_dir():
+        found = f"{directory} is no directory, so apps with domains cannot listen there"
+    elif not os.access(directory, os.W_OK | os.X_OK):
+        found = f"cannot write to {directory}, so apps with domains cannot listen there"
+    else:
+        status = directory.stat()
+        group, own = _group(status.st_gid), {os.getegid(), *os.getgroups()}
+        if not status.st_mode & stat.S_IXGRP:
+            found = f"its group may not enter {directory}, so the proxy does not reach apps"
+        elif os.geteuid() and not status.st_mode & stat.S_ISGID and status.st_gid not in own:
+            found = f"sockets in {directory} cannot be given to its group {group}"
+        elif status.st_gid == os.getegid() and not _has_members(status.st_gid):
+            found = f"{directory} is of the group {group}, which is the daemon's own: the proxy is not in it"
+    if found:
+        return Check(level="fail", subject="sockets", found=found, advice=made)
+    return Check(level="ok", subject="sockets", found=f"{directory}, of the group {group}")
+
+
+def _user() -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(os.geteuid()).pw_name
+    return str(os.geteuid())
+
+
+def _group(number: int) -> str:
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(number).gr_name
+    return str(number)
+
+
+def _has_members(number: int) -> bool:
+    """Return whether a group has members beside those whose own it is."""
+    with contextlib.suppress(KeyError):
+        return bool(grp.getgrgid(number).gr_mem)
+    return False
 
 
 def _static(directory: Path) -> Check:

@@ -18,6 +18,7 @@ from reconciler.planning.routing.route import (
     Place,
     Route,
     is_everything,
+    owner,
     places,
     redirected,
     target,
@@ -145,9 +146,8 @@ def _nginx_locations(place: Place, at: list[Place], front: Front, hsts: tuple[st
     paths = [_word(path) for path in paths_of(route.routing)]
     for form in forms:
         yield from _block(form, files if place.below in paths else app)
-    others = {other.below for other in at}
     for path in paths:
-        if path not in others:
+        if path != place.below and owner(path, at) is place:
             yield from _block(under(path), files)
     yield from _block(nginx_app(route.app), app)
 

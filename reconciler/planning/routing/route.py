@@ -1,6 +1,6 @@
 """What a proxy is told of the apps: one value over all of them, from which each driver makes its configuration."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.planning.routing.domain_names import exact_first
@@ -74,6 +74,12 @@ def places(routes: tuple[Route, ...]) -> tuple[Place, ...]:
         Place(name=name, below=route.routing.below, route=route) for route in routes for name in route.routing.domains
     ]
     return tuple(sorted(found, key=lambda place: (exact_first(place.name), -len(place.below), place.below)))
+
+
+def owner(path: str, at: Sequence[Place]) -> Place | None:
+    """Return the place that has a path of a name, of all places of that name: the longest one that contains it."""
+    found = (each for each in at if is_everything(each.below) or f"{path}/".startswith(f"{each.below}/"))
+    return max(found, key=lambda each: len(each.below), default=None)
 
 
 def redirected(routes: tuple[Route, ...]) -> Iterator[tuple[str, Route]]:

@@ -62,10 +62,14 @@ def under(path: str) -> str:
 
 
 def nginx_lines(files: str, app: str) -> Iterator[str]:
-    """Yield the lines of a location of nginx that answers with a file, if there is one, or hands over to the app."""
+    """Yield the lines of a location of nginx that answers with a file, if there is one, or hands over to the app.
+
+    The app gets as well what no file answers (405: a POST), and requests for a file that went meanwhile (404).
+    """
     found = " ".join(f"/{name}$uri" for name in NAMES)
     yield f'root "{files}";'
     yield f"try_files {found} {nginx_app(app)};"
+    yield f"error_page 404 405 = {nginx_app(app)};"
     yield "add_header Cache-Control $reconciler_caching;"
 
 

@@ -1,6 +1,7 @@
 """What `doctor` says of the proxy: what is missing or in its way, each with its remedy."""
 
 import os
+import pwd
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -134,3 +135,32 @@ def test_a_directory_of_static_files_that_the_proxys_user_may_not_enter_is_told(
     told = found(settings, Proxy(file=file, static=closed / "static"))["static files"]
     assert told.level == "fail"
     assert told.advice.startswith("chmod o+x /")
+
+
+def test_a_directory_of_sockets_is_told_with_what_makes_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "sockets"
+    file = ProxyFile(format="nginx", path=tmp_path / "ours.conf", reload=("true",))
+
+    def told() -> Check:
+        check = found(settings, Proxy(file=file, sockets=directory))["sockets"]
+        assert check.level == "ok" or f"install -d -o {pwd.getpwuid(os.geteuid()).pw_name} -g GROUP" in check.advice
+        return check
+
+    assert "is no directory" in told().found
+    directory.mkdir(mode=0o700)
+    assert "its group may not enter" in told().found
+    directory.chmod(0o750)
+    assert "which is the daemon's own" in told().found
+    monkeypatch.setattr(checked, "_has_members", lambda _: True)
+    assert told().level == "ok"
+    monkeypatch.setattr(os, "getegid", lambda: 54321)
+    monkeypatch.setattr(os, "getgroups", lambda: [54321])
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user or 65534)
+    assert "cannot be given to its group" in told().found
+    directory.chmod(0o2750)
+    assert told().level == "ok"
+    monkeypatch.setattr(os, "access", lambda path, _: path != directory)
+    assert "cannot write" in told().found

@@ -112,6 +112,24 @@ def test_login_and_networks_come_before_files_and_a_stopped_app_serves_none() ->
     assert "try_files" not in text_of("nginx", (route(stopped=True),), Front())
 
 
+def test_nginx_leaves_a_path_below_that_of_another_app_to_that_app() -> None:
+    other = Route(
+        app="other", upstream="127.0.0.1:2", key="k",
+        routing=Routing(domains=("shop.example.com",), below="/x", allow_from=("10.0.0.0/8",)),
+    )  # fmt: skip
+    mine = route(routing=replace(routing(static="s"), static=(("/x/y", "s"), ("/xy", "s"))))
+    text = text_of("nginx", (mine, other), Front())
+    assert "location /x/y/ {" not in text
+    assert "location /xy/ {" in text
+    assert "location /x/y/ {" in text_of("nginx", (mine,), Front())
+
+
+def test_nginx_hands_over_what_no_file_answers_to_the_app() -> None:
+    text = text_of("nginx", (route(),), Front())
+    assert "error_page 404 405 = @reconciler-shop;" in text
+    assert "proxy_intercept_errors" not in text
+
+
 def test_nginx_gives_a_path_that_another_app_has_to_that_app() -> None:
     other = Route(
         app="other", routing=Routing(domains=("shop.example.com",), below="/static"), upstream="127.0.0.1:2", key="k"
