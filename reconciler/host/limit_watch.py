@@ -6,8 +6,8 @@ What the kernel does not hold is ended here: the largest worker of an instance t
 import asyncio
 import signal
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +18,7 @@ from reconciler.isolation.limiting import memory_kills, memory_pressure, refused
 from reconciler.linux.process_table import family, own, threads
 from reconciler.linux.processes import send_to
 from reconciler.planning.isolation.limits import size
-from reconciler.planning.isolation.watching import EVERY_S, Pressure, Use, look_again_s, near
+from reconciler.planning.isolation.watching import EVERY_S, Pressure, Use, look_again_s, near, together
 from reconciler.planning.reason import Reason
 from reconciler.serving.live_instance import LiveInstance
 from reconciler.serving.supervised import SupervisedInstances
@@ -72,8 +72,8 @@ class LimitWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
-            self._instances.limited.clear()
-            wait_s = self.look(time.monotonic())
+            woken = self._instances.take_woken()
+            wait_s = self.look(time.monotonic(), woken)
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._instances.limited.wait()
@@ -82,11 +82,18 @@ class LimitWatch:
         """Measure what apps with a limit of disk take, every minute until cancelled."""
         while True:
             await asyncio.sleep(_DISK_EVERY_S)
-            for live in [each for each in self._limited() if each.limits and each.limits.disk]:
-                await self.look_at_disk(live)
+            by_app = defaultdict[str, list[LiveInstance]](list)
+            for live in self._limited():
+                if live.limits and live.limits.disk:
+                    by_app[live.record.app].append(live)
+            for lives in by_app.values():
+                await self.look_at_disk(*lives)
 
-    def look(self, now: float) -> float | None:
-        """Look at every instance for which it is time; return the seconds until the next look, None without any."""
+    def look(self, now: float, woken: Collection[str] = ()) -> float | None:
+        """Look at every instance for which it is time, and at those `woken`, for kills of the kernel.
+
+        Returns the seconds until the next look, None without any.
+        """
         lives = {live.record.id: live for live in self._limited()}
         for gone in self._watched.keys() - lives.keys():
             del self._watched[gone]
@@ -96,20 +103,26 @@ class LimitWatch:
                 watched = self._watched[live.record.id] = _Watched(
                     use=Use(at=now, memory=self._memory(live)),
                     look_at=now,
-                    kills=0,
+                    kills=live.kills,
                     refused=0,
                     fallen=frozenset(),
                 )
-            self._look(live, watched, now)
+            if now >= watched.look_at or live.record.id in woken:
+                self._look(live, watched, now)
         return min((max(0.01, each.look_at - now) for each in self._watched.values()), default=None)
 
-    async def look_at_disk(self, live: LiveInstance) -> None:
-        """Measure what the app of an instance takes on the disk."""
-        app, limits = live.record.app, live.limits
-        if limits is None or limits.disk is None:
-            return
+    async def look_at_disk(self, *lives: LiveInstance) -> None:
+        """Measure once what the app of some instances takes on the disk."""
+        app = lives[0].record.app
         places = [self._paths.home(app), self._paths.scratch(app), self._paths.logs / app]
         used = await asyncio.to_thread(disk_use, places)
+        for live in lives:
+            self._compare_disk(live, used)
+
+    def _compare_disk(self, live: LiveInstance, used: int) -> None:
+        limits = live.limits
+        if limits is None or limits.disk is None:
+            return
         before = live.beyond.pop("disk", "")
         if used > limits.disk:
             live.beyond["disk"] = text = (
@@ -130,7 +143,7 @@ class LimitWatch:
         assert live.limits is not None
         age_s = now - live.record.started_at
         watched.use = watched.use.next(now, self._memory(live))
-        watched.look_at = now + look_again_s(watched.use, live.limits, age_s=age_s)
+        watched.look_at = together(now + look_again_s(watched.use, live.limits, age_s=age_s), now)
         self._look_at_memory(live, watched, age_s)
         self._look_at_processes(live, watched, now)
         self._look_at_pressure(live, watched, now)
@@ -153,6 +166,8 @@ class LimitWatch:
 
     def _look_at_kills(self, live: LiveInstance, watched: _Watched, now: float) -> None:
         """Tell which worker the kernel has killed for its memory, once the master has said that it is gone."""
+        if not watched.unnamed:
+            live.kills = watched.kills  # its master has outlived those
         kills, fallen = memory_kills(live.cell), live.fallen()
         watched.unnamed += max(0, kills - watched.kills)
         watched.kills = kills

@@ -5,14 +5,15 @@ control groups, a cell holds nothing, and everything works as without one.
 """
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 from reconciler.linux.control_groups import PROCS, TASKS, Group, Hierarchy, Version, hierarchies
 from reconciler.linux.process_table import family
-from reconciler.linux.processes import start_ticks
+from reconciler.linux.processes import Process, parent_of, start_ticks
 from reconciler.planning.apps.app import App
 from reconciler.planning.isolation.layout import LIMITING, Layout, Place, layout
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
@@ -36,6 +37,7 @@ class Cell:
     """
 
     groups: dict[str, Group] = field(default_factory=dict)
+    _changing: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.groups)
@@ -45,14 +47,20 @@ class Cell:
         """The files to which a process writes 0 to enter."""
         return tuple(str(group.entrance) for group in self._distinct())
 
-    def admit(self, pid: int) -> None:
+    def admit(self, process: Process, ticks: int | None) -> None:
         """Put a process that was just started into the groups of version 2, for which the kernel takes some time.
 
-        It makes sure of that by itself before any code of its app runs. Blocks.
+        `ticks` is when it started: another one that has its pid by then is left where it was, and nothing is killed
+        before that is sure. It makes sure of being inside by itself before any code of its app runs. Blocks.
         """
-        for group in self._distinct():
-            if group.version == 2:
-                group.add(pid)
+        with self._changing:
+            if process.end is not None or ticks is None or start_ticks(process.pid) != ticks:
+                return
+            for group in self._distinct():
+                if group.version == 2:
+                    group.add(process.pid)
+            if start_ticks(process.pid) not in {ticks, None}:
+                _return_to_parent(process.pid)
 
     def pids(self) -> frozenset[int]:
         """Return every process in it."""
@@ -60,8 +68,9 @@ class Cell:
 
     def kill(self) -> None:
         """Send SIGKILL to everything in it, in whatever session or group of processes; without waiting."""
-        for group in (self.groups[ENDING],) if ENDING in self.groups else self._distinct():
-            group.kill()
+        with self._changing:
+            for group in (self.groups[ENDING],) if ENDING in self.groups else self._distinct():
+                group.kill()
 
     def end(self) -> bool:
         """Kill what is left in it until nothing is, and remove it; return whether it is gone. Blocks."""
@@ -81,10 +90,10 @@ class Cell:
 class Cells:
     """The cells of the apps of one state directory, by app and by the id of an instance or a task."""
 
-    def __init__(self, state_id: str) -> None:
+    def __init__(self, state_id: str, layout: Layout | None = None) -> None:
         self._tree = f"reconciler-{state_id}"
         self._limits: dict[str, Limits] = {}
-        self._layout: Layout | None = None
+        self._layout = layout
 
     def follow(self, apps: Mapping[str, App]) -> None:
         """Learn the limits of every app and of its processes."""
@@ -100,8 +109,7 @@ class Cells:
     def layout(self) -> Layout:
         """Where the groups are made; looked for when first needed."""
         if self._layout is None:
-            places, systemd = places_of()
-            self._layout = layout(places, systemd=systemd)
+            self._layout = layout_of()
         return self._layout
 
     def make(self, app: str, name: str, controllers: Collection[str] = ()) -> Cell:
@@ -139,10 +147,21 @@ class Cells:
                 cell.groups[use] = group
         return cell
 
-    def left_over(self, known: Collection[str]) -> list[Cell]:
-        """Return the cells of all but these instances and tasks, for `end`."""
+    def trees_of(self, pids: Iterable[int]) -> list[Place]:
+        """Return the places in which a daemon has made the cells that processes are in, wherever it ran."""
+        found = dict[str, Place]()
+        for pid in pids:
+            for each in hierarchies(pid):
+                above, inside, _ = each.own.partition(f"/{self._tree}/{_APPS}/")
+                if inside:
+                    path = str(each.mount / above.lstrip("/"))
+                    found[path] = Place(version=each.version, path=path)
+        return list(found.values())
+
+    def left_over(self, known: Collection[str], besides: Iterable[Place] = ()) -> list[Cell]:
+        """Return the cells of all but these instances and tasks, for `end`; `besides` are places of other daemons."""
         found = dict[tuple[str, str], Cell]()
-        for place in {place.path: place for _, place in self._by_use()}.values():
+        for place in {place.path: place for place in (*besides, *(own for _, own in self._by_use()))}.values():
             for group in self._groups_in(place):
                 key = group.path.parent.name, group.path.name
                 if key[1] not in known:
@@ -195,6 +214,13 @@ class Cells:
         return True
 
 
+def _return_to_parent(pid: int) -> None:
+    """Put a process into the group of version 2 that its parent is in, where each begins."""
+    for each in hierarchies(parent_of(pid) or "self"):
+        if each.version == 2:
+            each.group.add(pid)
+
+
 def _outside(group: Group, cell: Cell, master: int | None) -> dict[int, int]:
     """Return what runs of a cell, and below its master, but is not in a group: each pid with its start time."""
 
@@ -226,6 +252,12 @@ def cell_seen(app: str, name: str, pid: int) -> Cell:
     return _cell_of("", app, name, pid)
 
 
+def layout_of(pid: int | str = "self") -> Layout:
+    """Return where a process, this one unless given, can make groups."""
+    places, systemd = places_of(pid)
+    return layout(places, systemd=systemd)
+
+
 def places_of(pid: int | str = "self") -> tuple[list[Place], bool]:
     """Return the places of a process, this one unless given, and whether systemd manages the groups of this host."""
     known = hierarchies(pid)
@@ -254,14 +286,20 @@ def _place(hierarchy: Hierarchy, *, delegated: bool) -> Place:
 
 
 def _move_out_of_the_way(top: Group) -> None:
-    """Put the processes of a delegated group, which are of apps that an earlier version started, into one below it."""
-    if not _is_delegated(top.path):
+    """Put the processes of a delegated group, which are of apps that an earlier version started, into one below it.
+
+    At the root, which may be that of a container with other programs, only if all of them are this process's own.
+    """
+    pids = {int(pid) for pid in (top.read(PROCS) or "").split()}
+    if not pids or not _is_delegated(top.path):
         return
-    if pids := (top.read(PROCS) or "").split():
-        earlier = Group(top.path / "earlier", 2)
-        earlier.make()
-        for pid in pids:
-            earlier.add(int(pid))
+    is_root = any(each.version == 2 and each.mount == top.path for each in hierarchies())
+    if is_root and not pids <= {pid for pid, _ in family(os.getpid())}:
+        return
+    earlier = Group(top.path / "earlier", 2)
+    earlier.make()
+    for pid in pids:
+        earlier.add(pid)
 
 
 def _is_delegated(path: Path) -> bool:

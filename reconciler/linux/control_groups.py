@@ -4,6 +4,7 @@ cgroups(7). Version 1 has a hierarchy for each controller, version 2 one for all
 """
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -79,7 +80,13 @@ def _memberships(groups: str) -> Iterator[tuple[frozenset[str], str]]:
             yield frozenset(filter(None, parts[1].split(","))), parts[2]
 
 
-def _mounts(table: str) -> Iterator[tuple[Version, frozenset[str], str, str]]:
+@functools.lru_cache(maxsize=2)
+def _mounts(table: str) -> tuple[tuple[Version, frozenset[str], str, str], ...]:
+    """Return the mounts of a table, which seldom changes and is asked for with every process."""
+    return tuple(_parsed_mounts(table))
+
+
+def _parsed_mounts(table: str) -> Iterator[tuple[Version, frozenset[str], str, str]]:
     for line in table.splitlines():
         before, _, after = line.partition(" - ")
         fields, kind = before.split(" "), after.split(" ")

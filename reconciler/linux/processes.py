@@ -41,6 +41,12 @@ def group_of(pid: int) -> int | None:
     return None if stat is None else int(stat[2])
 
 
+def parent_of(pid: int) -> int | None:
+    """Return the parent of a process, None when it is gone."""
+    stat = _stat_of(pid)
+    return None if stat is None else int(stat[1])
+
+
 def _stat_of(pid: int) -> list[str] | None:
     try:
         text = read_proc(f"/proc/{pid}/stat")

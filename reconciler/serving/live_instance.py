@@ -51,7 +51,8 @@ class LiveInstance:
     `link` leads to the code that it runs, `program` is what messages call it, `cell` holds all of its processes. One of
     a process that is not web `says_ready` itself, and is `silent` when its watchdog hears nothing. `limits` are
     in force, None if that is not known, and `held` by the kernel as it says; what it does not hold is `unenforced`.
-    `outgrown` says how near to one it is, `beyond` which were exceeded lately.
+    `outgrown` says how near to one it is, `beyond` which were exceeded lately; `kills` are those of the kernel, as
+    it used all its memory, that its master has outlived.
     """
 
     record: InstanceRecord
@@ -82,6 +83,7 @@ class LiveInstance:
     held: Mapping[Limit, Held] = field(default_factory=dict)
     unenforced: str = ""
     outgrown: str = ""
+    kills: int = 0
     beyond: dict[str, str] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -81,6 +81,7 @@ class SupervisedInstances:
         self._ended: set[str] = set()
         self.users = BuildUsers()
         self.limited = asyncio.Event()
+        self._woken: set[str] = set()
         self.unadopted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
 
     def apps(self) -> frozenset[str]:
@@ -127,8 +128,15 @@ class SupervisedInstances:
             live.update_from_workers()
             live.changed.set()
             if live.limits:
+                self._woken.add(live.record.id)
                 self.limited.set()
         self._wakeups.wake(app)
+
+    def take_woken(self) -> frozenset[str]:
+        """Return the ids of the instances with limits of which something new was read since this was last called."""
+        woken, self._woken = frozenset(self._woken), set()
+        self.limited.clear()
+        return woken
 
     def processes(self, app: str) -> Iterator[tuple[Instance, Process]]:
         """Return the instances of an app that are alive, each with its process."""
@@ -203,6 +211,7 @@ class SupervisedInstances:
                 live.cell.kill()
             elif record.pid:
                 live.cell = self.cells.of(record.app, record.id, record.pid)
+                live.kills = memory_kills(live.cell)
                 live.limits = in_force(live.cell, record.pid, self.sandbox_of(record.app).nofile)
             if live.record != before:
                 self._records.put_instance(live.record)
@@ -259,6 +268,7 @@ class SupervisedInstances:
     def _limit(self, live: LiveInstance, limits: Limits, sandbox: Sandbox, pids: Collection[int] = ()) -> None:
         live.held = hold(live.cell, limits, pids, sandbox.nofile) if limits or pids else {}
         live.limits = limits
+        self._woken.add(live.record.id)
         self.limited.set()
         live.unenforced = missing(limits, live.held, self.cells.layout.lacks) if live.limits or live.held else ""
 
@@ -288,16 +298,16 @@ class SupervisedInstances:
         except BaseException:
             self.forget(live)  # a process that a fork server had made for it was never let go
             raise
-        live.process = launched.process
+        live.process, ticks = launched.process, start_ticks(launched.process.pid)
         if live.cell:
             with contextlib.suppress(RuntimeError):  # no thread left: it enters by itself
-                asyncio.get_running_loop().run_in_executor(None, live.cell.admit, launched.process.pid)
+                asyncio.get_running_loop().run_in_executor(None, live.cell.admit, launched.process, ticks)
         mute = logs.unwritable(live.log, sandbox.log)
         self._on_launch(
             program.app,
             f"{program.name} {launched.process.pid} started {launched.way}{mute and f', without a log: {mute}'}",
         )
-        self.put(live, pid=live.process.pid, ticks=start_ticks(live.process.pid))
+        self.put(live, pid=live.process.pid, ticks=ticks)
         return live
 
     def recorded(self, program: Program, places: InstancePaths) -> LiveInstance:
@@ -351,7 +361,7 @@ class SupervisedInstances:
         live.said = live.last_words()
         self._ended.add(live.record.app)
         if live.end == KILLED and not live.process.told_to_end:
-            if memory_kills(live.cell) > 0 and live.limits is not None and live.limits.memory is not None:
+            if memory_kills(live.cell) > live.kills and live.limits is not None and live.limits.memory is not None:
                 live.end = f"{KILLED}: it needed more than {size(live.limits.memory)}"
             elif self._oom_kills.struck():
                 live.end = f"{KILLED}, most likely by the kernel, which was out of memory"

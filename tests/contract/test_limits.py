@@ -1,7 +1,9 @@
 """Limits on real processes: one worker goes and its master lives, and a change holds for what runs."""
 
 import asyncio
+import os
 import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -198,6 +200,21 @@ async def test_without_control_groups_each_process_is_limited_and_all_of_them_wa
         (gone,) = (pid for pid in workers if f"worker {pid} " in machine.only().exceeded)
         await soon(lambda: start_ticks(gone) is None)
         assert machine.only().end is None
+
+
+@pytest.mark.parametrize(("outlived", "told"), [(0, True), (1, False)])
+@on_the_loop
+async def test_a_kill_that_the_master_has_outlived_does_not_explain_its_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch, outlived: int, *, told: bool
+) -> None:
+    monkeypatch.setattr("reconciler.serving.supervised.memory_kills", lambda cell: 1)
+    with a_life(site) as machine:
+        app = _an_app(machine, Limits(memory=256 * M))
+        instance = await machine.started(app)
+        machine.instances.lives("blog")[0].kills = outlived
+        os.kill(instance.pid, signal.SIGKILL)
+        await soon(lambda: machine.only().end is not None)
+        assert ("needed more than 256M" in str(machine.only().end)) == told
 
 
 def _members(machine: Machine, pid: int) -> set[int]:

@@ -6,6 +6,7 @@ from reconciler.planning.isolation.limits import Limits
 
 EVERY_S = 5.0
 _SHORTEST_S = 0.05
+_STEP_S = EVERY_S / 10
 _YOUNG_SHARE = 0.25
 _MB = 1 << 20
 # Share of the time that processes wait for memory, and for how long: there is too little of it.
@@ -58,6 +59,14 @@ def look_again_s(use: Use, limits: Limits, *, age_s: float) -> float:
     if soft is None or use.growth <= 0 or use.memory >= soft:
         return wait_s
     return min(wait_s, max(_SHORTEST_S, (soft - use.memory) / use.growth / 2))
+
+
+def together(due: float, now: float) -> float:
+    """Return when to look at an instance that is due at a time, monotonic seconds: a bit sooner, with others.
+
+    One that is due within a second is looked at when it is due.
+    """
+    return due if due - now < 2 * _STEP_S else due // _STEP_S * _STEP_S
 
 
 def near(limits: Limits, memory: int, *, age_s: float, rest_s: float) -> str:

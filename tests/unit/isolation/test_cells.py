@@ -1,13 +1,17 @@
 """Which processes are put into the groups of a cell that is given more of them."""
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from reconciler.isolation import cells
 from reconciler.isolation.cells import ENDING, Cell, Cells
-from reconciler.linux.control_groups import Group
+from reconciler.linux.control_groups import Group, Hierarchy
+from reconciler.linux.processes import Process
 from reconciler.planning.isolation.layout import Layout, Place
 
 APP, NAME = "web", "f" * 12
@@ -98,3 +102,58 @@ def test_a_group_without_the_master_is_none_of_the_cell(kernel: Kernel, monkeypa
     cell = Cell()
     a_host().extend(cell, APP, NAME, ("memory",), 10)
     assert cell.groups == {}
+
+
+@dataclass
+class Started:
+    """A process as far as a cell asks for it."""
+
+    pid: int = 10
+    end: str | None = None
+
+
+def admitted(kernel: Kernel, process: Started, ticks: int) -> frozenset[int]:
+    group = Group(Path("/cell"), 2)
+    Cell(groups={ENDING: group}).admit(cast("Process", process), ticks)
+    return group.pids()
+
+
+def test_a_process_is_admitted_while_it_is_the_one_that_was_started(kernel: Kernel) -> None:
+    kernel.ticks[10] = 1
+    assert admitted(kernel, Started(), 1) == {10}
+    assert admitted(kernel, Started(end="exited with 0"), 1) == {10}, "it is still in it"
+
+
+@pytest.mark.parametrize("process", [Started(end="exited with 0"), Started()])
+def test_what_took_the_number_of_a_process_that_has_ended_is_not_admitted(kernel: Kernel, process: Started) -> None:
+    kernel.ticks[10] = 1 if process.end else 2
+    assert admitted(kernel, process, 1) == set()
+
+
+def test_what_took_the_number_of_a_process_as_it_was_admitted_is_back_where_its_parent_is(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel.ticks[10] = 1
+    kernel.before_move = lambda pid: kernel.ticks.update({10: 2})
+    above = Hierarchy(version=2, controllers=frozenset(), mount=Path("/mount"), own="/of-its-parent")
+    monkeypatch.setattr(cells, "parent_of", lambda pid: 9)
+    monkeypatch.setattr(cells, "hierarchies", lambda pid="self": (above,) if pid == 9 else ())
+    assert admitted(kernel, Started(), 1) == set()
+    assert kernel.groups[above.group.path] == {10}
+
+
+@pytest.mark.parametrize(("mount", "moved"), [("/", True), ("/top", False)])
+def test_processes_of_others_stay_at_the_root_of_a_container(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, mount: str, *, moved: bool
+) -> None:
+    top = Group(Path("/top"), 2)
+    own = Hierarchy(version=2, controllers=frozenset(), mount=Path(mount), own="/")
+    kernel.families[os.getpid()] = {os.getpid()}
+    monkeypatch.setattr(Group, "read", lambda group, name: f"{os.getpid()}\n77\n" if group == top else None)
+    monkeypatch.setattr(cells, "_is_delegated", lambda path: True)
+    monkeypatch.setattr(cells, "hierarchies", lambda pid="self": (own,))
+    cells._move_out_of_the_way(top)
+    assert kernel.groups.get(top.path / "earlier", set()) == ({os.getpid(), 77} if moved else set())
+    kernel.families[os.getpid()] = {os.getpid(), 77}
+    cells._move_out_of_the_way(top)
+    assert kernel.groups[top.path / "earlier"] == {os.getpid(), 77}

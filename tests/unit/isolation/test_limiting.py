@@ -13,6 +13,7 @@ from reconciler.isolation.cells import ENDING, Cell
 from reconciler.isolation.limiting import (
     hold,
     in_force,
+    is_held,
     memory_kills,
     memory_pressure,
     refused_processes,
@@ -75,6 +76,17 @@ def test_what_is_held_to_nothing_is_known_to_be_and_what_is_limited_is_not(tmp_p
     name = "memory.max" if version == 2 else "memory.limit_in_bytes"
     (tmp_path / "g" / name).write_text(str(512 * M))
     assert in_force(cell, os.getpid(), files) is None
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_group_holds_a_limit_only_if_it_has_its_value(tmp_path: Path, version: Version) -> None:
+    cell = a_cell(tmp_path / "g", version)
+    assert not is_held(cell, "memory", 512 * M)
+    hold(cell, Limits(memory=512 * M, cpu=0.5, processes=9), (), FILES)
+    assert is_held(cell, "memory", 512 * M)
+    assert is_held(cell, "processes", 9)
+    assert not is_held(cell, "processes", 10)
+    assert not is_held(cell, "files", 9)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """When an instance is looked at again, and when a new one takes over for its memory."""
 
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
-from reconciler.planning.isolation.watching import EVERY_S, Pressure, Use, look_again_s, near
+from reconciler.planning.isolation.watching import EVERY_S, Pressure, Use, look_again_s, near, together
 
 M = 1 << 20
 LIMITS = Limits(memory=512 * M)
@@ -48,3 +48,10 @@ def test_processes_that_wait_for_memory_for_long_are_told_once() -> None:
     assert pressure.is_due(130)
     assert not Pressure(since=100, told=True).next(0.5, 200).is_due(300)
     assert pressure.next(0.1, 120).since is None
+
+
+def test_instances_that_are_due_at_about_the_same_time_are_looked_at_together_and_never_later() -> None:
+    times = [together(100.0 + number / 10, 95.0) for number in range(20)]
+    assert sorted(set(times)) == [100.0, 100.5, 101.0, 101.5]
+    assert all(time <= 100.0 + number / 10 for number, time in enumerate(times))
+    assert together(95.7, 95.0) == 95.7
