@@ -20,6 +20,7 @@ from reconciler.state.ownership import require_ours
 from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
+    from reconciler.planning.isolation.layout import Layout
     from reconciler.state.database import Database
     from reconciler.state.records import InstanceRecord
 
@@ -62,9 +63,10 @@ def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
     from reconciler.serving.keeper import dismiss
 
     require_ours(paths.state)
+    places = _layout_of_daemon(paths)
     daemon = _end_daemon(paths, warn)
     with acquire(paths):
-        instances, tasks, strays = _end_apps(paths)
+        instances, tasks, strays = _end_apps(paths, places)
         dismiss(paths.keeper)
         if paths.proxy.exists():
             from reconciler.routing.kept_caddy import dismiss as dismiss_proxy  # most hosts keep none
@@ -78,6 +80,14 @@ def is_going_down(paths: StatePaths) -> bool:
     with contextlib.suppress(OSError, ValueError):
         return int(read_own(paths.down, _LONGEST_PID)) == os.getpid()
     return False
+
+
+def _layout_of_daemon(paths: StatePaths) -> "Layout | None":
+    """Return where the daemon makes its cells, which may be elsewhere than this process would; None without one."""
+    from reconciler.isolation.cells import layout_of
+
+    pid = holder(paths)
+    return layout_of(pid) if pid else None
 
 
 def _end_daemon(paths: StatePaths, warn: Callable[[str], None]) -> int | None:
@@ -115,14 +125,14 @@ def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
         os.close(fd)
 
 
-def _end_apps(paths: StatePaths) -> tuple[int, int, int]:
+def _end_apps(paths: StatePaths, places: "Layout | None") -> tuple[int, int, int]:
     """End all instances and tasks; return their numbers, and that of marked processes that were left or are of none.
 
     A task is ended by its runner, which leaves how that went for the next daemon.
 
     A process that has left the session of its instance gets the same time to end, and is no instance more.
     """
-    from reconciler.isolation.cells import Cells, cell_seen
+    from reconciler.isolation.cells import Cells
     from reconciler.state.records import Records
     from reconciler.state.schema import open_database, state_id
 
@@ -132,10 +142,11 @@ def _end_apps(paths: StatePaths) -> tuple[int, int, int]:
         state = state_id(paths.state)
         with _marked(state) as found:
             masters = [process for process in found if process.leads and (process.runner or not process.task)]
-            cells = [cell_seen(p.app, p.instance, p.pid) for p in masters if p.instance]
+            cells = Cells(state, places)
+            trees = cells.trees_of(process.pid for process in found)
             _mark_stopping(database, [known[p.instance] for p in masters if p.instance in known])
             _end_masters(masters, known)
-        for cell in (*cells, *Cells(state).left_over(())):
+        for cell in cells.left_over((), trees):
             cell.end()
         tasks = {process.task for process in masters if process.task}
         strays = _kill_strays(state) + sum(1 for process in masters if not (process.instance or process.task))

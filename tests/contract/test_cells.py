@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -107,6 +108,37 @@ async def test_all_of_an_instance_whose_master_died_while_no_daemon_ran_is_ended
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("daemon", ["runs", "was killed"])
+def test_down_ends_detached_processes_of_a_daemon_in_another_group(site: Site, daemon: str) -> None:
+    place = Cells("0" * 16).layout.ending
+    assert place is not None
+    elsewhere = Group(Path(place.path) / f"elsewhere-{site.state_id()}", place.version)
+    elsewhere.make()
+    pid = None
+    try:
+        site.app("blog")
+        site.save(site.root / "apps/blog/wsgi.py", _APP)
+        running = site.live()
+        site.await_settled("blog")
+        pid = _detached(site)
+        if daemon == "was killed":
+            site.end(running, signal.SIGKILL)
+        assert elsewhere.add(os.getpid())
+        try:
+            done = subprocess.run(site.command("down"), capture_output=True, text=True, timeout=60, check=False)
+        finally:
+            Group(Path(place.path), place.version).add(os.getpid())
+        assert done.returncode == 0, done.stderr
+        assert start_ticks(pid) is None
+        tree = f"reconciler-{site.state_id()}"
+        assert not [each for each in hierarchies() if (each.group.path / tree).exists()]
+    finally:
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        elsewhere.remove()
 
 
 @on_the_loop
