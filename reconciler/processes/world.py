@@ -79,7 +79,6 @@ class ProcessWorld:
     ) -> None:
         self._paths = settings.paths
         self._stores = stores
-        self._apps_world = apps
         self._places = apps.places
         self._verdicts = apps.places.verdicts
         self._instances = ProcessInstances(instances)
