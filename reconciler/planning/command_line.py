@@ -1,7 +1,7 @@
 """Read a command line as a shell would, though none is run: the one parser of commands, schedules and processes.
 
-Operators, substitutions and line breaks, for which it takes a shell, are refused; patterns such as `*.tmp` are passed on
-as they stand. Quoting is heeded: what stands in single quotes, or behind a backslash, is taken as it is.
+Operators, substitutions and line breaks, for which it takes a shell, are refused; patterns such as `*.tmp` are passed
+on as they stand. Quoting is heeded: what stands in single quotes, or behind a backslash, is taken as it is.
 """
 
 import re

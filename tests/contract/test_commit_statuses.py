@@ -49,6 +49,10 @@ class Told:
     def events(self) -> list[str]:
         return [event.text for event in self.journal.newest(None, 100)]
 
+    def recorded(self) -> str:
+        """What a next daemon would take as told."""
+        return self.records.fact(f"status told of {self.origin.name}") or ""
+
     def run(self, story: Callable[[StatusReporter], Awaitable[None]]) -> None:
         async def lasting() -> None:
             reporter = self.reporter()
@@ -87,6 +91,8 @@ def test_every_state_is_told_and_the_next_daemon_repeats_none(told: Told) -> Non
         for state in ("pending", "failure", "success"):
             reporter.tell(status(state))
             await soon(lambda state=state: told.server.states()[-1:] == [(NEW, state)])  # type: ignore[misc]
+
+        await soon(lambda: '"success"' in told.recorded())
 
     async def second(reporter: StatusReporter) -> None:
         reporter.tell(status("success"))

@@ -124,13 +124,13 @@ def test_the_daemon_tells_what_it_did_and_top_what_the_apps_do(site: Site) -> No
     assert told["reconciler_handover_duration_seconds_count"] == 1
     scraped = scrape(api)
     # Trouble with backups, and what this host has none of, are told where there are some.
-    absent = ("origin_", "domain_", "process_", "tasks_total", "schedule_", "webhooks_")
+    absent = ("origin_", "domain_", "process_", "tasks_total", "schedule_", "webhooks_", "app_limits", "app_memory_l")
     elsewhere = {name for name in NAMES if name.startswith(tuple(f"reconciler_{part}" for part in absent))}
     everything = NAMES - elsewhere - {"reconciler_service_backup_trouble"}
     assert families(scraped) == families(site.cli("metrics").stdout) == everything
     table = site.cli("top", "--once", "--interval", "100ms").stdout.splitlines()
-    assert re.match(r"APP +REQ/S .* CPU$", table[0])
-    assert re.match(r"blog +[\d.]+ .* 0/1 +[\d.]+M +\d+%$", table[1])
+    assert re.match(r"APP +REQ/S .* CPU +WAITS$", table[0])
+    assert re.match(r"blog +[\d.]+ .* 0/1 +[\d.]+M +\d+% +(-|.*%.*)$", table[1])
     assert json.loads(site.cli("top", "--json", "--interval", "100ms").stdout)["blog"]["workers"] == 1
     site.end(daemon)
     assert metrics(site)["reconciler_up"] == 0

@@ -161,7 +161,7 @@ def test_a_host_that_answers_no_ping_delays_no_task_and_no_ping_of_another(site:
 def test_a_schedule_of_a_sleeping_app_runs_at_its_time_and_the_app_sleeps_on(site: Site) -> None:
     port = site.app("shop", probation="0s", idle_after="300ms")
     first = site.live()
-    eventually(lambda: site.told("shop")["state"] == "sleeping")
+    eventually(lambda: site.told("shop")["state"] == "sleeping" and site.instances("shop") == [])
     site.end(first)
     ran = site.root / "ran"
     command = ["sh", "-c", f"echo $RECONCILER_PLANNED_AT >> {ran}"]

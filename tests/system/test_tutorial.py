@@ -59,6 +59,7 @@ _SHAPES = {
     r"(?<=/login/)[\w-]{32}": r"[\w-]{32}",  # the secret of a link
     r"\bfailed \d+ times\b": r"failed(?: \d+ times)?",  # how often before it was mended
     r"\b\d+(?= lines folded)": r"\d+",  # a traceback, by the version of Python
+    r"(?<=ended by )SIGKILL\b": r"SIGKILL(?:, most likely by the kernel, which was out of memory)?",  # by another test
     r"\b\d+\.\d+M\b": r"\d+\.\d+M",  # memory
     r"(?<=M )\d+(?= (?:idle|busy))": r"\d+",  # requests
 }

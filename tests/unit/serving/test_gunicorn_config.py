@@ -38,7 +38,7 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         paths = InstancePaths.of(StatePaths(state=Path(state)), "blog")
         config = tmp_path / "gunicorn.config"
         config.write_text(config_text(a_revision(server), _CODE, paths, 1))
-        settings: dict[str, Any] = _LAUNCHER.read_config(str(config), preloaded or {})
+        settings: dict[str, Any] = _LAUNCHER.read_config(str(config), preloaded or {}, "")
         return settings
 
     return read
