@@ -12,7 +12,7 @@ from reconciler.isolation.cells import CELL_VARIABLE, Cells
 from reconciler.linux.control_groups import Group, hierarchies
 from reconciler.linux.processes import start_ticks
 from tests.contract.machine import Machine, a_life, on_the_loop
-from tests.support.eventually import soon
+from tests.support.eventually import eventually, soon
 from tests.support.site import Site, get
 
 pytestmark = pytest.mark.skipif(
@@ -114,17 +114,21 @@ async def test_all_of_an_instance_whose_master_died_while_no_daemon_ran_is_ended
 def test_down_ends_detached_processes_of_a_daemon_in_another_group(site: Site, daemon: str) -> None:
     place = Cells("0" * 16).layout.ending
     assert place is not None
-    elsewhere = Group(Path(place.path) / f"elsewhere-{site.state_id()}", place.version)
+    elsewhere = Group(Path(place.path) / f"elsewhere-{os.getpid()}", place.version)
     elsewhere.make()
-    pid = None
+    pid, left_over = None, subprocess.Popen(["sleep", "600"])
     try:
         site.app("blog")
         site.save(site.root / "apps/blog/wsgi.py", _APP)
         running = site.live()
         site.await_settled("blog")
+        said = site.paths.home("blog") / "detached"
+        eventually(lambda: said.exists() and said.read_text() != "", 10)
         pid = _detached(site)
         if daemon == "was killed":
             site.end(running, signal.SIGKILL)
+        cell = Cells(str(site.state_id())).make("blog", "f" * 12)
+        assert all(group.add(left_over.pid) for group in cell.groups.values())
         assert elsewhere.add(os.getpid())
         try:
             done = subprocess.run(site.command("down"), capture_output=True, text=True, timeout=60, check=False)
@@ -132,9 +136,12 @@ def test_down_ends_detached_processes_of_a_daemon_in_another_group(site: Site, d
             Group(Path(place.path), place.version).add(os.getpid())
         assert done.returncode == 0, done.stderr
         assert start_ticks(pid) is None
+        assert start_ticks(left_over.pid) is None, "its instance or task is gone, and it bears no marks"
         tree = f"reconciler-{site.state_id()}"
         assert not [each for each in hierarchies() if (each.group.path / tree).exists()]
     finally:
+        left_over.kill()
+        left_over.wait()
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
