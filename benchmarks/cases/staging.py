@@ -193,10 +193,7 @@ _BECAUSE = (
     "hard links, through which an app could change what the environments of other apps hold. Copying 7,561 files of "
     "174 MB takes 0.5 to 1.1 s of processor time. No other way was faster: one or eight installs at a time "
     "(`UV_CONCURRENT_INSTALLS`), and, measured beside other work, copies of our own by one or two threads or processes "
-    "with `copy_file_range`, `sendfile`, or reads and writes. uv syncs nothing, so nothing can be saved there. Until "
-    "2026-11-27 each run first removed what the run before had made, which takes 24 s of this disk, mounted with "
-    "`discard`: right after a removal uv took 2.8 to 3.3 s to copy; without one, 1.1 to 1.3 s in two of four runs and "
-    "more in those that met other work, with hard links 0.4 to 0.9 s. The figures above are of before that."
+    "with `copy_file_range`, `sendfile`, or reads and writes. uv syncs nothing, so nothing can be saved there."
 )
 
 SEVEN = Case(
