@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -321,3 +322,30 @@ def test_no_task_runs_twice_or_is_lost_wherever_the_daemon_is_killed(
     for task in listed(site):
         assert task["state"] == "succeeded", task
     assert sorted(ran.read_text().split()) == sorted(f"task-{number}" for number in range(asked))
+
+
+@pytest.mark.nightly
+def test_a_gigabyte_without_a_line_leaves_a_bounded_log_and_a_daemon_of_the_same_size(site: Site) -> None:
+    site.app("shop")
+    daemon = site.start()
+    site.await_settled("shop")
+    before = memory_of(daemon.pid)
+    script = "import os\nblock = bytes(range(11, 256)) * 4281\nfor _ in range(1024): os.write(1, block)\nos._exit(7)"
+    told = run(site, "shop", "--detach", "--name", "flood", "--", "python", "-c", script)
+    assert told.returncode == 0, told.stderr
+    most = before
+    while named(site, "flood")["state"] in {"owed", "running"}:
+        most = max(most, memory_of(daemon.pid))
+    found = ended(site, "flood")
+    assert (found["state"], found["message"]) == ("failed", "exit code 7")
+    assert most - before < 8 << 20
+    (log,) = site.paths.task_logs("shop").iterdir()
+    said = log.read_bytes()
+    assert len(said) <= 16 << 20
+    (left_out,) = re.findall(rb"reconciler: (\d+) bytes are left out", said)
+    assert int(left_out) > 1_000_000_000
+
+
+def memory_of(pid: int) -> int:
+    """The bytes that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
