@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.planning.routing.route import Front
+from reconciler.settings.proxy import Proxy
+from tests.support.ports import a_port
+
 CADDIES = tuple(
     dict.fromkeys(
         path
@@ -46,6 +50,12 @@ def context() -> ssl.SSLContext:
     made.check_hostname = False
     made.verify_mode = ssl.CERT_NONE
     return made
+
+
+def kept_proxy(program: str | None = None) -> Proxy:
+    """Settings of a Caddy that the daemon runs, the newest or this one, at ports of its own."""
+    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
+    return Proxy(front=front, run=True, program=program or newest_caddy(), settle_s=0.2)
 
 
 def connected(name: str, port: int, within: float = 10.0) -> ssl.SSLSocket:

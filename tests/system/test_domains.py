@@ -7,12 +7,10 @@ import ssl
 
 import pytest
 
-from reconciler.planning.routing.route import Front
 from reconciler.routing.kept_caddy import kept_pid
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
-from tests.support.ports import a_port
-from tests.support.proxies import ask, needs_caddy, newest_caddy
+from tests.support.proxies import ask, kept_proxy, needs_caddy
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.system, needs_caddy]
@@ -29,8 +27,7 @@ def application(environ, start_response):
 
 @pytest.fixture
 def proxy() -> Proxy:
-    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
-    return Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
+    return kept_proxy()
 
 
 def answers(name: str, port: int, body: str) -> bool:

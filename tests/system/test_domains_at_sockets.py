@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from reconciler.linux.unix_sockets import connected as connected_to
-from reconciler.planning.routing.route import Front
 from reconciler.routing.kept_caddy import kept_pid
 from reconciler.serving.keeper import dismiss
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
-from tests.support.proxies import ask, needs_caddy, newest_caddy
+from tests.support.proxies import ask, kept_proxy, needs_caddy
 from tests.support.site import WSGI, Site, is_refused
 from tests.system.test_domains import WHOSE
 from tests.system.test_domains_under_load import load
@@ -42,8 +41,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\n\r\n"
 
 @pytest.fixture
 def proxy() -> Proxy:
-    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
-    return Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
+    return kept_proxy()
 
 
 def answers(name: str, port: int, body: str, path: str = "/") -> bool:

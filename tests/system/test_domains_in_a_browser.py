@@ -14,7 +14,7 @@ from reconciler.planning.routing.route import Front
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
-from tests.support.proxies import needs_caddy, newest_caddy
+from tests.support.proxies import kept_proxy, needs_caddy, newest_caddy
 from tests.support.site import REPOSITORY, Site
 from tests.support.web import TOKEN, axe, browser, log_in, resize
 
@@ -47,8 +47,7 @@ def test_a_sample_is_a_secure_page_in_chromium_that_trusts_the_authority_of_the_
 
 @pytest.mark.network
 def test_a_django_site_takes_a_form_over_tls_and_the_proxy_serves_its_style(site: Site) -> None:
-    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
-    proxy = Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
+    proxy = kept_proxy()
     given = yaml.safe_load((REPOSITORY / "manifests/guestbook.yaml").read_text())
     del given["services"]
     fields = {"path": str(REPOSITORY / "examples/guestbook"), "domains": ["guestbook.localhost"], "port": a_port()}
@@ -58,7 +57,7 @@ def test_a_django_site_takes_a_form_over_tls_and_the_proxy_serves_its_style(site
     site.await_settled("guestbook", within=180)
     eventually(lambda: site.status()["domains"][0]["state"] == "served", 60)
     with browser(trusted=(key_of(site.paths.proxy / "data/pki/authorities/local/intermediate.crt"),)) as driver:
-        driver.get(f"https://guestbook.localhost:{front.https}/")
+        driver.get(f"https://guestbook.localhost:{proxy.front.https}/")
         driver.find_element("id", "id_name").send_keys("Ann")
         driver.find_element("id", "id_message").send_keys("over TLS")
         driver.find_element("css selector", "form button").click()

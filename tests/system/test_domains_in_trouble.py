@@ -18,14 +18,13 @@ from typing import Any
 import pytest
 
 from reconciler.notifications.targets.webhook import Webhook
-from reconciler.planning.routing.route import Front
 from reconciler.routing.kept_caddy import kept_pid
 from reconciler.settings.proxy import Proxy
 from tests.fakes.post_office import webhook
 from tests.support.certificates import write_certificate
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
-from tests.support.proxies import ask, needs_caddy, newest_caddy
+from tests.support.proxies import ask, kept_proxy, needs_caddy
 from tests.support.site import Site, get
 
 pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
@@ -61,8 +60,7 @@ except PermissionError as error:
 
 @pytest.fixture
 def proxy() -> Proxy:
-    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
-    return Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
+    return kept_proxy()
 
 
 def domain(site: Site, name: str) -> dict[str, Any]:

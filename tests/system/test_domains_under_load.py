@@ -15,11 +15,10 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from reconciler.linux.unix_sockets import connected as connected_to
-from reconciler.planning.routing.route import Front
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
-from tests.support.proxies import CADDIES, ask, connected, context, needs_caddy, version
+from tests.support.proxies import CADDIES, ask, connected, context, kept_proxy, needs_caddy, version
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
@@ -70,8 +69,7 @@ async def application(scope, receive, send):
 @pytest.fixture(params=CADDIES, ids=lambda program: ".".join(map(str, version(program))))
 def proxy(request: pytest.FixtureRequest) -> Proxy:
     """Each Caddy that there is: Debian's own, too, in the nightly run."""
-    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
-    return Proxy(front=front, run=True, program=request.param, settle_s=0.2)
+    return kept_proxy(request.param)
 
 
 def configured(site: Site) -> int:

@@ -12,7 +12,7 @@ from reconciler.planning.routing.route import Front
 from reconciler.settings.proxy import Proxy, ProxyFile
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
-from tests.support.proxies import ask, needs_caddy, newest_caddy
+from tests.support.proxies import ask, kept_proxy, needs_caddy
 from tests.support.site import Site
 
 pytestmark = pytest.mark.system
@@ -51,9 +51,7 @@ def source(site: Site, version: str, **files: str) -> None:
 
 @needs_caddy
 def test_the_proxy_serves_files_of_both_builds_and_a_deploy_changes_nothing_of_it(site: Site) -> None:
-    proxy = Proxy(
-        front=Front(http=a_port(), https=a_port(), address="127.0.0.1"), run=True, program=newest_caddy(), settle_s=0.2
-    )
+    proxy = kept_proxy()
     port = proxy.front.http
 
     def get(path: str, **headers: str) -> tuple[int, str, dict[str, str]]:
@@ -137,8 +135,7 @@ def configured(site: Site) -> int:
 @needs_caddy
 @pytest.mark.nightly
 def test_files_of_a_sleeping_app_are_served_and_do_not_wake_it_also_by_another_daemon(site: Site) -> None:
-    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
-    proxy = Proxy(front=front, run=True, program=newest_caddy(), settle_s=0.2)
+    proxy = kept_proxy()
     source(site, "one", site_css="css")
     site.manifest(
         "shop", domains=["shop.localhost"], tls="off", port=a_port(), start="lazy", idle_after="1s",
@@ -147,7 +144,7 @@ def test_files_of_a_sleeping_app_are_served_and_do_not_wake_it_also_by_another_d
     daemon = site.live(proxy=proxy)
 
     def get(path: str) -> str:
-        return ask("shop.localhost", front.http, path, tls=False)[1]
+        return ask("shop.localhost", proxy.front.http, path, tls=False)[1]
 
     eventually(lambda: get("/") == "one GET /", 60)
     eventually(lambda: site.told("shop")["state"] == "sleeping", 60)
