@@ -31,6 +31,14 @@ def chosen_apps(paths: "StatePaths", words: Sequence[str], *, everything: bool) 
     return list(dict.fromkeys((*(word for word in words if not is_pattern(word)), *found)))
 
 
+def shown_apps(known: Collection[str], words: Sequence[str]) -> list[str]:
+    """Return the known names that the words choose, each once; all of them without a word.
+
+    Raises Failure for a word that chooses none.
+    """
+    return existing_apps(known, words) if words else sorted(known)
+
+
 def existing_apps(known: Collection[str], words: Sequence[str], having: str = "") -> list[str]:
     """Return the known names that the words choose, each once.
 

@@ -38,14 +38,13 @@ _COLUMNS = ("APP", "INSTANCE", "PID", "CELL", "LIMIT", "ASKED", "USED", "HELD BY
 @json_option
 @state_option
 def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | None) -> None:
-    from reconciler.cli.app_names import existing_apps
+    from reconciler.cli.app_names import shown_apps
     from reconciler.inspection.isolation import confined
     from reconciler.inspection.status import names_of
 
     refuse_both(apps, everything=everything)
     with open_snapshot(paths_in_use(state)) as snapshot:
-        known = names_of(snapshot)
-        chosen = existing_apps(known, apps) if apps else sorted(known)
+        chosen = shown_apps(names_of(snapshot), apps)
         found = confined(snapshot, chosen)
     if as_json:
         show_json({"instances": [asdict(each) for each in found]})

@@ -39,15 +39,14 @@ _SPARE = ("REVISION", "ROLE", "AGE")
 @json_option
 @state_option
 def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | None) -> None:
-    from reconciler.cli.app_names import existing_apps
+    from reconciler.cli.app_names import shown_apps
     from reconciler.inspection.status import names_of, status
     from reconciler.metrics.instance_processes import running_instances
 
     refuse_both(apps, everything=everything)
     paths = paths_in_use(state)
     with open_snapshot(paths) as snapshot:
-        known = names_of(snapshot)
-        chosen = existing_apps(known, apps) if apps else sorted(known)
+        chosen = shown_apps(names_of(snapshot), apps)
         rows = {row.name: row for row in status(snapshot, frozenset(chosen)).apps} if chosen else {}
         instances = running_instances(snapshot, chosen)
     if as_json:
