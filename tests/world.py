@@ -16,7 +16,6 @@ from reconciler.convergence.world import Report
 from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import (
     Action,
-    ApplyLimits,
     ArmActivation,
     ForgetApp,
     Listen,
@@ -41,6 +40,7 @@ from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_instances import state_when_failing
 from reconciler.planning.apps.revision import NO_COMMANDS, Build, Recipe, Revision, Server, Source
 from reconciler.planning.cache import Planner
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 

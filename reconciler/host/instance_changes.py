@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from reconciler.host.release_recorder import ReleaseRecorder
 from reconciler.host.stores import Stores
-from reconciler.planning.apps.actions import ApplyLimits, Reap, Scale, Stop
+from reconciler.planning.apps.actions import Reap, Scale, Stop
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.wording import counted
 from reconciler.serving.instances import Instances
 from reconciler.state.journal import EventKind

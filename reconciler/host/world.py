@@ -33,7 +33,6 @@ from reconciler.host.stores import Stores
 from reconciler.host.take_over import is_taken_over, take_over
 from reconciler.planning.apps.actions import (
     Action,
-    ApplyLimits,
     ArmActivation,
     ForgetApp,
     Listen,
@@ -58,6 +57,7 @@ from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_instances import prepared, state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject

@@ -21,10 +21,10 @@ from reconciler.planning.apps.observed import ProcessFailure
 from reconciler.planning.cache import Planner
 from reconciler.planning.command_line import Command
 from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import Plan
 from reconciler.planning.processes.actions import (
     Action,
-    ApplyLimits,
     ChangeStop,
     EndHolders,
     ForgetProcess,

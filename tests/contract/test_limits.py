@@ -14,10 +14,10 @@ from reconciler.isolation.cells import Cells
 from reconciler.linux.control_groups import Group
 from reconciler.linux.process_table import children, family
 from reconciler.linux.processes import start_ticks
-from reconciler.planning.apps.actions import ApplyLimits
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Server
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.isolation.layout import NOT_MOUNTED, Layout
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 from reconciler.state.journal import Journal

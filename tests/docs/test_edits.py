@@ -15,9 +15,10 @@ import yaml
 
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse_file import parse
-from reconciler.planning.apps.actions import ApplyLimits, Scale, Stage, Start, Stop, Unlisten
+from reconciler.planning.apps.actions import Scale, Stage, Start, Stop, Unlisten
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.plan import plan
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.services import plan as services
 from reconciler.planning.services.actions import Provision, RecordRetention, Register
 from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Failure, Instance
 from reconciler.planning.apps.revision import Build, Revision, Source
-from reconciler.planning.isolation.limits import Limits
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import PlannedAction
 from reconciler.planning.reason import Cause
 from reconciler.planning.wording import counted
@@ -109,17 +109,6 @@ class Scale(PlannedAction):
 
     def __str__(self) -> str:
         return f"scale instance {self.instance} to {counted(self.workers, 'worker')}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplyLimits(PlannedAction):
-    """Hold a running instance to other limits; it keeps serving, and no revision changes."""
-
-    instance: str
-    limits: Limits
-
-    def __str__(self) -> str:
-        return f"limit instance {self.instance} to {self.limits.told() or 'nothing'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

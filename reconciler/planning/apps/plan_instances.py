@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from reconciler.planning.apps.actions import (
     Action,
-    ApplyLimits,
     MarkGood,
     Release,
     RemoveBuild,
@@ -46,6 +45,7 @@ from reconciler.planning.apps.plan_listener import answer_at, answering, listen,
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
 from reconciler.planning.apps.revision_choice import best_instance, desired_revision
 from reconciler.planning.apps.shortcomings import shortcoming, unknown_apps
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState

@@ -6,7 +6,7 @@ None of them waits for a program to end or to be ready: that takes as long as it
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from reconciler.planning.isolation.limits import Limits
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import PlannedAction
 from reconciler.planning.processes.observed import Crash
 from reconciler.planning.processes.process import Target
@@ -104,17 +104,6 @@ class ChangeStop(PlannedAction):
 
     def __str__(self) -> str:
         return f"have instance {self.instance} stopped by {self.stop}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplyLimits(PlannedAction):
-    """Hold an instance that runs to other limits; it is not restarted for that."""
-
-    instance: str
-    limits: Limits
-
-    def __str__(self) -> str:
-        return f"limit instance {self.instance} to {self.limits.told() or 'nothing'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

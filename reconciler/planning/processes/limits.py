@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from reconciler.planning.processes.actions import ApplyLimits
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.processes.observed import ObservedProcess, ProcessInstance
 from reconciler.planning.processes.process import Process
 from reconciler.planning.reason import Cause, Reason

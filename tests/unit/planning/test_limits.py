@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from reconciler.planning.apps.actions import ApplyLimits, Start, Stop
+from reconciler.planning.apps.actions import Start, Stop
 from reconciler.planning.apps.plan import plan
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.isolation.limits import Limits
 from reconciler.planning.reason import Reason
 from tests.support.plans import APP, V1, planned

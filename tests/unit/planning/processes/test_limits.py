@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from reconciler.planning.command_line import command_of
+from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.isolation.limits import Limits
-from reconciler.planning.processes.actions import ApplyLimits, StartProcess, StopProcess
+from reconciler.planning.processes.actions import StartProcess, StopProcess
 from reconciler.planning.processes.observed import ObservedProcess, ProcessInstance
 from reconciler.planning.processes.plan import plan
 from reconciler.planning.processes.process import AppProcess, Process, Target
