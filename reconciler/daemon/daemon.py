@@ -81,7 +81,7 @@ class Daemon:
             desired=lambda: self.manifests.catalog.apps,
             environ=package_environments(settings, dict(os.environ)),  # of which each access decodes a variable anew
             revisions=lambda app: self._stores.history.of(app).revisions,
-            processes=lambda app: self._processes.given(app),  # noqa: PLW0108  made later
+            parts=self._given_to_parts,
         )
         self.journal = Journal(database, keep=settings.events_kept, redact=self._redactor.redacted)
         self.internal_errors = InternalErrors(self.journal)
@@ -300,11 +300,15 @@ class Daemon:
             instances=self._instances,
             fork_servers=self.fork_servers,
             services=self._services,
-            processes=self._processes,
+            given=self._given_to_parts,
             apps=self._apps,
         ).begin(self._tasks)
         self._tasks.keep("watch the state directory", self._state.watch)
         self._tasks.keep("listen to workers", self._listen_to_workers)
+
+    def _given_to_parts(self, app: str | None = None) -> frozenset[str]:
+        """Return the ids of the secrets that processes and tasks of an app, or of all, took from files of their own."""
+        return self._processes.given(app) | self._task_world.variables.given.of(app)
 
     def _notify(self) -> None:
         """Notify every target of the settings of failures and recoveries from now on."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sqlite3
+from collections.abc import Callable
 
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.ticks import next_tick
@@ -17,7 +18,6 @@ from reconciler.metrics.load_recorder import LoadRecorder
 from reconciler.metrics.sample import MemoryMeter, Sampler
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
-from reconciler.processes.world import ProcessWorld
 from reconciler.services.world import ServiceWorld
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
@@ -43,7 +43,7 @@ class Housekeeping:
         instances: Instances,
         fork_servers: ForkServerPool,
         services: ServiceWorld,
-        processes: ProcessWorld,
+        given: Callable[[], frozenset[str]],
         apps: AppWorld,
     ) -> None:
         self._settings = settings
@@ -53,7 +53,7 @@ class Housekeeping:
         self._instances = instances
         self._fork_servers = fork_servers
         self._services = services
-        self._processes = processes
+        self._given = given
         self._apps = apps
 
     def begin(self, tasks: StandingTasks) -> None:
@@ -88,7 +88,7 @@ class Housekeeping:
         while True:
             await asyncio.sleep(_COLLECT_EVERY_S)
             with contextlib.suppress(sqlite3.Error):
-                self._services.rotation.forget_secrets(self._history.secrets() | self._processes.given())
+                self._services.rotation.forget_secrets(self._history.secrets() | self._given())
             await self._services.backups.remove_abandoned()
             with contextlib.suppress(OSError):
                 removed = await asyncio.to_thread(collect, self._settings, self._stager)

@@ -16,6 +16,7 @@ from reconciler.planning.apps.app import App, AskedState
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.processes.process import Process
+from reconciler.planning.schedules.schedule import NO_VARIABLES, Schedule
 from reconciler.serving.instances import Instances
 from reconciler.serving.marks import Identity
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment, without_listener
@@ -26,13 +27,17 @@ from reconciler.state.revision_history import RevisionHistory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a program of a revision runs: its code, its directories, its rights, and what it is supplied with."""
+    """Where a program of a revision runs: its code, its directories, its rights, and what it is supplied with.
+
+    `own` are variables of this program besides those of its app.
+    """
 
     revision: Revision
     code: Code
     paths: InstancePaths
     sandbox: Sandbox
     given: InjectedEnv = field(repr=False)
+    own: Mapping[str, str] = field(default_factory=lambda: NO_VARIABLES, repr=False)
 
     @property
     def logs(self) -> Path:
@@ -42,7 +47,9 @@ class Place:
     def environment(self, identity: Identity, *, listens: bool = False) -> dict[str, str]:
         """Return the variables of a program that has this identity; without a listener, none that names an address."""
         variables = environment(self.revision, self.code, self.paths, identity, self.given)
-        return {**self.sandbox.environment, **(variables if listens else without_listener(variables, self.revision))}
+        variables = variables if listens else without_listener(variables, self.revision)
+        marks = identity.marks(self.revision.app, self.revision.id) if self.own else NO_VARIABLES
+        return {**self.sandbox.environment, **variables, **self.own, **marks}
 
 
 class AppPlaces:
@@ -123,9 +130,11 @@ class AppPlaces:
         given = self._secret_source.injected(revision, paths.revisions / revision.id)
         return Place(revision=revision, code=code, paths=paths, sandbox=sandbox, given=given)
 
-    def variables_of(self, app: str, process: Process) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
-        """Return the ids of what a process takes from files of its own, what is missing, and what is out of date."""
-        return self._secret_source.of_process(app, process)
+    def variables_of(
+        self, app: str, part: Process | Schedule
+    ) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
+        """Return the ids of what a process or a schedule takes from its own files, what is missing, and what is old."""
+        return self._secret_source.of_part(app, part)
 
     def values_of(self, ids: Mapping[str, str]) -> dict[str, str]:
         """Return those variables from the ids of their values. Raises CannotStart."""

@@ -14,6 +14,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.processes.process import Process
+from reconciler.planning.schedules.schedule import Schedule
 from reconciler.services.binding_views import BINDINGS, FILE_NAME, BindingViews, OpenBinding, lay_out, shown
 from reconciler.services.records import ServiceRecords
 from reconciler.services.world import ServiceWorld
@@ -87,9 +88,9 @@ class InstanceSecrets:
             )
         return with_routing(injected, self.routed(revision.app))
 
-    def of_process(self, app: str, process: Process) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
-        """Return the ids of what a process takes from files of its own, what is missing, and what is out of date."""
-        return self._services.env_files.of_process(app, process)
+    def of_part(self, app: str, part: Process | Schedule) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
+        """Return the ids of what a process or a schedule takes from its own files, what is missing, and what is old."""
+        return self._services.env_files.of_part(app, part)
 
     def values_of(self, ids: Mapping[str, str]) -> dict[str, str]:
         """Return variables from the ids of their values. Raises CannotStart."""

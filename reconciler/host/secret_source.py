@@ -8,6 +8,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.processes.process import Process
+from reconciler.planning.schedules.schedule import Schedule
 from reconciler.serving.programs.gunicorn import InjectedEnv
 
 
@@ -25,8 +26,8 @@ class SecretSource(Protocol):
         """
         ...
 
-    def of_process(self, app: str, process: Process) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
-        """Return the ids of what a process takes from files of its own, what is missing, and what is out of date."""
+    def of_part(self, app: str, part: Process | Schedule) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
+        """Return the ids of what a process or a schedule takes from its own files, what is missing, and what is old."""
         ...
 
     def values_of(self, ids: Mapping[str, str]) -> dict[str, str]:

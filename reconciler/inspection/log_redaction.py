@@ -7,11 +7,12 @@ from reconciler.documents.tree import trees_of
 from reconciler.inspection.redaction import Redactor
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux.regular_files import opened_file
-from reconciler.manifests.checks import variables, variables_of_processes
+from reconciler.manifests.checks import variables, variables_of_parts
 from reconciler.planning.subject import Subject
 from reconciler.processes.memory import ProcessMemory
 from reconciler.settings.settings import Settings
 from reconciler.state.schema import OtherVersion
+from reconciler.tasks.variables import GivenSecrets
 from reconciler.vault.given_values import written_secrets
 from reconciler.vault.secret_patterns import LineRedactor
 from reconciler.vault.secret_texts import SecretTexts
@@ -33,13 +34,15 @@ def given_texts(settings: Settings, app: str) -> SecretTexts:
         with contextlib.closing(HostSnapshot(settings.paths)) as snapshot:
             snapshot.key_file = settings.key
             service_records = snapshot.service_records
+            of_processes = ProcessMemory(snapshot.records, snapshot.boot)
+            of_tasks = GivenSecrets(snapshot.records)
             redactor = Redactor(
                 service_records,
                 snapshot.env_files,
                 desired=dict,
                 environ=dict,
                 revisions=snapshot.known_good,
-                processes=ProcessMemory(snapshot.records, snapshot.boot).given,
+                parts=lambda app: of_processes.given(app) | of_tasks.of(app),
             )
             written = _written_in(snapshot.desired.get("apps", {}).get(app, {}).get("manifest"))
             return redactor.texts(Subject("app", app)) | SecretTexts(written_secrets(written))
@@ -56,6 +59,6 @@ def _written_in(file: str | None) -> dict[str, str]:
             trees, _ = trees_of(file, stream.read(_LARGEST_MANIFEST).decode("utf-8", "replace"))
     except OSError:
         return {}
-    of_processes = ((name, part) for tree in trees for _, name, part in variables_of_processes(tree))
-    found = [*(each for tree in trees for each in variables(tree)), *of_processes]
+    of_parts = ((name, part) for tree in trees for _, name, part in variables_of_parts(tree))
+    found = [*(each for tree in trees for each in variables(tree)), *of_parts]
     return {f"{number} {name}": str(part.written) for number, (name, part) in enumerate(found) if not part.keys}

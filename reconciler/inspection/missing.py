@@ -124,8 +124,9 @@ def _of_app(app: "App", names: _Names) -> Iterator[_Found]:
             yield ("depends_on", number), message
     files: list[tuple[Place, str]] = [(("env", name, "file"), path) for name, path in app.env_files.items()]
     files += [(("env_files", number), path) for number, path in enumerate(app.env_lists)]
-    for process in app.processes:
-        files += [(("processes", process.name, "env", name, "file"), path) for name, path in process.env_files.items()]
+    for kind, parts in (("processes", app.processes), ("schedules", app.schedules)):
+        for part in parts:
+            files += [((kind, part.name, "env", name, "file"), path) for name, path in part.env_files.items()]
     files += [(("holding_page",), app.holding_page)] if app.holding_page else []
     if app.schedules:
         from reconciler.inspection.changed_nights import files_of_pings, nights  # most apps have none

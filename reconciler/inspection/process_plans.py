@@ -147,7 +147,7 @@ def _target(process: Process, wanted: Revision, snapshot: "HostSnapshot | None")
         return None
     secrets: dict[str, str] = {}
     if process.env_files and snapshot is not None:
-        secrets, lacking, _ = snapshot.env_files.of_process(wanted.app, process)
+        secrets, lacking, _ = snapshot.env_files.of_part(wanted.app, process)
         if lacking:
             return None
     return Target(

@@ -32,8 +32,8 @@ class Redactor:
     """Hides what an app receives, whatever its name: secret variables, those from files, credentials for services.
 
     What earlier revisions received stays hidden, as their instances may still print it. `desired` returns the apps by
-    name, `environ` the variables of this host, `revisions` those that an app may go back to, `processes` the ids of
-    what its processes took from files of their own.
+    name, `environ` the variables of this host, `revisions` those that an app may go back to, `parts` the ids of what
+    its processes and schedules took from files of their own.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -44,14 +44,14 @@ class Redactor:
         desired: Callable[[], Mapping[str, App]],
         environ: Callable[[], Mapping[str, str]],
         revisions: Callable[[str], tuple[Revision, ...]] = lambda _: (),
-        processes: Callable[[str], frozenset[str]] = lambda _: frozenset(),
+        parts: Callable[[str], frozenset[str]] = lambda _: frozenset(),
     ) -> None:
         self._service_records = service_records
         self._files = files
         self._desired = desired
         self._environ = environ
         self._revisions = revisions
-        self._processes = processes
+        self._parts = parts
         self._given: dict[str, tuple[tuple[str, frozenset[str]], ...]] = {}
         self._known: dict[Subject, _Known] = {}
         self._last: dict[Subject, tuple[App | None, str, str]] = {}
@@ -80,8 +80,8 @@ class Redactor:
         environ = self._environ()
         grants = tuple(grant.credentials for grant in self._grants(subject))
         versions = self._files.given(subject.name) if subject.kind == "app" else ()
-        if subject.kind == "app" and (of_processes := self._processes(subject.name)):
-            versions += tuple(("", kept) for kept in sorted(of_processes))
+        if subject.kind == "app" and (of_parts := self._parts(subject.name)):
+            versions += tuple(("", kept) for kept in sorted(of_parts))
         revisions = self._revisions(subject.name) if subject.kind == "app" else ()
         sources = (app, environ, grants, versions, tuple(revision.id for revision in revisions))
         known = self._known.get(subject)
@@ -89,7 +89,7 @@ class Redactor:
             found = set(_secrets_of(frozenset(environ.items()))) | given_secrets(self._credentials(*grants))
             found |= given_secrets(self._values(versions))
             if app is not None:
-                for env in (app.env, *(process.env for process in app.processes)):
+                for env in (app.env, *(part.env for part in app.parts)):
                     found |= written_secrets(env)
             for revision in revisions:
                 found |= self._in_revision(revision)

@@ -174,7 +174,11 @@ def _schedules(directory: str, tree: Node, app: str, zone: str) -> "tuple[Schedu
     from reconciler.manifests.schedule_fields import schedules_of  # most apps have none
 
     return tuple(
-        replace(each, ping=each.ping.read_from(lambda path: joined(directory, path)))
+        replace(
+            each,
+            ping=each.ping.read_from(lambda path: joined(directory, path)),
+            env_files={name: joined(directory, path) for name, path in each.env_files.items()} or each.env_files,
+        )
         for each in schedules_of(tree, app, zone)
     )
 

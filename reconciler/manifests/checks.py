@@ -74,12 +74,13 @@ def variables(tree: Node) -> Iterator[tuple[str, Node]]:
     return ((name, env.parts[name]) for name in env.keys) if env else iter(())
 
 
-def variables_of_processes(tree: Node) -> Iterator[tuple[str, str, Node]]:
-    """Yield the process, the name and the value of each variable of one process alone."""
-    processes = tree.given("processes")
-    for process in processes.keys if processes is not None else ():
-        env = tree.given("processes", process, "env")
-        yield from ((process, name, env.parts[name]) for name in env.keys) if env is not None else ()
+def variables_of_parts(tree: Node, *kinds: str) -> Iterator[tuple[str, str, Node]]:
+    """Yield the process or schedule, the name and the value of each variable of that one alone; of both `kinds`."""
+    for kind in kinds or ("processes", "schedules"):
+        given = tree.given(kind)
+        for part in given.keys if given is not None else ():
+            env = tree.given(kind, part, "env")
+            yield from ((part, name, env.parts[name]) for name in env.keys) if env is not None else ()
 
 
 def worker_count(written: str) -> int | None:
@@ -123,6 +124,7 @@ def _schedule_problems(tree: Node) -> Iterator[tuple[Path, str]]:
         from reconciler.manifests.schedule_fields import schedule_problems  # most apps have none
 
         yield from schedule_problems(tree)
+        yield from _variable_problems(tree, "schedules")
     yield from _routing_problems(tree)
 
 
@@ -139,9 +141,13 @@ def _process_problems(tree: Node) -> Iterator[tuple[Path, str]]:
         from reconciler.manifests.process_fields import process_problems  # most apps have none
 
         yield from process_problems(tree)
-        for process, variable, part in variables_of_processes(tree):
-            if variable != "WEB_CONCURRENCY" and (message := _variable_problem(variable, part)):
-                yield ("processes", process, "env", variable), message
+        yield from _variable_problems(tree, "processes")
+
+
+def _variable_problems(tree: Node, kind: str) -> Iterator[tuple[Path, str]]:
+    for part, variable, value in variables_of_parts(tree, kind):
+        if variable != "WEB_CONCURRENCY" and (message := _variable_problem(variable, value)):
+            yield (kind, part, "env", variable), message
 
 
 def _entrypoint_problems(tree: Node) -> Iterator[tuple[Path, str]]:

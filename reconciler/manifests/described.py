@@ -9,7 +9,7 @@ from reconciler.documents.schema_checks import suggestion
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
 from reconciler.manifests.app_document import joined
-from reconciler.manifests.checks import variables_of_processes
+from reconciler.manifests.checks import variables_of_parts
 from reconciler.manifests.origin import Listing, Look, Unreadable, is_directory
 from reconciler.manifests.parse_file import apps_of, name_of_file
 
@@ -58,7 +58,7 @@ def file_of(looks: Sequence[Look], app: str) -> Described:
 def users_of(looks: Sequence[Look], path: str) -> Iterator[tuple[str, str]]:
     """Yield the apps that take variables from the file at `path`, and which; "" for a file of many.
 
-    A variable of one process alone is named with that: `QUEUE_PASSWORD of worker`.
+    A variable of one process or schedule alone is named with that: `QUEUE_PASSWORD of worker`.
     """
     for _, file, _, text in _texts(looks):
         if posixpath.basename(path) not in text:
@@ -72,9 +72,9 @@ def _files(tree: Node) -> Iterator[tuple[str, str]]:
     for name in env.keys if env else ():
         if (file := tree.given("env", name, "file")) is not None:
             yield name, str(file.value)
-    for process, name, part in variables_of_processes(tree):
+    for user, name, part in variables_of_parts(tree):
         if part.keys:
-            yield f"{name} of {process}", str(part.parts["file"].value)
+            yield f"{name} of {user}", str(part.parts["file"].value)
     for part in lists.parts.values() if lists else ():
         yield "", str(part.value)
 

@@ -7,7 +7,7 @@ from reconciler.documents.tree import Node
 from reconciler.manifests.durations import duration_problem
 from reconciler.planning.command_line import Command, command_of
 from reconciler.planning.schedules.expression import expression_of
-from reconciler.planning.schedules.schedule import Ping, Retries, Schedule
+from reconciler.planning.schedules.schedule import NO_VARIABLES, Ping, Retries, Schedule
 from reconciler.planning.schedules.zones import zone_of
 from reconciler.planning.wording import span
 
@@ -29,7 +29,7 @@ _SILENT = Schedule(app="", name="", command=())
 def schedules_of(tree: Node, app: str, zone: str) -> tuple[Schedule, ...]:
     """Return the schedules of a document that has no problem, by name; `zone` is that of the host.
 
-    The files of `ping` are as the document names them.
+    Files are as the document names them.
     """
     given = tree.given("schedules")
     return () if given is None else tuple(_schedule(app, name, given.parts[name], zone) for name in sorted(given.keys))
@@ -89,7 +89,8 @@ def _schedule(app: str, name: str, node: Node, zone: str) -> Schedule:
     retries, cap = node.given("retries"), node.seconds("retries", "cap")
     first_s = node.seconds("retries", "first") or min(_SILENT.retries.first_s, cap or _SILENT.retries.cap_s)
     at, every_s = node.given("at"), node.seconds("every")
-    command = _command(node.parts["command"])
+    command, env = _command(node.parts["command"]), node.given("env")
+    variables = {} if env is None else env.parts
     return Schedule(
         app=app,
         name=name,
@@ -111,6 +112,9 @@ def _schedule(app: str, name: str, node: Node, zone: str) -> Schedule:
         ping=Ping(**{when: node.written_at("ping", when, "file") for when in _PINGS if node.given("ping", when)}),
         paused=given.get("paused") is True,
         keep=int(str(given.get("keep", _SILENT.keep))),
+        env={str(each): str(part.written) for each, part in variables.items() if not part.keys} or NO_VARIABLES,
+        env_files={str(each): str(part.parts["file"].value) for each, part in variables.items() if part.keys}
+        or NO_VARIABLES,
     )
 
 

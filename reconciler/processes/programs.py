@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 
 from reconciler.host.app_places import Place
@@ -60,7 +60,7 @@ class ProcessPlace:
 
     def environment(self, identity: Identity) -> dict[str, str]:
         """Return the variables of a program that has this identity."""
-        variables = {**self.place.environment(identity), **self.asked.process.env, **self.secrets}
+        variables = replace(self.place, own={**self.asked.process.env, **self.secrets}).environment(identity)
         variables |= self.command.variables(variables)
         number = str(self.slot - 1)
         return {

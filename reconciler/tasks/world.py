@@ -54,6 +54,7 @@ from reconciler.tasks.runners import GRACE_S, MARGIN_S, Runners, TaskLimits, ter
 from reconciler.tasks.schedule_reports import ScheduleReports, is_final
 from reconciler.tasks.schedules import Schedules
 from reconciler.tasks.texts import described, masked, told
+from reconciler.tasks.variables import ScheduleVariables
 from reconciler.vault.secret_reader import SecretReader
 
 _LOOK_AT_THE_CLOCK_EVERY_S = 5.0
@@ -100,6 +101,7 @@ class TaskWorld:
         self._runner_ended = asyncio.Event()
         self._counts: Counter[tuple[str, str]] = Counter()
         self.schedules = Schedules(stores.records, self.open, boot, _wall_clock)
+        self.variables = ScheduleVariables(places, stores.records)
         self.reports = ScheduleReports(stores)
         self.past = PastTasks(paths, stores.records.task_log, limits.keep_s, self._schedules_of)
         self._pings = Pings(reader, self.reports.ping_failed)
@@ -113,6 +115,7 @@ class TaskWorld:
         self._apps = desired.apps
         for name in self.schedules.apps() - self._apps.keys():
             self.schedules.forget_app(name)
+            self.variables.given.forget(name)
         for name in self.open.apps() - self._apps.keys():
             self._queues.tasks.wake(name)
         return {name: app for name, app in self._apps.items() if app.schedules or name in self.schedules}
@@ -334,7 +337,7 @@ class TaskWorld:
             self._fail(task, f"cannot start: no revision that begins with {task.wanted} can be started")
             return
         try:
-            place = self._places.of(revision)
+            place = self.variables.added(self._places.of(revision), self._schedule_of(task))
         except (CannotStart, OSError) as error:
             self._fail(task, f"cannot start: {error}")
             return

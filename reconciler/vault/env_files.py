@@ -4,12 +4,16 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.planning.apps.app import MOST_VARIABLES, App
 from reconciler.planning.processes.process import Process
 from reconciler.vault.dotenv import Unusable
 from reconciler.vault.secret_reader import SecretReader
 from reconciler.vault.vault import Vault, VaultLocked
+
+if TYPE_CHECKING:  # most apps have no schedule
+    from reconciler.planning.schedules.schedule import Schedule
 
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
 _LONGEST_VARIABLE = 128 * 1024 - 1
@@ -29,9 +33,9 @@ class EnvFiles:
         """Return the ids of an app's values by variable, what is missing, and what is out of date."""
         return self._held(app.name, (key for _, key in _files(app)))
 
-    def of_process(self, app: str, process: Process) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
-        """Return the same of what a process of an app takes from files of its own."""
-        return self._held(app, (key for _, key in _files_of_process(process)))
+    def of_part(self, app: str, part: "Process | Schedule") -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
+        """Return the same of what a process or a schedule of an app takes from files of its own."""
+        return self._held(app, (key for _, key in _files_of_part(part)))
 
     def _held(self, app: str, keys: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
         values: dict[str, str] = {}
@@ -47,9 +51,8 @@ class EnvFiles:
         return values, tuple(missing), tuple(stale)
 
     def problems(self, app: App) -> tuple[str, ...]:
-        """Return what is missing and what is out of date, of an app and of its processes."""
-        parts = [self.of(app), *(self.of_process(app.name, process) for process in app.processes)]
-        return tuple(text for _, missing, stale in parts for text in (*missing, *stale))
+        """Return what is missing and what is out of date, of an app, its processes and its schedules."""
+        return tuple(text for _, missing, stale in self._all_of(app) for text in (*missing, *stale))
 
     def given(self, app: str) -> tuple[tuple[str, str], ...]:
         """Return variables and ids of the values that an app may have been given from any of its files.
@@ -64,7 +67,7 @@ class EnvFiles:
         )
 
     def paths(self, app: App) -> frozenset[str]:
-        """Return the files that an app and its processes take variables from."""
+        """Return the files that an app, its processes and its schedules take variables from."""
         return files_of_variables(app)
 
     def known_paths(self, app: str) -> frozenset[str]:
@@ -94,8 +97,8 @@ class EnvFiles:
                 self._values[source] = values
         return self._all_of(app) != before
 
-    def _all_of(self, app: App) -> list[object]:
-        return [self.of(app), *(self.of_process(app.name, process) for process in app.processes if process.env_files)]
+    def _all_of(self, app: App) -> list[tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]]:
+        return [self.of(app), *(self.of_part(app.name, part) for part in app.parts if part.env_files)]
 
     def _others(self, app: App, key: str) -> frozenset[str]:
         """Return the variables that the other files of an app set."""
@@ -135,7 +138,7 @@ class EnvFiles:
 
 
 def files_of_variables(app: App) -> frozenset[str]:
-    """Return the files that an app and its processes take variables from."""
+    """Return the files that an app, its processes and its schedules take variables from."""
     return frozenset(_path(key) for _, key in _every_file(app))
 
 
@@ -147,17 +150,18 @@ def _files(app: App) -> Iterator[tuple[str | None, str]]:
         yield name, f"{name}={path}"
 
 
-def _files_of_process(process: Process) -> Iterator[tuple[str, str]]:
-    """Yield each file's variable and its key in the records, which is of one process alone."""
-    for name, path in process.env_files.items():
-        yield name, f"{process.name}:{name}={path}"
+def _files_of_part(part: "Process | Schedule") -> Iterator[tuple[str, str]]:
+    """Yield each file's variable and its key in the records, which is of one process or one schedule alone."""
+    of = part.name if isinstance(part, Process) else f"schedule {part.name}"
+    for name, path in part.env_files.items():
+        yield name, f"{of}:{name}={path}"
 
 
 def _every_file(app: App) -> Iterator[tuple[str | None, str]]:
-    """Yield each file as `_files` does, and then those of its processes."""
+    """Yield each file as `_files` does, and then those of its processes and schedules."""
     yield from _files(app)
-    for process in app.processes:
-        yield from _files_of_process(process)
+    for part in app.parts:
+        yield from _files_of_part(part)
 
 
 def _path(key: str) -> str:

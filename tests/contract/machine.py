@@ -26,6 +26,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed
 from reconciler.planning.apps.revision import Revision, Server, Source
 from reconciler.planning.processes.process import Process
+from reconciler.planning.schedules.schedule import Schedule
 from reconciler.planning.services.service import Service
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
@@ -92,7 +93,7 @@ class Unsupplied:
     def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
         return InjectedEnv()
 
-    def of_process(self, app: str, process: Process) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
+    def of_part(self, app: str, part: Process | Schedule) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
         return {}, (), ()
 
     def values_of(self, ids: Mapping[str, str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from tests.support.life import Cues, before_a_minute
 from tests.support.site import REPOSITORY, Site
 from tests.support.web import fetch
 
+READ_AGAIN = "the files of its variables were read again"
 COUNTING = "import time\nfor n in range(30):\n print(n, flush=True)\n time.sleep(0.1)\nraise SystemExit(5)\n"
 
 
@@ -260,6 +261,30 @@ def is_on_record(site: Site, name: str) -> bool:
 
 def answered(site: Site, name: str, client: "subprocess.Popen[str]") -> bool:
     return is_on_record(site, name) or client.poll() is not None
+
+
+def test_a_task_of_a_schedule_gets_the_variables_of_that_and_the_web_gets_none_of_them(
+    site: Site, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    show = "import os; print(*(os.environ.get(name) for name in ('REGION', 'API_KEY', 'COLOUR', 'RECONCILER_APP')))"
+    given = {"REGION": "eu", "API_KEY": {"file": str(secret)}, "RECONCILER_APP": "another"}
+    schedules = {"sync": {"command": ["python", "-c", show], "every": "1d", "env": given}}
+    site.app("shop", env={"COLOUR": "green"}, schedules=schedules)
+    site.start()
+    site.await_settled("shop")
+    before = site.pid("shop")
+    assert site.cli("trigger", "shop", "sync").returncode == 0
+    eventually(lambda: [task["state"] for task in listed(site)] == ["failed"], 20)
+    assert str(secret) in listed(site)[0]["message"]
+    secret.write_text("Tr0ub4dor-zebra\n")
+    eventually(lambda: [text for _, kind, text in site.events("shop") if kind == "secrets"][-1:] == [READ_AGAIN], 20)
+    assert site.cli("trigger", "shop", "sync").returncode == 0
+    eventually(lambda: [task["state"] for task in listed(site)][:1] == ["succeeded"], 20)
+    task = listed(site)[0]["id"]
+    assert site.paths.task_log("shop", task).read_text() == "eu Tr0ub4dor-zebra green shop\n"
+    assert "zebra" not in json.dumps(listed(site))
+    assert site.pid("shop") == before
 
 
 @pytest.mark.nightly

@@ -119,14 +119,14 @@ _APP: Places = {
             *(("limits", name) for name in ("memory", "soft", "cpu", "processes", "files")),
         )
     },
-    ("processes", "*", "env", "*", "file"): Reach.FILE,
+    **dict.fromkeys([(kind, "*", "env", "*", "file") for kind in ("processes", "schedules")], Reach.FILE),
     **dict.fromkeys([("schedules", "*", "command"), ("schedules", "*", "command", "[]")], Reach.BY_APP),
     **{("schedules", "*", "ping", when, "file"): Reach.FILE for when in ("start", "ok", "failed")},
     **{
         ("schedules", "*", *field): Reach.NOTHING
         for field in (
             *((name,) for name in ("at", "every", "zone", "timeout", "overlap", "missed", "within", "spread")),
-            ("paused",),
+            *(("paused",), ("env", "*")),
             ("keep",),
             ("retries", "count"),
             ("retries", "first"),

@@ -1,6 +1,6 @@
 """A desired app: everything in its manifest, as one value that compares by content."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -117,6 +117,11 @@ class App:
     def at_its_lease(self) -> "App":
         """The same app at the port that it had before it got a socket."""
         return replace(self, address=self.leased, leased=None)
+
+    @property
+    def parts(self) -> "Sequence[Process | Schedule]":
+        """What has variables of its own: its processes and its schedules."""
+        return (*self.processes, *self.schedules)
 
     @property
     def fingerprint(self) -> str:

@@ -4,15 +4,18 @@ Instants are whole seconds since 1970 in UTC; an occurrence is named by the inst
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
 
 Overlap: TypeAlias = Literal["skip", "queue", "replace", "allow"]
 Missed: TypeAlias = Literal["once", "skip", "all"]
+
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})  # one for all: there are thousands of schedules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,8 @@ class Schedule:
 
     In a `command` that `expands`, variables are replaced when it is started. `within_s` is how old a missed occurrence
     may be and still be made up for; `spread_s` bounds an offset that is the same each time; `keep` is how many of its
-    tasks stay in the history.
+    tasks stay in the history. `env_files` are absolute paths of files that hold one variable each, besides those of the
+    app and of `env`.
     """
 
     app: str
@@ -67,6 +71,8 @@ class Schedule:
     paused: bool = False
     keep: int = 20
     expands: bool = False
+    env: Mapping[str, str] = field(default_factory=lambda: NO_VARIABLES, repr=False)
+    env_files: Mapping[str, str] = field(default_factory=lambda: NO_VARIABLES)
 
     @property
     def id(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from reconciler.inspection.redaction import Redactor
 from reconciler.planning.processes.process import Process
+from reconciler.planning.schedules.schedule import Schedule
 from reconciler.planning.subject import Subject
 from tests.world import an_app
 
@@ -16,7 +17,7 @@ def test_what_a_process_took_from_a_file_is_hidden_also_when_the_file_holds_anot
     files = cast("Any", SimpleNamespace(given=lambda _: (("", "id-2"),)))
     given = {"id-1"}
     redactor = Redactor(
-        records, files, desired=dict, environ=dict, processes=lambda app: frozenset(given if app == "shop" else ())
+        records, files, desired=dict, environ=dict, parts=lambda app: frozenset(given if app == "shop" else ())
     )
     assert redactor.redacted(Subject("app", "shop"), "swordfish-7 marlin-8") == "••• •••"
 
@@ -28,3 +29,11 @@ def test_the_variables_of_a_process_are_hidden_in_what_is_told_of_its_app() -> N
     redactor = Redactor(nothing, nothing, desired=lambda: apps, environ=dict)
     assert "swordfish" not in redactor.redacted(Subject("app", "shop"), "hello, swordfish-7")
     assert redactor.redacted(Subject("app", "shop"), "hello") == "hello"
+
+
+def test_the_variables_of_a_schedule_are_hidden_in_what_is_told_of_its_app() -> None:
+    sync = Schedule(app="shop", name="sync", command=("true",), every_s=60.0, env={"API_TOKEN": "swordfish-7"})
+    nothing = cast("Any", SimpleNamespace(services=tuple, given=lambda _: ()))
+    apps = {"shop": replace(an_app(), name="shop", schedules=(sync,))}
+    redactor = Redactor(nothing, nothing, desired=lambda: apps, environ=dict)
+    assert "swordfish" not in redactor.redacted(Subject("app", "shop"), "it said swordfish-7")

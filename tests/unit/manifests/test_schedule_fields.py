@@ -67,6 +67,8 @@ def test_a_schedule_is_a_command_and_its_times() -> None:
         ("retries: {count: 3, cap: 10s}", "retries", Retries(count=3, first_s=10.0, cap_s=10.0)),
         ("retries: {count: 3, first: 1h}", "retries", Retries(count=3, first_s=3600.0, cap_s=3600.0)),
         ("ping: {ok: {file: secrets/p}}", "ping", Ping(ok="/m/secrets/p")),
+        ("env: {REGION: eu, PORT: 3.10}", "env", {"REGION": "eu", "PORT": "3.10"}),
+        ("env: {KEY: {file: ../s/k}}", "env_files", {"KEY": "/m/../s/k"}),
     ],
 )
 def test_each_field_of_a_schedule_reaches_the_app(written: str, field: str, value: object) -> None:
@@ -99,6 +101,8 @@ def test_each_field_of_a_schedule_reaches_the_app(written: str, field: str, valu
         ("command: sync $(nproc), every: 1h", "3:22: schedules.cleanup.command: needs a shell, for '$('"),
         ("command: x, every: 1h, retries: {first: 1h, cap: 1m}", "3:53: schedules.cleanup.retries.first: is longer"),
         ("command: x, every: 1h, overlaps: skip", "3:36: schedules.cleanup.overlaps: unknown field"),
+        ("command: x, every: 1h, env: {VCAP_X: y}", "3:50: schedules.cleanup.env.VCAP_X: names that start with VCAP_"),
+        ("command: x, every: 1h, env: {A: {file: 3}}", "3:52: schedules.cleanup.env.A.file: expected a path"),
         ("command: x, every: 1h, ping: {ok: https://a}", "3:47: schedules.cleanup.ping.ok: expected {file: PATH}"),
     ],
 )  # fmt: skip

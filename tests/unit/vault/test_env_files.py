@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconciler.planning.processes.process import Process
+from reconciler.planning.schedules.schedule import Schedule
 from reconciler.state.schema import open_database
 from reconciler.vault.env_files import EnvFiles
 from reconciler.vault.secret_reader import SecretReader
@@ -47,17 +48,35 @@ def test_the_files_of_a_process_are_its_own(tmp_path: Path) -> None:
     with closing(open_database(tmp_path / "state.db")) as database:
         vault = Vault(database, tmp_path / "key")
         files = EnvFiles(database, vault)
-        assert files.of_process(app.name, worker)[1] == (f"{own}: not read yet",)
+        assert files.of_part(app.name, worker)[1] == (f"{own}: not read yet",)
         assert files.paths(app) == {str(shared), str(own)}
         assert asyncio.run(files.refresh(app, SecretReader()))
         again = EnvFiles(database, vault)
         assert {name: vault.get(kept) for name, kept in again.of(app)[0].items()} == {"KEY": "of the app"}
-        assert {name: vault.get(kept) for name, kept in again.of_process(app.name, worker)[0].items()} == {
+        assert {name: vault.get(kept) for name, kept in again.of_part(app.name, worker)[0].items()} == {
             "KEY": "of the worker"
         }
-        assert again.of_process(app.name, beat) == ({}, (), ())
+        assert again.of_part(app.name, beat) == ({}, (), ())
         own.unlink()
         asyncio.run(again.refresh(app, SecretReader()))
-        assert (len(again.of_process(app.name, worker)[2]), again.of(app)[2]) == (1, ())
+        assert (len(again.of_part(app.name, worker)[2]), again.of(app)[2]) == (1, ())
         again.forget(app.name, replace(app, processes=(beat,)))
         assert again.known_paths(app.name) == {str(shared)}
+
+
+def test_the_files_of_a_schedule_are_its_own_also_beside_a_process_of_its_name(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("of the process\n")
+    second.write_text("of the schedule\n")
+    process = Process(name="sync", env_files={"KEY": str(first)})
+    schedule = Schedule(app="shop", name="sync", command=("true",), every_s=60.0, env_files={"KEY": str(second)})
+    app = replace(an_app(), processes=(process,), schedules=(schedule,))
+    with closing(open_database(tmp_path / "state.db")) as database:
+        vault = Vault(database, tmp_path / "key")
+        files = EnvFiles(database, vault)
+        assert files.of_part(app.name, schedule)[1] == (f"{second}: not read yet",)
+        assert asyncio.run(files.refresh(app, SecretReader()))
+        values = [vault.get(files.of_part(app.name, part)[0]["KEY"]) for part in (process, schedule)]
+        assert values == ["of the process", "of the schedule"]
+        files.forget(app.name, replace(app, schedules=()))
+        assert files.known_paths(app.name) == {str(first)}

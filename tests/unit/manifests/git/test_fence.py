@@ -68,6 +68,10 @@ depends_on: [billing]
         ("path: a\nholding_page: {}\n", "2:15: holding_page"),
         ("path: a\nenv:\n  OK: {{file: k}}\n  X: {{file: {}}}\n", "4:13: env.X.file"),
         ("path: a\nprocesses: {{w: {{env: {{X: {{file: {}}}}}}}}}\n", "2:33: processes.w.env.X.file"),
+        (
+            "path: a\nschedules: {{s: {{command: x, every: 1h, env: {{X: {{file: {}}}}}}}}}\n",
+            "2:56: schedules.s.env.X.file",
+        ),
         ("path: a\nenv_files: [ok.env, {}]\n", "2:21: env_files[1]"),
         ("path: a\nruntime: {}\n", "2:10: runtime"),
         ("path: a\ngunicorn: {{certfile: {}}}\n", "2:22: gunicorn.certfile"),
@@ -232,6 +236,7 @@ _NONE_OF_OURS = {
     ("kind",), ("name",), ("env", "*"), ("credentials", "*"), ("gunicorn", "*"), ("health", "path"), ("health", "host"),
     ("health", "interval"), ("health", "timeout"), ("health", "failures"), ("entrypoint",), ("backup", "every"),
     ("below",), ("strip",), ("tls",), ("static", "*"), ("processes", "*", "env", "*"),
+    ("schedules", "*", "env", "*"),
 }  # fmt: skip
 
 
