@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from reconciler.linux import child_processes as children
 from reconciler.linux.files import replace_file
+from reconciler.linux.quick_bounds import QuickBounds, quick_bounds
 from reconciler.manifests.git import credential_helper
 from reconciler.settings.git import Repository
 from reconciler.settings.git_url import uses_https, uses_ssh
@@ -98,12 +99,16 @@ class GitProgram:
         self._home = directory / "home"
         self._configuration = directory / "config"
         self._preparing = threading.Lock()
+        self._bounds: QuickBounds | None = None
+        self._is_prepared = False
 
     def prepare(self) -> None:
-        """Write the configuration. Raises OSError; blocks."""
+        """Write the configuration, and find out what this host has. Raises OSError; blocks."""
         with self._preparing:  # every origin does
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self._configuration, _CONFIGURATION, durable=False)
+            if not self._is_prepared:
+                self._bounds, self._is_prepared = quick_bounds(PATH), True
 
     async def read(
         self, store: Path, *arguments: str, memory: int, asked: Path | None = None, into: Path | None = None
@@ -116,7 +121,8 @@ class GitProgram:
         """
         argv = ("git", "-c", "protocol.allow=never", f"--git-dir={store}", *arguments)
         environment = self._environment(protocols="none", memory=memory)
-        return await self._run(children.bound_to_us(argv), environment, within_s=_READ_S, asked=asked, into=into)
+        bound = self._bounds.around(argv, memory=memory) if self._bounds is not None else children.bound_to_us(argv)
+        return await self._run(bound, environment, within_s=_READ_S, asked=asked, into=into)
 
     async def fetch(
         self, store: Path, repository: Repository, url: str, refspecs: Sequence[str], *options: str
