@@ -15,7 +15,7 @@ from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.linux.file_lock import try_lock
 from reconciler.manifests.catalog import Catalog, ManifestFile
 from reconciler.manifests.git.directories import Directories
-from reconciler.manifests.git.trees import Index
+from reconciler.manifests.git.tree_index import Index
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.git_source import Followed, GitSource
 from reconciler.planning.apps.revision import Source

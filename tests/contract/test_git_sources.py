@@ -332,7 +332,7 @@ def test_a_directory_that_was_half_written_is_never_used(
             raise full
         Path(path).write_bytes(args[1])
 
-    monkeypatch.setattr("reconciler.manifests.git.trees._write_file", write)
+    monkeypatch.setattr("reconciler.manifests.git.tree_files._write_file", write)
     monkeypatch.setattr("reconciler.manifests.git.follower.AGAIN_S", 0.01)
     host.follow()  # the next try has room
     assert (host.source("shop") / "more.py").read_text() == "x = 1\n"

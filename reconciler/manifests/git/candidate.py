@@ -8,8 +8,8 @@ from reconciler.documents.problem import Problem
 from reconciler.manifests.git.commits import Commit
 from reconciler.manifests.git.objects import Objects
 from reconciler.manifests.git.origin_trees import shared_directories
+from reconciler.manifests.git.tree_index import Index, divided
 from reconciler.manifests.git.tree_limits import Tree
-from reconciler.manifests.git.trees import Index, divided
 from reconciler.manifests.origin import Listing
 from reconciler.planning.origins.observed import Ruling
 from reconciler.settings.git import GitOrigin

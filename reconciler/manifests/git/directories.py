@@ -13,8 +13,9 @@ from pathlib import Path
 
 from reconciler.linux.files import leftovers, remove
 from reconciler.manifests.git.printed_objects import PrintedObjects
+from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.tree_limits import directories_above
-from reconciler.manifests.git.trees import DamagedTree, Index, Trees
+from reconciler.manifests.git.trees import DamagedTree, Trees
 from reconciler.manifests.git.written_files import is_as_written, stamp_of
 
 # A directory that changed this recently may change again at the same time, as the clocks of file systems tell it.

@@ -14,7 +14,7 @@ from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures
 from reconciler.manifests.git.fleet_member import FleetMember
 from reconciler.manifests.git.judge import Judge
-from reconciler.manifests.git.materialise import materialise
+from reconciler.manifests.git.materialise import KEPT, materialise
 from reconciler.manifests.git.objects import BranchMissing, CannotFetch, DamagedStore, Head, TooLarge
 from reconciler.manifests.git.origin_apps import OriginApps
 from reconciler.manifests.git.origin_trees import OriginTrees
@@ -31,7 +31,6 @@ from reconciler.planning.origins.webhook import LEAST_APART_S
 from reconciler.settings.git import GitOrigin
 from reconciler.state.paths import StatePaths
 
-_KEPT = 3
 # An app that is not up to date soon after a commit took effect may not be for long.
 FIRST_PROOF_S = 1.0
 AGAIN_S = 5.0
@@ -248,7 +247,8 @@ class Effects:
         index, before = self._candidate.index, self._observed.in_force
         self._candidate = None
         try:
-            await materialise(index, self._store, self._trees, before)
+            kept = (self.record.good, self.record.accepted)
+            await materialise(index, self._store, self._trees, before, kept)
             if commit == before:
                 self._changed()
         except TooLarge as error:
@@ -307,7 +307,7 @@ class Effects:
 
     async def _tidy(self) -> None:
         self._observed = replace(self._observed, is_untidy=False)
-        await asyncio.to_thread(self._trees.tidy, _KEPT, (self.record.good, self.record.accepted))
+        await asyncio.to_thread(self._trees.tidy, KEPT, (self.record.good, self.record.accepted))
         is_known = self.record.head is not None and self.record.head == self.record.accepted
         if is_known and await asyncio.to_thread(self._store.is_too_large):
             with contextlib.suppress(CannotFetch, BranchMissing):

@@ -9,8 +9,9 @@ from reconciler.linux.inotify import WatchProblem
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.fleet_file import FILE, is_fleet
+from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.tree_limits import Entry
-from reconciler.manifests.git.trees import DamagedTree, Index, Trees
+from reconciler.manifests.git.trees import DamagedTree, Trees
 from reconciler.manifests.origin import Listing, Look, Unreadable
 from reconciler.manifests.parse_file import parse
 from reconciler.settings.git import GitOrigin as Settings

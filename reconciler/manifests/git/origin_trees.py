@@ -11,8 +11,9 @@ from pathlib import Path
 
 from reconciler.manifests.git.directories import Directories
 from reconciler.manifests.git.printed_objects import PrintedObjects
+from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.tree_limits import Tree, directories_above
-from reconciler.manifests.git.trees import DamagedTree, Index, Trees
+from reconciler.manifests.git.trees import DamagedTree, Trees
 
 _SHARED = "shared"
 
@@ -32,13 +33,14 @@ class OriginTrees(Trees):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.shared = Directories(directory / _SHARED)
+        self._shared_at = f"{_SHARED}/trees"
         self._shared_by: dict[str, tuple[tuple[int, int], Mapping[str, str]]] = {}
         self._to_write: _ToWrite | None = None
 
-    def missing(self, index: Index, before: str | None) -> list[str]:
+    def missing(self, index: Index, before: str | None, spare: str | None = None) -> list[str]:
         """Return the objects of a tree, each once, that nothing on the disk has. Blocks."""
         self._to_write = self._unwritten(index, before)
-        ids = super().missing(index, before)
+        ids = super().missing(index, before, spare)
         for tree, old in self._to_write.directories:
             ids += self.shared.missing(tree, old)
         return list(dict.fromkeys(ids))
@@ -52,7 +54,7 @@ class OriginTrees(Trees):
             for tree, old in due.directories:
                 self.shared.write(tree, objects, old)
             own = Index(commit=index.commit, files=index.own_files)
-            self.write_from(index, objects.of(own), before, f"{_SHARED}/trees")
+            self.write_from(index, objects.of(own), before)
         facts = self._index(index.commit).stat()
         self._shared_by[index.commit] = ((facts.st_ino, facts.st_mtime_ns), index.shared)
 

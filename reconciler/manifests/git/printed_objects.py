@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.manifests.git.trees import Index
+from reconciler.manifests.git.tree_index import Index
 
 _BLOCK = 65536
 

@@ -16,8 +16,9 @@ from reconciler.linux.files import leftovers, remove, replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.manifests.git.directories import Directories
 from reconciler.manifests.git.printed_objects import PrintedObjects
+from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.tree_limits import Entry
-from reconciler.manifests.git.trees import Index, lead
+from reconciler.manifests.git.trees import lead
 from reconciler.manifests.sources_in_git import SourceInForce
 from reconciler.state.paths import StatePaths
 
@@ -117,7 +118,10 @@ class SourceTrees:
             problems=index.problems,
         )
 
-    def missing(self, index: Index, before: str | None) -> list[str]:
+    def spare(self, _: str, __: int, ___: Collection[str | None]) -> None:
+        """Return None: each directory is that of many commits."""
+
+    def missing(self, index: Index, before: str | None, spare: str | None = None) -> list[str]:  # noqa: ARG002  as above
         """Return the objects of a commit, each once, that have to be read to write its directories. Blocks."""
         return list(
             dict.fromkeys(each for tree, old in self._changed(index, before) for each in self.shared.missing(tree, old))

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from typing import Any
 from reconciler.linux.files import draft, leftovers, publish, remove, replace_file, set_aside
 from reconciler.linux.regular_files import read_own, read_record
 from reconciler.linux.sync import sync_directories, sync_directory
+from reconciler.manifests.git.reused_trees import Reused, Stamped, reused
+from reconciler.manifests.git.tree_files import link_to, write_files
+from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.tree_limits import Entry, directories_above
-from reconciler.manifests.git.written_files import FILE_MODE, PROGRAM_MODE, Stamp, is_object, is_same, stamp_of
+from reconciler.manifests.git.written_files import Stamp, is_object, is_same, stamp_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOST_OF_AN_INDEX = 64 * 1024 * 1024
@@ -33,30 +36,14 @@ class DamagedTree(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
-    """The files of a commit by path, each with its object, and the tree id of each directory; "" is the top.
+class _Planned:
+    """A tree to write: what of another it keeps, the other files, and where on the disk some of these are."""
 
-    `invalid` are the manifests that defined nothing when the commit was judged. `shared` are the tree ids of the
-    directories, by path, that are on the disk once for all commits that have them: of their files, those that manifests
-    name and the manifests are among `files`, and all are `inside`, by tree id, until they are written.
-    """
-
-    commit: str
-    files: Mapping[str, Entry] = field(default_factory=dict)
-    directories: Mapping[str, str] = field(default_factory=dict)
-    invalid: frozenset[str] = frozenset()
-    shared: Mapping[str, str] = field(default_factory=dict)
-    inside: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict, repr=False)
-    _own: dict[str, Entry] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def own_files(self) -> Mapping[str, Entry]:
-        """The files that are in no shared directory."""
-        if not self.shared:
-            return self.files
-        if not self._own:
-            self._own.update(divided(self.files, self.shared)[0])
-        return self._own
+    index: Index
+    before: str | None
+    reused: Reused | None
+    files: Mapping[str, Entry]
+    same: Mapping[tuple[str, str], str]
 
 
 class Trees:
@@ -67,9 +54,10 @@ class Trees:
         self.current = directory / _CURRENT  # as the paths of the state directory have it
         self._trees = directory / "trees"
         self._base_of_trial = directory / "base-of-trial"
-        self._same: tuple[str, str | None, Mapping[tuple[str, str], str]] = ("", None, {})
+        self._shared_at = ""  # the place of shared directories, from `directory`
+        self._planned: _Planned | None = None
         self._known: tuple[Stamp | None, Index] = (None, Index(commit=""))  # the index that was written last
-        self._stamps: tuple[str, Mapping[str, Stamp]] = ("", {})  # of the files of the commit that was written last
+        self._last = Stamped()
 
     def in_force(self) -> str | None:
         """Return the commit that `current` leads to, None if there is none. Blocks."""
@@ -134,59 +122,90 @@ class Trees:
         with batch.open("rb") as objects:
             self.write_from(index, _contents(objects), before)
 
-    def write_from(
-        self, index: Index, contents: Iterator[tuple[str, bytes]], before: str | None, shared: str = ""
-    ) -> None:
-        """Write a tree from the objects of `missing`, each with its id. Raises OSError; blocks.
-
-        Its shared directories are at `shared`, a path from the directory of this object.
-        """
+    def write_from(self, index: Index, contents: Iterator[tuple[str, bytes]], before: str | None) -> None:
+        """Write a tree from the objects of `missing`, each with its id. Raises OSError; blocks."""
         self._trees.mkdir(mode=0o700, parents=True, exist_ok=True)
-        linked = self._same_as_before(index, before)
+        planned, self._planned = self._planned, None
+        if planned is None or (planned.index.commit, planned.before) != (index.commit, before):
+            planned = self._plan(index, before, None)
         fresh = draft(self._trees, index.commit)
         try:
-            fresh.mkdir(mode=0o755)
-            made = {"": str(fresh)}
+            made, changed = self._begun(planned.reused, str(fresh), index)
+            kept = frozenset(made) if planned.reused is None else planned.reused.kept | made.keys()
             for path, tree in index.shared.items():
-                _link_to(f"{_UP * (path.count('/') + 2)}{shared}/{tree}", path, made, f"{self._trees}/{before}")
-            own = index.own_files
-            _write_files(own, made, linked, contents)
-            sync_directories([*made.values()])
+                if path not in kept:
+                    link_to(self._target(path, tree), path, made, f"{self._trees}/{before}")
+            write_files(planned.files, made, planned.same, contents)
+            placed = {*index.own_files, *index.shared, *made} - kept
+            changed |= {path.rpartition("/")[0] for path in placed} | (made.keys() - kept)
+            sync_directories([made[each] for each in changed] if planned.reused is not None else [*made.values()])
             replace_file(self._index(index.commit), _as_json(index))
             remove(self._trees / index.commit)
             publish(fresh, self._trees / index.commit)
-            top = self._trees / index.commit
+            top, own = self._trees / index.commit, index.own_files
             self._known = (stamp_of(os.lstat(self._index(index.commit))), replace(index, inside={}))
-            self._stamps = (index.commit, {path: stamp_of(os.lstat(f"{top}/{path}")) for path in own})
+            self._last = Stamped(files=own, stamps={path: stamp_of(os.lstat(f"{top}/{path}")) for path in own})
         except BaseException:
             with contextlib.suppress(OSError):
                 remove(fresh)
             raise
 
-    def _same_as_before(self, index: Index, before: str | None) -> Mapping[tuple[str, str], str]:
-        """Return the files of the tree before that still hold what a tree has, by kind and object."""
-        if self._same[:2] == (index.commit, before):
-            found = self._same[2]  # they were read to find out what is missing
-            self._same = ("", None, {})
-            return found
-        if before is None or not self._is_complete(before):
+    def _begun(self, planned: Reused | None, fresh: str, index: Index) -> tuple[dict[str, str], set[str]]:
+        """Make the draft of a tree, by that of another commit where one is reused: that is none any more then.
+
+        Returns the directories in it, by path, and the paths of those that were changed.
+        """
+        if planned is None:
+            os.mkdir(fresh, 0o755)  # noqa: PTH102  as all below it
+            return {"": fresh}, {""}
+        os.rename(self._trees / planned.index.commit, fresh)  # noqa: PTH104  a leftover from here on
+        self._index(planned.index.commit).unlink(missing_ok=True)
+        return planned.strip(fresh, index)
+
+    def _target(self, path: str, tree: str) -> str:
+        return f"{_UP * (path.count('/') + 2)}{self._shared_at}/{tree}"
+
+    def _plan(self, index: Index, before: str | None, spare: str | None) -> "_Planned":
+        """Find out what of a tree is on the disk already: in that of a commit to `spare`, or of the one before."""
+        found = None
+        if spare is not None:
+            with contextlib.suppress(DamagedTree):
+                found = reused(f"{self._trees}/{spare}", self.index(spare), index, self._target, self._last)
+        kept = frozenset() if found is None else found.kept
+        files = {path: entry for path, entry in index.own_files.items() if path not in kept}
+        same = self._same_as_before(files, before)
+        return _Planned(index=index, before=before, reused=found, files=files, same=same)
+
+    def _same_as_before(self, files: Mapping[str, Entry], before: str | None) -> Mapping[tuple[str, str], str]:
+        """Return the files of the tree before that still hold what others have, by kind and object."""
+        if before is None or not files or not self._is_complete(before):
             return {}
-        top, wanted = str(self._trees / before), {(each.kind, each.id): each for each in index.own_files.values()}
-        stamps = self._stamps[1] if self._stamps[0] == before else {}
+        top, wanted = str(self._trees / before), {(each.kind, each.id) for each in files.values()}
         same: dict[tuple[str, str], str] = {}
         with contextlib.suppress(DamagedTree):
-            for path, entry in self.index(before).files.items() if wanted else ():
+            for path, entry in self.index(before).own_files.items():
                 key = (entry.kind, entry.id)
-                if key in wanted and key not in same and is_same(f"{top}/{path}", entry, stamps.get(path)):
+                if key in wanted and key not in same and is_same(f"{top}/{path}", entry, self._last.of(path, entry)):
                     same[key] = f"{top}/{path}"
         return same
 
-    def missing(self, index: Index, before: str | None) -> list[str]:
-        """Return the objects of a tree, each once, that no other tree on the disk has. Blocks."""
-        self._same = ("", None, {})
-        same = self._same_as_before(index, before)
-        self._same = (index.commit, before, same)
-        return list(dict.fromkeys(each.id for each in index.own_files.values() if (each.kind, each.id) not in same))
+    def missing(self, index: Index, before: str | None, spare: str | None = None) -> list[str]:
+        """Return the objects of a tree, each once, that no other tree on the disk has. Blocks.
+
+        The tree of a commit to `spare` may become the new one.
+        """
+        self._planned = planned = self._plan(index, before, spare)
+        ids = (each.id for each in planned.files.values() if (each.kind, each.id) not in planned.same)
+        return list(dict.fromkeys(ids))
+
+    def spare(self, commit: str, keep: int, kept: Collection[str | None]) -> str | None:
+        """Return the oldest commit whose tree may go once that of another one is there, None without one. Blocks.
+
+        With that, so many of the newest stay, and in any case those `kept`, and the one in force.
+        """
+        stay = {self.in_force(), *kept}
+        others = self._newest_first(self.complete() - {commit})[max(0, keep - 1) :]
+        return next((each for each in reversed(others) if each not in stay), None)
 
     def take_effect(self, commit: str, on: str | None = None) -> None:
         """Let `current` lead to a complete tree. Raises OSError; blocks.
@@ -219,20 +238,27 @@ class Trees:
     def untidy(self, keep: int, kept: Collection[str | None]) -> list[Path]:
         """Return what may be removed: drafts, and all trees but the newest, the one in force and those `kept`.
 
+        An index without its tree may go, too.
+
         Blocks.
         """
         found = []
         for directory in (self.directory, self._trees):
             with contextlib.suppress(OSError):
                 found += list(leftovers(directory))
+        with contextlib.suppress(OSError):  # of a tree that was renamed, by a daemon that was killed right then
+            names = {path.name for path in self._trees.iterdir()}
+            lost = (name for name in names if name.endswith(".json") and name.removesuffix(".json") not in names)
+            found += [self._trees / name for name in lost]
         in_force = self.in_force()
+        old = self._newest_first(self.complete() - {in_force, *kept})[max(0, keep - 1) :]
+        return found + [path for commit in old for path in (self._trees / commit, self._index(commit))]
+
+    def _newest_first(self, commits: Collection[str]) -> list[str]:
+        """Return commits by the age of their trees, none while that cannot be told."""
         with contextlib.suppress(OSError):
-            commits = sorted(
-                self.complete() - {in_force, *kept}, key=lambda name: -self._index(name).stat().st_mtime_ns
-            )
-            old = commits[max(0, keep - 1) :]
-            found += [path for commit in old for path in (self._trees / commit, self._index(commit))]
-        return found
+            return sorted(commits, key=lambda name: -self._index(name).stat().st_mtime_ns)
+        return []
 
     def tidy(self, keep: int, kept: Collection[str | None]) -> None:
         """Remove that. Raises OSError; blocks."""
@@ -258,21 +284,6 @@ class Trees:
         remove(gone)
 
 
-def divided(
-    files: Mapping[str, Entry], shared: Mapping[str, str]
-) -> tuple[dict[str, Entry], dict[str, dict[str, Entry]]]:
-    """Return the files that are in no shared directory, and those of each of these by its tree id. Pure."""
-    own: dict[str, Entry] = {}
-    inside: dict[str, dict[str, Entry]] = {tree: {} for tree in shared.values()}
-    for path, entry in files.items():
-        place = next((above for above in directories_above(path) if above in shared), None)
-        if place is None:
-            own[path] = entry
-        else:
-            inside[shared[place]][path[len(place) + 1 :]] = entry
-    return own, inside
-
-
 def lead(link: Path, target: str) -> None:
     """Let a link lead elsewhere, at once and for good. Raises OSError; blocks."""
     fresh = draft(link.parent, link.name)
@@ -285,74 +296,6 @@ def _as_json(index: Index) -> str:
     files = {path: (entry.kind, entry.id, entry.size) for path, entry in index.files.items()}
     facts = {"files": files, "directories": dict(index.directories), "invalid": sorted(index.invalid)}
     return json.dumps({**facts, "shared": dict(index.shared)} if index.shared else facts)
-
-
-def _write_files(
-    files: Mapping[str, Entry],
-    made: dict[str, str],
-    linked: Mapping[tuple[str, str], str],
-    contents: Iterator[tuple[str, bytes]],
-) -> None:
-    """Write files below the directories that were `made`, the top among them as ""."""
-    by_object: dict[str, list[tuple[str, Entry]]] = {}
-    top = made[""]
-    for path, entry in files.items():
-        directory = path.rpartition("/")[0]
-        if directory not in made:
-            _make(directory, made)
-        other = linked.get((entry.kind, entry.id))
-        if other is not None:
-            _link_or_copy(other, f"{top}/{path}", entry)
-            continue
-        by_object.setdefault(entry.id, []).append((path, entry))
-    for object_id, content in contents:
-        for path, entry in by_object.pop(object_id, ()):
-            _write_file(f"{top}/{path}", entry, content)
-    if by_object:
-        raise OSError(f"git did not print {len(by_object)} of the objects")
-
-
-def _link_to(target: str, path: str, made: dict[str, str], before: str) -> None:
-    """Put a link below the directories that were `made`: quickly if that of the tree before is the same."""
-    directory = path.rpartition("/")[0]
-    if directory not in made:
-        _make(directory, made)
-    link = f"{made['']}/{path}"
-    with contextlib.suppress(OSError):
-        os.link(f"{before}/{path}", link, follow_symlinks=False)
-        if os.readlink(link) == target:  # noqa: PTH115  the text of it
-            return
-        os.unlink(link)  # noqa: PTH108  of another
-    os.symlink(target, link)  # noqa: PTH211  one of hundreds
-
-
-def _make(directory: str, made: dict[str, str]) -> None:
-    """Make a directory below those that were `made`, with what is above it."""
-    above, _, name = directory.rpartition("/")
-    if above not in made:
-        _make(above, made)
-    made[directory] = f"{made[above]}/{name}"
-    os.mkdir(made[directory], 0o755)  # noqa: PTH102  one of thousands
-
-
-def _link_or_copy(other: str, path: str, entry: Entry) -> None:
-    try:
-        os.link(other, path)
-    except OSError:  # the file system allows only so many
-        _write_file(path, entry, read_own(other, entry.size + 1))
-
-
-def _write_file(path: str, entry: Entry, content: bytes) -> None:
-    if entry.kind == "link":
-        os.symlink(content, os.fsencode(path))  # noqa: PTH211  the bytes of the object, as they are
-        return
-    mode = PROGRAM_MODE if entry.kind == "program" else FILE_MODE
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        os.fchmod(descriptor, mode)
-        file.flush()
-        os.fsync(descriptor)
 
 
 def _contents(batch: BufferedReader, kind: str = "blob") -> Iterator[tuple[str, bytes]]:

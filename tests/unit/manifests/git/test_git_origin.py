@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.manifests.git.git_origin import GitOrigin
+from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.tree_limits import Entry
-from reconciler.manifests.git.trees import Index, Trees
+from reconciler.manifests.git.trees import Trees
 from reconciler.manifests.origin import Listing
 from reconciler.settings.git import GitOrigin as Settings
 from reconciler.settings.git import Repository

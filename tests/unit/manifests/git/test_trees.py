@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.tree_limits import Entry
-from reconciler.manifests.git.trees import Index, Trees
+from reconciler.manifests.git.trees import Trees
 
 FIRST, SECOND, THIRD = "1" * 40, "2" * 40, "3" * 40
 MANY = {f"app{number}/wsgi.py": f"application = {number}\n" for number in range(30)}  # so many directories
