@@ -29,7 +29,7 @@ from reconciler.manifests.git.trial import HostInForce
 from reconciler.metrics.origin_figures import OriginFigures
 from reconciler.planning.origins.commit_status import CommitStatus
 from reconciler.planning.origins.observed import Pause
-from reconciler.planning.origins.proof import OriginApp
+from reconciler.planning.origins.proof import OriginApp, Wanted, is_unchanged
 from reconciler.planning.reason import REJECTED
 from reconciler.planning.subject import Subject
 from reconciler.settings.git import GitOrigin
@@ -62,6 +62,7 @@ class GitOrigins:
         self._outcomes = outcomes
         self._facts: dict[str, Mapping[str, Any]] = {}
         self.listeners: list[ReportListener] = []
+        self._unchanged: dict[str, tuple[str, Wanted | None, set[str]]] = {}
         in_force = HostInForce(
             lambda: manifests.catalog, rules_of(settings), servers_by_type(settings), services_on_record
         )
@@ -249,13 +250,30 @@ class GitOrigins:
             listener(Subject("origin", name), report)
 
     def with_commit(self, origin: str, commit: str) -> Sequence[OriginApp] | None:
-        """Return the apps and services of an origin; None while it is not known how they are with this commit."""
+        """Return the apps and services of an origin; None while it is not known how they are with this commit.
+
+        Of a commit that is not good yet, those are left out that it is known to leave as they were.
+        """
         catalog = self._manifests.catalog
         if not self._manifests.is_current or catalog.identities.get(origin) != commit:
             return None
         names = {name for entry in catalog.files.values() if entry.origin == origin for name in entry.all_names}
-        is_being_read = self._outcomes.is_being_read
-        return [app for app in (app_of(row, is_being_read) for row in self._outcomes.rows()) if app.name in names]
+        record, is_being_read = self.followers[origin].record, self._outcomes.is_being_read
+        unchanged = self._unchanged_with(origin, commit, record.wanted_with_good) if commit != record.good else set()
+        rows = self._outcomes.of_names(names - unchanged)
+        apps = [app for app in (app_of(row, is_being_read) for row in rows) if app.name in names]
+        unchanged |= {app.name for app in apps if is_unchanged(app, record.wanted_with_good or {})}
+        return apps
+
+    def _unchanged_with(self, origin: str, commit: str, with_good: Wanted | None) -> set[str]:
+        """Return the apps of which it is known that a commit leaves them as they were with the last good one.
+
+        They are not looked at again: what another cause changes of them later, the commit does not answer for.
+        """
+        last = self._unchanged.get(origin)
+        if last is None or last[0] != commit or last[1] is not with_good:
+            last = self._unchanged[origin] = commit, with_good, set()
+        return last[2]
 
 
 def spare_looks(followers: Iterable[Follower], before: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ An outcome counts only while `current` is true: then all that was saved before t
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from reconciler.convergence.world import INTERNAL_ERROR, Report
@@ -79,16 +79,28 @@ class Outcomes:
         subjects = (Subject("app", name) for name in sorted(names))
         return [self._row(subject, refused.get(subject, ()), self._app) for subject in subjects]
 
+    def of_names(self, names: Collection[str]) -> list[dict[str, Any]]:
+        """Return the outcomes of these apps and services, and of what else has a refused manifest, as `rows` has them.
+
+        A service is named as a file of manifests tells it from an app: `service NAME`.
+        """
+        return [*self._rows(names)]
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the outcome of each app, service and refused manifest, and of the host where something is wrong."""
+        return self._rows()
+
+    def _rows(self, names: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
         catalog = self._manifests.catalog
         refused = _refused(catalog.files.values())
         for name in sorted({*catalog.services, *self._services.world.names()}):
-            subject = Subject("service", name)
-            yield self._row(subject, refused.pop(subject, ()), self._service)
+            problems = refused.pop(subject := Subject("service", name), ())
+            if names is None or f"service {name}" in names:
+                yield self._row(subject, problems, self._service)
         for name in sorted({*catalog.apps, *self._apps.world.names()}):
-            subject = Subject("app", name)
-            yield self._row(subject, refused.pop(subject, ()), self._app)
+            problems = refused.pop(subject := Subject("app", name), ())
+            if names is None or name in names:
+                yield self._row(subject, problems, self._app)
         for subject, problems in sorted(refused.items(), key=lambda item: str(item[0])):
             yield _row_of(subject, "refused", "invalid", "") | _refusal(problems)
         if problem := self._manifests.problem:

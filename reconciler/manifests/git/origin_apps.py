@@ -10,5 +10,8 @@ class OriginApps(Protocol):
     """The apps of the origins of this host, as they are with the commit that is in force."""
 
     def with_commit(self, origin: str, commit: str) -> Sequence[OriginApp] | None:
-        """Return the apps and services of an origin; None while it is not known how they are with this commit."""
+        """Return the apps and services of an origin; None while it is not known how they are with this commit.
+
+        Those may be left out that a commit which is not good yet surely leaves as they were.
+        """
         ...

@@ -35,7 +35,7 @@ def wanted(apps: Iterable[OriginApp]) -> dict[str, str | None]:
 
 def is_good(apps: Iterable[OriginApp], with_good: Wanted | None) -> bool:
     """Return whether every app that the commit in force changed is up to date, or stopped by an operator."""
-    return all(app.outcome in {"up-to-date", "held"} or _is_unchanged(app, with_good or {}) for app in apps)
+    return all(app.outcome in {"up-to-date", "held"} or is_unchanged(app, with_good or {}) for app in apps)
 
 
 def why_failed(apps: Iterable[OriginApp], with_good: Wanted | None) -> str:
@@ -47,20 +47,21 @@ def why_failed(apps: Iterable[OriginApp], with_good: Wanted | None) -> str:
 
 def rejected(apps: Iterable[OriginApp], with_good: Wanted | None) -> str:
     """Return which apps were rejected that the commit in force may have changed, "" if none was."""
-    return "; ".join(f"{a.name}: {a.rejected}" for a in apps if a.rejected and not _is_unchanged(a, with_good or {}))
+    return "; ".join(f"{a.name}: {a.rejected}" for a in apps if a.rejected and not is_unchanged(a, with_good or {}))
 
 
 def unbuilt(apps: Iterable[OriginApp], with_good: Wanted | None) -> str:
     """Return which apps fail otherwise that the commit in force may have changed, "" if none does."""
-    return "; ".join(f"{a.name}: {a.unbuilt}" for a in apps if a.unbuilt and not _is_unchanged(a, with_good or {}))
+    return "; ".join(f"{a.name}: {a.unbuilt}" for a in apps if a.unbuilt and not is_unchanged(a, with_good or {}))
 
 
 def failing(apps: Iterable[OriginApp], with_good: Wanted | None) -> tuple[str, ...]:
     """Return the apps that fail, without those that the commit in force did not change."""
-    return tuple(app.name for app in apps if app.outcome == "failed" and not _is_unchanged(app, with_good or {}))
+    return tuple(app.name for app in apps if app.outcome == "failed" and not is_unchanged(app, with_good or {}))
 
 
-def _is_unchanged(app: OriginApp, with_good: Wanted) -> bool:
+def is_unchanged(app: OriginApp, with_good: Wanted) -> bool:
+    """Return whether an app surely wants what it wanted with the good commit."""
     return app.revision is not None and with_good.get(app.name) == app.revision
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.daemon.git_origins import GitOrigins, app_of
+from reconciler.manifests.git.record import Record
 from reconciler.planning.origins.proof import OriginApp
 from reconciler.state.records import Records
 from reconciler.state.schema import open_database
@@ -60,3 +61,32 @@ def test_the_others_of_a_repository_look_less_often_once_one_of_them_leads_to_an
         for head in ("a", "b"):
             origins._publish("fleet", {"name": "fleet", "state": "current", "message": "", "head": head})
     assert spared == [("a", "a"), ("a", "b")]
+
+
+def test_an_app_that_a_commit_leaves_as_it_was_is_not_looked_at_again_while_that_commit_is_proven() -> None:
+    looked: list[set[str]] = []
+    revisions: dict[str, str | None] = {"blog": "1", "shop": "1", "wiki": None}
+
+    def of_names(names: set[str]) -> list[dict[str, Any]]:
+        looked.append({*names})
+        return [ROW | {"name": name, "outcome": "up-to-date", "revision": revisions[name]} for name in sorted(names)]
+
+    file = SimpleNamespace(origin="fleet", all_names=("blog", "shop", "wiki"))
+    catalog = SimpleNamespace(identities={"fleet": "bbbb"}, files={"fleet/all.yaml": file})
+    origins, follower = GitOrigins.__new__(GitOrigins), SimpleNamespace(record=Record(good="aaaa"))
+    origins._unchanged, origins.followers = {}, {"fleet": follower}  # type: ignore[dict-item]
+    origins._manifests = SimpleNamespace(is_current=True, catalog=catalog)  # type: ignore[assignment]
+    origins._outcomes = SimpleNamespace(of_names=of_names, is_being_read=lambda _: False)  # type: ignore[assignment]
+
+    with_good = {"blog": "1", "shop": "0", "wiki": "1"}
+    follower.record = Record(good="aaaa", wanted_with_good=with_good)
+    for _ in range(2):
+        assert {app.name for app in origins.with_commit("fleet", "bbbb") or ()} >= {"shop", "wiki"}
+    assert looked == [{"blog", "shop", "wiki"}, {"shop", "wiki"}]
+    follower.record = Record(good="aaaa", wanted_with_good={**with_good})  # of another time that it is in force
+    origins.with_commit("fleet", "bbbb")
+    follower.record = Record(good="bbbb", wanted_with_good=None)
+    for _ in range(2):
+        assert len(origins.with_commit("fleet", "bbbb") or ()) == 3
+    assert looked[2:] == [{"blog", "shop", "wiki"}] * 3
+    assert origins.with_commit("fleet", "cccc") is None
