@@ -1,7 +1,7 @@
 """Show the load and resource use of every app.
 
-Shows requests, errors, latency, busy workers, memory and its limit, CPU, and for what the processes of an app wait, the
-busiest app first.
+Shows requests, errors, latency, busy workers, how many connections wait for a worker and how long, memory and its
+limit, CPU, and for what the processes of an app wait, the busiest app first.
 """
 
 import contextlib
@@ -16,14 +16,16 @@ import click
 from reconciler.cli.live.terminal import live
 from reconciler.cli.options import DURATION, examples, json_option, paths_in_use, reading, state_option
 from reconciler.cli.table import is_terminal, lines, show_json, width
-from reconciler.inspection.printable import megabytes, plain
+from reconciler.inspection.printable import megabytes, plain, short
 
 if TYPE_CHECKING:
     from reconciler.metrics.rates import HostRates, Rate
     from reconciler.state.paths import StatePaths
 
-_COLUMNS = ("APP", "REQ/S", "4XX/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY", "CPU", "WAITS")
-_SPARE = ("WAITS", "IN FLIGHT", "P50", "4XX/S", "5XX/S")
+_COLUMNS = (
+    "APP", "REQ/S", "4XX/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "QUEUE", "WAIT", "MEMORY", "CPU", "WAITS",
+)  # fmt: skip
+_SPARE = ("WAITS", "IN FLIGHT", "WAIT", "P50", "4XX/S", "5XX/S")
 
 _LEAST_SHARE = 0.01
 
@@ -73,10 +75,12 @@ def _cells(rate: "Rate") -> tuple[str, ...]:
         f"{rate.requests:.1f}",
         f"{rate.client_errors:.1f}" if rate.client_errors else "-",
         f"{rate.errors:.1f}" if rate.errors else "-",
-        _milliseconds(rate.p50_s),
-        _milliseconds(rate.p95_s),
+        short(rate.p50_s),
+        short(rate.p95_s),
         str(rate.in_flight),
         f"{rate.busy}/{rate.workers}" if rate.workers else "-",
+        "-" if rate.queue is None else str(rate.queue),
+        short(rate.wait_s or None),
         megabytes(rate.memory) + (f"/{megabytes(rate.memory_limit)}" if rate.memory_limit is not None else ""),
         f"{rate.cpu * 100:.0f}%",
         _waits(rate),
@@ -87,9 +91,3 @@ def _waits(rate: "Rate") -> str:
     """Return for what processes of an app wait most, and how much of the time; "-" if for nothing."""
     resource, share = max(rate.pressure.items(), key=lambda item: item[1], default=("", 0.0))
     return f"{share:.0%} {resource}" if share >= _LEAST_SHARE else "-"
-
-
-def _milliseconds(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1000:.1f}ms" if seconds < 1 else f"{seconds:.1f}s"

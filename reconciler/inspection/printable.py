@@ -90,6 +90,13 @@ def ago(seconds: float) -> str:
     return span(seconds)
 
 
+def short(seconds: float | None) -> str:
+    """Return how long requests take or wait, as tables have it: `12.3ms`, `1.5s`, `-` where it is not known."""
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.1f}ms" if seconds < 1 else f"{seconds:.1f}s"
+
+
 def clock(at: float) -> str:
     """Return a wall-clock time in the host's time zone: `2026-11-26 14:30:00`."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

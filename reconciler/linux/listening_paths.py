@@ -65,7 +65,7 @@ def name_listened_at(opened: socket.socket) -> str:
     """Return the name of the file at which `listen_at` has a socket listen, "" for any other socket."""
     if opened.family != socket.AF_UNIX or opened.type != socket.SOCK_STREAM:
         return ""
-    return _placed(opened.getsockname())
+    return name_of_file(opened.getsockname())
 
 
 def is_in_place(path: Path, opened: socket.socket) -> bool:
@@ -85,10 +85,11 @@ def listening_names(inodes: set[int]) -> Iterator[str]:
         for line in read_proc("/proc/net/unix").splitlines()[1:]:
             fields = line.split(maxsplit=7)
             if len(fields) == 8 and int(fields[3], 16) & _LISTENS and int(fields[6]) in inodes:
-                yield _placed(fields[7])
+                yield name_of_file(fields[7])
 
 
-def _placed(bound: object) -> str:
+def name_of_file(bound: object) -> str:
+    """Return the name of the file at which a socket listens that `listen_at` has bound to another, "" for any other."""
     name = bound.rpartition("/")[2] if isinstance(bound, str) else ""
     return name.removesuffix(_DRAFT) if name.endswith(_DRAFT) else ""
 

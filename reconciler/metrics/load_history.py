@@ -17,7 +17,8 @@ _REMEMBERED = 60
 class Load:
     """One running app: bytes of memory, cores of CPU, requests per second; earlier values oldest first.
 
-    `cpu` and `requests` are None at the first sample, which has none before it to compare with.
+    `cpu` and `requests` are None at the first sample, which has none before it to compare with. `queue` are connections
+    that no worker has accepted yet, `wait_s` is how long requests waited for a worker; None where that is not known.
     """
 
     memory: int
@@ -25,6 +26,8 @@ class Load:
     requests: float | None
     memory_history: tuple[int, ...]
     cpu_history: tuple[float, ...]
+    queue: int | None = None
+    wait_s: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,5 +64,7 @@ class Loads:
                 requests=None if rate is None else rate.requests,
                 memory_history=tuple(history.memory),
                 cpu_history=tuple(history.cpu),
+                queue=None if (queue := samples[name].queue) is None else queue.length,
+                wait_s=None if rate is None else rate.wait_s,
             )
         return found

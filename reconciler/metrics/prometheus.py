@@ -9,6 +9,7 @@ from reconciler.control.requests import Refused
 from reconciler.control.socket import ask
 from reconciler.inspection.backups import last_good
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.linux.listen_queues import Queue
 from reconciler.linux.pressure import Stall, of_host
 from reconciler.metrics import counters
 from reconciler.metrics.sample import AppSample, Sampler
@@ -171,6 +172,18 @@ def _latencies(apps: Apps) -> list[_Sample]:
     ]
 
 
+def _queue_waits(apps: Apps) -> list[_Sample]:
+    return [
+        each
+        for name, app in apps.items()
+        for each in _histogram({"app": name}, BOUNDS_S, app.figures.waits, app.figures.waited_s)
+    ]
+
+
+def _of_queue(value: Callable[[Queue], float]) -> Callable[[Apps], list[_Sample]]:
+    return lambda apps: [("", {"app": name}, value(app.queue)) for name, app in apps.items() if app.queue is not None]
+
+
 def _cpu(apps: Apps) -> list[_Sample]:
     return [
         ("", {"app": n, "instance_id": id_}, seconds) for n, app in apps.items() for id_, seconds in app.cpu.items()
@@ -257,6 +270,10 @@ _APP_METRICS: tuple[tuple[str, _Type, str, Callable[[Apps], list[_Sample]]], ...
     ("reconciler_app_requests_total", "counter", "Requests answered by class of status.", _requests),
     ("reconciler_app_request_duration_seconds", "histogram", "From a request's head to its answer's last byte.",
      _latencies),
+    ("reconciler_app_queue", "gauge", "Connections that no worker has accepted yet.", _of_queue(lambda q: q.length)),
+    ("reconciler_app_queue_limit", "gauge", "Connections that may wait; further ones are dropped.",
+     _of_queue(lambda q: q.limit)),
+    ("reconciler_app_queue_wait_seconds", "histogram", "How long requests waited for a worker.", _queue_waits),
     ("reconciler_app_requests_in_flight", "gauge", "Requests being worked on.", _each(lambda a: a.figures.in_flight)),
     ("reconciler_app_workers", "gauge", "Workers that accept requests.", _each(lambda a: a.figures.workers)),
     ("reconciler_app_workers_busy", "gauge", "Workers with a request in flight.", _each(lambda a: a.figures.busy)),

@@ -16,7 +16,8 @@ class Rate:
     `errors` are the app's own (5xx), `client_errors` those that it blames on its clients (4xx). `cpu` is in cores,
     `memory` in bytes, `memory_limit` that of each instance, None without one. Latencies are None without an answer, and
     never exceed the largest bound. `pressure` is the share of the time in which some process waited, by resource, of
-    the instance that waited most.
+    the instance that waited most. `queue` are the connections that no worker has accepted yet, None where that is not
+    known; `wait_s` is how long requests waited for a worker, None where nothing tells.
     """
 
     requests: float
@@ -31,6 +32,8 @@ class Rate:
     cpu: float
     memory_limit: int | None = None
     pressure: Mapping[str, float] = field(default_factory=dict)
+    queue: int | None = None
+    wait_s: float | None = None
 
 
 class Rates:
@@ -80,7 +83,25 @@ def rate(before: AppSample, now: AppSample, seconds: float) -> Rate:
         cpu=max(0.0, cpu / seconds),
         memory_limit=now.memory_limit,
         pressure=_pressure(before.waited, now.waited, seconds),
+        queue=None if now.queue is None else now.queue.length,
+        wait_s=_wait_s(before, now, sum(classes), seconds),
     )
+
+
+def _wait_s(before: AppSample, now: AppSample, answered: int, seconds: float) -> float | None:
+    """Return how long requests waited for a worker: what is in the queue now will wait that long by Little's law.
+
+    Workers that tell how long each one waited know better of those that they took. Where nothing was answered, what is
+    in the queue has waited for as long as nothing was, at least.
+    """
+    waited = _growth(sum(before.figures.waits), sum(now.figures.waits))
+    took = now.figures.waited_s - before.figures.waited_s
+    told = took / waited if waited and took >= 0 else None
+    if now.queue is None or before.queue is None:
+        return told
+    length = min(before.queue.length, now.queue.length)
+    queued = min(seconds, length / answered * seconds) if answered else seconds if length else 0.0
+    return queued if told is None else max(told, queued if length else 0.0)
 
 
 def _pressure(

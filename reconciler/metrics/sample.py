@@ -7,15 +7,19 @@ import contextlib
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.isolation.cells import cell_seen
 from reconciler.isolation.limiting import memory_limit, pressure
-from reconciler.linux import process_table
+from reconciler.linux import listen_queues, process_table
+from reconciler.linux.listen_queues import Queue
+from reconciler.planning.address import Address
 from reconciler.serving import gate_figures_reader
 from reconciler.serving.gate_figures_reader import Figures
 from reconciler.state.paths import StatePaths
+from reconciler.state.records import NO_ADDRESS
 
 _PSS_PROCESSES = 100  # reading the proportional share of more processes than these takes too long
 _PSS_FRESH_S = 20.0
@@ -27,7 +31,8 @@ class AppSample:
     """One app: its requests, bytes of memory, and the processor seconds of each running instance, by id.
 
     `memory_limit` is what each instance is held to, in bytes, None without a limit. `waited` are the seconds in which
-    some process of an instance waited for a resource (`memory`, `cpu`, `io`), by instance and resource.
+    some process of an instance waited for a resource (`memory`, `cpu`, `io`), by instance and resource. `queue` are the
+    connections that no worker has accepted yet, None where that is not known.
     """
 
     figures: Figures
@@ -35,6 +40,7 @@ class AppSample:
     cpu: Mapping[str, float] = field(default_factory=dict)
     memory_limit: int | None = None
     waited: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    queue: Queue | None = None
 
 
 class MemoryMeter:
@@ -110,6 +116,7 @@ class Sampler:
             name: {instance: cell_seen(name, instance, pid) for instance, pid in ids.items()}
             for name, ids in masters.items()
         }
+        queues = queues_of({name: addresses_of(snapshot, name) for name in names})
         return {
             name: AppSample(
                 figures=gate_figures_reader.of_app(self._paths.readiness(name)),
@@ -121,6 +128,33 @@ class Sampler:
                     for instance, cell in cells[name].items()
                     for resource, stall in pressure(cell).items()
                 },
+                queue=queues.get(name),
             )
             for name, used in sorted(families.items())
         }
+
+
+def addresses_of(snapshot: HostSnapshot, app: str) -> frozenset[Address]:
+    """Return where an app listens: where an instance of it does, else where its manifest says."""
+    found = frozenset(record.address for record in snapshot.instances.get(app, ()) if record.address != NO_ADDRESS)
+    if found:
+        return found
+    url = str(snapshot.desired.get("apps", {}).get(app, {}).get("url") or "")
+    if url.startswith("unix:"):
+        return frozenset({Address(host=url.removeprefix("unix:"))})
+    host, _, port = url.rpartition("//")[2].rstrip("/").rpartition(":")
+    return frozenset({Address(host=host.strip("[]"), port=int(port))}) if port.isdecimal() else frozenset()
+
+
+def queues_of(apps: Mapping[str, Collection[Address]]) -> dict[str, Queue]:
+    """Return the queue of each of these apps by where it listens, none where the kernel does not tell. Blocks."""
+    queues = listen_queues.of_host() if any(apps.values()) else {}
+    found = {}
+    for app, addresses in apps.items():
+        places = (
+            listen_queues.place_of_path(Path(each.path)) if each.path else (each.ip, each.port) for each in addresses
+        )
+        every = [queues[place] for place in places if place is not None and place in queues]
+        if every:
+            found[app] = sum(every[1:], every[0])
+    return found

@@ -46,6 +46,7 @@ class Gate(object):
         self.logs_probes = True
         self.is_probed = lambda: False
         self.figures = None
+        self.tells_waits = True
         self.closing = _DRAIN.Closing()
         self.told = ""
         self.exited_early = 0
@@ -203,6 +204,7 @@ class Gate(object):
         """Run as gunicorn's pre_request."""
         if self.figures is not None and (self.path is None or not self._is_ours(request)):
             request.reconciler_began = self.figures.begin()
+            _COUNT.count_wait(self, request)
 
     def end(self, request, answer):
         """Run as gunicorn's post_request, after the last byte; `answer` is None if the app never began one."""

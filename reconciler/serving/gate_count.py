@@ -3,11 +3,14 @@
 A WSGI application is wrapped instead. A worker that runs anything else cannot count, and is taken for a busy one.
 """
 
+import socket
+import struct
 import sys
 
 _WITH_HOOKS = tuple("gunicorn.workers." + name for name in ("sync", "gthread", "ggevent", "geventlet"))
 _OWN_LOOP = "gunicorn.workers.gtornado"
 _CLASSES = {"1": 1, "2": 2, "3": 3, "4": 4}
+_TCP_INFO, _WAITED = 11, struct.Struct("=52xI")  # tcpi_last_data_recv of <linux/tcp.h>, in milliseconds
 
 
 def can_count(worker):
@@ -19,6 +22,17 @@ def guard(gate, worker):
     """Wrap the application of a worker that calls no hooks."""
     if gate.figures is not None and not _calls_hooks(worker) and _is_wsgi(worker):
         worker.wsgi = _Counted(gate, worker.wsgi)
+
+
+def count_wait(gate, request):
+    """Count how long ago the last bytes of a request came, which only the kernel knows, and only of TCP."""
+    if not gate.tells_waits:
+        return
+    try:
+        told = request.unreader.sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _WAITED.size)
+        gate.figures.waited(_WAITED.unpack(told)[0] / 1000.0)
+    except Exception:  # another kind of socket, or of reader: it stays the same for this worker
+        gate.tells_waits = False
 
 
 def _modules(worker):

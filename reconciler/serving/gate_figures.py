@@ -3,8 +3,10 @@
 The file holds native 64-bit numbers: the layout's version, how many requests are in flight, when one last ended
 (a double, seconds of the monotonic clock), the seconds those answered took in all (a double), and how many were
 answered with each class of status (1xx to 5xx) in each span of time: up to the first bound, up to the second and more
-than the first, and so on, longer than the last. It never goes back: the next worker of the instance continues the
-file of one that has exited, so that there are never more files than there were workers at once.
+than the first, and so on, longer than the last. Behind them stands how long requests had waited for the worker, as far
+as it can tell: the seconds in all (a double), and how many waited in each of the same spans. It never goes back: the
+next worker of the instance continues the file of one that has exited, so that there are never more files than there
+were workers at once.
 """
 
 import mmap
@@ -19,7 +21,9 @@ BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 SPANS = len(BOUNDS_S) + 1
 _IN_FLIGHT, _ENDED, _TOOK, _CELLS = 1, 2, 3, 4
 _BEFORE = _CELLS - SPANS  # so that the class 1 begins at _CELLS
-_NUMBERS = _CELLS + 5 * SPANS
+_WAITED = _CELLS + 5 * SPANS
+_WAITS = _WAITED + 1
+_NUMBERS = _WAITS + SPANS
 _SIZE = 8 * _NUMBERS
 _OLDEST = struct.pack("%dQ" % _NUMBERS, VERSION, *[0] * (_NUMBERS - 1))
 
@@ -50,6 +54,13 @@ class Figures(object):
         with self._lock:
             self.whole[_IN_FLIGHT] += 1
         return self._clock()
+
+    def waited(self, seconds):
+        """Count a request by how long it had waited when this worker took it."""
+        whole, cell = self.whole, _WAITS + bisect_left(BOUNDS_S, seconds)
+        with self._lock:
+            whole[cell] += 1
+            self.real[_WAITED] += seconds
 
     def end(self, began, status):
         """Count its answer, whose last byte was sent just now, by its class of status."""

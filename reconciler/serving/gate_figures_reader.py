@@ -20,6 +20,9 @@ from reconciler.linux.regular_files import read_own, read_record
 from reconciler.serving.gate_figures import SPANS, VERSION
 
 _FORMAT = struct.Struct(f"QQdd{5 * SPANS}Q")
+_WAITS = struct.Struct(f"d{SPANS}Q")  # behind it; workers that a daemon of before started write none
+_SIZE = _FORMAT.size + _WAITS.size
+_NO_WAITS = (0.0, (0,) * SPANS)
 _UNKNOWN = (0.0, 1)  # it could not write on a full disk, or is just about to: take it for busy
 _LEDGER = "figures.json"
 _NAMED = 64
@@ -37,7 +40,8 @@ Contents: TypeAlias = Mapping[Path, bytes]
 class Figures:
     """`classes` counts what was answered with 1xx to 5xx; `buckets` what took up to each of BOUNDS_S, and longer.
 
-    `seconds` is what they took in all; `busy` how many workers are at work, of so many `workers`.
+    `seconds` is what they took in all; `busy` how many workers are at work, of so many `workers`. `waits` counts those
+    requests of which a worker could tell how long they had waited for it, by the same bounds, `waited_s` is the sum.
     """
 
     classes: tuple[int, ...] = (0,) * 5
@@ -46,6 +50,8 @@ class Figures:
     in_flight: int = 0
     busy: int = 0
     workers: int = 0
+    waits: tuple[int, ...] = (0,) * SPANS
+    waited_s: float = 0.0
 
     def __add__(self, other: "Figures") -> "Figures":
         return Figures(
@@ -55,6 +61,8 @@ class Figures:
             in_flight=self.in_flight + other.in_flight,
             busy=self.busy + other.busy,
             workers=self.workers + other.workers,
+            waits=_sums(self.waits, other.waits),
+            waited_s=self.waited_s + other.waited_s,
         )
 
     @property
@@ -188,6 +196,8 @@ class _Ledger:
                 classes=_whole(stored["classes"], 5),
                 buckets=_whole(stored["buckets"], SPANS),
                 seconds=float(stored["seconds"]),
+                waits=_whole(stored.get("waits", (0,) * SPANS), SPANS),
+                waited_s=float(stored.get("waited", 0.0)),
             )
             return cls(figures=figures, named=tuple(map(str, stored["instances"])))
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
@@ -198,6 +208,8 @@ class _Ledger:
             "classes": self.figures.classes,
             "buckets": self.figures.buckets,
             "seconds": self.figures.seconds,
+            "waits": self.figures.waits,
+            "waited": self.figures.waited_s,
             "instances": self.named,
         }
         replace_file(directory / _LEDGER, json.dumps(stored), durable=False)
@@ -222,6 +234,8 @@ def _of_worker(path: Path) -> Figures:
         in_flight=numbers.in_flight if alive else 0,
         busy=int(alive and numbers.in_flight > 0),
         workers=int(alive),
+        waits=numbers.waits,
+        waited_s=numbers.waited,
     )
 
 
@@ -232,14 +246,20 @@ class _Numbers(NamedTuple):
     ended: float
     took: float
     cells: tuple[int, ...]
+    waited: float
+    waits: tuple[int, ...]
 
 
 def _numbers(path: Path) -> _Numbers | None:
-    content = read_own(path, _FORMAT.size)
+    content = read_own(path, _SIZE)
     if len(content) < _FORMAT.size:
         return None
     version, in_flight, ended, took, *cells = _FORMAT.unpack_from(content)
-    return _Numbers(in_flight, ended, took, tuple(cells)) if version == VERSION else None
+    waited, waits = _NO_WAITS
+    if len(content) >= _SIZE:
+        waited, *counts = _WAITS.unpack_from(content, _FORMAT.size)
+        waits = tuple(counts)
+    return _Numbers(in_flight, ended, took, tuple(cells), waited, waits) if version == VERSION else None
 
 
 def _tells(name: str) -> bool:

@@ -83,6 +83,8 @@ SCHEMAS: Mapping[str, Schema] = {
         memory_bytes={"type": ["integer", "null"], "description": "The proportional share of its processes (PSS)."},
         cpu={"type": ["number", "null"], "description": "In cores, since the measurement before."},
         requests_per_second=NULLABLE_NUMBER,
+        queue={"type": ["integer", "null"], "description": "Connections that no worker has accepted yet."},
+        queue_wait_seconds={"type": ["number", "null"], "description": "How long requests waited for a worker."},
     ),
     "Process": object_of(
         **dict.fromkeys(("name", "state", "reason", "message"), TEXT),

@@ -208,6 +208,8 @@ def with_load(row: Mapping[str, Any], status: Status) -> dict[str, Any]:
         "memory_bytes": load.memory if load else None,
         "cpu": load.cpu if load else None,
         "requests_per_second": load.requests if load else None,
+        "queue": load.queue if load else None,
+        "queue_wait_seconds": load.wait_s if load else None,
     }
 
 

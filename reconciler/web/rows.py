@@ -7,10 +7,11 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from reconciler.control.requests import offered_for
+from reconciler.metrics.load_history import Load
 from reconciler.planning.origins.plan import OriginState
 from reconciler.planning.states import APP_STATES, AppState, DomainState
 from reconciler.web.app_links import Viewer
-from reconciler.web.formatting import line, percent, rate, size
+from reconciler.web.formatting import duration, line, percent, rate, size
 from reconciler.web.status_cache import Status
 from reconciler.web.timeline import sparkline
 
@@ -90,6 +91,7 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
         "cpu": (percent(load.cpu) or _NOT_YET) if load else "",
         "memory": size(load.memory) if load else "",
         "rate": (rate(load.requests) or _NOT_YET) if load else "",
+        "queue": _queue(load),
         "restarts": app["restarts"] or "0",
     }
     return Row(
@@ -115,6 +117,13 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
             "restarts": app["restarts"] or 0,
         },
     )
+
+
+def _queue(load: Load | None) -> str:
+    """Return how many connections wait for a worker, and how long; empty if none does."""
+    if load is None or not load.queue:
+        return ""
+    return f"{load.queue} wait{f' {duration(load.wait_s)}' if load.wait_s else ''}"
 
 
 def rows(status: Status, viewer: Viewer) -> list[Row]:
@@ -146,6 +155,6 @@ def _rank(state: str) -> int:
 # The page's script makes the row of a new app from it.
 BLANK = Row(
     name="", cells=dict.fromkeys(("state", "message", "address", "revision", "wanted", "runtime", "workers", "cpu",
-                                  "memory", "rate", "restarts"), ""),
+                                  "memory", "rate", "queue", "restarts"), ""),
     state="pending", mark="ring", url=None, next_try_at=None, since=None, memory_line="", cpu_line="",
 )  # fmt: skip

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from reconciler.serving import gate, gate_asgi, gate_figures_reader
+from reconciler.serving.gate_figures import SPANS
 from reconciler.serving.gate_figures_reader import keep, last_busy, of_app, of_instance
 
 GATE: Any = gate  # untyped, as Python 2.7 runs them
@@ -75,6 +77,43 @@ def test_a_request_counts_in_its_class_and_is_in_flight_until_it_is_over(passed:
     assert (seen.in_flight, seen.busy, seen.classes) == (0, 0, (0, 1, 0, 1, 0))
     assert sum(seen.buckets) == 2
     assert 0 < seen.seconds < 30
+
+
+def test_a_request_that_waited_in_the_queue_counts_as_long_as_it_did(passed: Path) -> None:
+    worker = a_gate(passed)
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        client.sendall(b"GET / HTTP/1.1")
+        time.sleep(0.15)  # as a queue would
+        taken, _ = listener.accept()
+        with taken:
+            request = a_request()
+            request.unreader = SimpleNamespace(sock=taken)
+            worker.begin(request)
+    worker.end(request, answered("200 OK"))
+    seen = of_instance(passed)
+    assert (sum(seen.waits), seen.requests) == (1, 1)
+    assert seen.waited_s >= 0.1
+    keep(passed)
+    assert (of_app(passed.parent).waits, of_app(passed.parent).waited_s) == (seen.waits, seen.waited_s)
+
+
+def test_a_worker_at_a_unix_socket_tells_no_waits_and_counts_all_else(passed: Path) -> None:
+    worker = a_gate(passed)
+    one, other = socket.socketpair()
+    with one, other:
+        request = a_request()
+        request.unreader = SimpleNamespace(sock=one)
+        worker.begin(request)
+    worker.end(request, answered("200 OK"))
+    assert (sum(of_instance(passed).waits), of_instance(passed).requests) == (0, 1)
+
+
+def test_the_file_of_a_worker_that_an_earlier_daemon_started_is_read_as_well(passed: Path) -> None:
+    _ask(a_gate(passed), 3)
+    file = passed / str(os.getpid())
+    file.write_bytes(file.read_bytes()[: 8 * (4 + 5 * SPANS)])
+    seen = of_instance(passed)
+    assert (seen.requests, sum(seen.waits), seen.waited_s) == (3, 0, 0.0)
 
 
 @pytest.mark.parametrize("answer", [None, answered(None), answered("200 OK", sent=False), answered("500 Oops")])

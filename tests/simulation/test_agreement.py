@@ -31,7 +31,7 @@ _SEVERITY = {state.name: state.severity for state in APP_STATES}
 _WELL = AppRow(name="well", state="running").facts()
 _NOTHING = Status(facts={"apps": [_WELL]}, loads={}, up_s=1.0, last_event=0)
 # What the API adds to the rows of `status --json`.
-_MEASURED = {"memory_bytes": None, "cpu": None, "requests_per_second": None}
+_MEASURED = dict.fromkeys(("memory_bytes", "cpu", "requests_per_second", "queue", "queue_wait_seconds"))
 
 
 def _described(name: str) -> Draft202012Validator:

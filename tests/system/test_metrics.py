@@ -130,7 +130,7 @@ def test_the_daemon_tells_what_it_did_and_top_what_the_apps_do(site: Site) -> No
     assert families(scraped) == families(site.cli("metrics").stdout) == everything
     table = site.cli("top", "--once", "--interval", "100ms").stdout.splitlines()
     assert re.match(r"APP +REQ/S .* CPU +WAITS$", table[0])
-    assert re.match(r"blog +[\d.]+ .* 0/1 +[\d.]+M +\d+% +(-|.*%.*)$", table[1])
+    assert re.match(r"blog +[\d.]+ .* 0/1 +(-|\d+) +(-|[\d.]+m?s) +[\d.]+M +\d+% +(-|.*%.*)$", table[1])
     assert json.loads(site.cli("top", "--json", "--interval", "100ms").stdout)["blog"]["workers"] == 1
     site.end(daemon)
     assert metrics(site)["reconciler_up"] == 0

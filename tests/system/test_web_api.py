@@ -47,7 +47,7 @@ def test_the_api_tells_what_status_tells(shared: tuple[Site, int]) -> None:
     site, port = shared
     told = fetch(site.paths.api, "/api/v1/status").json
     expected = site.status()
-    more = {"memory_bytes", "cpu", "requests_per_second"}
+    more = {"memory_bytes", "cpu", "requests_per_second", "queue", "queue_wait_seconds"}
     assert [{k: v for k, v in app.items() if k not in more} for app in told["apps"]] == expected["apps"]
     assert told["daemon"] == expected["daemon"]
     assert told["apps"][0]["memory_bytes"] > 2**20

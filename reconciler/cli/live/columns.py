@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.cli.live.cells import cell_count
 from reconciler.cli.live.facts import Facts
 from reconciler.cli.live.selection import View
-from reconciler.inspection.printable import ago, megabytes, plain
+from reconciler.inspection.printable import ago, megabytes, plain, short
 from reconciler.planning.states import WORST_FIRST
 
 if TYPE_CHECKING:
@@ -59,6 +59,13 @@ class Column:
 
 def _of_rate(cell: "Callable[[Rate], str]") -> Callable[[Row], str]:
     return lambda row: "-" if row.rate is None else cell(row.rate)
+
+
+def _queue(rate: "Rate") -> str:
+    """Return how many connections wait for a worker, and how long if they do."""
+    if rate.queue is None:
+        return "-"
+    return f"{rate.queue} ({short(rate.wait_s)})" if rate.queue and rate.wait_s else str(rate.queue)
 
 
 def _busiest(of: "Callable[[Rate], float]") -> Callable[[Row], float | None]:
@@ -115,6 +122,9 @@ COLUMNS = (
         right=True,
     ),
     Column(
+        name="QUEUE", cell=_of_rate(_queue), order=_busiest(lambda rate: rate.queue or 0), right=True,
+    ),
+    Column(
         name="RESTARTS", cell=lambda row: str(row.app.restarts), order=lambda row: -row.app.restarts,
         right=True,
     ),
@@ -123,7 +133,10 @@ COLUMNS = (
     Column(name="MESSAGE", cell=lambda row: row.message, order=lambda row: row.message or None),
 )  # fmt: skip
 # The columns that a narrow screen leaves out, first to last.
-_SPARE = ("RUNTIME", "REVISION", "SINCE", "WORKERS", "URL", "NEXT TRY", "RESTARTS", "CPU", "MEMORY", "REQ/S", "MESSAGE")
+_SPARE = (
+    "RUNTIME", "REVISION", "SINCE", "WORKERS", "URL", "NEXT TRY", "RESTARTS", "QUEUE", "CPU", "MEMORY", "REQ/S",
+    "MESSAGE",
+)  # fmt: skip
 
 
 def rows_of(facts: Facts, view: View) -> list[Row]:

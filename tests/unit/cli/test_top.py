@@ -6,10 +6,12 @@ from reconciler.metrics.rates import Rate
 WIDE = 200
 
 
-def a_rate(*, errors: float = 0.0, client_errors: float = 0.0) -> Rate:
+def a_rate(
+    *, errors: float = 0.0, client_errors: float = 0.0, queue: int | None = None, wait_s: float | None = None
+) -> Rate:
     return Rate(
         requests=4.0, errors=errors, client_errors=client_errors, p50_s=0.002, p95_s=1.5, in_flight=1, busy=1,
-        workers=2, memory=2**20, cpu=0.5,
+        workers=2, memory=2**20, cpu=0.5, queue=queue, wait_s=wait_s,
     )  # fmt: skip
 
 
@@ -24,3 +26,11 @@ def test_a_narrow_screen_keeps_the_errors_of_the_app_the_longest() -> None:
     shown = {width: _table({"blog": a_rate(errors=0.5)}, width)[0] for width in range(40, WIDE)}
     assert all("5XX/S" in head for head in shown.values() if "4XX/S" in head)
     assert any("4XX/S" not in head and "5XX/S" in head for head in shown.values())
+
+
+def test_how_many_wait_for_a_worker_and_how_long_is_shown_where_it_is_known() -> None:
+    head, blog, shop = _table({"blog": a_rate(queue=9, wait_s=0.12), "shop": a_rate()}, WIDE)
+    at = head.split().index("QUEUE") - 1  # IN FLIGHT are two words
+    assert head.split()[at + 1 : at + 3] == ["QUEUE", "WAIT"]
+    assert blog.split()[at : at + 2] == ["9", "120.0ms"]
+    assert shop.split()[at : at + 2] == ["-", "-"]

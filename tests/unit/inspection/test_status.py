@@ -25,7 +25,7 @@ APP = an_app()
 REVISION = APP.revision("c1")
 RUNNING = AppStatus(state="running", message="", wanted="abc", since=10.0, next_try_at=None)
 # What the API adds to a row.
-MEASURED = {"memory_bytes", "cpu", "requests_per_second"}
+MEASURED = {"memory_bytes", "cpu", "requests_per_second", "queue", "queue_wait_seconds"}
 
 
 @pytest.fixture

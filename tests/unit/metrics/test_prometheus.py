@@ -5,19 +5,25 @@ import json
 import math
 import re
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.convergence.world import Report
+from reconciler.linux.listen_queues import Queue
+from reconciler.linux.listening_paths import listen_at
 from reconciler.linux.pressure import Stall
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld, kind_of
 from reconciler.metrics.prometheus import NAMES, refused_webhooks, text
 from reconciler.metrics.rates import quantile, rate
-from reconciler.metrics.sample import AppSample
+from reconciler.metrics.sample import AppSample, addresses_of, queues_of
+from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import Action, Reap, Start
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
@@ -278,6 +284,54 @@ def test_rates_are_what_came_on_top_and_survive_a_counter_that_begins_anew() -> 
     assert (seen.requests, seen.errors, seen.client_errors, seen.cpu, seen.memory) == (1.0, 0.1, 0.2, 0.2, 8192)
     anew = rate(later, SAMPLE, 10.0)
     assert (anew.requests, anew.cpu) == (1.0, 0.0)
+
+
+def queued(length: int | None, *, answered: int = 0, waits: tuple[int, float] = (0, 0.0)) -> AppSample:
+    """A sample of an app whose queue has this length, and of whose requests so many waited for so long in all."""
+    figures = Figures(classes=(0, answered, 0, 0, 0), waits=(waits[0], *[0] * (SPANS - 1)), waited_s=waits[1])
+    return AppSample(figures=figures, queue=None if length is None else Queue(length=length, limit=10))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "queue", "wait_s"),
+    [
+        (queued(None), queued(None, answered=5), None, None),
+        (queued(0), queued(0, answered=5), 0, 0.0),
+        (queued(0), queued(8, answered=5), 8, 0.0),
+        (queued(4), queued(8, answered=20), 8, 2.0),
+        (queued(4), queued(4), 4, 10.0),
+        (queued(4), queued(4, answered=1), 4, 10.0),
+        (queued(0, waits=(1, 1.0)), queued(0, answered=5, waits=(5, 3.0)), 0, 0.5),
+        (queued(4, waits=(1, 1.0)), queued(4, answered=20, waits=(5, 3.0)), 4, 2.0),
+    ],
+)  # fmt: skip
+def test_the_wait_is_what_workers_tell_or_what_the_queue_will_take(
+    before: AppSample, now: AppSample, queue: int | None, wait_s: float | None
+) -> None:
+    seen = rate(before, now, 10.0)
+    assert (seen.queue, seen.wait_s) == (queue, wait_s)
+
+
+def test_the_queue_is_told_with_its_limit_and_how_long_requests_waited_in_it() -> None:
+    rendered = text(None, {"blog": queued(3, answered=4, waits=(4, 0.5)), "shop": queued(None)}, {})
+    assert value(rendered, "reconciler_app_queue", app="blog") == 3
+    assert value(rendered, "reconciler_app_queue_limit", app="blog") == 10
+    assert value(rendered, "reconciler_app_queue_wait_seconds_count", app="blog") == 4
+    assert value(rendered, "reconciler_app_queue_wait_seconds_sum", app="blog") == 0.5
+    assert 'reconciler_app_queue{app="shop"}' not in rendered, "what is not known is left out"
+
+
+def test_an_app_without_an_instance_is_looked_for_where_its_manifest_says(tmp_path: Path) -> None:
+    path = tmp_path / "shop.sock"
+    urls = {"blog": "http://127.0.0.1:8001/", "wiki": "https://[::1]:8443/", "shop": f"unix:{path}", "batch": None}
+    snapshot: Any = SimpleNamespace(instances={}, desired={"apps": {app: {"url": url} for app, url in urls.items()}})
+    found = {app: addresses_of(snapshot, app) for app in (*urls, "unknown")}
+    assert found == {
+        "blog": {Address(host="127.0.0.1", port=8001)}, "wiki": {Address(host="::1", port=8443)},
+        "shop": {Address(host=str(path))}, "batch": set(), "unknown": set(),
+    }  # fmt: skip
+    with closing(listen_at(path, 5)):
+        assert queues_of(found) == {"shop": Queue(length=0, limit=5)}
 
 
 def test_a_quantile_lies_in_the_bucket_that_holds_it() -> None:
