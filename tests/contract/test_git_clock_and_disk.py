@@ -15,6 +15,7 @@ import pytest
 
 from reconciler.linux.files import replace_file
 from reconciler.linux.processes import boot_id
+from reconciler.manifests.git import tree_files
 from reconciler.manifests.git import trees as trees_written
 from reconciler.manifests.git.effects import now_s
 from reconciler.manifests.git.fleet_record import clock_s
@@ -171,7 +172,10 @@ def test_whichever_run_of_git_is_killed_nothing_is_left_and_the_next_look_is_cur
     assert was_killed != NIGHTLY, "every run was killed once"
 
 
-_WRITERS = ("_write_file", "_make", "_link_or_copy", "replace_file", "sync_directories")
+_WRITERS = {
+    **dict.fromkeys(("_write_file", "_make", "_link_or_copy"), tree_files),
+    **dict.fromkeys(("replace_file", "sync_directories"), trees_written),
+}
 
 
 class Full:
@@ -195,11 +199,10 @@ class Full:
 @contextlib.contextmanager
 def full_after(room: int) -> Iterator[Full]:
     found = Full(room)
-    real = {name: getattr(trees_written, name) for name in _WRITERS}
-    trees, files = "reconciler.manifests.git.trees", "reconciler.linux.files"
+    files = "reconciler.linux.files"
     with pytest.MonkeyPatch.context() as patch:
-        for name, writer in real.items():
-            patch.setattr(f"{trees}.{name}", found.of(writer))
+        for name, module in _WRITERS.items():
+            patch.setattr(module, name, found.of(getattr(module, name)))
         patch.setattr("reconciler.manifests.git.record.replace_file", found.of(replace_file))
         patch.setattr(f"{files}.os.symlink", found.of(os.symlink))
         patch.setattr("reconciler.manifests.git.follower.AGAIN_S", 0.0)

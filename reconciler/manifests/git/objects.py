@@ -1,5 +1,8 @@
 """Read the objects of a bare repository: commits, trees and blobs, of which none is ever checked out."""
 
+import asyncio
+import errno
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +12,7 @@ from reconciler.manifests.git.fetch_failures import OUT_OF_MEMORY, Why
 from reconciler.manifests.git.program import MOST_OUTPUT, Finished, GitProgram
 from reconciler.settings.git import Repository
 
+_BLOCK = 65536
 OBJECT_ID = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})")
 
 
@@ -113,9 +117,13 @@ class Objects:
         return {each[0]: int(each[2]) for each in fields}
 
     async def contents(self, ids: Path, into: Path) -> None:
-        """Write the objects whose ids stand in one file to another, as `cat-file --batch` does. Raises DamagedStore."""
+        """Write the objects whose ids stand in one file to another, as `cat-file --batch` does.
+
+        Raises DamagedStore, or OSError if the disk takes no more.
+        """
         done = await self._run("cat-file", "--batch", "--buffer", asked=ids, into=into)
         if done.status != 0:
+            await asyncio.to_thread(_require_room, into)  # git does not say whether it could not read or not write
             raise _unreadable(done)
 
     async def run(self, *arguments: str) -> Finished:
@@ -142,6 +150,14 @@ class Objects:
         if done.is_cut:
             raise TooLarge(f"git prints more than {MOST_OUTPUT // 1024**2} MiB about it, which is the limit")
         return done
+
+
+def _require_room(into: Path) -> None:
+    """Raise OSError if a file cannot become larger. Blocks."""
+    with into.open("ab", buffering=0) as file:
+        if file.write(bytes(_BLOCK)) < _BLOCK:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
 
 
 def _unreadable(done: Finished) -> DamagedStore:
