@@ -179,7 +179,8 @@ class Daemon:
         )
         debounce = Debounce(quiet_s=self.settings.quiet_s, longest_s=self.settings.longest_s)
         with contextlib.ExitStack() as stack:
-            origins = watched(self.settings, paths, self.manifests.look_now)
+            indexes = {} if self._git is None else self._git.indexes
+            origins = watched(self.settings, paths, self.manifests.look_now, indexes)
             for origin in origins:
                 stack.enter_context(contextlib.closing(origin))
             trees = stack.enter_context(contextlib.closing(SourceWatches(paths, self._tracker, debounce)))

@@ -25,6 +25,7 @@ from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.servers import servers_by_type
 from reconciler.manifests.git.telling import Telling
+from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.metrics.origin_figures import OriginFigures
 from reconciler.planning.origins.commit_status import CommitStatus
@@ -119,6 +120,11 @@ class GitOrigins:
     async def _follow(self, follower: Follower) -> None:
         await self._manifests.looked.wait()
         await follower.run()
+
+    @property
+    def indexes(self) -> Mapping[str, Callable[[str], Index]]:
+        """What returns the indexes of the commits of each origin, by name."""
+        return {name: follower.index for name, follower in self.followers.items()}
 
     def figures(self) -> dict[str, Any]:
         """Return what was done for each origin since this daemon began, in numbers, by name."""

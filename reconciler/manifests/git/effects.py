@@ -22,6 +22,7 @@ from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.source_judge import SourceJudge, TakenSources
 from reconciler.manifests.git.store import Store
 from reconciler.manifests.git.telling import Telling
+from reconciler.manifests.git.tree_index import Index
 from reconciler.planning.origins import actions
 from reconciler.planning.origins.fetch_times import deviation_of, wait_s
 from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, TrialBranch, Verdict
@@ -84,6 +85,10 @@ class Effects:
         self._proof_s = FIRST_PROOF_S
         self.looks = 0
         self.is_at_rest = False
+
+    def index(self, commit: str) -> Index:
+        """Return the index of the tree of a commit. Raises DamagedTree; blocks."""
+        return self._trees.index(commit)
 
     async def _do(self, action: actions.Action) -> None:
         match action:

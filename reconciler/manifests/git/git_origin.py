@@ -2,7 +2,7 @@
 
 import asyncio
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from reconciler.documents.text import LARGEST_MANIFEST, too_large
 from reconciler.linux.inotify import WatchProblem
@@ -24,10 +24,12 @@ class GitOrigin:
     problem: WatchProblem | None = None
     is_unsettled = False
 
-    def __init__(self, settings: Settings, paths: StatePaths) -> None:
+    def __init__(self, settings: Settings, paths: StatePaths, index: Callable[[str], Index] | None = None) -> None:
+        """`index` returns the index of a commit, as `Trees` does."""
         self.name = settings.name
         self._settings = settings
         self._trees = Trees(paths.origin(settings.name))
+        self._index = index or self._trees.index
         self._last: Listing | None = None
         self._contents: dict[str, tuple[Entry, bytes]] = {}
 
@@ -53,7 +55,7 @@ class GitOrigin:
         """Do nothing: nothing is watched."""
 
     def _read(self, commit: str) -> Listing:
-        index = self._trees.index(commit)
+        index = self._index(commit)
         paths = [path for path in sorted(index.files) if self._has(path)]
         found = {path: self._content(index, path) for path in paths}
         self._contents = {path: self._contents[path] for path in paths if path in self._contents}
