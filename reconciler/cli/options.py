@@ -77,7 +77,7 @@ def _run_there(ctx: click.Context, param: click.Parameter, url: str | None) -> N
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
-class _Manifests(click.ParamType["Path | str"]):
+class ManifestsType(click.ParamType["Path | str"]):
     """A directory of manifests, or an origin in git in its short form, which stays as it is written."""
 
     name = "manifests"
@@ -113,7 +113,7 @@ def _settings_option(whose: str) -> Callable[[_Command], _Command]:
 _DEFAULT_STATE = "/var/lib/reconciler for root, otherwise $XDG_STATE_HOME/reconciler"
 
 manifests_option = _directory_option(
-    "manifests", "The directory of the manifests.  [default: the daemon's, otherwise ./manifests]", of=_Manifests()
+    "manifests", "The directory of the manifests.  [default: the daemon's, otherwise ./manifests]", of=ManifestsType()
 )
 state_option = _directory_option(
     "state",
@@ -211,7 +211,7 @@ start_options = _passing(
             "manifests",
             "The directory of the manifests, or git+https://HOST/PATH@BRANCH#subdirectory=PATH: a branch of a"
             " repository, whose commits need not be signed.  [default: ./manifests]",
-            of=_Manifests(),
+            of=ManifestsType(),
             metavar="DIR|URL",
         ),
     ),

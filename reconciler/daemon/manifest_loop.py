@@ -46,7 +46,8 @@ class Follower(Protocol):
 class ManifestLoop:
     """The desired state of this host, followed until cancelled.
 
-    `look_now` makes a look due; `looked` is set once a look is done and no other is due.
+    `look_now` makes a look due; `looked` is set once a look is done and no other is due. `followers` are told of every
+    change, in this order.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class ManifestLoop:
         self._journal = stores.journal
         self._app_wakeups = app_wakeups
         self._secret_files = secret_files
-        self._followers = followers
+        self.followers = followers
         self._rules = rules_of(settings)
         self.look_now = asyncio.Event()
         self.looked = asyncio.Event()
@@ -115,7 +116,7 @@ class ManifestLoop:
 
     def tell(self, follower: Follower) -> None:
         """Tell one more of every change of desired state from now on."""
-        self._followers = (*self._followers, follower)
+        self.followers = (*self.followers, follower)
 
     def take_sources(self, sources: SourcesInForce) -> None:
         """Let apps take their sources in repositories from these commits, soon."""
@@ -178,7 +179,7 @@ class ManifestLoop:
         self._journal_problems(before, self.catalog)
         self._unreadable_apps = persisted.still_unreadable(self._unreadable_apps, self.catalog)
         self._app_wakeups.ignore(self._unreadable_apps.keys())
-        for follower in self._followers:
+        for follower in self.followers:
             follower.follow(self.catalog)
         self._is_followed = True
 

@@ -7,7 +7,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.standing_tasks import StandingTasks
@@ -30,6 +30,9 @@ from reconciler.state.records import Records
 from reconciler.state.schema import open_or_rebuild
 
 _STATUS_EVERY_S = 5.0
+
+
+DaemonT = TypeVar("DaemonT", bound=Daemon)
 
 
 class _Ended(Exception):
@@ -60,8 +63,8 @@ def _only(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 @contextlib.asynccontextmanager
-async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTasks, asyncio.Event]]:
-    """Build a daemon that owns its state directory, with its tasks, and an event that SIGTERM and SIGINT set.
+async def built(settings: Settings, kind: type[DaemonT]) -> AsyncIterator[tuple[DaemonT, StandingTasks, asyncio.Event]]:
+    """Build a daemon of a kind that owns its state directory, with its tasks, and an event that SIGTERM and SIGINT set.
 
     Leaving the context ends every task and stops no app.
     """
@@ -82,7 +85,7 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTask
                 async with asyncio.TaskGroup() as group:
                     backoff = Backoff(first_s=settings.retry_first_s, cap_s=settings.retry_cap_s)
                     tasks = StandingTasks(group, backoff=backoff, noise=random.Random())
-                    daemon = Daemon(settings, database, tasks, lock=lock, lost=lost)
+                    daemon = kind(settings, database, tasks, lock=lock, lost=lost)
                     asyncio.get_running_loop().set_exception_handler(daemon.internal_errors)
                     last.push_async_callback(daemon.end_staging)
                     with contextlib.closing(daemon.fork_servers), contextlib.closing(daemon.keeper):
@@ -113,7 +116,7 @@ async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_app
     Raises AlreadyRunning. The apps keep serving without the daemon, unless `stop_apps`: then they are stopped first.
     """
     manager, summary = ServiceManager(os.environ), HostSummary()
-    async with _built(settings) as (daemon, tasks, ending):
+    async with built(settings, Daemon) as (daemon, tasks, ending):
 
         def look_now() -> None:
             manager.reloading()
@@ -157,7 +160,7 @@ async def apply(settings: Settings, watcher: Watcher, timeout_s: float) -> list[
 
     Returns the outcome of each app, service and refused manifest. Raises AlreadyRunning.
     """
-    async with _built(settings) as (daemon, _, ending):
+    async with built(settings, Daemon) as (daemon, _, ending):
         daemon.reports.listeners.append(watcher.tell)
         watcher.expect(await daemon.once())
         waiting = [asyncio.create_task(event.wait()) for event in (watcher.done, ending)]

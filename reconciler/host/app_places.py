@@ -5,7 +5,7 @@ Whatever of an app is not web runs the revision that its web serves, with the sa
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reconciler.host.builds import AppBuilds
@@ -126,6 +126,22 @@ class AppPlaces:
         """
         code = code or self._builds.code(revision.app, revision.build)
         paths, sandbox = InstancePaths.of(self._paths, revision.app), self._instances.sandbox_of(revision.app)
+        return self._made(revision, code, paths, sandbox)
+
+    def in_foreground(self, revision: Revision, directory: Path) -> Place:
+        """Return the same for a program that this process is about to become, with its files in a directory."""
+        code = self._builds.code(revision.app, revision.build)
+        of_app = InstancePaths.of(self._paths, revision.app)
+        paths = replace(
+            of_app,
+            revisions=directory / "revisions",
+            readiness=directory / "passed",
+            wakeup_pipe=directory / "wakeup",
+            foreground=True,
+        )
+        return self._made(revision, code, paths, self._instances.sandbox_of(revision.app))
+
+    def _made(self, revision: Revision, code: Code, paths: InstancePaths, sandbox: Sandbox) -> Place:
         paths.create(sandbox)
         given = self._secret_source.injected(revision, paths.revisions / revision.id)
         return Place(revision=revision, code=code, paths=paths, sandbox=sandbox, given=given)

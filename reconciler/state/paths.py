@@ -161,6 +161,10 @@ class StatePaths:
     def readiness(self, name: str) -> Path:
         return self.app(name) / "passed"
 
+    def foreground(self, name: str) -> Path:
+        """Return the directory of an app's programs that run in the foreground, each with one of its own."""
+        return self.app(name) / "foreground"
+
     def load_history(self, name: str) -> Path:
         """Return the file with the load of an app over the last hour and day."""
         return self.app(name) / "load"

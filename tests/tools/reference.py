@@ -17,7 +17,7 @@ _HEAD = """\
 
 `reconciler COMMAND --help` prints the same. Options may stand anywhere after the command; `shell` and `service-shell`
 take theirs before the first argument, because they pass arguments on, and so do they and `task` pass on the exit code
-of what they run. `--host` runs a command [on another
+of what they run, and `exec` becomes the program. `--host` runs a command [on another
 host](../howto/remote.md).
 
 | exit code | meaning |
@@ -26,6 +26,7 @@ host](../howto/remote.md).
 | 1 | failure; the reason is on standard error or in the output |
 | 2 | a wrong command line; from `plan`: there are actions to do |
 | 3 | no daemon is running where one is needed; from `status --check`: all is up to date, but no daemon is running |
+| 3 | from `exec`: the app was not ready within its start timeout |
 | 125 | from `task`: the command was not begun |
 | 130 | from `task`: Ctrl-C was pressed; the task goes on |
 | 137 | from `task`: the command was killed with its runner |

@@ -45,7 +45,10 @@ _OF_ACTIVATION = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "PORT", "SOCKET"
 
 
 class Settings:
-    """What the daemon wrote about an instance; `health_path` is None if it is not asked."""
+    """What the daemon wrote about an instance; `health_path` is None if it is not asked.
+
+    In the `foreground` no daemon watches: it ends by itself when its start timeout is over.
+    """
 
     app: str
     command: list[str]
@@ -60,6 +63,7 @@ class Settings:
     health_timeout_s: float
     start_timeout_s: float
     stop_timeout_s: float
+    foreground: bool
 
     def __init__(self, path: str) -> None:
         """Read a file. Raises OSError, ValueError, KeyError."""
@@ -156,6 +160,9 @@ class _Instance:
                     continue
                 if time.monotonic() - began > _SILENT_S or str(refused).startswith("GET"):
                     self._gate.tell(str(refused))
+                if self._settings.foreground and time.monotonic() - began > self._settings.start_timeout_s:
+                    self._gate.log(f"gave up after {self._settings.start_timeout_s:g} s: {refused}")
+                    self._end_unready(child, _BOOT_ERROR)
             nap = min(nap * 1.5, _LONGEST_NAP_S)
             select.select([child.ends], [], [], nap)
         if child.is_over():
@@ -179,12 +186,12 @@ class _Instance:
         self._endpoint.close()
         os._exit(_BOOT_ERROR)
 
-    def _end_unready(self, child: Child) -> NoReturn:
+    def _end_unready(self, child: Child, code: int = 0) -> NoReturn:
         child.signal(signal.SIGTERM)
         while not child.is_over():
             select.select([child.ends], [], [], _REST_S)
         self._endpoint.close()
-        os._exit(0)
+        os._exit(code)
 
     def _forward(self, listener: socket.socket, child: Child, output: Output) -> NoReturn:
         woken, wakes = os.pipe()

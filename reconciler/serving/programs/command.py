@@ -69,12 +69,13 @@ def _written(revision: Revision, code: Code, paths: InstancePaths, sandbox: Sand
         "readiness": str(paths.readiness),
         "scratch": str(paths.scratch),
         "wakeup_pipe": str(paths.wakeup_pipe),
-        "log": str(paths.log),
+        "log": "" if paths.foreground else str(paths.log),
         "health_path": None if health is None else health.path,
         "health_host": health_host(revision),
         "health_timeout_s": 2.0 if health is None else health.timeout_s,
         "start_timeout_s": server.start_timeout_s,
         "stop_timeout_s": server.stop_timeout_s,
+        "foreground": paths.foreground,
     }
     replace_file(settings, json.dumps(stored, indent=1), mode=sandbox.readable, durable=False)
     return settings

@@ -48,7 +48,10 @@ class Code:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstancePaths:
-    """The paths that one app's instances read and write: absolute, and all there when an instance starts."""
+    """The paths that one app's instances read and write: absolute, and all there when an instance starts.
+
+    What runs in the `foreground` is watched by no daemon, and logs to its standard output and error.
+    """
 
     revisions: Path
     readiness: Path
@@ -57,6 +60,7 @@ class InstancePaths:
     log: Path
     access_log: Path
     wakeup_pipe: Path
+    foreground: bool = False
 
     @classmethod
     def of(cls, paths: StatePaths, app: str) -> "InstancePaths":
@@ -172,7 +176,7 @@ def _holds(file: Path, content: bytes) -> bool:
 def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: int) -> str:
     """Return the text of gunicorn.config for instances of a revision that start with so many workers."""
     server = revision.server
-    return _template().substitute(
+    text = _template().substitute(
         app=repr(revision.app),
         revision=revision.id,
         bind=repr(str(revision.address)),
@@ -180,8 +184,8 @@ def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: i
         threads=server.threads,
         worker_class=repr(server.worker_class or code.worker_class),
         graceful_timeout=max(1, round(server.stop_timeout_s)),
-        errorlog=_literal(str(paths.log)),
-        accesslog=_literal(str(paths.access_log)) if server.access_log else None,
+        errorlog=None if paths.foreground else _literal(str(paths.log)),
+        accesslog=_literal(str(paths.access_log)) if server.access_log and not paths.foreground else None,
         settings="\n".join(
             f"{name} = {value!r}" for name, value in sorted({**code.settings, **server.settings}.items())
         ),
@@ -196,6 +200,14 @@ def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: i
         start_timeout_s=server.start_timeout_s,
         logs_probes=server.access_log == "all",
     )
+    return f"{text}{_in_foreground(server, workers)}" if paths.foreground else text
+
+
+def _in_foreground(server: Server, workers: int) -> str:
+    """Return the end of the config where no daemon says when an instance serves, or ends one that cannot."""
+    printed = 'accesslog = "-"\n' if server.access_log else ""
+    alone = _literal(str(resources.files("reconciler.serving") / "gate_alone.py"))
+    return f"_module({alone}).stand_alone(_gate, {workers})\n{printed}"
 
 
 def _literal(text: str) -> str:

@@ -23,6 +23,7 @@ WITHOUT = {
     "metrics": "prints the format of Prometheus",
     "shell": "becomes the program that it runs",
     "service-shell": "becomes the program that it runs",
+    "exec": "becomes the program that it runs",
     "completion": "prints a script",
 }
 # What a command needs to get as far as the state directory; {app} is an empty directory.
@@ -44,6 +45,7 @@ ARGUMENTS = {
     "forget-failure": ("blog",),
     "env": ("blog",),
     "shell": ("blog",),
+    "exec": ("blog",),
     "rotate": ("blog-db",),
     "service-shell": ("blog-db",),
     "backup": ("blog-db",),
