@@ -16,6 +16,7 @@ from pathlib import Path
 
 from reconciler.linux.listening_paths import is_in_place, listen_at, name_listened_at
 from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
+from reconciler.linux.socket_filters import ignore_new_connections
 from reconciler.planning.address import Address
 from reconciler.serving.holding import Holding
 from reconciler.serving.relay import Relay
@@ -169,11 +170,17 @@ class Listeners:
             held.close()
 
     def remove(self, address: Address) -> None:
-        """Close this process's copy for good: no client finds a unix socket any more."""
+        """Close this process's copy for good: no client finds a unix socket any more, nor a port.
+
+        One that comes to a port while the last copies are closed reaches what listens there a second later.
+        """
         held = self._sockets.get(address)
-        if address.path and held is not None and is_reached(address, held):
+        if held is not None:
             with contextlib.suppress(OSError):
-                Path(address.path).unlink()
+                if not address.path:
+                    ignore_new_connections(held)
+                elif is_reached(address, held):
+                    Path(address.path).unlink()
         self.close(address)
 
     def close_all(self) -> None:
