@@ -1,9 +1,9 @@
 """Record the load of every running app once a minute, for as long as the daemon runs.
 
 It takes at most a thousandth of one core: where measuring takes longer, it is done less often. An app that does nothing
-is measured once in half an hour, and has a record written once in five minutes; in between, a look at its workers'
-figures shows that it has answered nothing. Apps that have never been measured, and those at rest, are measured a few at
-a time: a host on which nothing happens spends next to nothing.
+is measured once in half an hour or less often, and has a record written once in five minutes; in between, a look at its
+workers' figures shows that it has answered nothing. Apps that are at rest, and those that have answered nothing since
+they were first seen, are measured a few at a time: a host on which nothing happens spends next to nothing.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from reconciler.convergence.ticks import next_tick
 from reconciler.metrics.load_ring import DAY, HOUR, LoadPoint, mean, write_point
 from reconciler.metrics.rates import rate
 from reconciler.metrics.sample import AppSample
-from reconciler.serving.gate_figures_reader import Contents, contents, is_unchanged
+from reconciler.serving.gate_figures_reader import Contents, contents, has_changed, is_unchanged
 from reconciler.state.paths import StatePaths
 
 _SHARE = 0.001
 _IDLE_CPU = 0.001
 _AT_REST_S = 30 * 60
-_AT_ONCE = 20
+_AT_ONCE = 4
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,6 +54,7 @@ class LoadRecorder:
         self._sample = sample
         self._apps: dict[str, _App] = {}
         self._tried_at: dict[str, float] = {}
+        self._unmeasured: dict[str, Contents] = {}
         self._collected: dict[str, list[LoadPoint]] = {}
         self._collected_until = 0
 
@@ -78,6 +79,7 @@ class LoadRecorder:
         """Record the load since the last call; `now` is wall-clock, `at` monotonic seconds. Blocks."""
         self._apps = {name: app for name, app in self._apps.items() if name in running}
         self._tried_at = {name: tried for name, tried in self._tried_at.items() if name in running}
+        self._unmeasured = {name: seen for name, seen in self._unmeasured.items() if name in running}
         step = int(now) // DAY.step_s
         due = self._due(running, now, at)
         self._tried_at.update(dict.fromkeys(due, at))
@@ -89,14 +91,21 @@ class LoadRecorder:
 
     def _due(self, running: Collection[str], now: float, at: float) -> set[str]:
         """Return the apps that have been at work, and a few of those that are new or have been at rest for long."""
-        awake = {name for name in running if not self._still_rests(name, now, at)}
-        patient = [
-            name
-            for name in running
-            if (name not in self._apps if name in awake else at - self._apps[name].at >= _AT_REST_S)
-        ]
+        known = {name for name in running if name in self._apps}
+        awake = {name for name in known if not self._still_rests(name, now, at)}
+        new = [name for name in running if name not in known]
+        started = {name for name in new if self._has_begun(name)}
+        patient = [name for name in new if name not in started]
+        patient += [name for name in known - awake if at - self._apps[name].at >= _AT_REST_S]
         patient.sort(key=lambda name: self._tried_at.get(name, 0.0))
-        return (awake & self._apps.keys()) | set(patient[:_AT_ONCE])
+        return awake | started | set(patient[:_AT_ONCE])
+
+    def _has_begun(self, name: str) -> bool:
+        """Whether an app that was never measured has answered something since it was first seen."""
+        if name not in self._unmeasured:
+            self._unmeasured[name] = contents(self._paths.readiness(name))
+            return False
+        return has_changed(self._unmeasured[name])
 
     def _still_rests(self, name: str, now: float, at: float) -> bool:
         """Whether an app that was idle has answered nothing since; then its point is the last one again."""
@@ -108,6 +117,7 @@ class LoadRecorder:
         return True
 
     def _measured(self, name: str, sample: AppSample, now: float, at: float) -> None:
+        self._unmeasured.pop(name, None)
         before, app = self._apps.get(name), _App(sample=sample, at=at, seen=at)
         self._apps[name] = app
         if before is None or before.at >= at:

@@ -136,6 +136,14 @@ def is_unchanged(before: Contents) -> bool:
     return False
 
 
+def has_changed(before: Contents) -> bool:
+    """Whether any of these workers has begun or answered a request since, or is there no more.
+
+    No worker, or one that does not count, tells nothing of that.
+    """
+    return bool(before) and all(before.values()) and not is_unchanged(before)
+
+
 def keep(passed: Path) -> None:
     """Add the figures of an instance that is about to be forgotten to its app's ledger, once."""
     directory = passed.parent.parent

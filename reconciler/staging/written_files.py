@@ -42,9 +42,14 @@ def mark_served(build: Path) -> None:
         (build / _SERVED).touch(exist_ok=False)
 
 
+def served_ns(build: Path) -> int | None:
+    """Return when a build first served, in nanoseconds; None if there is no build."""
+    return marked_ns(build, _SERVED)
+
+
 def written_files(build: Path) -> WrittenFiles:
     """Return what was written into a build since it first served; nothing of one that is not there."""
-    since_ns = marked_ns(build, _SERVED)
+    since_ns = served_ns(build)
     if since_ns is None:
         return WrittenFiles()
     found: list[str] = []
@@ -72,7 +77,7 @@ def _directories(path: str) -> Iterator[str]:
 
 def has_written(code: Path, path: str) -> bool:
     """Tell whether the app has written to a file or directory in the code directory of a build that serves."""
-    since_ns, place = marked_ns(code.parent, _SERVED), code / path
+    since_ns, place = served_ns(code.parent), code / path
     if since_ns is None or place.is_symlink():
         return False
     with suppress(OSError):

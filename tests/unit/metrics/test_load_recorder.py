@@ -103,18 +103,27 @@ def test_an_app_at_rest_is_measured_once_in_half_an_hour_and_at_once_when_it_ans
     assert last.cpu == pytest.approx(0.5 / 60, rel=0.1)
 
 
-def test_apps_that_were_never_measured_are_measured_a_few_at_a_time(host: _Host) -> None:
-    host.requests |= {f"app{number}": 0 for number in range(100)}
+def test_apps_that_have_answered_nothing_yet_are_measured_a_few_at_a_time(host: _Host) -> None:
+    host.requests |= {f"app{number}": 0 for number in range(20)}
     host.look()
-    assert len(host.sampled) == 20
+    assert len(host.sampled) == 4
     host.look()
-    assert len(host.sampled) == 60  # the same again, for their rate, and twenty more
+    assert len(host.sampled) == 12  # the same again, for their rate, and four more
     host.look(10)
     assert set(host.sampled) == set(host.requests)
 
 
+def test_a_new_app_that_answers_waits_for_no_other(host: _Host) -> None:
+    host.requests = {f"app{number}": 0 for number in range(20)} | host.requests
+    host.look()
+    assert "blog" not in host.sampled
+    host.answered(60)
+    host.look()
+    assert host.sampled.count("blog") == 1
+
+
 def test_an_app_that_cannot_be_measured_keeps_no_other_waiting(host: _Host) -> None:
-    names = {*host.requests, *(f"app{number}" for number in range(30))}
+    names = {*host.requests, *(f"app{number}" for number in range(6))}
     for _ in range(3):
         host.look_at(names)
     assert "blog" in host.sampled

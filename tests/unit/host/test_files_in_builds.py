@@ -1,0 +1,51 @@
+"""A build whose top changes is looked at soon, the others a few at a time."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.host.builds import AppBuilds
+from reconciler.host.files_in_builds import FilesInBuilds
+from reconciler.serving.instances import Instances
+from reconciler.staging.written_files import mark_served
+from reconciler.state.paths import StatePaths
+
+_APPS = [f"app{number}" for number in range(5)]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StatePaths:
+    paths = StatePaths(state=tmp_path)
+    for app in _APPS:
+        build = paths.builds(app) / "b1"
+        (build / "code").mkdir(parents=True)
+        mark_served(build)
+        after = (build / "code").stat().st_ctime_ns + 1  # the kernel's clock may not have moved on since
+        os.utime(build / "served", ns=(after, after))
+    return paths
+
+
+def files_in_builds(paths: StatePaths) -> FilesInBuilds:
+    instances = SimpleNamespace(apps=lambda: _APPS, of=lambda _: (SimpleNamespace(build="b1", ready=True),))
+    builds = SimpleNamespace(written=lambda _: {})
+    return FilesInBuilds(paths, cast("AppBuilds", builds), cast("Instances", instances), WakeQueue(), lambda *_: None)
+
+
+def test_a_build_in_which_nothing_changed_waits_for_its_turn(paths: StatePaths) -> None:
+    assert files_in_builds(paths)._due(0.0) == [("app0", "b1"), ("app1", "b1")]
+
+
+def test_a_change_at_the_top_waits_for_no_turn(paths: StatePaths) -> None:
+    looks, top = files_in_builds(paths), paths.builds("app4") / "b1/code"
+    seen_ns = (top.parent / "served").stat().st_mtime_ns
+    for _ in range(2):
+        while top.stat().st_ctime_ns <= seen_ns:
+            (top / "written").touch()
+            (top / "written").unlink()
+        seen_ns = top.stat().st_ctime_ns
+        assert looks._due(0.0)[0] == ("app4", "b1")
+        assert ("app4", "b1") not in looks._due(0.0)
