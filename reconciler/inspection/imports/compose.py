@@ -9,13 +9,15 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from reconciler.inspection.imports import workers
 from reconciler.inspection.imports.dockerfile import dockerfile_commands
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, Unreadable, env_items, yaml_items
 from reconciler.inspection.imports.known_servers import mentions, service_type
 from reconciler.inspection.imports.ledger import Item, Ledger
-from reconciler.inspection.imports.web_command import take_command
+from reconciler.inspection.imports.web_command import is_script_without_app, take_command
 from reconciler.staging.detection.web_line.command import understand
 
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -55,7 +57,7 @@ _SERVER_ADVICE = "the server that the host's settings name has its own: see 'ser
 _ADDRESS = "a container's name is no address here: the app finds the service by DATABASE_URL or VCAP_SERVICES"
 
 
-def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:  # noqa: C901  one line for each part of a file
+def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:  # noqa: C901, PLR0912  one line for each part of a file
     """Return the apps and services of a compose file."""
     values = _dotenv(folder)
     ledger.add(_expanded(item, values) for item in yaml_items(name, folder.text(name)))
@@ -66,6 +68,7 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:  # noqa: C90
     drafts: dict[str, Draft] = {}
     apps: dict[str, Draft] = {}
     servers: dict[str, Draft] = {}
+    others: list[str] = []
     commands = {each: _command_of(ledger, folder, each) for each in ledger.names("services")}
     for each in ledger.names("services"):
         kind = _server_type(ledger, each)
@@ -76,12 +79,15 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:  # noqa: C90
         if each in servers:
             continue
         draft = Draft(name=unique_name(each, drafts))
-        if _take_app(ledger, draft, each, folder, commands[each]):
+        if _answers(ledger, folder, each, commands[each]) and _take_app(ledger, draft, each, folder, commands[each]):
             apps[each] = drafts[draft.name] = draft
         else:
-            ledger.leave(ledger.under("services", each), "it is no Python web app, and no service that is known here")
+            others.append(each)
     for each, draft in apps.items():
         _take_fields(ledger, draft, each, apps, servers)
+    for each in others:
+        if not _take_worker(ledger, drafts, each, commands[each], apps, servers):
+            ledger.leave(ledger.under("services", each), "it is no Python app, and no service that is known here")
     for each, draft in servers.items():
         _take_server(ledger, draft, each)
     ledger.use(*(item for item in ledger.items if item.path[0] in _BUILT_IN))
@@ -162,6 +168,65 @@ def _take_app(ledger: Ledger, draft: Draft, service: str, folder: Folder, comman
         ledger.use(*ledger.under("services", service, "build"))
         return True
     return False
+
+
+def _answers(ledger: Ledger, folder: Folder, service: str, command: Item | None) -> bool:
+    """Return whether a service may be web: it has a port, or its command is no script without an app."""
+    has_port = bool(ledger.under("services", service, "ports") or ledger.under("services", service, "expose"))
+    context, _ = _build_of(ledger, service)
+    return has_port or command is None or not is_script_without_app(command.value, folder.path / context)
+
+
+def _take_worker(  # noqa: PLR0913, PLR0917  the parts of a file
+    ledger: Ledger,
+    drafts: dict[str, Draft],
+    service: str,
+    command: Item | None,
+    apps: Mapping[str, Draft],
+    servers: Mapping[str, Draft],
+) -> bool:
+    """Take over what runs Python and is no web server: as a process of the app of its source, or as an app."""
+    base = ("services", service)
+    if command is None or not workers.is_of_app(command.value):
+        return False
+    context, _ = _build_of(ledger, service)
+    image = ledger.value(*base, "image")
+    here = [
+        draft
+        for name, draft in apps.items()
+        if (draft.fields["path"] == context if ledger.under(*base, "build") else _is_of(ledger, name, image))
+    ]
+    if not here and not ledger.under(*base, "build"):
+        return False  # of an image that is made elsewhere
+    draft = Draft(name=unique_name(service, drafts), fields={"path": context, "web": False})
+    draft = here[0] if len(here) == 1 else draft
+    own = Draft(name=draft.name, fields={"path": draft.fields["path"]}, notes=draft.notes)
+    items = [*ledger.under(*base, "command"), *ledger.under(*base, "build"), command]
+    if not workers.take(ledger, draft, items, service, command.value, _numbers(ledger, base)):
+        return False
+    _take_fields(ledger, own, service, apps, servers)
+    workers.give(draft, service, own)
+    process = draft.fields["processes"][workers.name_of(service)]
+    process |= {"stop_timeout": own.fields["stop_timeout"]} if "stop_timeout" in own.fields else {}
+    for each in own.fields.get("services", ()):
+        draft.bind(each)
+    drafts[draft.name] = draft
+    return True
+
+
+def _is_of(ledger: Ledger, service: str, image: str | None) -> bool:
+    """Return whether a service runs an image, by its name or by that of the project."""
+    return bool(image) and ledger.value("services", service, "image") == image
+
+
+def _numbers(ledger: Ledger, base: tuple[str, str]) -> dict[str, Any]:
+    """Return how many of a process there are, if a file says so."""
+    for path in (("scale",), ("deploy", "replicas")):
+        for item in ledger.under(*base, *path):
+            if item.value.isdecimal() and int(item.value) != 1:
+                ledger.use(item)
+                return {"count": min(int(item.value), 100)}
+    return {}
 
 
 def _take_fields(  # noqa: C901  one case for each field

@@ -8,6 +8,7 @@ from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.kinds import READERS, Found
 from reconciler.inspection.imports.ledger import Ledger, Note
 from reconciler.inspection.imports.manifest_text import Written, written
+from reconciler.inspection.imports.workers import with_their_web
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse_file import parse
 
@@ -26,6 +27,7 @@ def imported(found: Iterable[Found], directory: Path) -> Imported:
     result = Imported()
     taken: dict[str, str] = {}
     for group in found:
+        read: list[tuple[Draft, str, tuple[Note, ...]]] = []
         for name in group.names:
             ledger = Ledger()
             drafts = sorted(READERS[group.kind](ledger, group.folder, name), key=lambda draft: draft.kind)
@@ -33,11 +35,16 @@ def imported(found: Iterable[Found], directory: Path) -> Imported:
             _rename(drafts, taken)
             general = tuple(ledger.notes)
             for index, draft in enumerate(drafts):
-                origin = f"{name} ({group.kind})"
-                notes = general if index == 0 else ()
-                _add(result, written(draft, origin, group.folder, directory, notes), directory)
+                read.append((draft, f"{name} ({group.kind})", general if index == 0 else ()))
             if not drafts:
                 result.notes += general
+        several = group.kind == "systemd"  # a file for each program
+        beside = with_their_web([draft for draft, _, _ in read]) if several else frozenset()
+        for draft, origin, notes in read:
+            if draft.name in beside:
+                result.notes += notes
+            else:
+                _add(result, written(draft, origin, group.folder, directory, notes), directory)
     return result
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from reconciler.inspection.imports import workers
 from reconciler.inspection.imports.dockerfile import dockerfile_commands
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, Unreadable, yaml_items
@@ -41,14 +42,13 @@ _ADVICE: Mapping[str, str] = {
     "hooks_path": "put what every deploy needs into 'release'",
     "require_destination": "write one manifest for each host",
     "minimum_version": "it is Kamal's own",
-    "primary_role": "only web processes are served so far",
+    "primary_role": "the app itself is what the role web runs",
     "retain_containers": "how many builds are kept is in the host's settings",
     "readiness_delay": "readiness is probed: set 'health'",
     "run_directory": "it is Kamal's own",
     "secrets_path": "write each secret to a file, and add NAME: {file: …} to 'env'",
 }
 _NOT_WEB = re.compile(r"\b(?:celery|worker|beat|rails|bundle|node|npm|nginx|php|mcp_server)\b")
-_PROCESS = "name it in 'processes' of the manifest, with its command"
 
 
 def is_deployment(name: str, top: frozenset[str]) -> bool:
@@ -223,5 +223,21 @@ def _take_servers(ledger: Ledger, draft: Draft) -> None:
         items = ledger.under("servers", role)
         if role.isdigit() or role == "web":
             ledger.leave(items, "apps run on this host: save the manifest on each host", draft.notes)
-        else:
-            ledger.leave(items, _PROCESS, draft.notes)
+        elif not _take_role(ledger, draft, role):
+            ledger.leave(items, workers.ADVICE, draft.notes)
+
+
+def _take_role(ledger: Ledger, draft: Draft, role: str) -> bool:
+    """Take over a role that is not web as a process: its command, and its own variables."""
+    base = ("servers", role)
+    command = next(iter(ledger.under(*base, "cmd")), None)
+    if command is None or "<%" in command.value:
+        return False
+    items = [command, *ledger.under(*base, "hosts")]
+    own = Draft(name=draft.name, fields={"path": draft.fields["path"]}, notes=draft.notes)
+    if not workers.take(ledger, draft, items, role, command.value, {}):
+        return False
+    _take_env(ledger, own, (*base, "env"), {})
+    workers.give(draft, role, own)
+    ledger.leave(ledger.under(*base), "it is the container's own", draft.notes)
+    return True

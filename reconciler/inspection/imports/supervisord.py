@@ -87,9 +87,7 @@ def _take_worker(ledger: Ledger, drafts: dict[str, Draft], section: str, title: 
         return False
     if "environment" in found:
         _take_environment(ledger, variables, found["environment"], known)
-    own = {n: v for n, v in variables.fields.get("env", {}).items() if draft.fields.get("env", {}).get(n) != v}
-    if own:
-        draft.fields["processes"][workers.name_of(title)]["env"] = own
+    workers.give(draft, title, variables)
     ledger.use(
         *(item for item in ledger.under(section) if item.name in _ALWAYS or item.name in {"autostart", "startsecs"})
     )

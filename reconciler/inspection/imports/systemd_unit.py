@@ -1,15 +1,17 @@
-"""Read a service unit of systemd that starts a Python web server."""
+"""Read a service unit of systemd that starts a Python web server, or a worker of Python."""
 
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
+from typing import Any
 
+from reconciler.inspection.imports import workers
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, ini_items
 from reconciler.inspection.imports.ledger import Item, Ledger
-from reconciler.inspection.imports.web_command import not_started, note, take_command
+from reconciler.inspection.imports.web_command import is_script_without_app, not_started, note, take_command
 from reconciler.linux.systemd_specifiers import expanded
 
 _SECONDS = re.compile(r"(\d{1,5})(s|sec|min|m)?")
@@ -49,7 +51,7 @@ _SANDBOXES = ("Protect", "Private", "Restrict", "ReadOnly", "ReadWrite", "Capabi
 
 
 def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
-    """Return the app that a unit starts; none if it starts no Python web server."""
+    """Return the app that a unit starts; none if it starts nothing of Python."""
     ledger.add(ini_items(name, folder.text(name), continued="\\"))
     draft = Draft(name=unique_name(PurePath(name).stem.removesuffix("@"), set()))
     directory = next(iter(ledger.under("Service", "WorkingDirectory")), None)
@@ -58,8 +60,10 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
     taken = False
     for item in starts:
         value = expanded(item.value.lstrip("@-:+!"), name)
-        if value and not taken:
+        if value and not taken and not is_script_without_app(value, folder.path / path):
             taken = take_command(ledger, draft, replace(item, value=value), folder.path / path, "host")
+    if not taken and _take_worker(ledger, draft, starts, name):
+        taken = True
     if not taken:
         for item in starts:
             ledger.leave([item], not_started(item.value))
@@ -79,6 +83,18 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
     for section in ledger.names():
         ledger.leave_rest(section, notes=draft.notes)
     return [draft]
+
+
+def _take_worker(ledger: Ledger, draft: Draft, starts: list[Item], unit: str) -> bool:
+    """Take over what runs on and is no web server, as a process of an app without one."""
+    kind = ledger.value("Service", "Type") or "simple"
+    if len(starts) != 1 or kind in {"oneshot", "forking"}:
+        return False
+    command = expanded(starts[0].value.lstrip("@-:+!"), unit)
+    if not workers.is_of_app(command) or not workers.take(ledger, draft, starts, draft.name, command, {}):
+        return False
+    draft.fields["web"] = False
+    return True
 
 
 def _take_field(ledger: Ledger, draft: Draft, item: Item, unit: str) -> None:  # noqa: C901, PLR0912  one case for each setting
@@ -108,8 +124,10 @@ def _take_field(ledger: Ledger, draft: Draft, item: Item, unit: str) -> None:  #
             if int(found[1]) == 0:
                 ledger.leave([item], "there is always a limit", draft.notes)
             elif item.name == "TimeoutStopSec":
-                draft.fields["stop_timeout"] = duration
+                _web_or_process(draft)["stop_timeout"] = duration
                 ledger.use(item)
+            elif "processes" in draft.fields:
+                ledger.leave([item], "a process is ready once it has lived for a while: see 'ready'", draft.notes)
             else:
                 draft.fields["health"] = {"start_timeout": duration}
                 ledger.use(item)
@@ -119,6 +137,11 @@ def _take_field(ledger: Ledger, draft: Draft, item: Item, unit: str) -> None:  #
             for prefix, advice in (*_PREFIXES, *((each, _SANDBOX) for each in _SANDBOXES)):
                 if name.startswith(prefix):
                     ledger.leave([item], advice, draft.notes)
+
+
+def _web_or_process(draft: Draft) -> dict[str, Any]:
+    """Return the fields of the program that a unit starts."""
+    return next(iter(draft.fields.get("processes", {}).values()), draft.fields)
 
 
 def _take_environment(ledger: Ledger, draft: Draft, item: Item, unit: str) -> None:

@@ -71,6 +71,14 @@ def take_command(ledger: Ledger, draft: Draft, item: Item, code: Path, place: Pl
     return True
 
 
+def is_script_without_app(command: str, code: Path) -> bool:
+    """Return whether a command runs a script of the source in which there is no web app."""
+    process = understand(command, code)
+    return (
+        process is not None and (process.kind, process.server) == ("file", "python") and bool(_entry(process, code)[1])
+    )
+
+
 def not_started(value: str) -> str:
     """Return why a command starts no web app of Python that import could take over."""
     if found := TO_FILL_IN.search(value):

@@ -46,6 +46,43 @@ def take(  # noqa: PLR0913, PLR0917  what is taken over, and from where
     return True
 
 
+def give(draft: Draft, title: str, own: Draft) -> None:
+    """Give a process the variables of `own` that its app does not have, or has with other values."""
+    of_app = draft.fields.get("env", {})
+    env = {name: value for name, value in own.fields.get("env", {}).items() if of_app.get(name) != value}
+    process = draft.fields["processes"][name_of(title)]
+    if env:
+        process["env"] = env
+    for file in own.fields.get("env_files", ()):
+        if file not in draft.fields.get("env_files", ()):
+            draft.fields.setdefault("env_files", []).append(file)
+
+
+def with_their_web(drafts: Sequence[Draft]) -> frozenset[str]:
+    """Move processes of apps without a web server to the one app with one that has their source; return which."""
+    moved: set[str] = set()
+    for draft in drafts:
+        if draft.fields.get("web") is not False:
+            continue
+        webs = [each for each in drafts if _has_web(each) and each.fields["path"] == draft.fields["path"]]
+        processes = {name: given for name, given in draft.fields["processes"].items() if isinstance(given, dict)}
+        names = webs[0].fields.get("processes", {}).keys() if len(webs) == 1 else processes.keys()
+        if len(webs) != 1 or processes != draft.fields["processes"] or names & processes.keys():
+            continue
+        for name, given in processes.items():
+            _processes(webs[0])[name] = given
+            give(webs[0], name, draft)
+        for service in draft.fields.get("services", ()):
+            webs[0].bind(service)
+        webs[0].notes.extend(draft.notes)
+        moved.add(draft.name)
+    return frozenset(moved)
+
+
+def _has_web(draft: Draft) -> bool:
+    return draft.kind == "app" and draft.fields.get("web") is not False and "path" in draft.fields
+
+
 def is_of_app(command: str) -> bool:
     """Return whether a command is most likely an app's own: of Python or its environment, and none of the host's."""
     try:

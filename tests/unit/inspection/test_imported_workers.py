@@ -129,3 +129,85 @@ applications:
     assert found["shop"]["workers"] == 2
     bot = {name: found["bot"][name] for name in ("web", "processes", "env")}
     assert bot == {"web": False, "processes": {"bot": {"command": "python bot.py"}}, "env": {"LEVEL": "info"}}
+
+
+def test_containers_of_a_compose_file_that_are_no_web_are_processes_of_the_app_of_their_source(tmp_path: Path) -> None:
+    text = """
+services:
+  web: {build: ., command: gunicorn app:app, ports: ["8000:8000"], environment: {LEVEL: info}}
+  worker:
+    build: .
+    command: celery -A app worker
+    environment: {LEVEL: info, QUEUE: mails, QUEUE_PASSWORD: swordfish-77}
+    stop_grace_period: 10m
+    deploy: {replicas: 3}
+    depends_on: [queue, web]
+  beat: {build: ., command: [celery, -A, app, beat]}
+  bot: {build: ./bot, command: python bot.py}
+  other: {image: example/other, command: python other.py}
+  proxy: {image: nginx, command: nginx}
+  queue: {image: redis}
+"""
+    result = read(tmp_path, {"compose.yaml": text, "app.py": FLASK, "bot/bot.py": "print()"})
+    found = documents(result)
+    assert set(found) == {"web", "bot", "queue"}
+    assert found["web"]["processes"] == {
+        "worker": {
+            "command": "celery -A app worker", "count": 3,
+            "env": {"QUEUE": "mails", "QUEUE_PASSWORD": {"file": "secrets/web-worker-queue-password"}},
+            "stop_timeout": "10m",
+        },
+        "beat": {"command": "celery -A app beat"},
+    }  # fmt: skip
+    assert found["web"]["services"] == ["queue"]
+    assert (found["bot"]["web"], found["bot"]["processes"]) == (False, {"bot": {"command": "python bot.py"}})
+    assert sum("it is no Python app" in each for each in advice(result)) == 2
+
+
+def test_a_container_of_the_image_of_the_web_is_a_process_of_its_app(tmp_path: Path) -> None:
+    text = """
+services:
+  web: {build: ., image: example/app, command: gunicorn app:app}
+  worker: {image: example/app, command: python -m app.worker}
+"""
+    found = only(read(tmp_path, {"compose.yaml": text, "app.py": FLASK}))
+    assert found["processes"] == {"worker": {"command": "python -m app.worker"}}
+
+
+def test_units_of_workers_are_processes_of_the_app_of_their_directory_or_apps_of_their_own(tmp_path: Path) -> None:
+    def unit(start: str, more: str = "", directory: str = "/srv/shop") -> str:
+        return f"[Service]\nWorkingDirectory={directory}\nExecStart={start}\nEnvironment=LEVEL=info\n{more}"
+
+    python = "/srv/shop/venv/bin"
+    result = read(tmp_path, {
+        "shop.service": unit(f"{python}/gunicorn shop:app -b 127.0.0.1:8001"),
+        "worker.service": unit(f"{python}/celery -A shop worker", "TimeoutStopSec=600\nEnvironment=QUEUE=mails\n"),
+        "bot.service": unit("/srv/bot/venv/bin/python bot.py", "TimeoutStopSec=20\n", str(tmp_path / "bot")),
+        "bot/bot.py": "print()",
+        "migrate.service": unit(f"{python}/python manage.py migrate", "Type=oneshot\n"),
+        "redis.service": unit("/usr/bin/redis-server"),
+    })  # fmt: skip
+    found = documents(result)
+    assert set(found) == {"shop", "bot"}
+    worker = {"command": "celery -A shop worker", "stop_timeout": "600s", "env": {"QUEUE": "mails"}}
+    assert (found["shop"]["processes"], found["shop"]["env"]) == ({"worker": worker}, {"LEVEL": "info"})
+    assert (found["bot"]["web"], found["bot"]["env"]) == (False, {"LEVEL": "info"})
+    assert found["bot"]["processes"] == {"bot": {"command": "python bot.py", "stop_timeout": "20s"}}
+
+
+def test_roles_of_kamal_that_are_not_web_are_processes(tmp_path: Path) -> None:
+    text = """
+service: shop
+image: example/shop
+servers:
+  web: {hosts: [192.0.2.1], cmd: gunicorn app:app}
+  job:
+    hosts: [192.0.2.2]
+    cmd: celery -A app worker
+    env: {clear: {QUEUE: mails, LEVEL: info}}
+  odd: {hosts: [192.0.2.3]}
+env: {clear: {LEVEL: info}}
+"""
+    result = read(tmp_path, {"config/deploy.yml": text, "app.py": FLASK})
+    assert only(result)["processes"] == {"job": {"command": "celery -A app worker", "env": {"QUEUE": "mails"}}}
+    assert sum("name it in 'processes'" in each for each in advice(result)) == 1
