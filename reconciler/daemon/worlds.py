@@ -108,7 +108,8 @@ def introduce(
     apps.places.taking_over = proxy.static.ahead_of
     proxy.static.instances, proxy.static.served = instances, apps.places.revision
     proxy.reached, proxy.on_change = apps.proxy.reached, told
-    apps.proxy.dials, apps.proxy.on_move = proxy.dials, lambda: proxy.wakeups.wake(proxy.key)
+    apps.proxy.dials, apps.proxy.withdraws = proxy.dials, proxy.withdraws
+    apps.proxy.on_move = lambda: proxy.wakeups.wake(proxy.key)
     return (proxy.on_report,)
 
 

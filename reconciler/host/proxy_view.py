@@ -1,6 +1,7 @@
 """What apps and the proxy of the host know of each other: where each app is reached, and where the proxy still dials.
 
-A listener is closed once the proxy dials it no more: what has just been configured may be a while behind.
+A listener is closed once the proxy dials it no more: what has just been configured may be a while behind. An app that
+goes serves until then.
 """
 
 from collections.abc import Callable
@@ -16,11 +17,13 @@ _NOWHERE: frozenset[Address] = frozenset()
 class ProxyView:
     """Between the World of apps and that of the proxy, if there is one.
 
-    `dials` says whether the proxy dials an address, or may; `on_move` is called when an app is reached elsewhere.
+    `dials` says whether the proxy dials an address, or may; `withdraws` whether it does so only until it has been told
+    of what the manifests say now, None without a proxy. `on_move` is called when an app is reached elsewhere.
     """
 
     def __init__(self, listeners: AppListeners, instances: Instances) -> None:
         self.dials: Callable[[Address], bool] = lambda _: False
+        self.withdraws: Callable[[Address], bool] | None = None
         self.on_move: Callable[[], None] = lambda: None
         self._listeners = listeners
         self._instances = instances
@@ -34,13 +37,17 @@ class ProxyView:
         self._reached[app.name] = found
         return found
 
-    def dialled(self, app: App | None) -> frozenset[Address]:
-        """Return the listeners of an app, beside its own, at which the proxy still reaches it."""
-        if app is None or app.routing is None or not self._listeners.of(app.name) - {app.address}:
+    def dialled(self, name: str, app: App | None) -> frozenset[Address]:
+        """Return the listeners of an app at which the proxy still reaches it, without the one that it is to have."""
+        if self.withdraws is None:
             return _NOWHERE
-        found = frozenset(filter(self.dials, self._listeners.of(app.name) - {app.address}))
+        opened = self._listeners.of(name)
+        if app is None or app.routing is None or app.state == "stopped":
+            found = frozenset(filter(self.withdraws, opened))
+        else:
+            found = frozenset(filter(self.dials, opened - {app.address}))
         if found:
-            self._waits.add(app.name)
+            self._waits.add(name)
         return found
 
     def moved(self, app: App | None) -> None:

@@ -204,7 +204,7 @@ class AppWorld:
             written=self._builds.written(name),
             builds_in_use=frozenset(use.build for use in self._instances.users.of(name)),
             processes=self.places.verdicts.of(name),
-            dialled=self.proxy.dialled(self._apps.get(name)),
+            dialled=self.proxy.dialled(name, self._apps.get(name)),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action

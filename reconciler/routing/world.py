@@ -86,6 +86,9 @@ class RoutingWorld:
         self._failure = ""
         self._certificates: Mapping[str, str] = {}
         self._stored: object = None
+        self._addresses: frozenset[Address | None] = frozenset()
+        # What was found out about addresses, of a configuration and of links that are held for it.
+        self._dialled: tuple[object, object, dict[Address, bool]] = (None, None, {})
         self._links = NameLinks(paths.proxy)
         self._observed = ObservedProxy(left=paths.domains.exists(), links=self._links.look())
         self._planner: Planner[Routes, ObservedProxy, Plan[Action]] = Planner(plan)
@@ -100,6 +103,7 @@ class RoutingWorld:
             if app.routing is not None and app.routing.domains and app.address is not None
         }
         self._apps = apps
+        self._addresses = frozenset(app.address for app in apps.values() if app.state != "stopped")
         self._routings = {name: app.routing for name, app in apps.items() if app.routing is not None}
         self.static.follow(self._routings)
         routes = tuple(self._route(app, app.routing) for _, app in sorted(apps.items()) if app.routing is not None)
@@ -150,12 +154,28 @@ class RoutingWorld:
 
     def dials(self, address: Address) -> bool:
         """Return whether the proxy dials an address; True as well while it is not known what it has."""
-        config = self._observed.config
-        if any(link.target == self._upstream(address).removeprefix("unix/") for link in self._observed.links.values()):
+        config, links = self._observed.config, self._observed.links
+        if self._dialled[0] is not config or self._dialled[1] is not links:
+            self._dialled = config, links, {}
+        known = self._dialled[2]
+        if address not in known:
+            known[address] = self._is_dialled(address)
+        return known[address]
+
+    def _is_dialled(self, address: Address) -> bool:
+        config, upstream = self._observed.config, self._upstream(address)
+        if any(link.target == upstream.removeprefix("unix/") for link in self._observed.links.values()):
             return True
         if config is None or isinstance(config, str):
-            return config is None or _is_dialled_in(config, address.path or self._upstream(address))
-        return self._upstream(address) in dialled_in(config)
+            return config is None or _is_dialled_in(config, address.path or upstream)
+        return upstream in dialled_in(config)
+
+    def withdraws(self, address: Address) -> bool:
+        """Return whether the proxy dials an address, or may, that no app has any more, and is about to be told so.
+
+        False for one that cannot be told: no app waits for that.
+        """
+        return not self._failure and address not in self._addresses and bool(self.names()) and self.dials(address)
 
     def _files(self) -> Mapping[str, AppFiles]:
         found = {name: read_app_files(name, routing) for name, routing in self._routings.items()}
@@ -207,11 +227,14 @@ class RoutingWorld:
         if self._asked is None and not self._observed.left:
             self.store_rows()
             self._publish(Subject("proxy"), None)
+            self.on_change()
 
     def report(self, name: str, report: Report) -> None:  # noqa: ARG002  there is one
         """Pass a report on, and store what is known of each domain."""
-        subject = Subject("proxy")
+        subject, failed_before = Subject("proxy"), bool(self._failure)
         self._failure = report.message if report.state == "failing" else ""
+        if self._failure and not failed_before:
+            self.on_change()
         self.store_rows()
         self._publish(subject, report)
         if report.failed_now:

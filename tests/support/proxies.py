@@ -2,6 +2,7 @@
 
 import functools
 import http.client
+import os
 import re
 import shutil
 import socket
@@ -79,11 +80,19 @@ def ask(
 ) -> tuple[int, str, dict[str, str]]:
     """Status, body and headers of a GET for a name at a port of this host."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within)
-    connection.sock = connected(name, port, within) if tls else socket.create_connection(("127.0.0.1", port), within)
+    line = connected(name, port, within) if tls else socket.create_connection(("127.0.0.1", port), within)
+    connection.sock = line
     try:
         fields = {"Host": name, **(headers or {})}
         connection.request("GET", path, headers=fields)
         answer = connection.getresponse()
         return answer.status, answer.read().decode(), {key.lower(): value for key, value in answer.getheaders()}
     finally:
-        connection.close()
+        hang_up(connection, line)
+
+
+def hang_up(connection: http.client.HTTPConnection, line: socket.socket | None) -> None:
+    """Close a connection, also where an answer that never came still has it open."""
+    connection.close()
+    if line is not None and line.fileno() != -1:
+        os.close(line.detach())

@@ -110,23 +110,64 @@ def test_a_certificate_that_ends_soon_or_has_ended_is_shown_and_told_until_it_is
         assert ask("shop.localhost", proxy.front.https)[0] == 200
 
 
+@pytest.mark.parametrize("given_up", ["renamed", "removed", "stopped"])
+@pytest.mark.parametrize("links", [False, True])
 def test_who_serves_a_name_keeps_it_and_another_gets_it_without_a_failed_request_when_it_is_given_up(
-    site: Site, proxy: Proxy
+    site: Site, proxy: Proxy, given_up: str, links: bool
 ) -> None:
     https = proxy.front.https
-    first = site.app("first", "first", domains=["shop.localhost"])
-    second = site.app("second", "second", domains=["second.localhost"])
-    site.live(proxy=proxy)
+    site.source("first", "first")
+    site.source("second", "second")
+    site.manifest("first", domains=["shop.localhost"])
+    site.manifest("second", domains=["second.localhost"])
+    site.live(proxy=replace(proxy, links=links))
     eventually(lambda: ask("shop.localhost", https)[1] == "first", 60)
     eventually(lambda: site.settled("first", "second"), 60)
     with asking("shop.localhost", https) as seen:
-        site.manifest("second", port=second, domains=["second.localhost", "shop.localhost"])
+        site.manifest("second", domains=["second.localhost", "shop.localhost"])
         eventually(lambda: any("is also claimed by 'first'" in each for each in site.refusals("second.yaml")))
-        assert ask("shop.localhost", https)[1] == "first"
-        site.manifest("first", port=first, domains=["first.localhost"])
+        eventually(lambda: seen["first"] > 5, 60)
+        if given_up == "removed":
+            (site.manifests / "first.yaml").unlink()
+        elif given_up == "renamed":
+            site.manifest("first", domains=["first.localhost"])
+        else:
+            site.manifest("first", state="stopped")
         eventually(lambda: ask("shop.localhost", https)[1] == "second", 60)
         time.sleep(0.5)
     assert set(seen) == {"first", "second"}, seen
+
+
+@pytest.mark.parametrize("links", [False, True])
+@pytest.mark.parametrize("how", ["removed", "stopped", "without domains"])
+def test_an_app_that_goes_is_withdrawn_from_the_proxy_before_it_is_stopped(
+    site: Site, proxy: Proxy, how: str, links: bool
+) -> None:
+    https = proxy.front.https
+    for name in ("shop", "other"):
+        site.source(name, name)
+        site.manifest(name, domains=[f"{name}.localhost"])
+    site.live(proxy=replace(proxy, links=links, settle_s=2.0))
+    eventually(lambda: ask("shop.localhost", https)[1] == "shop", 60)
+    eventually(lambda: site.settled("shop", "other"), 60)
+    with asking("shop.localhost", https) as seen:
+        eventually(lambda: seen["shop"] > 5, 60)
+        # Names have just changed: the next change has to wait, and the app with it.
+        site.manifest("other", domains=["other.localhost", "more.localhost"])
+        eventually(lambda: ask("more.localhost", https)[1] == "other", 60)
+        if how == "removed":
+            (site.manifests / "shop.yaml").unlink()
+        elif how == "stopped":
+            site.manifest("shop", domains=["shop.localhost"], state="stopped")
+        else:
+            site.manifest("shop")
+        eventually(lambda: not serves("shop.localhost", https), 60)
+        eventually(lambda: not site.paths.socket("shop").exists(), 60)
+    assert seen["shop"] > 0
+    assert not seen.keys() & {"502", "504"}, seen
+    # The last one's proxy goes as well, and nobody waits for it.
+    (site.manifests / "other.yaml").unlink()
+    eventually(lambda: not site.paths.socket("other").exists(), 90)
 
 
 @contextmanager

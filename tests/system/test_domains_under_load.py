@@ -18,7 +18,7 @@ from reconciler.linux.unix_sockets import connected as connected_to
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
-from tests.support.proxies import CADDIES, ask, connected, context, kept_proxy, needs_caddy, version
+from tests.support.proxies import CADDIES, ask, connected, context, hang_up, kept_proxy, needs_caddy, version
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
@@ -84,26 +84,26 @@ def load(name: str, port: int, clients: int = 3, *, kept: bool = True) -> Iterat
 
     def client() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        is_open = False
+        line: socket.socket | None = None
         while not over.is_set():
             try:
-                if not is_open:
-                    connection.sock, is_open = connected(name, port, 30), True
+                if line is None:
+                    connection.sock = line = connected(name, port, 30)
                 connection.request("POST", "/", body=b"x" * 2048, headers={"Host": name})
                 answer = connection.getresponse()
                 answer.read()
                 seen[str(answer.status)] += 1
                 if answer.will_close or not kept:
-                    connection.close()
-                    is_open = False
+                    hang_up(connection, line)
+                    line = None
             except OSError as error:
                 seen[repr(error)] += 1
-                connection.close()
-                is_open = False
+                hang_up(connection, line)
+                line = None
                 if kept:
                     return
             time.sleep(0.01)
-        connection.close()
+        hang_up(connection, line)
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     for thread in threads:

@@ -66,6 +66,8 @@ MUTANTS = (
            "if self.current is not None:\n            return Situation.SERVING"),
     Mutant("old listeners stay open", "planning/apps/plan_listener.py",
            "extra = sorted(observed.listeners - observed.dialled - {app.address}, key=str)", "extra: list[Address] = []"),
+    Mutant("an app is stopped while the proxy sends clients to it", "planning/apps/plan.py",
+           "    if not observed.dialled or not observed.serves:\n        return None\n", "    return None\n"),
     Mutant("a port that nothing listens on is kept while the app fails", "planning/apps/plan_listener.py",
            "if u.address not in used", "if False"),
     Mutant("a port is closed under an instance", "planning/apps/plan_listener.py",

@@ -39,7 +39,7 @@ def plan(app: App | None, observed: Observed, now: float) -> Plan[Action]:
     if _is_held_by_operator(app, observed, "maintenance"):
         return _maintain(app, observed, _MAINTENANCE_BY_OPERATOR)
     if app.state == "stopped":
-        return _shut_down(observed, _STOPPED)
+        return _wait_for_proxy(observed, _STOPPED) or _shut_down(observed, _STOPPED)
     if app.state == "maintenance":
         return _maintain(app, observed, _MAINTENANCE)
     if app.source.missing:
@@ -65,6 +65,8 @@ def _must_read(app: App, observed: Observed, now: float) -> bool:
 
 
 def _remove(observed: Observed) -> Plan[Action]:
+    if (waiting := _wait_for_proxy(observed, _REMOVED)) is not None:
+        return waiting
     actions = _stop_everything(observed, _REMOVED)
     unused = (build for build in observed.builds if build not in observed.builds_in_use)
     actions += [RemoveBuild(build=b, cause=_REMOVED.text, reason=_REMOVED.reason) for b in unused]
@@ -154,6 +156,19 @@ def _dependents_first(observed: Observed, actions: list[Action], state: AppState
     served = [i for i in observed.alive if i.ready]
     text = f"{cause.text}; {finishing('its instance', served)}" if served else cause.text
     return Plan(actions=tuple(actions), state=state, reason=cause.reason, message=text, settled=not actions)
+
+
+def _wait_for_proxy(observed: Observed, cause: Cause) -> Plan[Action] | None:
+    """Serve until the proxy sends no client any more; None once it does not, or cannot be told."""
+    if not observed.dialled or not observed.serves:
+        return None
+    return Plan(
+        actions=tuple(reap(None, observed, 0.0)),
+        state="stopping",
+        reason=Reason.DOMAINS_CHANGED,
+        message=f"{cause.text}; waiting until the proxy has withdrawn its domains",
+        settled=False,
+    )
 
 
 def _wait_for_dependents(observed: Observed, cause: Cause) -> Plan[Action] | None:

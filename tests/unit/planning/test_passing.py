@@ -72,3 +72,14 @@ def test_code_that_is_put_back_after_the_passing_does_not_lead_back_to_the_port(
 def test_a_new_app_listens_at_its_socket_only() -> None:
     new = replace(APP, leased=None)
     assert f"listen on {SOCKET}" in planned(new, Observed(source=a_look(new), builds=(new.build("c1").id,)))
+
+
+def test_an_app_that_goes_serves_until_the_proxy_has_withdrawn_it() -> None:
+    for app in (None, an_app(state="stopped")):
+        dialled = serving(AT_PORT, dialled=frozenset({ADDRESS}))
+        waiting = plan(app, dialled, NOW)
+        assert (waiting.actions, waiting.state, waiting.settled) == ((), "stopping", False)
+        assert waiting.message.endswith("waiting until the proxy has withdrawn its domains")
+        assert "stop instance i1" in map(str, plan(app, replace(dialled, dialled=frozenset()), NOW).actions)
+        gone = replace(dialled, instances=())
+        assert "close 127.0.0.1:8001" in map(str, plan(app, gone, NOW).actions)
