@@ -78,7 +78,10 @@ class Housekeeping:
     def _loads(self) -> LoadRecorder:
         paths = self._settings.paths
         sampler = Sampler(paths, MemoryMeter(at_rest_s=_MEMORY_AT_REST_S))
-        return LoadRecorder(paths, self._instances.apps, sampler.sample_running)
+        return LoadRecorder(paths, self._running_apps, sampler.sample_running)
+
+    def _running_apps(self) -> frozenset[str]:
+        return self._instances.apps() | self._instances.apps_of_processes()
 
     def _on_cut_log(self, app: str, text: str) -> None:
         self._journal.write(Subject("app", app), "daemon", text, reason=Reason.LOG_CUT)

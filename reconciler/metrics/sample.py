@@ -30,9 +30,10 @@ _TICKS_AT_REST = 5  # gunicorn's own heart beat takes one in some minutes
 class AppSample:
     """One app: its requests, bytes of memory, and the processor seconds of each running instance, by id.
 
-    `memory_limit` is what each instance is held to, in bytes, None without a limit. `waited` are the seconds in which
-    some process of an instance waited for a resource (`memory`, `cpu`, `io`), by instance and resource. `queue` are the
-    connections that no worker has accepted yet, None where that is not known.
+    Its processes beside the web count, too. `memory_limit` is what each instance of its web is held to, in bytes,
+    None without a limit. `waited` are the seconds in which some process of an instance waited for a resource
+    (`memory`, `cpu`, `io`), by instance and resource. `queue` are the connections that no worker has accepted yet,
+    None where that is not known.
     """
 
     figures: Figures
@@ -97,13 +98,13 @@ class Sampler:
     def sample_running(self, names: Collection[str]) -> dict[str, AppSample]:
         """Sample those of these apps that have an instance; raises sqlite3.Error. Blocks."""
         with contextlib.closing(HostSnapshot(self._paths)) as snapshot:
-            return self.sample_of(snapshot, snapshot.instances.keys() & names)
+            return self.sample_of(snapshot, {*snapshot.instances, *snapshot.processes}.intersection(names))
 
     def sample_of(self, snapshot: HostSnapshot, names: Collection[str]) -> dict[str, AppSample]:
         """Sample some apps of an open snapshot. Blocks."""
-        masters = {
-            name: {record.id: record.pid for record in snapshot.instances.get(name, []) if record.pid} for name in names
-        }
+        records = {name: (*snapshot.instances.get(name, []), *snapshot.processes.get(name, [])) for name in names}
+        masters = {name: {each.id: each.pid for each in found if each.pid} for name, found in records.items()}
+        webs = {name: {each.id for each in found if not each.process} for name, found in records.items()}
         families = {
             name: {instance: process_table.usage(master) for instance, master in ids.items()}
             for name, ids in masters.items()
@@ -122,7 +123,9 @@ class Sampler:
                 figures=gate_figures_reader.of_app(self._paths.readiness(name)),
                 memory=sum(memory[pid] for pid in {pid for family in used.values() for pid in family.ticks}),
                 cpu={instance: family.seconds for instance, family in used.items()},
-                memory_limit=next(filter(None, map(memory_limit, cells[name].values())), None),
+                memory_limit=next(
+                    filter(None, (memory_limit(c) for i, c in cells[name].items() if i in webs[name])), None
+                ),
                 waited={
                     (instance, resource): stall.seconds
                     for instance, cell in cells[name].items()

@@ -1,6 +1,7 @@
 """An app of processes and schedules alone: no web server, no port, and all the rest as for any other app."""
 
 import contextlib
+import re
 import signal
 from typing import Any
 
@@ -62,6 +63,9 @@ def test_it_is_released_deployed_taken_back_restarted_and_removed_without_a_port
     assert (told["state"], told["url"], told["port"], told["pid"], told["workers"]) == ("running", None, None, None, 0)
     assert told["schedules"][0]["name"] == "nightly"
     assert leases(site) == []
+    line = r'^reconciler_app_memory_bytes\{app="jobs"\} (\d+)$'
+    (memory,) = re.findall(line, site.cli("metrics").stdout, re.MULTILINE)
+    assert int(memory) > 2**20, "its worker counts"
     assert "is in force" in "\n".join(text for _, _, text in site.events("jobs"))
     assert site.cli("plan").returncode == 0
 
