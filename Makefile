@@ -10,7 +10,11 @@ SOAK ?=
 TESTS_AT_ONCE ?= $(shell expr 2 \* $$(nproc))
 INPUTS := pyproject.toml scripts/setup requirements.lock
 
-.PHONY: help run stop test lint mutants bench fuzz soak lock release clean
+TOGETHER := $(MAKE) --no-print-directory --jobs --output-sync=target
+# Every process that the tests start would compile the packages again, where this keeps their bytecode from being kept.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help run stop test lint style types compiled mutants bench fuzz soak lock release clean
 
 help:
 	@echo "make run     start the daemon on $(MANIFESTS)/; Ctrl-C ends it and leaves the apps serving"
@@ -32,14 +36,24 @@ run: .venv/ready-run
 stop: .venv/ready-run
 	@exec $(BIN)/reconciler down --state $(STATE)
 
-test: lint
+test: .venv/ready-dev
+	@$(TOGETHER) style types compiled
 	$(BIN)/python -m pytest -q -n $(TESTS_AT_ONCE) --dist loadfile
 
 lint: .venv/ready-dev
+	@$(TOGETHER) style types
+
+style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
+
+types:
+	$(BIN)/mypy --strict
+
+# Beside the types, which take one core: pytest rewrites each file of tests once, and not once for each of its workers.
+compiled:
+	@said=$$($(BIN)/python -m pytest --collect-only -qq 2>&1) || { echo "$$said"; exit 1; }
 
 mutants: .venv/ready-dev
 	$(BIN)/python -m tests.tools.mutants

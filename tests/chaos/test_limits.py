@@ -13,7 +13,7 @@ import pytest
 from reconciler.planning.apps.app import CrashPolicy
 from tests.support.eventually import eventually
 from tests.support.load import under_load
-from tests.support.site import REPOSITORY, Site, get
+from tests.support.site import REPOSITORY, Forked, Site, get
 
 AT_ONCE = CrashPolicy(first_s=0.05, cap_s=0.1, good_run_s=0.0)
 
@@ -109,8 +109,8 @@ def test_a_daemon_started_again_and_again_changes_nothing_and_leaves_nothing(sit
     assert len(site.marked()) == 2
 
 
-def _settled(site: Site) -> "subprocess.Popen[str]":
-    daemon: subprocess.Popen[str] = site.live()
+def _settled(site: Site) -> Forked:
+    daemon = site.live()
     site.await_settled("blog")
     return daemon
 

@@ -183,7 +183,7 @@ def _a_new_daemon(fleet: Fleet) -> leaks.Look:
     """What a daemon that has just begun takes up with the same apps."""
     assert fleet.daemon is not None
     fleet.site.end(fleet.daemon)
-    fleet.daemon = fleet.site.start()
+    fleet.daemon = fleet.site.execute()
     time.sleep(_BEGUN_S)
     return leaks.look(fleet.site, fleet.daemon.pid, 0.0)
 

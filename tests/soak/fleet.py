@@ -79,7 +79,7 @@ class Fleet:
         for app in self.apps.values():
             self._source(app)
             self._manifest(app)
-        self.daemon = self.site.start()
+        self.daemon = self.site.execute()
 
     def do_something(self, *, to_the_daemon: bool) -> None:
         """The next deed, by chance: to an app that was spoilt or shut, mostly its mending."""
@@ -201,7 +201,7 @@ class Fleet:
         assert self.daemon is not None
         self.site.end(self.daemon, signal.SIGKILL)
         self.site.daemons.remove(self.daemon)
-        self.daemon = self.site.start()
+        self.daemon = self.site.execute()
 
     # Writing and asking
 

@@ -1,7 +1,6 @@
 """One life of a daemon, in a process forked from one that has everything loaded: other settings, or a death on cue."""
 
 import asyncio
-import ctypes
 import os
 import random
 import shutil
@@ -29,8 +28,7 @@ from reconciler.manifests.origin import Look
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import open_database
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from tests.support.commands import die_with_the_tests
 
 # What changes something that outlives the daemon, as CPython's audit hooks tell it just before it happens.
 _EFFECTS = frozenset((
@@ -83,7 +81,7 @@ def before_a_minute(lead_s: float, *, after: float = 0.0) -> tuple[float, str]:
 def live(manifests: str, state: str, settings: dict[str, Any], console: str, cues: Cues) -> None:
     """Run the daemon until it is told to end."""
     os.setsid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))  # when the tests are killed, so is this
+    die_with_the_tests()
     descriptor = os.open(console, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -33,7 +34,7 @@ from reconciler.state.paths import StatePaths
 from reconciler.state.records import InstanceRecord, Records
 from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import open_database
-from tests.support.commands import command
+from tests.support.commands import command, run
 from tests.support.eventually import eventually
 from tests.support.life import Cues, live
 from tests.support.ports import a_port
@@ -54,8 +55,33 @@ def application(environ, start_response):
     return [b"{version}"]
 """
 
-_LIVES = get_context("forkserver")
-_LIVES.set_forkserver_preload(["tests.support.preloaded"])
+get_context("forkserver").set_forkserver_preload(["tests.support.preloaded"])
+
+
+class Forked(ForkServerProcess):
+    """A process forked from one that has everything loaded; a daemon of it is asked as one that was executed is."""
+
+    @property
+    def pid(self) -> int:
+        return super().pid or 0  # before it is started
+
+    @property
+    def returncode(self) -> int | None:
+        return self.exitcode
+
+    def poll(self) -> int | None:
+        return self.exitcode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self.join(timeout)
+        return self.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.is_alive():
+            os.kill(self.pid, number)
+
+
+Daemon: TypeAlias = "subprocess.Popen[Any] | Forked"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +89,7 @@ class Site:
     """Everything below `root`: `manifests`, `apps`, `state`, and what the daemons printed."""
 
     root: Path
-    daemons: list["subprocess.Popen[str] | Any"] = field(default_factory=list)
+    daemons: list[Daemon] = field(default_factory=list)
 
     @classmethod
     def at(cls, root: Path, store: Store) -> "Site":
@@ -122,8 +148,16 @@ class Site:
 
     # The daemon
 
-    def start(self, *options: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
-        """Start the daemon as a user would."""
+    def start(self, *options: str) -> Forked:
+        """Start the daemon by the words a user would, at once: forked from a process that has everything loaded."""
+        words = self.command("run", *options)[3:]
+        daemon = Forked(target=run, args=(words, REPOSITORY, dict(os.environ), self.console), daemon=True)
+        daemon.start()
+        self.daemons.append(daemon)
+        return daemon
+
+    def execute(self, *options: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+        """Start the daemon as a user does, in a Python of its own: for what its environment or its imports change."""
         with self.console.open("a") as console:
             daemon = subprocess.Popen(
                 self.command("run", *options),
@@ -133,9 +167,9 @@ class Site:
         self.daemons.append(daemon)
         return daemon
 
-    def live(self, cues: Cues | None = None, **settings: Any) -> Any:
-        """Start the daemon with other settings than the host's, at once: forked from a process that has it loaded."""
-        daemon = _LIVES.Process(
+    def live(self, cues: Cues | None = None, **settings: Any) -> Forked:
+        """Start the daemon in the same way with other settings than the host's, or with a death on cue."""
+        daemon = Forked(
             target=live,
             args=(str(self.manifests), str(self.state), settings, str(self.console), cues or Cues()),
             daemon=True,
@@ -144,11 +178,11 @@ class Site:
         self.daemons.append(daemon)
         return daemon
 
-    def end(self, daemon: Any, number: int = signal.SIGTERM) -> None:
+    def end(self, daemon: Daemon, number: int = signal.SIGTERM) -> None:
         """Signal a daemon and wait until it is gone."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(daemon.pid, number)
-        _reap(daemon)
+        daemon.wait(20)
 
     def command(self, *words: str) -> list[str]:
         """The command line of `reconciler`, with --state and where it is known --manifests."""
@@ -169,7 +203,7 @@ class Site:
             )  # fmt: skip
         with TemporaryDirectory() as place:
             output, errors = Path(place, "output"), Path(place, "errors")
-            process = _LIVES.Process(target=command, args=(line[3:], REPOSITORY, dict(os.environ), output, errors))
+            process = Forked(target=command, args=(line[3:], REPOSITORY, dict(os.environ), output, errors))
             process.start()
             process.join(timeout_s)
             if process.is_alive():
@@ -271,9 +305,9 @@ class Site:
     def close(self) -> None:
         """End everything that was started here, by pid."""
         for daemon in self.daemons:
-            if daemon.pid is not None and _runs(daemon):
+            if daemon.poll() is None:
                 daemon.kill()
-            _reap(daemon)
+            daemon.wait(20)
         dismiss(self.paths.keeper)
         dismiss_proxy(self.paths.proxy)
         for folder in [self.manifests, *self.root.glob("apps/*")]:
@@ -332,14 +366,3 @@ def is_refused(port: int) -> bool:
 def is_gone(pid: int) -> bool:
     """True when no process of that pid runs any more."""
     return start_ticks(pid) is None
-
-
-def _runs(daemon: Any) -> bool:
-    return daemon.poll() is None if isinstance(daemon, subprocess.Popen) else bool(daemon.is_alive())
-
-
-def _reap(daemon: Any) -> None:
-    if isinstance(daemon, subprocess.Popen):
-        daemon.wait(20)
-    else:
-        daemon.join(20)

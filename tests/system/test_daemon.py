@@ -13,12 +13,12 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.life import Cues
 from tests.support.load import under_load
-from tests.support.site import Site, get, is_gone
+from tests.support.site import Forked, Site, get, is_gone
 
 
 def test_a_second_daemon_is_refused_and_told_the_pid_of_the_first(site: Site) -> None:
     site.app("blog")
-    first = site.start()
+    first = site.execute()
     site.await_settled("blog")
     second = site.cli("run")
     assert second.returncode == 1
@@ -30,7 +30,7 @@ def test_a_second_daemon_is_refused_and_told_the_pid_of_the_first(site: Site) ->
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_the_apps_go_on_without_the_daemon_and_are_adopted_by_the_next(site: Site, number: signal.Signals) -> None:
     port = site.app("blog", workers=2)
-    first = site.start()
+    first = site.execute()
     site.await_settled("blog")
     before = site.pids()
     with under_load(port) as load:
@@ -108,7 +108,7 @@ def test_after_a_reboot_everything_is_started_again(site: Site) -> None:
 
 def test_nothing_of_the_daemons_environment_reaches_an_app(site: Site) -> None:
     port = site.app("blog", env={"GREETING": "hi", "PORT": "mine"})
-    site.start(env={"DAEMONS_OWN_SECRET": "x", "PYTHONPATH": "/x", "VIRTUAL_ENV": "/x", "LISTEN_FDS_NAMES": "x"})
+    site.execute(env={"DAEMONS_OWN_SECRET": "x", "PYTHONPATH": "/x", "VIRTUAL_ENV": "/x", "LISTEN_FDS_NAMES": "x"})
     eventually(site.serves("blog", "1", port))
     seen = json.loads(get(port, "/env"))
     assert not {"DAEMONS_OWN_SECRET", "PYTHONPATH", "VIRTUAL_ENV", "LISTEN_FDS_NAMES", "USER"} & seen.keys()
@@ -138,7 +138,7 @@ def test_nothing_that_was_open_where_the_daemon_was_started_reaches_an_app(site:
 def test_secrets_are_shown_nowhere(site: Site) -> None:
     secret = "swordfish-4711"
     port = site.app("blog", env={"API_KEY": secret})
-    site.start()
+    site.execute()
     eventually(site.serves("blog", "1", port))
     site.source("blog", "2")
     eventually(site.serves("blog", "2", port))
@@ -194,7 +194,7 @@ def test_a_state_directory_of_a_newer_version_is_refused(site: Site) -> None:
     assert "upgrade this one" in refused.stderr
 
 
-def _settled(site: Site, *names: str) -> "subprocess.Popen[str]":
+def _settled(site: Site, *names: str) -> Forked:
     daemon = site.start()
     site.await_settled(*names)
     return daemon

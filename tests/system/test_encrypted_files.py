@@ -49,7 +49,7 @@ def test_an_encrypted_file_is_the_apps_environment_and_stands_nowhere_else(site:
     site.save(site.manifests / "mail.yaml", yaml.safe_dump(service))
     port = site.app("shop", env={"KEY": {"file": str(key)}}, env_files=[str(lines)], services=["mail"])
     other = site.app("other")
-    daemon = site.start("--settings", str(settings(site)))
+    daemon = site.execute("--settings", str(settings(site)))
     eventually(site.serves("shop", "1", port), 60)
     eventually(site.serves("other", "1", other), 60)
     assert given(port, "KEY", "LINE") == secrets[:2]

@@ -60,7 +60,7 @@ class Fleet:
         return self.repository.push(dict(files), version)
 
     def start(self, name: str) -> None:
-        self.running[name] = self.sites[name].start("--settings", str(self.sites[name].root / "host.yaml"))
+        self.running[name] = self.sites[name].execute("--settings", str(self.sites[name].root / "host.yaml"))
 
     def kill(self, name: str) -> None:
         daemon = self.running.pop(name)

@@ -30,7 +30,7 @@ def linked(site: Site) -> tuple[int, str]:
 
 def test_a_page_that_is_asked_for_is_on_this_host_alone_and_a_link_logs_in_once(site: Site) -> None:
     served = site.app("blog")
-    daemon = site.start("--page")
+    daemon = site.execute("--page")
     site.await_settled("blog")
     eventually(lambda: "Ctrl-C leaves them running; page: http://127.0.0.1:" in site.console.read_text())
     port, path = linked(site)

@@ -105,14 +105,13 @@ def test_a_worker_that_fails_on_probation_takes_the_revision_back(site: Site) ->
     workers = {"command": "python worker.py", "ready": {"after": "300ms"}}
     port = site.app("blog", probation="1s", processes={"worker": workers})
     site.start()
-    eventually(lambda: bool(site.known_good("blog")))
-    before = pid_of(site, "worker.1.1")
+    eventually(lambda: bool(site.known_good("blog")) and row(site)["running"] == 1)
+    before = eventually(lambda: pid_of(site, "worker.1.1"))
     site.source("blog", "2", worker="raise SystemExit('no queue')")
     why = "its process worker.1 exited with 1; it said: no queue; revision"
     eventually(lambda: why in site.told("blog")["message"] and get(port) == "1")
-    assert site.told("blog")["state"] == "degraded"
-    eventually(lambda: row(site)["state"] == "running")
-    assert row(site)["pids"] == [before]
+    eventually(lambda: site.told("blog")["state"] == "degraded")
+    eventually(lambda: (row(site)["state"], row(site)["pids"]) == ("running", [before]))
 
 
 def test_one_process_is_stopped_started_and_restarted_by_hand_on_the_page_and_through_the_api(site: Site) -> None:

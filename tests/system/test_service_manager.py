@@ -55,7 +55,7 @@ def test_a_service_manager_hears_of_readiness_life_reload_and_end(site: Site, tm
     said: list[str] = []
     with listening(str(tmp_path / "notify")) as ours:
         env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
-        daemon = site.start(env=env)
+        daemon = site.execute(env=env)
         eventually(lambda: "READY=1" in heard(ours, said))
         eventually(lambda: heard(ours, said).count("WATCHDOG=1") >= 3)
         eventually(lambda: get(port), within=30)
@@ -106,7 +106,7 @@ def test_ready_means_that_what_runs_was_taken_back(site: Site, tmp_path: Path) -
     site.end(daemon, signal.SIGKILL)
     said: list[str] = []
     with listening(str(tmp_path / "notify")) as ours:
-        site.start(env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        site.execute(env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
         eventually(lambda: "READY=1" in heard(ours, said))
         assert ("blog", "adopted", f"gunicorn {pid} keeps serving") in site.events()
     assert not any(word.startswith("WATCHDOG") for word in said), "nobody asked for it"
@@ -131,7 +131,7 @@ def test_a_loop_that_hangs_tells_the_watchdog_nothing_whatever_else_runs(tmp_pat
 def test_a_daemon_that_stands_still_is_silent_and_speaks_again_when_it_goes_on(site: Site, tmp_path: Path) -> None:
     said: list[str] = []
     with listening(str(tmp_path / "notify")) as ours:
-        daemon = site.start(env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000"})
+        daemon = site.execute(env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000"})
         eventually(lambda: {"READY=1", "WATCHDOG=1"} <= set(heard(ours, said)))
         daemon.send_signal(signal.SIGSTOP)
         eventually(lambda: stands_still(daemon.pid))

@@ -352,7 +352,7 @@ def test_no_task_runs_twice_or_is_lost_wherever_the_daemon_is_killed(
 @pytest.mark.nightly
 def test_a_gigabyte_without_a_line_leaves_a_bounded_log_and_a_daemon_of_the_same_size(site: Site) -> None:
     site.app("shop")
-    daemon = site.start()
+    daemon = site.execute()
     site.await_settled("shop")
     before = memory_of(daemon.pid)
     script = "import os\nblock = bytes(range(11, 256)) * 4281\nfor _ in range(1024): os.write(1, block)\nos._exit(7)"

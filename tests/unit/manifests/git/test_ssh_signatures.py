@@ -18,6 +18,7 @@ from reconciler.manifests.git.signed_objects import NotSigned
 from reconciler.manifests.git.signers import Signers, signers_of
 from reconciler.manifests.git.verifiers import Programs
 from reconciler.planning.origins.history import commits_to_judge
+from tests.support.eventually import eventually
 from tests.support.signing import (
     Key,
     Repository,
@@ -265,7 +266,7 @@ def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path, keys:
     try:
         assert fault(raw, text, Programs(f"{tmp_path}:/usr/bin:/bin", within_s=2)) == said
         started = [int(pid) for pid in pids.read_text().split()] if pids.exists() else []
-        assert not [pid for pid in started if psutil.pid_exists(pid) and is_running(pid)]
+        eventually(lambda: not [pid for pid in started if psutil.pid_exists(pid) and is_running(pid)])
     finally:
         with suppress(OSError, psutil.Error):
             for pid in pids.read_text().split():
