@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -24,6 +25,16 @@ def write_app(directory: Path, version: int = 1) -> None:
     draft = directory.parent / f".{directory.name}.draft"
     draft.write_text(APP.replace('"1"', f'"{version}"'))
     draft.rename(directory / "wsgi.py")
+
+
+def replace_app(directory: Path, version: int) -> None:
+    """Put another version of the app there whole: its directory is renamed into place."""
+    following, earlier = (directory.with_name(f"{directory.name}.{end}") for end in ("next", "earlier"))
+    for each in (following, earlier):
+        shutil.rmtree(each, ignore_errors=True)
+    write_app(following, version)
+    directory.rename(earlier)
+    following.rename(directory)
 
 
 def command(python: str, port: int, *options: str) -> list[str]:

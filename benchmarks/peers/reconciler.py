@@ -68,6 +68,14 @@ class Reconciler(Peer):
             return {app: int(text.split()[1]) for app, text in database.execute(asked, (self._since,))}
         return {}
 
+    def last_gate_s(self, app: App) -> float:
+        """How long it took from the start of an app's newest instance until it passed its gate, by the journal."""
+        place = f"file:{self.bench.state}/reconciler.db?mode=ro"
+        asked = "SELECT max(at) FROM event WHERE name = ? AND kind = ?"
+        with contextlib.closing(sqlite3.connect(place, uri=True)) as database:
+            started, ready = (database.execute(asked, (app.name, kind)).fetchone()[0] for kind in ("started", "ready"))
+        return float(ready - started)
+
     def _last_event(self) -> int:
         with contextlib.suppress(sqlite3.OperationalError):
             place = f"file:{self.bench.state}/reconciler.db?mode=ro"

@@ -151,13 +151,19 @@ class _Folder:
         # Copies, each made at once: threads enter and leave meanwhile.
         concerned = list(self.names.values()) if not change.name else [self.names.get(change.name, set())]
         for path in set().union(*concerned):
+            if change.arrived and path.on_arrival is not None:
+                path.arrived()
+                continue
             path.on_step()  # a file may have become a link
             if self._content and change.name:
                 path.on_change(change)
 
 
 class FollowedPath:
-    """One path that is followed. `problem` says why changes may go unseen, None while all are seen."""
+    """One path that is followed. `problem` says why changes may go unseen, None while all are seen.
+
+    `on_arrival`, if it is set, is called in place of all other callbacks when a step was moved into place.
+    """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
@@ -174,6 +180,7 @@ class FollowedPath:
         self.ignore = ignore
         self._paths = paths
         self._tell_step, self._tell_change = on_step, on_change
+        self.on_arrival: Callable[[], None] | None = None
         self._renewing = threading.Lock()
         self._steps: frozenset[tuple[str, str, bool]] = frozenset()
         self._step_problem: WatchProblem | None = None
@@ -233,6 +240,11 @@ class FollowedPath:
         """Pass on that a step of the path may lead elsewhere."""
         if not self._closed:
             self._tell_step()
+
+    def arrived(self) -> None:
+        """Pass on that a step of the path was moved into place."""
+        if not self._closed and self.on_arrival is not None:
+            self.on_arrival()
 
     def on_change(self, change: Change) -> None:
         """Pass on a change at the end of the path, or that the end is gone."""

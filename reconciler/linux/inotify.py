@@ -81,12 +81,13 @@ class WatchProblem:
 class Change:
     """A change of `name`, relative to its directory; an empty name says that anything may have changed.
 
-    `complete`: nothing more is being written to it. `gone`: it was deleted or moved away.
+    `complete`: nothing more is being written to it. `gone`: it was deleted or moved away. `arrived`: it was moved here.
     """
 
     name: str
     complete: bool
     gone: bool = False
+    arrived: bool = False
 
 
 # So many lost watches in a few seconds, and the other trees hear of their changes too late. A look through a thousand
@@ -201,7 +202,8 @@ class Watched:
         # A change of mode or times says nothing about whether a file is still being written.
         if event.mask & ATTRIB and name in self._pending:
             return
-        self._note(Change(name=name, complete=bool(event.mask & _COMPLETE), gone=bool(event.mask & _GONE)))
+        complete, gone = bool(event.mask & _COMPLETE), bool(event.mask & _GONE)
+        self._note(Change(name=name, complete=complete, gone=gone, arrived=bool(event.mask & MOVED_TO)))
 
     def on_watch_deleted(self, wd: int) -> None:
         """Forget a watch that the kernel removed: its directory is gone, or its file system unmounted."""

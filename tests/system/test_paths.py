@@ -1,12 +1,16 @@
 """Sources, archives, secrets and manifests are what their paths lead to, whatever step of them is replaced."""
 
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
 from tests.support.eventually import eventually
+from tests.support.life import Cues
 from tests.support.ports import a_port
 from tests.support.site import WSGI, Site, get
+
+_AS_SOMEBODY = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.com", "-c", "core.hooksPath=/dev/null")
 
 
 def turn(link: Path, target: str) -> None:
@@ -73,6 +77,61 @@ def test_an_edit_after_the_directory_or_one_above_it_was_replaced_is_seen(site: 
     eventually(lambda: get(port) == "3", within=30.0)
     site.save(apps / "group" / "shop" / "wsgi.py", WSGI.replace("{version}", "edited"))
     eventually(lambda: get(port) == "edited", within=30.0)
+
+
+def test_a_source_that_is_replaced_whole_needs_no_rest(site: Site) -> None:
+    apps, port = site.root / "apps", a_port()
+    for version in ("1", "2", "3"):
+        release(site.root / version, version)
+    (site.root / "1").rename(apps / "shop")
+    (apps / "current").symlink_to("shop")
+    site.manifest("shop", path=str(apps / "current"), port=port)
+    soon_again = Cues(constants={"reconciler.staging.source.watches._ARRIVALS_S": 0.0})
+    site.live(soon_again, quiet_s=3600.0, longest_s=3600.0)
+    eventually(lambda: get(port) == "1", within=60.0)
+    (apps / "shop").rename(site.root / "old")
+    (site.root / "2").rename(apps / "shop")
+    eventually(lambda: get(port) == "2", within=60.0)
+    (site.root / "3").rename(apps / "other")
+    turn(apps / "current", "other")
+    eventually(lambda: get(port) == "3", within=60.0)
+
+
+def test_a_checkout_is_one_deploy_however_long_git_takes(site: Site) -> None:
+    """What git writes last waits for a program that filters it; git holds its lock meanwhile."""
+    source, go = site.root / "apps" / "shop", site.root / "go"
+    release(source, "1")
+    (source / "zzz.txt").write_text("1")
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(source), *_AS_SOMEBODY, *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    (source / ".gitattributes").write_text("zzz.txt filter=slow\n")
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    (source / "wsgi.py").write_text(WSGI.replace("{version}", "2"))
+    (source / "zzz.txt").write_text("2")
+    git("commit", "-qam", "two")
+    git("checkout", "-q", "HEAD~1")
+    port = a_port()
+    site.manifest("shop", path=str(source), port=port)
+    site.live(longest_s=3600.0)
+    eventually(lambda: get(port) == "1", within=60.0)
+    git("config", "filter.slow.smudge", f"while [ ! -e '{go}' ]; do sleep 0.05; done; cat")
+    checkout = subprocess.Popen(["git", "-C", str(source), "checkout", "-q", "-"], stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: '"2"' in (source / "wsgi.py").read_text())
+        site.save(site.manifests / "other.yaml", "path: ../apps/none\n")  # read after the source has been quiet
+        eventually(lambda: any(row["name"] == "other" for row in site.status()["apps"]))
+        go.touch()
+        assert checkout.wait(60) == 0
+    finally:
+        checkout.kill()
+        checkout.wait()
+    eventually(lambda: get(port) == "2", within=60.0)
+    site.await_settled("shop")
+    assert [text for _, kind, text in site.events("shop") if kind == "source"] == ["its source changed"]
 
 
 def test_an_archive_behind_a_link_is_followed(site: Site) -> None:

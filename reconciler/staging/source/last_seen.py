@@ -41,6 +41,7 @@ class SourceTracker:
         self._tasks = tasks
         # By app whose source is being read: whether it has to be read once more.
         self._refreshing: dict[str, bool] = {}
+        self._quiet_s: dict[str, float] = {}
         self._generations: dict[str, int] = {}
         self._digests: dict[str, DigestCache] = {}
         self._paces: dict[str, Pace] = {}
@@ -90,26 +91,30 @@ class SourceTracker:
         """Return whether a source is being read, or a change of it is held back."""
         return name in self._refreshing or name in self._held_back
 
-    def suspect(self, name: str) -> None:
-        """Read a source again soon; once more when it is suspected while it is being read."""
+    def suspect(self, name: str, quiet_s: float = _QUIET_S) -> None:
+        """Read a source again soon; once more when it is suspected while it is being read.
+
+        It counts as complete when no file has changed for `quiet_s`.
+        """
+        self._quiet_s[name] = max(quiet_s, self._quiet_s.get(name, 0.0))
         if name in self._refreshing:
             self._refreshing[name] = True
             return
         self._refreshing[name] = False
         self._tasks.keep(f"read the source of {name}", partial(self._refresh, name))
 
-    async def refresh(self, name: str) -> bool:
+    async def refresh(self, name: str, quiet_s: float = _QUIET_S) -> bool:
         """Read a source again that was read before; returns True if its state changed."""
         before = self._states.get(name)
         if before is None or before.source.pinned:
             return False
         self._generations[name] = self.generation(name) + 1
-        await self.read(name, before.source, at_once=False)
+        await self.read(name, before.source, at_once=False, quiet_s=quiet_s)
         after = self._states.get(name)
         return after is not None and _told(after) != _told(before)
 
-    async def read(self, name: str, source: Source, *, at_once: bool = True) -> bool:
-        """Read the source; returns True if it differs from the last reading.
+    async def read(self, name: str, source: Source, *, at_once: bool = True, quiet_s: float = _QUIET_S) -> bool:
+        """Read the source once it has been quiet for so long; returns True if it differs from the last reading.
 
         Unless it is to count at once, a change that programs make again and again is held back for a while. Raises
         SourceError only if there is no earlier reading of the same source to continue with.
@@ -117,7 +122,7 @@ class SourceTracker:
         before = self._states.get(name)
         digests = self._digests.pop(name, None) or DigestCache()
         try:
-            content = await _stable_fingerprint(source.path, digests)
+            content = await _stable_fingerprint(source.path, digests, quiet_s)
         except SourceError as error:
             if before is None or before.source != source:
                 self._never_read[name] = (source, str(error))
@@ -150,7 +155,7 @@ class SourceTracker:
     def forget(self, name: str) -> None:
         """Forget the app."""
         self._held_back.discard(name)
-        for by_name in (self._states, self._generations, self._digests, self._paces):
+        for by_name in (self._states, self._generations, self._digests, self._paces, self._quiet_s):
             by_name.pop(name, None)
 
     def _paced(self, name: str, written: frozenset[str] | None, *, differs: bool) -> tuple[Pace, str | None]:
@@ -189,6 +194,7 @@ class SourceTracker:
         again = True
         while again:
             self._refreshing[name] = False
+            quiet_s = self._quiet_s.pop(name, _QUIET_S)
             before = self._states.get(name)
             if name in self._never_read:  # the app's own task waits to try again: a change that mends it ends that
                 if await self._fails_as_before(name):
@@ -198,7 +204,7 @@ class SourceTracker:
                 self.mark_stale(name)
                 self._wakeups.wake(name)
             try:
-                changed = await self.refresh(name)
+                changed = await self.refresh(name, quiet_s)
             except Exception:  # noqa: BLE001  no descriptor, an internal error: the app's own task reports it, and retries
                 self.mark_stale(name)
                 self._wakeups.wake(name)
@@ -238,12 +244,12 @@ def _told(state: SourceState) -> tuple[str, str | None, str | None]:
     return state.content, state.problem, state.busy
 
 
-async def _stable_fingerprint(path: str, digests: DigestCache) -> str:
+async def _stable_fingerprint(path: str, digests: DigestCache, needed_s: float) -> str:
     """Return the source's fingerprint, computed again while the source is still being written."""
     deadline = time.monotonic() + _MAX_WAIT_S
     while True:
         content = await look_in_thread(lambda: fingerprint(path, digests))
         quiet_s = digests.quiet_s()
-        if quiet_s >= _QUIET_S or time.monotonic() > deadline:
+        if quiet_s >= needed_s or time.monotonic() > deadline:
             return content
-        await asyncio.sleep(_QUIET_S - quiet_s)
+        await asyncio.sleep(needed_s - quiet_s)

@@ -1,8 +1,9 @@
-"""Follow the sources of apps to where their paths lead, and report a change once a source has been quiet for a moment.
+"""Follow the sources of apps to where their paths lead, and report a change once it is complete.
 
-Apps that share a path share a watch. What sends no events, such as a network file system, is found by looking now and
-then; a source of which every change is noticed is read only when there was one, and seldom besides. A source that never
-comes to rest is reported less and less often.
+What was moved into place is complete, a saved file is in a moment, and what git checks out when git is done; all else
+is once it has been quiet for a while. Apps that share a path share a watch. What sends no events, such as a network
+file system, is found by looking now and then; a source of which every change is noticed is read only when there was
+one, and seldom besides. A source that never comes to rest is reported less and less often.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from reconciler.linux.followed_paths import FollowedPath, FollowedPaths, problem
 from reconciler.linux.inotify import Change, WatchProblem
 from reconciler.linux.mounts import Mounts
 from reconciler.staging.concurrency import apart
+from reconciler.staging.source.bursts import Burst
+from reconciler.staging.source.checkouts import is_being_checked_out
 from reconciler.staging.source.tree import ignored
 
 # Sources are looked at in so many parts, and read at every so manieth look though nothing can have changed unseen.
@@ -24,13 +27,18 @@ _PARTS = 10
 _SELDOM = 12
 # The file system of a source that takes longer to answer hangs: no other source, and no manifest, waits for it.
 _HANGS_S = 5.0
+# What is moved into place again and again is read no more often than this without a rest.
+_ARRIVALS_S = 1.0
+# How often a lock of git is looked at, and how long it may be held.
+_LOCK_S = 0.05
+_LONGEST_LOCK_S = 600.0
 
 
 class Tracker(Protocol):
     """What is told of sources that may have changed."""
 
-    def suspect(self, name: str) -> None:
-        """Read the source of an app again soon."""
+    def suspect(self, name: str, quiet_s: float = ...) -> None:
+        """Read the source of an app again soon, once no file of it has changed for so long."""
         ...
 
 
@@ -38,15 +46,18 @@ class Tracker(Protocol):
 class _Source:
     """One followed source with its apps, and the timer that fires once it has been quiet.
 
-    `turned` says that a step of its path changed: what it leads to has to be watched before it is read. `mounts` is the
-    table of before it was last read because of no event.
+    `burst` is what happens to it, None while nothing does. `turned` says that a step of its path changed: what it leads
+    to has to be watched before it is read. `is_locked` says that git is writing there. `arrived_at` is when it was last
+    reported because it was moved into place. `mounts` is the table of before it was last read because of no event.
     """
 
     names: frozenset[str]
     followed: FollowedPath
     timer: asyncio.TimerHandle | None = None
-    first_at: float = 0.0
+    burst: Burst | None = None
     turned: bool = True
+    is_locked: bool = False
+    arrived_at: float = float("-inf")
     mounts: Mounts | None = None
 
 
@@ -56,6 +67,11 @@ class Debounce:
 
     quiet_s: float = 0.3
     longest_s: float = 5.0
+
+    @property
+    def saved_s(self) -> float:
+        """How long after one file was saved."""
+        return self.quiet_s / 3
 
 
 class SourceWatches:
@@ -116,7 +132,6 @@ class SourceWatches:
             return
         for path, source in sources.items():
             if source.turned:
-                source.turned = False
                 self._begin_to_look(path, source)
 
     async def look_now_and_then(self, every_s: float) -> None:
@@ -150,19 +165,28 @@ class SourceWatches:
 
     def _followed(self, path: str) -> FollowedPath:
         """Follow a path to a tree, or to an archive."""
-        return self._paths.follow(
+        followed = self._paths.follow(
             path,
             "tree",
             on_step=partial(self._on_step, path),
             on_change=partial(self._on_change, path),
             ignore=ignored,
         )
+        followed.on_arrival = partial(self._on_arrival, path)
+        return followed
 
-    def _begin_to_look(self, path: str, source: _Source) -> None:
-        """Watch what a path leads to now, and report it once that is done."""
+    def _begin_to_look(self, path: str, source: _Source, quiet_s: float | None = None) -> None:
+        """Watch what a path leads to now, and report it once that is done, unless git is writing there."""
         # First the watch, then the look: what happens between the two is seen twice rather than never.
-        looking = apart(source.followed.renew)
-        looking.add_done_callback(partial(self._looked, path))
+        renews, source.turned = source.turned, False
+        burst, source.burst = source.burst or Burst(asyncio.get_running_loop().time()), None
+        ago_s = asyncio.get_running_loop().time() - burst.began_at
+        try:
+            looking = apart(partial(_is_locked, source.followed, ago_s, renews=renews))
+        except RuntimeError:  # no thread: the app's own task tells
+            self._report(path)
+            return
+        looking.add_done_callback(partial(self._looked, path, burst, quiet_s))
 
     def _drop(self, path: str) -> None:
         source = self._sources.pop(path)
@@ -174,44 +198,82 @@ class SourceWatches:
         source = self._sources.get(path)
         if source is not None:
             source.turned = True
-            self._stir(path, source)
+            self._stir(path, source, None)
 
-    def _on_change(self, path: str, _: Change) -> None:
+    def _on_change(self, path: str, change: Change) -> None:
         source = self._sources.get(path)
         if source is not None:
-            self._stir(path, source)
+            self._stir(path, source, change)
 
-    def _stir(self, path: str, source: _Source) -> None:
-        """Have a source reported once nothing has happened to it for a moment."""
-        loop = asyncio.get_running_loop()
-        if source.timer is None:
-            source.first_at = loop.time()
-        else:
+    def _on_arrival(self, path: str) -> None:
+        """Report at once a source that was moved into place: it was complete before."""
+        source, now = self._sources.get(path), asyncio.get_running_loop().time()
+        if source is None:
+            return
+        source.turned = True
+        if now < source.arrived_at + _ARRIVALS_S or source.is_locked:
+            self._stir(path, source, None)
+            return
+        source.arrived_at = now
+        if source.timer is not None:
             source.timer.cancel()
-        at = min(loop.time() + self._debounce.quiet_s, source.first_at + self._debounce.longest_s)
-        source.timer = loop.call_at(at, self._settled, path)
+            source.timer = None
+        self._begin_to_look(path, source, quiet_s=0.0)
+
+    def _stir(self, path: str, source: _Source, change: Change | None) -> None:
+        """Have a source reported once nothing has happened to it for a moment."""
+        now = asyncio.get_running_loop().time()
+        if source.burst is None:
+            source.burst = Burst(now)
+        source.burst.note(change, now)
+        if source.is_locked:  # that is looked at all the time
+            return
+        quiet_s = self._debounce.saved_s if source.burst.is_one_file else self._debounce.quiet_s
+        self._look_at_last(path, source, min(now + quiet_s, source.burst.began_at + self._debounce.longest_s))
+
+    def _look_at_last(self, path: str, source: _Source, at: float) -> None:
+        if source.timer is not None:
+            source.timer.cancel()
+        source.timer = asyncio.get_running_loop().call_at(at, self._settled, path)
 
     def _settled(self, path: str) -> None:
         source = self._sources.get(path)
         if source is None:
             return
         source.timer = None
-        if not source.turned:
+        saved = source.burst is not None and source.burst.is_one_file
+        self._begin_to_look(path, source, self._debounce.saved_s / 2 if saved else None)
+
+    def _looked(self, path: str, burst: Burst, quiet_s: float | None, looking: "asyncio.Future[bool]") -> None:
+        """Report a source, whatever the look at its path has come to, unless git is writing there."""
+        source = self._sources.get(path)
+        if looking.cancelled() or source is None:
+            return
+        locked = looking.exception() is None and looking.result()  # no descriptor: the app's own task tells
+        was_locked, source.is_locked = source.is_locked, False
+        if not locked:
+            self._report(path, 0.0 if was_locked else quiet_s)
+            return
+        now = asyncio.get_running_loop().time()
+        burst.last_at = burst.last_at if source.burst is None else source.burst.last_at
+        if now > burst.last_at + self._debounce.longest_s or now > burst.began_at + _LONGEST_LOCK_S:
             self._report(path)
             return
-        source.turned = False
-        self._begin_to_look(path, source)
+        source.burst, source.is_locked = burst, True
+        self._look_at_last(path, source, now + _LOCK_S)
 
-    def _looked(self, path: str, looking: "asyncio.Future[bool]") -> None:
-        """Report a source, whatever the look at its path has come to."""
-        if not looking.cancelled():
-            looking.exception()  # no thread, no descriptor: the app's own task tells
-            self._report(path)
-
-    def _report(self, path: str) -> None:
+    def _report(self, path: str, quiet_s: float | None = None) -> None:
         source = self._sources.get(path)
         for name in sorted(source.names) if source is not None else ():
-            self._tracker.suspect(name)
+            self._tracker.suspect(name) if quiet_s is None else self._tracker.suspect(name, quiet_s)
+
+
+def _is_locked(followed: FollowedPath, began_ago_s: float, *, renews: bool) -> bool:
+    """Watch what a path leads to now if it may be elsewhere; return whether git is writing there. Blocks."""
+    if renews:
+        followed.renew()
+    place = followed.leads_to
+    return place is not None and is_being_checked_out(place, began_ago_s)
 
 
 def _changed_unseen(sources: Mapping[str, _Source]) -> list[str]:

@@ -18,6 +18,7 @@ from reconciler.staging.errors import SourceError
 from reconciler.staging.source import last_seen
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.pace import Pace
+from reconciler.staging.source.snapshot import DigestCache
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records
 
@@ -172,3 +173,21 @@ def test_a_pace_is_never_longer_than_ten_minutes() -> None:
         pace = pace.seen(("log",), now).taken(now)
         now += 1.0
     assert pace.due_at == now - 1.0 + 600.0
+
+
+def test_a_source_that_is_complete_is_read_without_a_rest_and_another_after_the_longest_of_those_asked_for(
+    shop: Source,
+) -> None:
+    async def story(tracker: SourceTracker, _: Kept) -> None:
+        append(Path(shop.path) / "wsgi.py")
+        digests = DigestCache()
+        complete = asyncio.ensure_future(last_seen._stable_fingerprint(shop.path, digests, 0.0))
+        incomplete = asyncio.ensure_future(last_seen._stable_fingerprint(shop.path, digests, 3600.0))
+        assert await complete
+        assert not incomplete.done()
+        incomplete.cancel()
+        for quiet_s in (0.0, 0.2, 0.1):
+            tracker.suspect("shop", quiet_s)
+        assert tracker._quiet_s == {"shop": 0.2}
+
+    tracked(story)

@@ -1,22 +1,33 @@
-"""Looking now and then at sources: read is only what may have changed without an event."""
+"""When a change of a source is reported: what is complete soon or at once, and what no event told of by looking."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import pytest
 
 from reconciler.linux import followed_paths, mounts
 from reconciler.linux.followed_paths import FollowedPaths
-from reconciler.linux.inotify import Watch
+from reconciler.linux.inotify import Change, Watch
 from reconciler.staging.source import watches
 from reconciler.staging.source.watches import Debounce, SourceWatches
+from tests.support.eventually import soon
+
+DEFAULT_S = -1.0
 
 
 class Suspected(list[str]):
-    def suspect(self, name: str) -> None:
+    """The names of suspects, and how long each has to be quiet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quiet_s: list[float] = []
+
+    def suspect(self, name: str, quiet_s: float = DEFAULT_S) -> None:
         self.append(name)
+        self.quiet_s.append(quiet_s)
 
 
 @pytest.fixture
@@ -153,5 +164,138 @@ def test_a_look_that_hangs_later_is_left_out_of_the_next_one(tmp_path: Path, mon
         finally:
             mount.is_there.set()
             followed.close()
+
+    asyncio.run(within(story()))
+
+
+@contextlib.asynccontextmanager
+async def following(source: Path, debounce: Debounce) -> AsyncIterator[tuple[SourceWatches, Suspected]]:
+    suspected = Suspected()
+    paths = FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe))
+    followed = SourceWatches(paths, suspected, debounce)
+    try:
+        await followed.follow({"blog": str(source)})
+        suspected.clear()
+        suspected.quiet_s.clear()
+        yield followed, suspected
+    finally:
+        followed.close()
+
+
+NEVER = Debounce(quiet_s=3600.0, longest_s=3600.0)
+
+
+def replace_directory(source: Path) -> None:
+    (source.with_name("next")).mkdir()
+    source.rename(source.with_name("before"))
+    source.with_name("next").rename(source)
+
+
+def turn_link(source: Path) -> None:
+    source.with_name("next").symlink_to("other")
+    source.with_name("next").rename(source)
+
+
+def replace_archive(source: Path) -> None:
+    source.with_name("next").write_bytes(b"2")
+    source.with_name("next").rename(source)
+
+
+@pytest.mark.parametrize("replaced", [replace_directory, turn_link, replace_archive])
+def test_what_is_moved_into_place_is_read_at_once(tmp_path: Path, replaced: Callable[[Path], None]) -> None:
+    source = tmp_path / "shop"
+    if replaced is replace_archive:
+        source = tmp_path / "shop.zip"
+        source.write_bytes(b"1")
+    elif replaced is turn_link:
+        (tmp_path / "first").mkdir()
+        (tmp_path / "other").mkdir()
+        source.symlink_to("first")
+    else:
+        source.mkdir()
+
+    async def story() -> None:
+        async with following(source, NEVER) as (_, suspected):
+            replaced(source)
+            await soon(lambda: suspected)
+            assert (suspected, suspected.quiet_s) == (["blog"], [0.0])
+
+    asyncio.run(within(story()))
+
+
+def test_what_is_moved_into_place_again_and_again_has_to_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watches, "_ARRIVALS_S", 3600.0)
+
+    async def story() -> None:
+        (tmp_path / "shop").mkdir()
+        async with following(tmp_path / "shop", NEVER) as (followed, suspected):
+            source = followed._sources[str(tmp_path / "shop")]
+            followed._on_arrival(str(tmp_path / "shop"))
+            await soon(lambda: suspected)
+            followed._on_arrival(str(tmp_path / "shop"))
+            assert source.timer is not None
+            assert source.timer.when() > asyncio.get_running_loop().time() + 1800.0
+
+    asyncio.run(within(story()))
+
+
+def test_one_saved_file_has_to_rest_a_third_as_long_as_many(source: Path) -> None:
+    async def story() -> None:
+        async with following(source, NEVER) as (followed, _):
+            loop, path = asyncio.get_running_loop(), str(source)
+
+            def due_s() -> float:
+                timer = followed._sources[path].timer
+                assert timer is not None
+                return timer.when() - loop.time()
+
+            followed._on_change(path, Change(name="app.py", complete=False))
+            assert due_s() > 1800.0
+            followed._on_change(path, Change(name="app.py", complete=True))
+            assert due_s() <= 1200.0
+            followed._on_change(path, Change(name="models.py", complete=True))
+            assert due_s() > 1800.0
+
+    asyncio.run(within(story()))
+
+
+def test_a_saved_file_is_reported_as_one(source: Path) -> None:
+    async def story() -> None:
+        async with following(source, Debounce(quiet_s=0.3)) as (followed, suspected):
+            followed._on_change(str(source), Change(name="app.py", complete=True))
+            await soon(lambda: suspected)
+            assert suspected.quiet_s == [pytest.approx(0.05)]
+
+    asyncio.run(within(story()))
+
+
+def test_a_checkout_is_read_when_git_gives_its_lock_back(source: Path) -> None:
+    (source / ".git").mkdir()
+    lock = source / ".git" / "index.lock"
+
+    async def story() -> None:
+        async with following(source, Debounce(quiet_s=0.01, longest_s=3600.0)) as (followed, suspected):
+            lock.touch()
+            (source / "app.py").write_text("2")
+            await soon(lambda: followed._sources[str(source)].is_locked)
+            (source / "models.py").write_text("2")
+            await soon(lambda: (burst := followed._sources[str(source)].burst) and burst.last_at > burst.began_at)
+            assert suspected == []
+            lock.unlink()
+            await soon(lambda: suspected)
+            assert suspected.quiet_s == [0.0]
+
+    asyncio.run(within(story()))
+
+
+def test_a_lock_under_which_nothing_is_written_any_more_is_waited_for_so_long_only(source: Path) -> None:
+    (source / ".git").mkdir()
+    (source / ".git" / "index.lock").touch()
+
+    async def story() -> None:
+        async with following(source, Debounce(quiet_s=0.01, longest_s=0.1)) as (_, suspected):
+            (source / "app.py").write_text("2")
+            await soon(lambda: suspected)
+            assert suspected.quiet_s == [DEFAULT_S]
 
     asyncio.run(within(story()))
