@@ -6,32 +6,25 @@ standard output and standard error. SIGTERM lets requests finish; the exit code 
 within its start timeout. Needs no daemon; a state directory that a daemon uses is refused. Options go before the --.
 """
 
-import contextlib
 import os
 import signal
 import socket
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from reconciler.cli.failure import Failure
-from reconciler.cli.options import DURATION, ManifestsType, examples
+from reconciler.cli.options import examples
+from reconciler.cli.preparing import failures, prepared, preparing_options
 from reconciler.inspection.printable import plain
-from reconciler.settings.place import DEFAULT_SETTINGS
 
 if TYPE_CHECKING:
-    from reconciler.convergence.world import Report
     from reconciler.daemon.foreground.programs import Foreground
-    from reconciler.daemon.foreground.wanted import Wanted
     from reconciler.settings.settings import Settings
 
 _LISTENER = 3  # as of socket activation
 _CLEAR_OF_IT = 10
 _BACKLOG = 2048
-_LOOK_EVERY_S = 0.2
 
 
 @click.command(
@@ -58,32 +51,7 @@ _LOOK_EVERY_S = 0.2
     help="Listen there; a PORT alone is one of the manifest's host.  [default: $PORT, the manifest's port or 8000]",
 )
 @click.option("--no-release", is_flag=True, help="Do not run the release command.")
-@click.option(
-    "--timeout", "timeout_s", type=DURATION, default="30m", show_default=True, help="Give up preparing after this long."
-)
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RECONCILER_EXEC_STATE",
-    metavar="DIR",
-    help="The directory for what is staged, one that no daemon uses."
-    "  [default: /var/lib/reconciler-exec for root, otherwise $XDG_STATE_HOME/reconciler-exec]",
-)
-@click.option(
-    "--manifests",
-    type=ManifestsType(),
-    envvar="RECONCILER_MANIFESTS",
-    metavar="DIR|URL",
-    help="The directory of the manifests.  [default: ./manifests]",
-)
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="RECONCILER_SETTINGS",
-    metavar="FILE",
-    help=f"The settings of this host.  [default: {DEFAULT_SETTINGS} if it exists]",
-)
+@preparing_options
 def command(  # noqa: PLR0913, PLR0917  one for each option
     app: str | None,
     cmd: tuple[str, ...],
@@ -91,14 +59,10 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     here: Path | None,
     bind: str | None,
     no_release: bool,
+    settings: "Settings",
     timeout_s: float,
-    state: Path | None,
-    manifests: "Path | str | None",
-    settings_file: Path | None,
 ) -> None:
-    from reconciler.cli.chosen_settings import settings_to_start
     from reconciler.daemon.foreground.wanted import Wanted
-    from reconciler.state.paths import default_state
 
     if here is not None and app is not None:  # the first word of the command
         cmd, app = (app, *cmd), None
@@ -106,8 +70,6 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
         raise click.UsageError("give the name of an APP, or --here and a directory")
     if process is not None and cmd:
         raise click.UsageError("give --process or a command, not both")
-    own = default_state()
-    settings = settings_to_start(manifests, state or own.with_name(f"{own.name}-exec"), settings_file)
     if here is not None:
         settings, app = _of_directory(settings, here.absolute())
     assert app is not None
@@ -115,7 +77,8 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     wanted = Wanted(
         app=app, process=process or "", command=cmd, host=host, port=port, release=not no_release
     )  # fmt: skip
-    _become(_prepared(settings, wanted, timeout_s), app)
+    found = prepared(settings, wanted, timeout_s, lambda daemon: daemon.in_foreground(wanted))
+    _become(found, app)
 
 
 def _listening(bind: str | None) -> tuple[str | None, int | None]:
@@ -148,89 +111,13 @@ def _of_directory(settings: "Settings", path: Path) -> "tuple[Settings, str]":
 
     name = name_from(path.resolve().name) or "app"
     state = settings.paths.state
-    with _failures(settings):
+    with failures(settings):
         state.parent.mkdir(parents=True, exist_ok=True)
         state.mkdir(mode=0o700, exist_ok=True)
         require_ours(state)
         directory = make_below(state, Path("here", name))
         replace_file(directory / f"{name}.yaml", json.dumps({"name": name, "path": str(path)}), durable=False)
     return replace(settings, manifests=directory, origins=(), repositories={}, short_origin=None), name
-
-
-def _prepared(settings: "Settings", wanted: "Wanted", timeout_s: float) -> "Foreground":
-    """Return what to become, once it is ready to run. Raises Failure."""
-    import asyncio
-
-    from reconciler.daemon.foreground.prepare import prepare
-    from reconciler.daemon.foreground.preparing import NotPrepared
-    from reconciler.state.lock import AlreadyRunning
-
-    said = _Said(wanted.app)
-    until = time.monotonic() + timeout_s
-    with _failures(settings):
-        while True:
-            try:
-                return asyncio.run(prepare(settings, wanted, said.report, max(0.0, until - time.monotonic())))
-            except NotPrepared as error:
-                raise Failure(error.reason, f"cannot run {wanted.app}: {plain(str(error))}") from error
-            except AlreadyRunning as running:
-                if _is_daemon(running.pid) or time.monotonic() > until:
-                    state = settings.paths.state
-                    what = f"a daemon (pid {running.pid}) uses {state}: it runs its apps by itself"
-                    raise Failure("refused", f"{what}; name another directory with --state") from running
-                said.waits(f"another command (pid {running.pid}) stages in {settings.paths.state}")
-            time.sleep(_LOOK_EVERY_S)
-
-
-@contextlib.contextmanager
-def _failures(settings: "Settings") -> Iterator[None]:
-    """Raise ClickException for what the state directory cannot do."""
-    import sqlite3
-
-    from reconciler.state.ownership import NotOurs
-    from reconciler.state.schema import OtherVersion
-
-    try:
-        yield
-    except NotOurs as error:
-        raise Failure("not-allowed", str(error)) from error
-    except (OtherVersion, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    except sqlite3.Error as error:
-        raise click.ClickException(f"cannot use {settings.paths.database}: {error}") from error
-
-
-def _is_daemon(pid: int) -> bool:
-    from reconciler.linux.process_table import arguments_of
-
-    with contextlib.suppress(OSError):
-        return "run" in arguments_of(pid)
-    return False
-
-
-class _Said:
-    """Says on standard error what is under way, each phase once and none that ends soon."""
-
-    def __init__(self, app: str) -> None:
-        from reconciler.cli.progress import Phases
-
-        self._app = app
-        self._phases = Phases()
-        self._waits = ""
-
-    def report(self, report: "Report") -> None:
-        from reconciler.cli.progress import phase_of
-
-        if not report.settled and self._phases.is_due(self._app, report, time.monotonic()):
-            self._say(phase_of(report))
-
-    def waits(self, what: str) -> None:
-        if what != self._waits:
-            self._waits = what
-            self._say(f"waiting: {what}")
-
-    def _say(self, text: str) -> None:
-        click.echo(f"reconciler: {self._app}: {plain(text)}", err=True)
 
 
 def _become(found: "Foreground", app: str) -> NoReturn:

@@ -35,7 +35,7 @@ _TASKS: Mapping[str, Sequence[str]] = {
         "metrics",
     ),
     "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),
-    "Run an app elsewhere": ("exec",),
+    "Run an app elsewhere": ("exec", "image"),
     "Work inside an app": ("env", "shell", "task", "tasks", "cancel", "trigger"),
     "Look after services": (
         "services",
@@ -56,7 +56,7 @@ _LONGEST_SUMMARY = 120
 _COMMANDS = tuple(name for names in _TASKS.values() for name in names)
 
 # These are about files of this host, or a process in the foreground.
-_HERE = frozenset(("run", "init", "import", "bundle", "exec", "completion"))
+_HERE = frozenset(("run", "init", "import", "bundle", "exec", "image", "completion"))
 _COMPLETED = frozenset(("app", "apps", "service", "revision", "variable", "variables", "backup"))
 
 

@@ -1,7 +1,7 @@
 """The parts of a daemon, put to one use: prepare one app to run in the foreground, and touch nothing else."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import World
@@ -13,6 +13,7 @@ from reconciler.daemon.foreground.preparing import (
     PreparingWorld,
     its_services,
     itself,
+    observed_as_wanted,
     require_runnable,
 )
 from reconciler.daemon.foreground.programs import Foreground
@@ -20,7 +21,13 @@ from reconciler.daemon.foreground.starting import started
 from reconciler.daemon.foreground.wanted import Wanted
 from reconciler.daemon.state_directory import WorldInPlace
 from reconciler.daemon.worlds import FollowingWorld, converging
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.plan_preparation import prepared_revision
+from reconciler.planning.apps.revision import Revision
+from reconciler.staging.errors import StagingError
+
+if TYPE_CHECKING:  # what becomes a program writes no image
+    from reconciler.daemon.foreground.image import Image, ImageRequest
 
 
 class ForegroundDaemon(Daemon):
@@ -28,7 +35,7 @@ class ForegroundDaemon(Daemon):
 
     def prepare_only(self, wanted: Wanted) -> None:
         """Do nothing about whatever else is desired or left."""
-        prepares = PreparingWorld(self._apps, release=wanted.release)
+        prepares = PreparingWorld(self._apps, wanted)
         self._instances.users.add(lambda app: uses(self.settings.paths.foreground(app)))
         self._apps.request(wanted.app, "forget-failure")
         ask_services = self._asking(self._services, self._services, self._service_wakeups)
@@ -44,11 +51,26 @@ class ForegroundDaemon(Daemon):
 
     def in_foreground(self, wanted: Wanted) -> Foreground:
         """Return what to become to run what was prepared, its directory claimed. Raises CannotStart, OSError."""
+        app, revision = self._prepared(wanted)
+        return started(wanted, app, revision, self._apps.places, self.settings.paths)
+
+    def image(self, wanted: Wanted, request: "ImageRequest") -> "Image":
+        """Write the image of what was prepared. Raises StagingError, OSError; blocks."""
+        from reconciler.daemon.foreground.image import write
+
+        app, revision = self._prepared(wanted)
+        staged = self._stager.finished(app.name, revision.build.id)
+        if staged is None:
+            raise StagingError(f"build {revision.build.id} of {app.name} is damaged; try again")
+        return write(request, app, revision, staged)
+
+    def _prepared(self, wanted: Wanted) -> tuple[App, Revision]:
         catalog = self.manifests.catalog
         app = wanted.of(catalog.apps[wanted.app], catalog.leases)
-        revision = prepared_revision(app, self._apps.observe(app.name), released=wanted.release)
+        observed = observed_as_wanted(self._apps.observe(app.name), wanted)
+        revision = prepared_revision(app, observed, released=wanted.release)
         assert revision is not None
-        return started(wanted, app, revision, self._apps.places, self.settings.paths)
+        return app, revision
 
     def _asking(self, world: FollowingWorld, acting: World, wakeups: WakeQueue) -> Callable[[Mapping[str, Any]], None]:
         """Return what has a World converge to what is asked for, and to nothing else."""

@@ -2,19 +2,28 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeVar
 
 from reconciler.convergence.world import Report
 from reconciler.daemon.foreground.foreground_daemon import ForegroundDaemon
 from reconciler.daemon.foreground.preparing import NotPrepared, Watcher
-from reconciler.daemon.foreground.programs import Foreground
 from reconciler.daemon.foreground.wanted import Wanted
 from reconciler.daemon.process import built
 from reconciler.serving.live_instance import CannotStart
 from reconciler.settings.settings import Settings
+from reconciler.staging.errors import StagingError
+
+Made = TypeVar("Made")
 
 
-async def prepare(settings: Settings, wanted: Wanted, told: Callable[[Report], None], timeout_s: float) -> Foreground:
-    """Prepare an app to run in the foreground, and return what to become. `told` gets each report on the app.
+async def prepare(
+    settings: Settings,
+    wanted: Wanted,
+    told: Callable[[Report], None],
+    timeout_s: float,
+    then: Callable[[ForegroundDaemon], Made],
+) -> Made:
+    """Prepare an app, and return what `then` makes of it. `told` gets each report on the app.
 
     Raises NotPrepared, AlreadyRunning, OSError. Nothing that runs in the state directory is touched.
     """
@@ -32,8 +41,8 @@ async def prepare(settings: Settings, wanted: Wanted, told: Callable[[Report], N
             if not ready.done():
                 raise NotPrepared(f"it is not ready after {timeout_s:g} s: {watcher.waits_for}")
             await ready
-            return daemon.in_foreground(wanted)
-        except CannotStart as error:
+            return then(daemon)
+        except (CannotStart, StagingError) as error:
             raise NotPrepared(str(error)) from error
         finally:
             for task in (ready, ended):

@@ -5,6 +5,7 @@ Whatever else the state directory holds, desired or not, stays as it is.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from reconciler.convergence.world import Asked, Plan, Report, World
@@ -12,7 +13,7 @@ from reconciler.daemon.foreground.wanted import Wanted
 from reconciler.daemon.worlds import FollowingWorld
 from reconciler.manifests.catalog import Catalog
 from reconciler.planning.apps.actions import Action
-from reconciler.planning.apps.observed import Observed
+from reconciler.planning.apps.observed import ExternalInputs, Observed
 from reconciler.planning.apps.plan_preparation import preparation
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan as Planned
@@ -48,6 +49,8 @@ def require_runnable(wanted: Wanted, catalog: Catalog, manifests: str, problem: 
     app = catalog.apps.get(name)
     if app is None:
         raise NotPrepared(f"no manifest in {manifests} describes an app named '{name}'", "not-found")
+    if not wanted.supplied:
+        return
     if app.state != "running" and not wanted.command:
         raise NotPrepared(f"the manifest of {name} says state: {app.state}")
     for binding in app.bindings:
@@ -66,22 +69,27 @@ class AppsOfInterest(World, Protocol):
 
 
 class PreparingWorld:
-    """The World of apps as far as it makes a revision ready to run, with its release command if `release`."""
+    """The World of apps as far as it makes a revision ready to run, in the way that is wanted."""
 
-    def __init__(self, world: AppsOfInterest, *, release: bool) -> None:
+    def __init__(self, world: AppsOfInterest, wanted: Wanted) -> None:
         self._world = world
-        self._release = release
+        self._wanted = wanted
         self._last: dict[str, tuple[Planned[Action], Planned[Action]]] = {}
         self.now, self.when_failing, self.do, self.report = world.now, world.when_failing, world.do, world.report
 
     def plan(self, name: str, asked: Asked) -> Planned[Action]:
         """Plan as the World does, and leave out what serves."""
-        observed = self._world.observe(name)
+        observed = observed_as_wanted(self._world.observe(name), self._wanted)
         planned = self._world.plan(name, asked, observed)
         last = self._last.get(name)
         if last is None or last[0] is not planned:
-            last = self._last[name] = planned, preparation(planned, asked, observed, release=self._release)
+            last = self._last[name] = planned, preparation(planned, asked, observed, release=self._wanted.release)
         return last[1]
+
+
+def observed_as_wanted(observed: Observed, wanted: Wanted) -> Observed:
+    """Return what is observed of the app, for what needs no service and no secret as if it asked for none."""
+    return observed if wanted.supplied else replace(observed, inputs=ExternalInputs())
 
 
 class OnlyAsked:
@@ -120,7 +128,7 @@ def its_services(wanted: Wanted) -> Callable[[Mapping[str, Asked], DesiredState]
 
     def chosen(services: Mapping[str, Asked], desired: DesiredState) -> Mapping[str, Asked]:
         app = desired.apps.get(wanted.app)
-        bound = set() if app is None else {binding.service for binding in app.bindings}
+        bound = set() if app is None or not wanted.supplied else {binding.service for binding in app.bindings}
         return {name: asked for name, asked in services.items() if name in bound}
 
     return chosen

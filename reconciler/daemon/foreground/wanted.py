@@ -15,7 +15,7 @@ class Wanted:
     """What to run of an app in the foreground: its web server, the process of a name, or a command.
 
     `host` and `port` are where the web server is to listen, None for what its manifest says. The release command runs
-    first, if `release` and it has not run yet.
+    first, if `release` and it has not run yet. What is not `supplied` needs no service and no secret to be prepared.
     """
 
     app: str
@@ -24,6 +24,7 @@ class Wanted:
     host: str | None = None
     port: int | None = None
     release: bool = True
+    supplied: bool = True
 
     @property
     def is_web(self) -> bool:

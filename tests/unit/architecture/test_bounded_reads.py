@@ -24,6 +24,7 @@ _EXEMPT = {
     "serving/gate.py": _BY_APPS,
     "serving/gate_figures.py": _BY_APPS,
     "serving/gate_import.py": _BY_APPS,
+    "serving/image_start.py": _BY_APPS,
     "serving/forkserver/main.py": _BY_APPS,
     "staging/environments/identity.py": _OPERATORS,
     "inspection/checks/network.py": _OPERATORS,

@@ -46,6 +46,7 @@ ARGUMENTS = {
     "env": ("blog",),
     "shell": ("blog",),
     "exec": ("blog",),
+    "image": ("blog", "--base", "{app}", "--output", "{app}/image"),
     "rotate": ("blog-db",),
     "service-shell": ("blog-db",),
     "backup": ("blog-db",),
