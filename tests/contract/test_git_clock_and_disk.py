@@ -270,6 +270,8 @@ def test_a_disk_that_fills_up_under_git_or_the_daemon_stops_nothing_and_is_mende
 @pytest.mark.nightly
 def test_after_five_thousand_pushes_the_store_is_below_twice_a_fresh_clone(host: Host, repository: Repository) -> None:
     """Test 11. They come in pushes of twenty, as few hosts look at each of so many."""
+    repository.git("config", "receive.autogc", "false", at=repository.bare)  # it removes directories under a push
+    repository.git("config", "gc.auto", "0")
     repository.push(app("shop"))
     host.follow()
     store = host.state.git / "fleet.git"
