@@ -25,7 +25,7 @@ from reconciler.cli.options import (
     state_option,
 )
 from reconciler.cli.table import is_terminal, lines, show_json, styled, width, wrapped
-from reconciler.inspection.printable import ago, json_text, plain
+from reconciler.inspection.printable import ago, json_text, plain, workers_of
 from reconciler.linux.standard_streams import is_read
 from reconciler.version import VERSION
 
@@ -177,8 +177,8 @@ def _cells(app: "AppRow") -> list[str]:
         revision = f"{revision} → {app.wanted_revision}"
     url = f"{app.url} → {app.wanted_url}" if app.wanted_url else app.url
     cells = [
-        app.name, app.state, url, revision, app.runtime, app.pid, app.workers, app.restarts, since,
-        message_of(app),
+        app.name, app.state, url, revision, app.runtime, app.pid, workers_of(app.workers, app.worker_range),
+        app.restarts, since, message_of(app),
     ]  # fmt: skip
     return [plain("-" if cell is None else cell) for cell in cells]
 

@@ -38,7 +38,10 @@ def grants_of(  # noqa: PLR0913  collaborators, each named
 ) -> Grants:
     """Return what grants each request; `counted` returns the daemon's own figures."""
     journal = stores.journal
-    figures = (counted, *(each.figures for each in (worlds.apps.limits, worlds.tasks, worlds.processes)))
+    figures = (
+        counted,
+        *(each.figures for each in (worlds.apps.limits, worlds.apps.scaling, worlds.tasks, worlds.processes)),
+    )
     processes = ProcessRequests(manifests, worlds.processes, journal)
     return Grants(
         AppRequests(manifests, worlds.apps, journal, restarted=processes.restart_with).grants,

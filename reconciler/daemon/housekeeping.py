@@ -72,6 +72,7 @@ class Housekeeping:
         tasks.keep("write what is owed", self._catch_up)
         tasks.keep("look for files in builds", self._apps.files.run)
         tasks.keep("watch the limits", self._apps.limits.run)
+        tasks.keep("scale the workers", self._apps.scaling.run)
         tasks.keep("watch the disks", self._apps.limits.watch_disks)
         tasks.keep("record loads", self._loads().run)
 

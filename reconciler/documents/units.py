@@ -11,6 +11,7 @@ _PLAIN = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _MAX_S = 366 * 86400.0
 
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*(%?)")
 _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _POWER = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -47,6 +48,20 @@ def size_bytes(written: str | int) -> int:
     if isinstance(written, bool) or not match:
         raise ValueError(f"expected a size such as 256M or 1G, not {str(written)!r}")
     return int(float(match[1]) * 1024 ** _POWER[match[2].upper()])
+
+
+def share_of_one(written: str | float) -> float:
+    """Return the share of `70%`, or of a number from 0 to 1.
+
+    >>> share_of_one("70%")
+    0.7
+    """
+    text = str(written).strip()
+    match = _SHARE.fullmatch(text)
+    value = float(match[1]) / (100 if match[2] else 1) if match is not None else -1.0
+    if isinstance(written, bool) or not 0 <= value <= 1:
+        raise ValueError(f"expected a share such as 70%, not {text!r}")
+    return value
 
 
 def _expected_duration(text: str) -> str:

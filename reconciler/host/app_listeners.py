@@ -69,6 +69,16 @@ class AppListeners:
         """Return the descriptor of a listener."""
         return self._listeners.fd(address)
 
+    def queue(self, name: str) -> int:
+        """Return how many connections wait where an app listens; 0 where that is not known."""
+        found = (self._listeners.queue(address) for address in self.of(name))
+        return sum(queue.length for queue in found if queue is not None)
+
+    def expect(self, name: str, arrived: Callable[[], None]) -> None:
+        """Call `arrived`, at least once, at the next connection to an app."""
+        for address in self.of(name):
+            self._listeners.expect(address, arrived)
+
     def passed(self, address: Address | None) -> int | None:
         """Return the descriptor to hand to an instance, None to one without a listener."""
         return None if address is None else self.fd(address)

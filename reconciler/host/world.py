@@ -14,6 +14,7 @@ from reconciler.convergence.world import Report
 from reconciler.host.adoptions import adopt_all
 from reconciler.host.app_listeners import AppListeners
 from reconciler.host.app_places import AppPlaces
+from reconciler.host.app_scaling import AppScaling
 from reconciler.host.app_statuses import Standings
 from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
@@ -115,6 +116,7 @@ class AppWorld:
         self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
         self.probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self.limits = LimitWatch(self._paths, stores, instances, rest_s=settings.limits_rest_s)
+        self.scaling = AppScaling(settings, stores, runtime.wakeups, instances, self._listeners, self._builds)
         self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
         self._apps: Mapping[str, App] = {}
         self._planner: Planner[App, Observed, Plan[Action]] = Planner(plan)
@@ -133,6 +135,7 @@ class AppWorld:
         self._releases.follow(self._apps)
         self._dependencies.follow(self._apps)
         self._listeners.follow(self._apps)
+        self.scaling.follow(self._apps)
         for name, app in self._apps.items():
             if not app.may_sleep and self._history.of(name).sleep_state != SleepState():
                 # What it slept with must not put it to sleep when it may sleep again.
@@ -205,6 +208,7 @@ class AppWorld:
             builds_in_use=frozenset(use.build for use in self._instances.users.of(name)),
             processes=self.places.verdicts.of(name),
             dialled=self.proxy.dialled(name, self._apps.get(name)),
+            scaling=self.scaling.state(name),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
@@ -336,6 +340,7 @@ class AppWorld:
         if self._history.served(name, revision.id):
             self._standings.deployed(name)
         self._listeners.succeed(name, revision.address)
+        self.scaling.awake(name)
         self._wake_all((*self._dependencies.dependents(name), *self._listeners.neighbours(name, revision.address)))
 
     async def _sleep(self, name: str, action: Sleep) -> None:

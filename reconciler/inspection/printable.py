@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from reconciler.planning.wording import span
@@ -110,6 +111,11 @@ def sized(size: int) -> str:
             return f"{amount:.3g}{unit}" if unit != "B" else f"{size}B"
         amount /= 1024
     return f"{amount:.3g}G"
+
+
+def workers_of(workers: int, worker_range: Sequence[int] | None) -> str:
+    """Return a number of workers, with its range if it is chosen by need: `4 (1-8)`."""
+    return str(workers) if worker_range is None else f"{workers} ({worker_range[0]}-{worker_range[1]})"
 
 
 def megabytes(size: int) -> str:

@@ -41,7 +41,8 @@ class AppRow(NamedTuple):
 
     `url` and `port` are where it serves, or where it is to serve while it does not; `wanted_url` is where it is to
     serve if that is another address. `restarts` counts from when the revision served first. `commit` is the commit that
-    brought the source which is desired. `processes` are those that are not web.
+    brought the source which is desired. `processes` are those that are not web. `worker_range` are the fewest and the
+    most workers of an app that has as many as it needs.
     """
 
     name: str
@@ -57,6 +58,7 @@ class AppRow(NamedTuple):
     runtime: str | None = None
     pid: int | None = None
     workers: int = 0
+    worker_range: Sequence[int] | None = None
     restarts: int = 0
     since: float | None = None
     next_try_at: float | None = None
@@ -222,6 +224,7 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
         runtime=_runtime(build) if build else desired.get("runtime"),
         pid=(newest.pid or None) if newest else None,
         workers=newest.workers if newest and newest.has_program else 0,
+        worker_range=desired.get("worker_range"),
         restarts=_restarts(histories["restarts"]),
         since=last.since or None,
         next_try_at=last.next_try_at,

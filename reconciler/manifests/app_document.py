@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but
     from reconciler.planning.apps.git_source import GitSource
     from reconciler.planning.processes.process import Process
     from reconciler.planning.routing.routing import Routing
+    from reconciler.planning.scaling.worker_range import WorkerRange
     from reconciler.planning.schedules.schedule import Schedule
     from reconciler.settings.git import Repository
 
@@ -163,6 +164,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         env_lists=tuple(joined(directory, path) for path in given.get("env_files", ())),
         processes=_processes(directory, tree, host.limits),
         limits=_limits(tree, host.limits),
+        worker_range=_worker_range(tree, given),
         schedules=_schedules(directory, tree, name, host.zone),
         routing=_routing(directory, tree, given, host.domain.replace("{app}", name)),
     )
@@ -200,6 +202,14 @@ def _processes(directory: str, tree: Node, most: Limits) -> "tuple[Process, ...]
         replace(each, env_files={name: joined(directory, path) for name, path in each.env_files.items()})
         for each in processes_of(tree, most)
     )
+
+
+def _worker_range(tree: Node, given: dict[str, Any]) -> "WorkerRange | None":
+    if not isinstance(given.get("workers"), dict):
+        return None
+    from reconciler.manifests.worker_fields import worker_range_of  # most apps have a number
+
+    return worker_range_of(tree)
 
 
 def _limits(tree: Node, most: Limits) -> Limits:
@@ -267,6 +277,8 @@ def _workers(tree: Node, given: dict[str, Any], host: HostDefaults) -> int:
     workers = given.get("workers")
     if "command" in given:
         return Server().workers  # the program itself reads WEB_CONCURRENCY, if it does
+    if isinstance(workers, dict):
+        return int(workers.get("min", 1))
     if workers == "auto":
         return host.auto_workers
     if workers is not None:

@@ -92,6 +92,7 @@ def _document_problems(file: str, tree: Node, default_name: str | None, host: Ho
         *_static_problems(file, tree, host),
         *(service_problems(file, tree) if _is_service(tree) else app_problems(file, tree, _name(tree, default_name))),
         *_limit_problems(file, tree, host),
+        *_worker_problems(file, tree),
         *_name_problems(file, tree, default_name),
     ]
     # One problem a place: the schema's, which says what was expected, comes first.
@@ -120,6 +121,16 @@ def _limit_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Probl
     from reconciler.manifests.limit_fields import problems_of_limits  # most apps have none
 
     for path, message in problems_of_limits(tree, host.limits):
+        node = tree.at(path)
+        yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
+
+
+def _worker_problems(file: str, tree: Node) -> Iterator[Problem]:
+    if _is_service(tree) or not isinstance(tree.value, dict) or not isinstance(tree.value.get("workers"), dict):
+        return
+    from reconciler.manifests.worker_fields import problems_of_workers  # most apps have a number
+
+    for path, message in problems_of_workers(tree):
         node = tree.at(path)
         yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
 

@@ -123,6 +123,7 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
                 "processes": {process.name: process.count for process in app.processes},
                 **_schedules(app),
                 **_limits(app),
+                **_worker_range(app),
             }
             for name, app in catalog.apps.items()
         },
@@ -144,6 +145,12 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
 def _last_good(catalog: "Catalog", file: str) -> bytes | None:
     entry = catalog.files.get(file)
     return None if entry is None else entry.last_good
+
+
+def _worker_range(app: App) -> dict[str, Any]:
+    """Return between which numbers of workers an app has as many as it needs; nothing for one with a number."""
+    asked = app.worker_range
+    return {} if asked is None else {"worker_range": [asked.least, asked.most]}
 
 
 def _limits(app: App) -> dict[str, Any]:

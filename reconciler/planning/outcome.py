@@ -25,7 +25,7 @@ def app_outcome(app: App | None, planned: Plan[Any], observed: Observed, now: fl
         return "on-probation" if probation_left_s(app, planned, observed, now) > 0 else "up-to-date"
     if app.source.missing:
         return "under-way" if app.source.is_awaited else "failed"
-    failure = None if planned.wanted is None else observed.failure_of(planned.wanted, app.workers)
+    failure = None if planned.wanted is None else observed.failure_of(planned.wanted, app.workers_of_failures)
     if failure is not None and failure.last_at <= observed.restart_before and planned.actions:
         return "under-way"  # an operator asked for one more try
     if failure is not None and _counts(failure, planned, observed):

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     SOURCE_UNREADABLE = "source-unreadable"
     SOURCE_BUSY = "source-busy"
     SCALING = "scaling"
+    SATURATED = "saturated"
     FILES_IN_BUILD = "files-in-build"
     LIMITS_CHANGED = "limits-changed"
     LIMITS_WATCHED = "limits-watched"

@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from reconciler.linux.listen_queues import Queue, of_socket
 from reconciler.linux.listening_paths import is_in_place, listen_at, name_listened_at
 from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
 from reconciler.linux.socket_filters import ignore_new_connections
 from reconciler.planning.address import Address
+from reconciler.serving.arrivals import Arrivals
 from reconciler.serving.holding import Holding
 from reconciler.serving.relay import Relay
 
@@ -43,6 +45,7 @@ class Listeners:
         self._holding: dict[Address, Holding] = {}
         self._armed: set[Address] = set()
         self._relays: dict[Address, Relay] = {}
+        self._arrivals: Arrivals | None = None
 
     def held(self) -> frozenset[Address]:
         """Return the addresses whose sockets this process holds."""
@@ -141,6 +144,17 @@ class Listeners:
             self._armed.add(address)
             loop.add_reader(number, activate)
 
+    def expect(self, address: Address, arrived: Callable[[], None]) -> None:
+        """Call `arrived`, once, at the next connection to this address, whichever process accepts it."""
+        if self._arrivals is None:
+            self._arrivals = Arrivals()
+        self._arrivals.expect(self.fd(address), arrived)
+
+    def queue(self, address: Address) -> Queue | None:
+        """Return how many connections wait at this address, None where that is not known."""
+        held = self._sockets.get(address)
+        return None if held is None else of_socket(held)
+
     def is_relayed(self, address: Address) -> bool:
         """Whether this process passes connections at this address on to another."""
         return address in self._relays
@@ -167,6 +181,8 @@ class Listeners:
         self.stop_relay(address)
         held = self._sockets.pop(address, None)
         if held is not None:
+            if self._arrivals is not None:
+                self._arrivals.forget(held.fileno())
             held.close()
 
     def remove(self, address: Address) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field
 from typing import Any, TypeAlias
 
-from reconciler.documents.units import duration_s, size_bytes
+from reconciler.documents.units import duration_s, share_of_one, size_bytes
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -51,6 +51,11 @@ def most(path: str, read: Callable[[str], Any], *, least: str) -> Any:
 def duration(path: str, default: str, *, may_be_zero: bool = False) -> Any:
     """Declare a field for a duration in seconds."""
     return _declared(path, duration_s, default, above_zero=not may_be_zero)
+
+
+def share(path: str, default: str) -> Any:
+    """Declare a field for a share of 1."""
+    return _declared(path, share_of_one, default)
 
 
 def size(path: str, default: str | Callable[[], int], *, least: str) -> Any:

@@ -11,7 +11,7 @@ from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.isolation.limits import Limits
 from reconciler.settings.place import DEFAULT_SETTINGS
-from reconciler.settings.setting import duration, most, number, size, text
+from reconciler.settings.setting import duration, most, number, share, size, text
 from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ def _cores() -> int:
 
 def _half_the_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _tenth_of_the_memory() -> int:
+    return _half_the_memory() // 5
 
 
 def _zone_problem(name: str) -> str:
@@ -152,6 +156,9 @@ class Settings:
     most_processes: int | None = most("limits.processes", int, least="2")
     most_files: int | None = most("limits.files", int, least="64")
     most_disk_bytes: int | None = most("limits.disk", size_bytes, least="1M")
+    scaling_workers: int = number("scaling.workers", lambda: 4 * _cores())
+    scaling_memory_bytes: int = size("scaling.memory", _tenth_of_the_memory, least="16M")
+    scaling_pressure: float = share("scaling.pressure", "40%")
     limits_rest_s: float = duration("limits.rest", "10m", may_be_zero=True)
 
     @property

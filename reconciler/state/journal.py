@@ -20,7 +20,7 @@ EventKind: TypeAlias = Literal[
     "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "exited",
     "adopted", "stopping", "stopped", "discarded", "failed", "listening", "removed", "holding", "sleeping", "request",
     "unhealthy", "healthy", "recovered", "scaled", "data", "provisioned", "bound", "unbound", "backup", "secrets",
-    "fetched", "accepted", "refused", "applied", "waiting", "task", "configured", "limited", "exceeded",
+    "fetched", "accepted", "refused", "applied", "waiting", "task", "configured", "limited", "exceeded", "saturated",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(EventKind)
 

@@ -65,6 +65,11 @@ SCHEMAS: Mapping[str, Schema] = {
         runtime=NULLABLE_TEXT,
         pid=NULLABLE_INTEGER,
         workers=INTEGER,
+        worker_range={
+            "type": ["array", "null"],
+            "items": {"type": "integer"},
+            "description": "The fewest and the most workers of an app that has as many as it needs.",
+        },
         restarts={
             "type": "integer",
             "description": "Instances that served and exited on their own, since this revision served first.",

@@ -7,6 +7,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from reconciler.control.requests import offered_for
+from reconciler.inspection.printable import workers_of
 from reconciler.metrics.load_history import Load
 from reconciler.planning.origins.plan import OriginState
 from reconciler.planning.states import APP_STATES, AppState, DomainState
@@ -87,7 +88,7 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
         "revision": revision or wanted or "",
         "wanted": wanted if wanted and revision and wanted != revision else "",
         "runtime": app["runtime"] or "",
-        "workers": app["workers"] or "",
+        "workers": workers_of(app["workers"], app.get("worker_range")) if app["workers"] else "",
         "cpu": (percent(load.cpu) or _NOT_YET) if load else "",
         "memory": size(load.memory) if load else "",
         "rate": (rate(load.requests) or _NOT_YET) if load else "",

@@ -237,7 +237,7 @@ MUTANTS = (
     Mutant("a plan outlives what was desired", "planning/cache.py",
            "last.desired is desired and ", ""),
     Mutant("an edit of workers changes nothing", "planning/apps/plan_instances.py",
-           "    if instance.workers != wanted:\n", "    if False:\n"),
+           "    if instance.workers < wanted or (instance.workers > wanted and not keeps_all):\n", "    if False:\n"),
     Mutant("an edit of limits changes nothing", "planning/apps/plan_instances.py",
            "    if instance.pid and instance.limits != known.app.limits:\n", "    if False:\n"),
     Mutant("what nears its limit stays", "planning/apps/revision_choice.py",

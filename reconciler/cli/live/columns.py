@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.cli.live.cells import cell_count
 from reconciler.cli.live.facts import Facts
 from reconciler.cli.live.selection import View
-from reconciler.inspection.printable import ago, megabytes, plain, short
+from reconciler.inspection.printable import ago, megabytes, plain, short, workers_of
 from reconciler.planning.states import WORST_FIRST
 
 if TYPE_CHECKING:
@@ -95,6 +95,10 @@ def _url(row: Row) -> str:
     return " → ".join(filter(None, (row.app.url, row.app.wanted_url))) or "-"
 
 
+def _workers(row: Row) -> str:
+    return workers_of(row.app.workers, row.app.worker_range) if row.app.workers else "-"
+
+
 def _severity(row: Row) -> int:
     return _SEVERITY.get(row.state, len(_SEVERITY))
 
@@ -106,8 +110,7 @@ COLUMNS = (
     Column(name="REVISION", cell=_revision, order=lambda row: row.app.revision),
     Column(name="RUNTIME", cell=lambda row: row.app.runtime or "-", order=lambda row: row.app.runtime),
     Column(
-        name="WORKERS", cell=lambda row: str(row.app.workers or "-"), order=lambda row: -row.app.workers,
-        right=True,
+        name="WORKERS", cell=_workers, order=lambda row: -row.app.workers, right=True,
     ),
     Column(
         name="MEMORY", cell=_of_rate(lambda rate: megabytes(rate.memory)),

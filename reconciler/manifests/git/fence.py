@@ -90,11 +90,11 @@ _APP: Places = {
         Reach.NOTHING,
     ),
     **dict.fromkeys(
-        [("limits", name) for name in ("memory", "soft", "cpu", "processes", "files", "disk")], Reach.NOTHING
+        [("limits", each) for each in ("memory", "soft", "cpu", "processes", "files", "disk")], Reach.NOTHING
     ),
-    **dict.fromkeys([("patience",), ("access_log",), ("watch",)], Reach.NOTHING),
+    **dict.fromkeys([("workers", each) for each in ("min", "max", "busy", "queue", "calm", "spare")], Reach.NOTHING),
+    **dict.fromkeys([("patience",), ("access_log",), ("watch",), ("allow_from", "[]")], Reach.NOTHING),
     **dict.fromkeys([("domains", "[]"), ("redirects", "[]")], Reach.DOMAIN),
-    ("allow_from", "[]"): Reach.NOTHING,
     ("static", "*"): Reach.NOTHING,
     **dict.fromkeys(
         [(name,) for name in ("below", "strip", "tls", "http", "hsts", "body_limit", "answer_timeout")], Reach.NOTHING

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but
     from reconciler.planning.apps.git_source import GitSource
     from reconciler.planning.processes.process import Process
     from reconciler.planning.routing.routing import Routing
+    from reconciler.planning.scaling.worker_range import WorkerRange
     from reconciler.planning.schedules.schedule import Schedule
 
 # In place of the source of an app whose source is in a repository.
@@ -63,7 +64,8 @@ class App:
     an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
     NAME=VALUE lines. `in_git` is where the manifest takes the source from if that is a repository; `source` is then the
     directory of a commit on this host. `processes` are its programs that are not web. `limits` are of each
-    instance. `routing` is what the proxy does for it, None without a domain. `commit` is the commit that brought the
+    instance. `worker_range` is that of the number of workers, None where the manifest says a number. `routing` is what
+    the proxy does for it, None without a domain. `commit` is the commit that brought the
     source, "" if it is in none.
     """
 
@@ -93,6 +95,7 @@ class App:
     routing: "Routing | None" = None
     leased: Address | None = None
     limits: Limits = NO_LIMITS
+    worker_range: "WorkerRange | None" = None
     commit: str = field(default="", compare=False)
 
     @property
@@ -112,6 +115,21 @@ class App:
     def workers(self) -> int:
         """The number of workers that each of its instances is to run."""
         return self.server.workers
+
+    @property
+    def workers_of_failures(self) -> int:
+        """The number of workers that failures are recorded with: 0, for any, where it is chosen by need."""
+        return 0 if self.worker_range is not None else self.server.workers
+
+    def with_workers(self, workers: int) -> "App":
+        """Return the app with another number of workers; the same object as long as that is the same."""
+        if workers == self.server.workers:
+            return self
+        last: App | None = self.__dict__.get("_last_with_workers")
+        if last is None or last.server.workers != workers:
+            scaled = replace(self, server=replace(self.server, workers=workers))
+            last = self.__dict__["_last_with_workers"] = scaled
+        return last
 
     @cached_property
     def at_its_lease(self) -> "App":

@@ -230,7 +230,7 @@ class Assessment:
 
     def _failure_of(self, revision: Revision) -> Failure | None:
         """Return how a revision failed last; that its build could not be made is over once the build is finished."""
-        failure = self.observed.failure_of(revision.id, self.app.workers)
+        failure = self.observed.failure_of(revision.id, self.app.workers_of_failures)
         if failure is not None and failure.phase == "staging" and revision.build.id in self.observed.builds:
             return None
         return failure

@@ -127,7 +127,8 @@ def _how_a_part_ended(instance: Instance, observed: Observed) -> str:
 def _failure(app: App, observed: Observed, instance: Instance, now: float, reason: str) -> Failure:
     """Count one more failure of its revision; a good run before it resets the count."""
     served_s = 0.0 if instance.ready_at is None else now - instance.ready_at
-    before = observed.failure_of(instance.revision, instance.workers)
+    workers = instance.workers if app.worker_range is None else app.workers_of_failures
+    before = observed.failure_of(instance.revision, workers)
     earlier = before.count if before is not None and served_s < app.crash.good_run_s else 0
     known_good = is_known_good(instance.revision, observed) or (instance.ready and served_s >= app.probation_s)
     return Failure(
@@ -136,7 +137,7 @@ def _failure(app: App, observed: Observed, instance: Instance, now: float, reaso
         count=earlier + 1,
         last_at=now,
         reason=reason,
-        workers=instance.workers,
+        workers=workers,
         phase="serving" if instance.ready else "starting",
     )
 

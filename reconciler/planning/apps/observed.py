@@ -5,12 +5,15 @@ Times are seconds of the system's monotonic clock, which all processes of one bo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Bound, CodeCommands, Revision, Source
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
+
+if TYPE_CHECKING:  # most apps have a number of workers
+    from reconciler.planning.scaling.observed import ScalingState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +252,7 @@ class Observed:
     builds_in_use: frozenset[str] = frozenset()
     processes: ProcessStandings = ProcessStandings()
     dialled: frozenset[Address] = frozenset()
+    scaling: "ScalingState | None" = None
 
     @property
     def alive(self) -> tuple[Instance, ...]:

@@ -45,6 +45,7 @@ from reconciler.planning.apps.plan_listener import answer_at, answering, listen,
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
 from reconciler.planning.apps.revision_choice import best_instance, desired_revision
 from reconciler.planning.apps.shortcomings import shortcoming, unknown_apps
+from reconciler.planning.apps.worker_number import saturation, scaled, why_scaled
 from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
@@ -59,6 +60,7 @@ _CEDED = Cause(Reason.ADDRESS_CHANGED, "another app serves at its address now")
 
 def plan_serving(app: App, observed: Observed, now: float) -> Plan[Action]:
     """Plan by situation, after recording exits and failures, and beside deciding who answers meanwhile."""
+    app = scaled(app, observed)
     known = Assessment(app, observed, now)
     planned = _with_source(known, _BY_SITUATION[known.situation](known))
     ended: list[Action] = [*reap(app, observed, now), *record_failures(app, observed, now), *_stop_ceded(known)]
@@ -128,6 +130,8 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
         cause = Cause(Reason.ROLLED_BACK_BY_OPERATOR, text)
     elif files := files_in_builds(known.app, known.observed, current.build):
         cause = Cause(Reason.FILES_IN_BUILD, files)
+    elif told := saturation(known.app, known.observed):
+        cause = told
     elif current.unenforced:
         cause = Cause(Reason.LIMITS_WATCHED, current.unenforced)
     return replace(_plan(known, actions, "running", cause), settled=not actions)
@@ -275,7 +279,7 @@ def _stage(known: Assessment) -> list[Action]:
     if known.observed.builds:
         cause = Cause(Reason.SOURCE_CHANGED, "its source or its build settings changed")
     revision = None if known.observed.inputs.missing and not known.is_rolled_back else known.target
-    failing = next_failure(known.target, known.app.workers, known.observed, known.now, "staging")
+    failing = next_failure(known.target, known.app.workers_of_failures, known.observed, known.now, "staging")
     build = known.target.build
     return [Stage(build=build, failing=failing, revision=revision, cause=cause.text, reason=cause.reason)]
 
@@ -292,7 +296,7 @@ def _prepare(known: Assessment) -> list[Action]:
             cause = Cause(Reason.SOURCE_CHANGED, "its build or its environment is new")
         if known.failed_in_an_outage:
             cause = Cause(Reason.SERVICE_RECOVERED, "it failed while a service was down that has recovered")
-        failing = next_failure(known.target, known.app.workers, known.observed, known.now, "releasing")
+        failing = next_failure(known.target, known.app.workers_of_failures, known.observed, known.now, "releasing")
         actions.append(
             Release(release=release, revision=known.target, failing=failing, cause=cause.text, reason=cause.reason)
         )
@@ -315,8 +319,9 @@ def prepared(app: App | None, observed: Observed) -> Revision | None:
 
 def _start(known: Assessment, revision: Revision, cause: Cause) -> list[Action]:
     """Start an instance on the app's listener, which is opened for it unless it is open."""
-    workers = known.app.workers
-    failing = next_failure(revision, workers, known.observed, known.now)
+    coming = best_instance(revision, known.observed) if known.app.worker_range is not None else None
+    workers = known.app.workers if coming is None else coming.workers  # it is scaled once it serves
+    failing = next_failure(revision, known.app.workers_of_failures, known.observed, known.now)
     start = Start(revision=revision, workers=workers, failing=failing, cause=cause.text, reason=cause.reason)
     return [*listen(known.app, known.observed), start]
 
@@ -337,8 +342,9 @@ def _scale(known: Assessment, instance: Instance) -> list[Action]:
         cause = "its limits changed" if instance.limits is not None else "the daemon started"
         limits = known.app.limits
         actions.append(ApplyLimits(instance=instance.id, limits=limits, cause=cause, reason=Reason.LIMITS_CHANGED))
-    if instance.workers != wanted:
-        cause = f"{counted(wanted, 'worker')} desired, {instance.workers} running"
+    keeps_all = known.app.worker_range is not None and (bool(known.others) or not known.is_proven)
+    if instance.workers < wanted or (instance.workers > wanted and not keeps_all):
+        cause = why_scaled(known.app, instance, known.observed)
         actions.append(Scale(instance=instance.id, workers=wanted, cause=cause, reason=Reason.SCALING))
     return actions
 

@@ -485,7 +485,7 @@ def test_every_problem_is_told_at_once() -> None:
         "/m/blog.yaml:1:1: name: is required in a file of several documents",
         "/m/blog.yaml:2:1: runtme: unknown field 'runtme'; did you mean 'runtime'?",
         "/m/blog.yaml:3:1: pth: unknown field 'pth'; did you mean 'path'?",
-        "/m/blog.yaml:4:10: workers: expected a number of workers between 1 and 1000, or auto, not 'many'",
+        "/m/blog.yaml:4:10: workers: expected a number of workers between 1 and 1000, auto, or a range, not 'many'",
         "/m/blog.yaml:6:1: path: is required, or 'source' in its place",
         "/m/blog.yaml:7:1: prot: unknown field 'prot'; did you mean 'port'?",
     ]

@@ -94,7 +94,8 @@ def told() -> dict[str, Any]:
     counters.handed_over(0.2)
     counters.died("blog")
     limits = [["blog", "memory", "exceeded", 1], ["blog/worker", "memory", "limited", 2]]
-    through_the_socket: dict[str, Any] = json.loads(json.dumps({**counters.as_json(), "limits": limits}))
+    figures = {**counters.as_json(), "limits": limits, "workers_wanted": {"blog": 4}}
+    through_the_socket: dict[str, Any] = json.loads(json.dumps(figures))
     return through_the_socket
 
 
@@ -148,6 +149,7 @@ def test_figures_of_apps_and_of_the_daemon_are_what_was_counted() -> None:
     assert value(rendered, "reconciler_app_requests_total", app="blog", code="2xx") == 7
     assert value(rendered, "reconciler_app_requests_total", app="blog", code="5xx") == 1
     assert value(rendered, "reconciler_app_workers_busy", app="blog") == 1
+    assert value(rendered, "reconciler_app_workers_wanted", app="blog") == 4
     assert value(rendered, "reconciler_app_cpu_seconds_total", app="blog", instance_id="i1") == 0.25
     assert value(rendered, "reconciler_apps", state="failing") == 1
     assert value(rendered, "reconciler_backlog_apps") == 1

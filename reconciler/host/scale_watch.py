@@ -1,0 +1,225 @@
+"""Look at the load of apps whose number of workers is chosen by need, and have the number changed.
+
+An app that does nothing is looked at once in a while, and at once when a client connects. Nothing is stored: a new
+daemon begins with the workers that it finds.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from reconciler.host.stores import Stores
+from reconciler.planning.apps.app import App
+from reconciler.planning.reason import Reason
+from reconciler.planning.scaling.brakes import SATURATED_S, HostRoom, Share, held_back, limit_of, shared
+from reconciler.planning.scaling.load import Load, Look
+from reconciler.planning.scaling.observed import UNDECIDED, ScalingState
+from reconciler.planning.scaling.scale import Decision, scale
+from reconciler.planning.scaling.worker_range import WorkerRange
+from reconciler.planning.wording import counted
+
+_IDLE_S, _SETTLING_S, _AWAKE_S, _HURRY_S = 60.0, 5.0, 1.0, 0.25
+_TOGETHER_S = 5.0
+
+
+@dataclass(slots=True)
+class _Watched:
+    """An app with a range: when it is looked at next, what is known of it, and since when it has too few workers."""
+
+    asked: WorkerRange
+    due: float = 0.0
+    woken: bool = False
+    load: Load | None = None
+    given: Decision | None = None
+    held: str = ""
+    short_since: float | None = None
+    short_cpu_s: float = 0.0
+    saturated: str = ""
+
+
+class ScaleWatch:
+    """Decides about every app with a range; costs nothing without one.
+
+    `look_at` returns what an app is like now, None while it does not serve; `room` what the host can give to one, and
+    `cpu_s` the processor time that its instance has used. `expect` calls back at the next connection to an app. The app
+    whose number is to change is woken. `budget` is of all apps together.
+    """
+
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        stores: Stores,
+        wake: Callable[[str], None],
+        *,
+        look_at: Callable[[str, float], Look | None],
+        room: Callable[[str], HostRoom],
+        cpu_s: Callable[[str], float],
+        expect: Callable[[str, Callable[[], None]], None],
+        budget: int,
+    ) -> None:
+        self._record = stores.record_event
+        self._wake = wake
+        self._look_at = look_at
+        self._room = room
+        self._cpu_s = cpu_s
+        self._expect = expect
+        self._budget = budget
+        self._apps: dict[str, _Watched] = {}
+        self._states: dict[str, ScalingState] = {}
+        self._changed = asyncio.Event()
+
+    def follow(self, apps: Mapping[str, App]) -> None:
+        """Learn which apps have a range, and which."""
+        ranges = {n: a.worker_range for n, a in apps.items() if a.worker_range is not None and a.state == "running"}
+        for name in self._apps.keys() - ranges.keys():
+            del self._apps[name]
+            self._set(name, decision=None, saturated="")
+        for name, asked in ranges.items():
+            watched = self._apps.setdefault(name, _Watched(asked=asked))
+            if watched.asked != asked:
+                self._apps[name] = _Watched(asked=asked, load=watched.load, given=watched.given)
+        self._changed.set()
+
+    def state(self, name: str) -> ScalingState | None:
+        """Return what is known of the number of an app's workers beside its manifest, None for nothing."""
+        return self._states.get(name)
+
+    def awake(self, name: str) -> None:
+        """Look at an app soon: a client has connected, or an instance of it has begun to serve."""
+        watched = self._apps.get(name)
+        if watched is not None:
+            watched.due, watched.woken = 0.0, True
+            self._changed.set()
+
+    def wanted(self) -> dict[str, int]:
+        """Return how many workers each app with a range is to have."""
+        decisions = ((name, state.decision) for name, state in self._states.items())
+        return {name: decision.workers for name, decision in decisions if decision is not None}
+
+    def figures(self) -> dict[str, Any]:
+        """Return that as JSON data, for the metrics."""
+        return {"workers_wanted": self.wanted()}
+
+    async def run(self, now: Callable[[], float]) -> None:
+        """Look until cancelled; `now` is monotonic seconds."""
+        while True:
+            self._changed.clear()
+            wait_s = self.look(now())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+
+    def look(self, now: float) -> float | None:
+        """Look at every app for which it is time; return the seconds until the next look, None without any app."""
+        due = [name for name, watched in self._apps.items() if now >= watched.due]
+        for name in due:
+            self._look(name, self._apps[name], now)
+        if any(self._apps[name].given is not None for name in due):
+            self._share(now)
+        return min((max(0.01, each.due - now) for each in self._apps.values()), default=None)
+
+    def _look(self, name: str, watched: _Watched, now: float) -> None:
+        seen = self._look_at(name, now)
+        if seen is None:
+            watched.load, watched.given, watched.due = None, None, now + _IDLE_S
+            watched.short_since = None
+            return
+        before = watched.load
+        watched.load = Load.first(watched.asked, seen) if before is None else before.next(watched.asked, seen)
+        decision = scale(watched.asked, watched.load, now)
+        watched.held = ""
+        if decision.workers > seen.workers:
+            decision, watched.held = held_back(decision, seen.workers, self._room(name))
+        watched.given = decision
+        watched.due = self._next(name, watched, before, now)
+
+    def _next(self, name: str, watched: _Watched, before: Load | None, now: float) -> float:
+        """Return when to look again: soon while requests wait or would, seldom while nothing happens."""
+        load = watched.load
+        assert load is not None
+        look = load.look
+        if look.queue or load.late or look.in_flight >= look.workers * look.threads:
+            return now + _HURRY_S
+        is_idle = before is not None and not look.in_flight and look.answered == before.look.answered
+        woken, watched.woken = watched.woken, False
+        if woken or not is_idle or load.raised_at > now - look.start_s:
+            return now + _AWAKE_S
+        self._expect(name, partial(self.awake, name))
+        return now // _TOGETHER_S * _TOGETHER_S + (_IDLE_S if look.workers == watched.asked.least else _SETTLING_S)
+
+    def _share(self, now: float) -> None:
+        """Share the budget, and say of each app that was looked at how many workers it is to have."""
+        known = {name: each for name, each in self._apps.items() if each.given is not None and each.load is not None}
+        shares = {name: _share_of(each) for name, each in known.items()}
+        given = {name: share.wanted for name, share in shares.items()}
+        if sum(given.values()) > self._budget:
+            given = shared(self._budget, shares)
+        for name, watched in known.items():
+            assert watched.given is not None
+            assert watched.load is not None
+            decision, has = watched.given, watched.load.look.workers
+            if given[name] < decision.workers:
+                takes = given[name] < has and given[name] < shares[name].wanted
+                cause = "other apps need workers more" if takes else decision.cause
+                decision = replace(decision, workers=given[name], cause=cause)
+                watched.held = watched.held or f"the {counted(self._budget, 'worker')} of all apps together"
+            self._decide(name, decision)
+            self._look_at_limit(name, watched, decision, now)
+
+    def _decide(self, name: str, decision: Decision) -> None:
+        before = self._states.get(name, UNDECIDED).decision
+        if before is not None and before.workers == decision.workers:
+            return
+        self._set(name, decision=decision)
+
+    def _look_at_limit(self, name: str, watched: _Watched, decision: Decision, now: float) -> None:
+        """Say what the limit is of an app whose load has asked for more than it gets for a minute."""
+        assert watched.load is not None
+        if decision.asked <= max(decision.workers, watched.load.look.workers):
+            watched.short_since = None
+            if watched.saturated:
+                watched.saturated = ""
+                self._set(name, saturated="")
+            return
+        if watched.short_since is None:
+            watched.short_since, watched.short_cpu_s = now, self._cpu_s(name)
+        seconds = now - watched.short_since
+        if watched.saturated or seconds < SATURATED_S:
+            return
+        cpu = max(0.0, self._cpu_s(name) - watched.short_cpu_s) / seconds
+        room = self._room(name)
+        pressed = room.pressure > room.most_pressure
+        watched.saturated = limit_of(watched.asked, watched.load, cpu=cpu, pressed=pressed, held=watched.held)
+        self._set(name, saturated=watched.saturated)
+        has = watched.load.look.workers
+        text = f"{counted(has, 'worker')} {'is' if has == 1 else 'are'} not enough: {watched.saturated}"
+        self._record(name, "saturated", text, _waits(watched.load), Reason.SATURATED)
+
+    def _set(self, name: str, **changes: Any) -> None:
+        before = self._states.get(name, UNDECIDED)
+        after = replace(before, **changes)
+        if after == before:
+            return
+        if after == UNDECIDED:
+            self._states.pop(name, None)
+        else:
+            self._states[name] = after
+        self._wake(name)
+
+
+def _share_of(watched: _Watched) -> Share:
+    assert watched.load is not None
+    assert watched.given is not None
+    return Share(
+        least=watched.asked.least,
+        has=watched.load.look.workers,
+        wanted=watched.given.workers,
+        need=max(watched.load.need(watched.asked), watched.load.hurry()),
+    )
+
+
+def _waits(load: Load) -> str:
+    wait = f"{load.wait_s * 1000:.0f} ms" if load.wait_s < 1 else f"{load.wait_s:.1f} s"
+    return f"requests wait {wait} (queue {load.look.queue})" if load.wait_s else f"{load.busy:.0%} busy"

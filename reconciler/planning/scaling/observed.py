@@ -1,0 +1,19 @@
+"""What is known of the number of an app's workers beside its manifest."""
+
+from dataclasses import dataclass
+
+from reconciler.planning.scaling.scale import Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingState:
+    """The last decision about an app with a range, None before the first one.
+
+    `saturated` is what the limit is of an app whose requests wait with all the workers that it gets, "" if they do not.
+    """
+
+    decision: Decision | None = None
+    saturated: str = ""
+
+
+UNDECIDED = ScalingState()

@@ -1,0 +1,46 @@
+"""Notice the next connection to an app that nothing else looks at, at no cost until it comes."""
+
+import asyncio
+import select
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class Arrivals:
+    """Calls back once for each listener, by its descriptor, when a connection waits there; workers take it."""
+
+    def __init__(self) -> None:
+        self._epoll: select.epoll | None = None
+        self._expected: dict[int, Callable[[], None]] = {}
+
+    def expect(self, number: int, arrived: Callable[[], None]) -> None:
+        """Call `arrived`, once, at the next connection to this listener, or at once if one waits."""
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._look)
+        known, self._expected[number] = number in self._expected, arrived
+        if not known:
+            with suppress(FileExistsError):
+                self._epoll.register(number, select.EPOLLIN)
+
+    def forget(self, number: int) -> None:
+        """Expect nothing there any more; to be called before the descriptor is closed."""
+        if self._expected.pop(number, None) is not None and self._epoll is not None:
+            with suppress(OSError):
+                self._epoll.unregister(number)
+
+    def close(self) -> None:
+        """Expect nothing anywhere."""
+        if self._epoll is not None:
+            asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None
+        self._expected.clear()
+
+    def _look(self) -> None:
+        assert self._epoll is not None
+        for number, _ in self._epoll.poll(0):
+            arrived = self._expected.get(number)
+            self.forget(number)
+            if arrived is not None:
+                arrived()

@@ -1,0 +1,122 @@
+"""Look at apps with a range: seldom while nothing happens, soon while requests wait, and say what the limit is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reconciler.host.scale_watch import ScaleWatch
+from reconciler.planning.scaling.brakes import HostRoom
+from reconciler.planning.scaling.load import Look
+from reconciler.planning.scaling.worker_range import WorkerRange
+from tests.world import an_app
+
+RANGED = replace(an_app(), worker_range=WorkerRange(least=1, most=4))
+
+
+@dataclass
+class Host:
+    """What a watch is made of: what each app is like, and what was asked for and told."""
+
+    looks: dict[str, Look] = field(default_factory=dict)
+    looked: list[str] = field(default_factory=list)
+    woken: list[str] = field(default_factory=list)
+    expected: dict[str, Callable[[], None]] = field(default_factory=dict)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    room: HostRoom = field(default_factory=HostRoom)
+
+    def record_event(self, *event: Any) -> None:
+        self.events.append(event)
+
+    def look_at(self, name: str, now: float) -> Look | None:
+        self.looked.append(name)
+        return replace(self.looks[name], at=now) if name in self.looks else None
+
+    def watch(self, budget: int = 100, **apps: Any) -> ScaleWatch:
+        stores: Any = self
+        watch = ScaleWatch(
+            stores, self.woken.append, look_at=self.look_at, room=lambda _: self.room, cpu_s=lambda _: 0.0,
+            expect=self.expected.__setitem__, budget=budget,
+        )  # fmt: skip
+        watch.follow(apps)
+        return watch
+
+
+def busy(workers: int, queue: int = 9) -> Look:
+    return Look(at=0.0, instance="i", workers=workers, in_flight=workers, queue=queue)
+
+
+def test_without_an_app_that_has_a_range_nothing_is_ever_due() -> None:
+    assert Host().watch(blog=an_app()).look(10.0) is None
+
+
+def test_an_app_that_does_nothing_is_looked_at_once_in_a_while_and_when_a_client_connects() -> None:
+    host = Host(looks={"blog": Look(at=0.0, instance="i", workers=1)})
+    watch = host.watch(blog=RANGED)
+    assert watch.look(100.0) == 1.0
+    wait_s = watch.look(101.0)
+    assert wait_s is not None
+    assert 50 < wait_s <= 60
+    assert (host.looked, host.woken, watch.wanted()) == (["blog"] * 2, ["blog"], {"blog": 1})
+    assert watch.look(110.0) is not None
+    assert host.looked == ["blog"] * 2
+    host.expected["blog"]()
+    assert watch.look(111.0) == 1.0
+    assert host.looked == ["blog"] * 3
+
+
+def test_requests_that_wait_are_looked_at_soon_and_get_workers() -> None:
+    host = Host(looks={"blog": busy(1)})
+    watch = host.watch(blog=RANGED)
+    for at in (10.0, 10.25, 10.5):
+        assert watch.look(at) == 0.25
+    assert (watch.wanted(), host.woken) == ({"blog": 2}, ["blog", "blog"])
+
+
+def test_after_a_minute_without_enough_workers_the_limit_is_told_once_and_forgotten_with_the_load() -> None:
+    host = Host(looks={"blog": busy(4)})
+    watch = host.watch(blog=RANGED)
+    for quarter in range(4 * 63):
+        watch.look(10 + quarter / 4)
+    state = watch.state("blog")
+    assert state is not None
+    assert state.saturated == "waiting, not computing (database?)"
+    assert [event[1:3] for event in host.events] == [
+        ("saturated", "4 workers are not enough: waiting, not computing (database?)")
+    ]
+    host.looks["blog"] = Look(at=0.0, instance="i", workers=4)
+    for second in range(40):
+        watch.look(80.0 + second)
+    state = watch.state("blog")
+    assert state is not None
+    assert state.saturated == ""
+
+
+def test_memory_that_has_no_room_holds_back_and_is_what_the_limit_is() -> None:
+    host = Host(looks={"blog": busy(1)}, room=HostRoom(room=0, worker_bytes=85 << 20))
+    watch = host.watch(blog=RANGED)
+    for quarter in range(4 * 62):
+        watch.look(10 + quarter / 4)
+    assert watch.wanted() == {"blog": 1}
+    assert [event[2] for event in host.events] == ["1 worker is not enough: memory: each worker takes 85 MB"]
+
+
+def test_the_budget_is_of_all_apps_together_and_an_idle_one_gives() -> None:
+    host = Host(looks={"idle": Look(at=0.0, instance="i", workers=4), "hungry": busy(1)})
+    watch = host.watch(budget=5, idle=RANGED, hungry=RANGED)
+    for quarter in range(5):
+        watch.look(10 + quarter / 4)
+    assert watch.wanted()["idle"] < 4
+    assert watch.wanted()["hungry"] == 1
+    host.looks["idle"] = Look(at=0.0, instance="i", workers=watch.wanted()["idle"])
+    for quarter in range(40):
+        watch.look(12 + quarter / 4)
+    assert watch.wanted()["hungry"] == 2
+    assert sum(watch.wanted().values()) <= 5
+
+
+def test_an_app_that_loses_its_range_or_its_manifest_is_forgotten() -> None:
+    host = Host(looks={"blog": busy(1)})
+    watch = host.watch(blog=RANGED)
+    watch.look(10.0)
+    watch.follow({"blog": an_app()})
+    assert (watch.state("blog"), watch.look(11.0)) == (None, None)

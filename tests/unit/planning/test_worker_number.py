@@ -1,0 +1,67 @@
+"""The number of workers of an app with a range: what its load asks for, by scaling in place and never by a deploy."""
+
+from dataclasses import replace
+
+from reconciler.planning.apps.actions import Scale, Start
+from reconciler.planning.apps.plan import plan
+from reconciler.planning.reason import Reason
+from reconciler.planning.scaling.observed import ScalingState
+from reconciler.planning.scaling.scale import Decision
+from reconciler.planning.scaling.worker_range import WorkerRange
+from tests.support.plans import APP, V1, planned
+from tests.world import NOW, a_trouble, an_instance, serving
+
+RANGED = replace(APP, worker_range=WorkerRange(least=1, most=8))
+SIX = ScalingState(decision=Decision(workers=6, cause="requests wait 120 ms (queue 9), 3.8 of 4 busy"))
+
+
+def test_what_the_load_asks_for_is_scaled_to_with_its_cause() -> None:
+    assert planned(RANGED, serving(RANGED, scaling=SIX)) == (
+        "scale instance i1 to 6 workers: requests wait 120 ms (queue 9), 3.8 of 4 busy"
+    )
+
+
+def test_without_a_decision_what_a_new_daemon_finds_stays_but_for_what_the_range_forbids() -> None:
+    found = serving(RANGED, instances=(an_instance(V1, workers=5),))
+    assert plan(RANGED, found, NOW).actions == ()
+    narrow = replace(RANGED, worker_range=WorkerRange(least=1, most=3))
+    assert planned(narrow, found) == "scale instance i1 to 3 workers: 3 workers desired, 5 running"
+
+
+def test_a_deploy_starts_with_the_number_that_there_is_and_not_with_the_least() -> None:
+    changed = replace(RANGED, env={"LOG_LEVEL": "debug"})
+    for state in (None, SIX):
+        decided = plan(changed, serving(RANGED, instances=(an_instance(V1, workers=6),), scaling=state), NOW)
+        assert isinstance(decided.first, Start)
+        assert decided.first.workers == 6
+
+
+def test_an_instance_that_starts_keeps_its_number_until_it_serves() -> None:
+    starting = an_instance(V1, ready_at=None, workers=2)
+    decided = plan(RANGED, serving(RANGED, instances=(starting,), scaling=SIX), NOW)
+    assert isinstance(decided.first, Start)
+    assert decided.first.workers == 2
+
+
+def test_no_worker_goes_on_probation_or_while_an_instance_takes_over_and_more_may_come() -> None:
+    one = ScalingState(decision=Decision(workers=1))
+    young = serving(RANGED, instances=(an_instance(V1, workers=4, ready_at=NOW - 1),), known_good=(), scaling=one)
+    assert not any(isinstance(each, Scale) for each in plan(RANGED, young, NOW).actions)
+    more = replace(young, scaling=SIX)
+    assert any(isinstance(each, Scale) for each in plan(RANGED, more, NOW).actions)
+
+
+def test_what_failed_with_another_number_of_workers_is_not_tried_sooner() -> None:
+    trouble = a_trouble(V1, count=5, workers=0)
+    for state in (None, SIX):
+        decided = plan(RANGED, serving(RANGED, instances=(), failures=(trouble,), known_good=(), scaling=state), NOW)
+        assert decided.actions == ()
+        assert decided.retry_at is not None
+        assert decided.retry_at > NOW
+
+
+def test_a_saturated_app_runs_and_says_what_the_limit_is() -> None:
+    state = ScalingState(decision=Decision(workers=8), saturated="waiting, not computing (database?)")
+    decided = plan(RANGED, serving(RANGED, instances=(an_instance(V1, workers=8),), scaling=state), NOW)
+    assert (decided.state, decided.reason, decided.settled) == ("running", Reason.SATURATED, True)
+    assert decided.message == "saturated: waiting, not computing (database?)"
