@@ -95,8 +95,8 @@ def prepared(
                 return asyncio.run(prepare(settings, wanted, said.report, max(0.0, until - time.monotonic()), then))
             except NotPrepared as error:
                 raise Failure(error.reason, f"cannot run {wanted.app}: {plain(str(error))}") from error
-            except AlreadyRunning as running:
-                if _is_daemon(running.pid) or time.monotonic() > until:
+            except AlreadyRunning as running:  # only a daemon answers requests, whatever its command line says
+                if _is_answered(settings.paths.control) or time.monotonic() > until:
                     state = settings.paths.state
                     what = f"a daemon (pid {running.pid}) uses {state}: it runs its apps by itself"
                     raise Failure("refused", f"{what}; name another directory with --state") from running
@@ -122,12 +122,19 @@ def failures(settings: "Settings") -> Iterator[None]:
         raise click.ClickException(f"cannot use {settings.paths.database}: {error}") from error
 
 
-def _is_daemon(pid: int) -> bool:
-    from reconciler.linux.process_table import arguments_of
+def _is_answered(control: Path) -> bool:
+    """Return whether a daemon takes requests at its socket."""
+    import socket
 
-    with contextlib.suppress(OSError):
-        return "run" in arguments_of(pid)
-    return False
+    from reconciler.linux.unix_sockets import connected
+
+    try:
+        connected(control, socket.SOCK_STREAM, 0).close()
+    except BlockingIOError:  # so many that there is no room for one more
+        return True
+    except OSError:
+        return False
+    return True
 
 
 class _Said:

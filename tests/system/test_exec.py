@@ -161,3 +161,10 @@ def test_the_state_directory_of_a_daemon_is_refused(site: Site, run: Run, printe
     assert run("shop", "--bind", str(a_port())).wait(120) == 1
     assert "it runs its apps by itself; name another directory with --state" in printed("err")
     assert get(port) == "1"
+
+
+def test_two_that_stage_at_once_wait_for_each_other(site: Site, run: Run) -> None:
+    site.app("blog")
+    site.app("shop")
+    both = [run(name, "--", "true") for name in ("blog", "shop")]
+    assert [each.wait(120) for each in both] == [0, 0]
