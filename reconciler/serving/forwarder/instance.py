@@ -68,6 +68,7 @@ class Settings:
     def __init__(self, path: str) -> None:
         """Read a file. Raises OSError, ValueError, KeyError."""
         found: dict[str, Any] = json.loads(read_own(path, _MOST_OF_SETTINGS))
+        found.setdefault("foreground", False)  # written by a version that knew of none
         for name in self.__annotations__:
             setattr(self, name, found[name])
 
