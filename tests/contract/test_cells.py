@@ -123,7 +123,7 @@ def test_down_ends_detached_processes_of_a_daemon_in_another_group(site: Site, d
         running = site.live()
         site.await_settled("blog")
         said = site.paths.home("blog") / "detached"
-        eventually(lambda: said.exists() and said.read_text() != "", 10)
+        eventually(lambda: said.exists() and said.read_text() != "")
         pid = _detached(site)
         if daemon == "was killed":
             site.end(running, signal.SIGKILL)

@@ -119,7 +119,7 @@ def test_one_that_is_told_twice_to_stop_before_it_is_ready_waits_for_its_program
             forwarder.process.wait(0.1)
     (child,) = Path(f"/proc/{forwarder.pid}/task/{forwarder.pid}/children").read_text().split()
     os.kill(int(child), signal.SIGKILL)
-    assert forwarder.process.wait(10) == 0
+    assert forwarder.process.wait(60) == 0
     assert forwarder.log.read_text() == "up\n"
 
 

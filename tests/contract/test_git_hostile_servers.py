@@ -40,7 +40,7 @@ def test_a_server_that_sends_a_byte_now_and_then_is_given_up_in_time(
     server.token = None
     commit = repository.push(app("shop"))
     host.follow()
-    over_https(host, server, authority, timeout_s=1.5)
+    over_https(host, server, authority, timeout_s=5.0)
     repository.push(app("blog"))
     over, posts = threading.Event(), count(1)
 
@@ -147,7 +147,7 @@ def test_a_name_server_that_never_answers_is_given_up_in_time(
         for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.delenv(name, raising=False)
         host.git = Unresolved
-        limited(host, urls=("https://git.example.com/fleet.git",), timeout_s=1.5)
+        limited(host, urls=("https://git.example.com/fleet.git",), timeout_s=5.0)
         host.follow()
         silent.setblocking(False)
         assert silent.recv(512), "it was asked"

@@ -195,7 +195,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
 def test_a_server_that_never_answers_is_given_up_with_its_whole_group(
     host: Host, repository: Repository, server: GitServer, authority: Authority
 ) -> None:
-    over_https(host, server, authority, timeout_s=1.5)
+    over_https(host, server, authority, timeout_s=5.0)
     asking, over = set[str](), threading.Event()
 
     def hang(_: BaseHTTPRequestHandler) -> bool:
@@ -209,7 +209,7 @@ def test_a_server_that_never_answers_is_given_up_with_its_whole_group(
     finally:
         over.set()
     assert asking
-    assert host.failure == FetchFailure(code="time-out", why="localhost does not answer in time ('timeout' is 1.5 s)")
+    assert host.failure == FetchFailure(code="time-out", why="localhost does not answer in time ('timeout' is 5 s)")
     eventually(lambda: not processes_of(server))
 
 

@@ -216,7 +216,7 @@ async def test_start_of_an_app_that_does_not_import_says_why_and_leaves_nothing(
 @on_the_loop
 async def test_start_of_an_app_whose_health_path_fails_says_how(site: Site) -> None:
     with a_life(site) as machine:
-        app = machine.app(server=Server(health=Health(path="/healthz"), start_timeout_s=2.0))
+        app = machine.app(server=Server(health=Health(path="/healthz"), start_timeout_s=6.0))
         site.save(
             Path(app.source.path) / "wsgi.py",
             "def application(environ, start_response):\n"
@@ -227,7 +227,7 @@ async def test_start_of_an_app_whose_health_path_fails_says_how(site: Site) -> N
         await machine.do(start(machine, app))
         (trouble,) = machine.seen().failures
         assert trouble.reason == (
-            "it was not ready within 2 s: GET /healthz answered 500 Oops: the database is away; set health.path to one "
+            "it was not ready within 6 s: GET /healthz answered 500 Oops: the database is away; set health.path to one "
             "that answers 2xx; more in 'reconciler logs blog'"
         )
         assert machine.seen().instances == ()
@@ -236,7 +236,7 @@ async def test_start_of_an_app_whose_health_path_fails_says_how(site: Site) -> N
 @on_the_loop
 async def test_start_of_an_app_that_takes_too_long_is_ended_in_time(site: Site) -> None:
     with a_life(site) as machine:
-        app = machine.app(server=Server(start_timeout_s=5.0))
+        app = machine.app(server=Server(start_timeout_s=10.0))
         site.save(
             Path(app.source.path) / "wsgi.py", "import time\nprint('dawdling')\ntime.sleep(60)\napplication = 1\n"
         )
@@ -244,7 +244,7 @@ async def test_start_of_an_app_that_takes_too_long_is_ended_in_time(site: Site) 
         await machine.do(start(machine, app))
         (trouble,) = machine.seen().failures
         assert trouble.reason == (
-            "it was not ready within 5 s: it is still being imported, at wsgi.py:3; if it needs longer, raise "
+            "it was not ready within 10 s: it is still being imported, at wsgi.py:3; if it needs longer, raise "
             "health.start_timeout; more in 'reconciler logs blog'"
         )
         assert machine.seen().instances == ()

@@ -35,7 +35,7 @@ _WARMING = {
         asked = []
         def application(environ, start_response):
             asked.append(1)
-            time.sleep(1 if len(asked) == 1 else 0)
+            time.sleep(5 if len(asked) == 1 else 0)
             start_response("503 Not Yet" if len(asked) == 2 else "200 OK", [])
             return [b"asked %d times" % len(asked)]
         """,
@@ -45,7 +45,7 @@ _WARMING = {
         async def application(scope, receive, send):
             assert scope["type"] == "http"
             asked.append(1)
-            await asyncio.sleep(1 if len(asked) == 1 else 0)
+            await asyncio.sleep(5 if len(asked) == 1 else 0)
             await send({"type": "http.response.start", "status": 503 if len(asked) == 2 else 200, "headers": []})
             await send({"type": "http.response.body", "body": b"asked %d times" % len(asked)})
         """,
@@ -83,7 +83,7 @@ _FAILING = {
     ),
     "a server of its own": (
         "import socketserver\nserver = socketserver.TCPServer(('127.0.0.1', 0), None)\nserver.serve_forever()\n",
-        "it was not ready within 3 s: it starts a server of its own while it is imported, at wsgi.py:3: do that "  # noqa: ISC004
+        "it was not ready within 10 s: it starts a server of its own while it is imported, at wsgi.py:3: do that "  # noqa: ISC004
         "only below if __name__ == '__main__'",
     ),
 }
@@ -113,7 +113,7 @@ async def test_what_ends_an_import_is_told_with_its_place_at_the_first_worker_an
 ) -> None:
     text, expected = _FAILING[what]
     with a_life(site) as machine:
-        app = machine.app(server=Server(start_timeout_s=3.0 if "server" in what else 60.0))
+        app = machine.app(server=Server(start_timeout_s=10.0 if "server" in what else 60.0))
         write(app, text + "\napplication = None\n" if "application" not in text else text)
         await machine.staged(app)
         assert await failure(machine, app) == f"{expected}; more in 'reconciler logs blog'"
@@ -260,12 +260,12 @@ async def test_a_start_that_is_cancelled_while_it_is_ended_is_told_by_its_reason
 @on_the_loop
 async def test_a_health_path_is_asked_again_in_the_same_worker_until_it_answers_in_time(site: Site, kind: str) -> None:
     with a_life(site) as machine:
-        app = machine.app(server=Server(health=Health(path="/", timeout_s=0.3)))
+        app = machine.app(server=Server(health=Health(path="/", timeout_s=2.0)))
         write(app, _WARMING[kind], f"{kind}.py")
         await machine.started(app)
         assert get(address_of(app).port) == "asked 4 times"
     assert log(site).count("Booting worker") == 1
-    assert "not ready: GET / did not answer within 0.3 s" in log(site)
+    assert "not ready: GET / did not answer within 2 s" in log(site)
     assert "not ready: GET / answered 503" in log(site)
 
 
@@ -281,7 +281,7 @@ async def test_a_health_path_that_hangs_is_told_as_that_while_the_app_starts(sit
                     pass
         """
     with a_life(site) as machine:
-        app = machine.app(server=Server(health=Health(path="/up", timeout_s=0.3), start_timeout_s=6.0))
+        app = machine.app(server=Server(health=Health(path="/up", timeout_s=0.3), start_timeout_s=12.0))
         write(app, text)
         await machine.staged(app)
         starting = asyncio.create_task(failure(machine, app))

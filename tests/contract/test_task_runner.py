@@ -46,7 +46,7 @@ class Runner:
             )  # fmt: skip
 
     def ended(self) -> dict[str, Any]:
-        self.process.wait(20)
+        self.process.wait(60)
         found: dict[str, Any] = json.loads(self.result_file.read_bytes())
         return found
 
@@ -119,11 +119,11 @@ def test_the_command_is_killed_with_its_runner(tmp_path: Path) -> None:
     runner = Runner(tmp_path, "sh", "-c", "echo up; exec sleep 600")
     eventually(lambda: runner.log.read_text() == "up\n")
     runner.process.kill()
-    runner.process.wait(10)
+    runner.process.wait(60)
     eventually(lambda: runner.marked() == [])
     assert not runner.result_file.exists()
     again = Runner(tmp_path, "sh", "-c", "echo twice")
-    assert again.process.wait(10) == 75, "a task that was begun is never begun again"
+    assert again.process.wait(60) == 75, "a task that was begun is never begun again"
     assert runner.log.read_text() == "up\n"
 
 

@@ -74,6 +74,8 @@ class Forked(ForkServerProcess):
 
     def wait(self, timeout: float | None = None) -> int | None:
         self.join(timeout)
+        if timeout is not None and self.is_alive():
+            raise subprocess.TimeoutExpired("a forked process", timeout)
         return self.exitcode
 
     def send_signal(self, number: int) -> None:
@@ -182,7 +184,7 @@ class Site:
         """Signal a daemon and wait until it is gone."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(daemon.pid, number)
-        daemon.wait(20)
+        daemon.wait(60)
 
     def command(self, *words: str) -> list[str]:
         """The command line of `reconciler`, with --state and where it is known --manifests."""
@@ -307,7 +309,7 @@ class Site:
         for daemon in self.daemons:
             if daemon.poll() is None:
                 daemon.kill()
-            daemon.wait(20)
+            daemon.wait(60)
         dismiss(self.paths.keeper)
         dismiss_proxy(self.paths.proxy)
         for folder in [self.manifests, *self.root.glob("apps/*")]:
@@ -321,7 +323,7 @@ class Site:
                     os.kill(pid, signal.SIGKILL)
             return not left
 
-        eventually(gone, 10)
+        eventually(gone)
         if state := self.state_id():
             for cell in Cells(state).left_over(()):
                 cell.end()

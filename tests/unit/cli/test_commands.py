@@ -462,7 +462,7 @@ def test_down_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
             done = CliRunner().invoke(group, ["down", "--state", str(state)])
             assert done.exit_code == 0, done.output
             assert done.output == "stopped 2 app instances and 1 stray process\n"
-            assert [process.wait(5) for process in started] == [-15, -15, -9, -9]
+            assert [process.wait(60) for process in started] == [-15, -15, -9, -9]
         finally:
             for process in started:
                 process.kill()

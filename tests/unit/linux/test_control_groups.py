@@ -95,7 +95,7 @@ def test_nothing_in_a_group_outlives_its_end_however_detached(group: Group, tmp_
          str(file)]
     ) as process:  # fmt: skip
         process.wait()
-    eventually(lambda: file.exists() and file.read_text() != "", 5)
+    eventually(lambda: file.exists() and file.read_text() != "")
     pid = int(file.read_text())
     try:
         assert pid in group.pids()
@@ -115,7 +115,7 @@ def test_groups_that_an_app_made_in_its_own_end_with_it(group: Group) -> None:
         assert inner.add(process.pid)
         assert process.pid in group.pids()
         assert group.end()
-        assert process.wait(5) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
 
 def test_a_group_with_a_process_in_it_is_not_removed(group: Group) -> None:

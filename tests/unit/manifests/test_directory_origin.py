@@ -271,7 +271,7 @@ def test_a_file_that_is_never_quiet_is_looked_at_all_the_same(tmp_path: Path) ->
         directory = Directory(str(tmp_path), paths, looks, quiet_s=0.2, longest_s=0.4)
         await directory.look()
         with (tmp_path / "a.yaml").open("w") as file:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not looks.calls:
                     file.write("x")
                     file.flush()

@@ -64,7 +64,7 @@ def line(request: pytest.FixtureRequest) -> Iterator[Line]:
 
 def until(line: Line, check: Callable[[], bool], *, closing: bool = False) -> None:
     """Pump until it holds: the kernel may pass a byte on a moment later."""
-    for _ in range(200):
+    for _ in range(3000):
         line.pump(closing=closing)
         if check():
             return
