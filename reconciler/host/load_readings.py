@@ -10,7 +10,7 @@ from reconciler.host.scale_watch import ScaleWatch
 from reconciler.host.stores import Stores
 from reconciler.isolation.limiting import used_memory
 from reconciler.linux import pressure
-from reconciler.linux.proc_files import read_proc
+from reconciler.linux.host_memory import host_memory
 from reconciler.linux.process_table import children, family, own, usage
 from reconciler.planning.scaling.brakes import HostRoom
 from reconciler.planning.scaling.load import Look
@@ -89,7 +89,8 @@ class _Readings:
         live, worker_bytes = self._serving(name), 0
         if live is not None and live.process is not None:
             worker_bytes = max(map(own, children(live.process.pid)), default=0)
-        left = [] if (available := _available()) is None else [available - self._settings.scaling_memory_bytes]
+        _, available = host_memory()
+        left = [] if available is None else [available - self._settings.scaling_memory_bytes]
         if live is not None and live.limits is not None and (soft := live.limits.soft_memory) is not None:
             used = used_memory(live.cell)
             left.append(soft - (used if used is not None else _own_of_family(live)))
@@ -124,15 +125,6 @@ class _Readings:
 
 def _own_of_family(live: LiveInstance) -> int:
     return 0 if live.process is None else sum(own(pid) for pid, _ in family(live.process.pid))
-
-
-def _available() -> int | None:
-    """Return the bytes that programs can have without others being swapped out; None where the kernel does not tell."""
-    with suppress(OSError, ValueError, IndexError):
-        for line in read_proc("/proc/meminfo").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def _pressure() -> float:

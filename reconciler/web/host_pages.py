@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from reconciler.inspection.settings_in_force import settings_in_force
-from reconciler.linux.proc_files import read_proc
+from reconciler.linux.host_memory import host_memory
 from reconciler.web.authentication import Caller
 from reconciler.web.context import WebContext
 from reconciler.web.facts_process import facts_or_why
@@ -55,7 +55,7 @@ class HostPages:
                 status=status,
                 load=os.getloadavg(),
                 cores=os.cpu_count(),
-                memory=_memory(),
+                memory=[known or 0 for known in host_memory()],
                 up_s=time.clock_gettime(time.CLOCK_BOOTTIME),
                 disks=_disks({"state": settings.paths.state, "manifests": settings.manifests}),
                 settings=settings,
@@ -85,10 +85,3 @@ def _disk(what: str, directory: Path) -> Iterator[Disk]:
     with contextlib.suppress(OSError):
         found = os.statvfs(directory)
         yield Disk(what=what, total=found.f_blocks * found.f_frsize, free=found.f_bavail * found.f_frsize)
-
-
-def _memory() -> tuple[int, int]:
-    """Return the bytes of memory in all, and those that programs may still take."""
-    lines = (line.split() for line in read_proc("/proc/meminfo").splitlines())
-    found = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 1}
-    return found.get("MemTotal", 0), found.get("MemAvailable", 0)
