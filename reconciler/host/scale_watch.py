@@ -19,7 +19,7 @@ from reconciler.planning.scaling.load import Load, Look
 from reconciler.planning.scaling.observed import UNDECIDED, ScalingState
 from reconciler.planning.scaling.scale import Decision, scale
 from reconciler.planning.scaling.worker_range import WorkerRange
-from reconciler.planning.wording import counted
+from reconciler.planning.wording import counted, shortly
 
 _IDLE_S, _SETTLING_S, _AWAKE_S, _HURRY_S = 60.0, 5.0, 1.0, 0.25
 _TOGETHER_S = 5.0
@@ -221,5 +221,4 @@ def _share_of(watched: _Watched) -> Share:
 
 
 def _waits(load: Load) -> str:
-    wait = f"{load.wait_s * 1000:.0f} ms" if load.wait_s < 1 else f"{load.wait_s:.1f} s"
-    return f"requests wait {wait} (queue {load.look.queue})" if load.wait_s else f"{load.busy:.0%} busy"
+    return f"requests wait {shortly(load.wait_s)} (queue {load.look.queue})" if load.wait_s else f"{load.busy:.0%} busy"

@@ -72,3 +72,8 @@ def _as_yaml(text: str) -> str:
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def shortly(seconds: float) -> str:
+    """Return a time that requests wait, `120 ms` or `1.5 s`."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reconciler.planning.scaling.load import RECENT_S, STEADY_S, Load
 from reconciler.planning.scaling.worker_range import WorkerRange
-from reconciler.planning.wording import counted, span
+from reconciler.planning.wording import counted, shortly, span
 
 DOWN_EVERY_S = 15.0
 
@@ -58,8 +58,4 @@ def _why_more(load: Load, *, in_a_hurry: bool) -> str:
         busy = f"{min(slots, load.concurrency(RECENT_S if in_a_hurry else STEADY_S)):.1f} of {slots} busy"
     if not in_a_hurry:
         return busy
-    return f"requests wait {_shortly(load.wait_s)} (queue {look.queue}), {busy}"
-
-
-def _shortly(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    return f"requests wait {shortly(load.wait_s)} (queue {look.queue}), {busy}"
