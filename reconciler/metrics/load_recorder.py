@@ -17,7 +17,7 @@ from reconciler.convergence.ticks import next_tick
 from reconciler.metrics.load_ring import DAY, HOUR, LoadPoint, mean, write_point
 from reconciler.metrics.rates import rate
 from reconciler.metrics.sample import AppSample
-from reconciler.serving.gate_figures_reader import Contents, contents, has_changed, is_unchanged
+from reconciler.serving.gate_figures_reader import Contents, contents, is_unchanged, tells
 from reconciler.state.paths import StatePaths
 
 _SHARE = 0.001
@@ -102,10 +102,11 @@ class LoadRecorder:
 
     def _has_begun(self, name: str) -> bool:
         """Whether an app that was never measured has answered something since it was first seen."""
-        if name not in self._unmeasured:
+        before = self._unmeasured.get(name)
+        if before is None or not tells(before):  # its workers may not have written anything yet
             self._unmeasured[name] = contents(self._paths.readiness(name))
             return False
-        return has_changed(self._unmeasured[name])
+        return not is_unchanged(before)
 
     def _still_rests(self, name: str, now: float, at: float) -> bool:
         """Whether an app that was idle has answered nothing since; then its point is the last one again."""

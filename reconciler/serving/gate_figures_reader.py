@@ -124,24 +124,18 @@ def contents(readiness: Path) -> Contents:
     return found
 
 
-def is_unchanged(before: Contents) -> bool:
-    """Whether these workers are still there and have neither begun nor answered a request since.
+def tells(seen: Contents) -> bool:
+    """Whether these workers are all of those that count: no worker, or one that does not, tells nothing of rest."""
+    return bool(seen) and all(seen.values())
 
-    No worker, or one that does not count, tells nothing of that.
-    """
-    if not before or not all(before.values()):
+
+def is_unchanged(before: Contents) -> bool:
+    """Whether these workers tell, are still there, and have neither begun nor answered a request since."""
+    if not tells(before):
         return False
     with contextlib.suppress(OSError):
         return all(read_own(path, _FORMAT.size) == content for path, content in before.items())
     return False
-
-
-def has_changed(before: Contents) -> bool:
-    """Whether any of these workers has begun or answered a request since, or is there no more.
-
-    No worker, or one that does not count, tells nothing of that.
-    """
-    return bool(before) and all(before.values()) and not is_unchanged(before)
 
 
 def keep(passed: Path) -> None:

@@ -122,6 +122,18 @@ def test_a_new_app_that_answers_waits_for_no_other(host: _Host) -> None:
     assert host.sampled.count("blog") == 1
 
 
+def test_a_new_app_whose_worker_had_written_nothing_when_it_was_first_seen_waits_for_no_other(host: _Host) -> None:
+    host.requests = {f"app{number}": 0 for number in range(20)} | host.requests
+    host.worker.write_bytes(b"")
+    host.look()
+    host.worker.write_bytes(b"0")
+    host.look()
+    assert "blog" not in host.sampled
+    host.answered(60)
+    host.look()
+    assert host.sampled.count("blog") == 1
+
+
 def test_an_app_that_cannot_be_measured_keeps_no_other_waiting(host: _Host) -> None:
     names = {*host.requests, *(f"app{number}" for number in range(6))}
     for _ in range(3):
