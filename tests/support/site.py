@@ -276,6 +276,11 @@ class Site:
         told = [("" if kind == "host" else str(Subject(kind, name)), *event) for kind, name, *event in rows]
         return [row for row in told if app in (None, row[0])]
 
+    def fact(self, name: str) -> str | None:
+        """A value that outlives the daemon, as it is on record."""
+        with contextlib.closing(open_database(self.paths.database, read_only=True)) as database:
+            return Records(database).fact(name)
+
     def known_good(self, name: str) -> tuple[Revision, ...]:
         """The revisions of an app that got through their probation."""
         with contextlib.closing(open_database(self.paths.database, read_only=True)) as database:

@@ -54,6 +54,12 @@ def origin(site: Site) -> dict[str, object]:
     return found
 
 
+def last_told(site: Site) -> tuple[str, str]:
+    """The commit, and how it fares, of the last status that is on record as told to the git server."""
+    status = json.loads(site.fact("status told of fleet") or "{}")["told"]["status"]
+    return status["commit"], status["state"]
+
+
 def test_a_push_is_served_and_no_request_is_refused_when_the_next_one_comes(site: Site, repository: Repository) -> None:
     port = a_port()
     first = repository.push(app("shop", "1"), "Add the shop")
@@ -275,6 +281,7 @@ def test_the_git_server_shows_how_each_commit_fares_and_the_token_is_nowhere(
         path, headers, body = server.asked[-1]
         assert path == f"/api/v3/repos/ops/fleet/statuses/{bad}"
         assert (headers["Authorization"], body["context"]) == (f"Bearer {token}", "reconciler/web1")
+        eventually(lambda: last_told(site) == (bad, "failure"))  # a kill before that has it told once more
         daemon.kill()
         daemon.wait()
         asked = len(server.asked)
