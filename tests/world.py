@@ -40,6 +40,9 @@ from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_instances import state_when_failing
 from reconciler.planning.apps.revision import NO_COMMANDS, Build, Recipe, Revision, Server, Source
 from reconciler.planning.cache import Planner
+from reconciler.planning.canary.actions import BeginCanary, CanaryAction, EndCanary, WeighCanary
+from reconciler.planning.canary.canary import Canary, Split
+from reconciler.planning.canary.judgement import Trial
 from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
@@ -51,7 +54,7 @@ _PROVEN_KEPT = 5
 # What an action does
 
 
-def after(
+def after(  # noqa: C901  one case for each kind of action
     observed: Observed,
     action: Action,
     now: float,
@@ -93,6 +96,8 @@ def after(
             done = without_instance(learnt, action.instance)
         case RecordFailure():
             done = remembering(observed, action.failure, now)
+        case BeginCanary() | WeighCanary() | EndCanary():
+            done = _divided(observed, action, now)
         case ForgetApp():
             done = Observed(stopping_dependents=observed.stopping_dependents)
         case _:
@@ -105,6 +110,19 @@ def _in_place(observed: Observed, action: Scale | ApplyLimits) -> Observed:
     different = {"workers": action.workers} if isinstance(action, Scale) else {"limits": action.limits}
     changed = (replace(i, **different) for i in observed.instances if i.id == action.instance)
     return next((with_instance(observed, i) for i in changed), observed)
+
+
+def _divided(observed: Observed, action: CanaryAction, now: float) -> Observed:
+    """What is true once an address has two listeners, another division between them, or one again."""
+    match action:
+        case BeginCanary():
+            return replace(observed, split=Split(address=action.address, revision=action.revision, since=now))
+        case WeighCanary():
+            known = observed.split
+            weighed = known and replace(known, weight=action.weight, step=action.step, since=now, trial=Trial())
+            return replace(observed, split=weighed)
+        case EndCanary():
+            return replace(observed, split=None)
 
 
 def _noted(
@@ -328,6 +346,7 @@ apps = st.builds(
     idle_after_s=st.sampled_from((None, None, 60.0)),
     lazy=st.sampled_from((False, False, False, True)),
     holding_page=st.sampled_from((None, "/apps/503.html")),
+    canary=st.sampled_from((None, None, None, Canary(share=(50,), requests=0), Canary(share=(50, 250), for_s=0.0))),
 )
 _pasts = st.sampled_from((NOW - 500, NOW - 70, NOW - 20, NOW - 0.5, NOW))
 
@@ -361,6 +380,7 @@ def anything_observed(draw: st.DrawFn, app: App) -> Observed:
         restart_before=draw(st.sampled_from((float("-inf"), float("-inf"), NOW - 60, NOW))),
         unmet_dependencies=others[0],
         stopping_dependents=others[1],
+        split=draw(st.none() | st.none() | st.none() | _splits(some, listeners)),
     )
     learnt = observed.source or observed.failures or observed.released or observed.known_good or observed.override
     kept = bool(learnt or listeners or instances or observed.builds) or observed.sleep_state != SleepState()
@@ -387,6 +407,17 @@ def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Failure]:
         phase=st.sampled_from(("starting", "starting", "staging")),
         retry=st.sampled_from(("soon", "soon", "later")),
     )
+
+
+def _splits(some: st.SearchStrategy[Revision], listeners: frozenset[Address]) -> st.SearchStrategy[Split | None]:
+    ports = sorted((address for address in listeners if not address.path), key=str)
+    weights = st.sampled_from(((0, -1, ""), (50, 0, ""), (250, 1, ""), (50, 0, "it fails more often"), (1000, 0, "")))
+    return st.builds(_split, st.sampled_from(ports), some, weights, _pasts) if ports else st.none()
+
+
+def _split(address: Address, revision: Revision, weighed: tuple[int, int, str], since: float) -> Split:
+    weight, step, harm = weighed
+    return Split(address=address, revision=revision.id, weight=weight, step=step, harm=harm, since=since)
 
 
 def _pins(variants: list[App], some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Override]:

@@ -34,7 +34,15 @@ _TASKS: Mapping[str, Sequence[str]] = {
         "logs",
         "metrics",
     ),
-    "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),
+    "Change what is running, until the next edit": (
+        "restart",
+        "rollback",
+        "stop",
+        "start",
+        "forget-failure",
+        "promote",
+        "abort",
+    ),
     "Run an app elsewhere": ("exec", "image"),
     "Work inside an app": ("env", "shell", "task", "tasks", "cancel", "trigger"),
     "Look after services": (

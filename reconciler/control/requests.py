@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from reconciler.planning.canary.weights import WHOLE
 from reconciler.planning.reason import Reason
 
 if TYPE_CHECKING:  # the command line lists requests without loading what grants them
@@ -142,6 +143,25 @@ def _no_revision(wanted: str | None, known: "list[Revision]") -> str:
     return f"cannot roll back to revision '{wanted}'; choose one of {', '.join(revision.id for revision in known)}"
 
 
+def _promote(_: "App", observed: "Observed", __: str | None) -> "Granted":
+    split = observed.split
+    if split is None or not 0 < split.weight < WHOLE:
+        raise Refused("no canary is under way that has a share of connections")
+    return f"promoted; revision {split.revision} gets every new connection", "promote"
+
+
+def _abort(_: "App", observed: "Observed", __: str | None) -> "Granted":
+    split = observed.split
+    if split is None or split.weight == WHOLE:
+        raise Refused("no canary is under way")
+    text = f"aborted; revision {split.revision} gets no new connection, and is tried again after an edit or 'restart'"
+    return text, "abort"
+
+
+def _has_canary(row: StatusRow) -> bool:
+    return bool(row["state"] == "canary")
+
+
 def _is_maintained(row: StatusRow) -> bool:
     override = row.get("override")
     return override is not None and override["kind"] == "maintenance"
@@ -221,6 +241,24 @@ REQUESTS: Mapping[str, RequestKind] = {
             reason=Reason.RETRY_REQUESTED,
             offered=lambda row: row["state"] in {"failing", "degraded"},
             grant=_forget_failure,
+        ),
+        RequestKind(
+            name="promote",
+            label="Promote",
+            question="Promote the canary of {name}?",
+            effect="The new revision gets every new connection at once, and the one before it finishes its requests.",
+            reason=Reason.PROMOTED,
+            offered=_has_canary,
+            grant=_promote,
+        ),
+        RequestKind(
+            name="abort",
+            label="Abort",
+            question="Abort the canary of {name}?",
+            effect="The new revision gets no new connection and ends; it is tried again after an edit or a restart.",
+            reason=Reason.ABORTED,
+            offered=_has_canary,
+            grant=_abort,
         ),
     )
 }

@@ -13,7 +13,7 @@ from reconciler.serving.programs.gunicorn import InstancePaths
 def adopt_all(
     instances: Instances,
     paths: Callable[[str], InstancePaths],
-    keep_listener: Callable[[str, Address, int], None],
+    keep_listener: Callable[[str, Address, int, str], None],
     tasks: StandingTasks,
     adopted: Callable[[str, int], None],
 ) -> None:

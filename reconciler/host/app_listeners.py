@@ -19,10 +19,13 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.listening_sockets import Listeners, is_reached
+from reconciler.serving.listening_sockets import Listeners, fetched_from, is_reached
+from reconciler.serving.second_listeners import SecondListeners
 
 # Each empty set that is built is an object of its own, and every app is observed.
 _NOWHERE: frozenset[Address] = frozenset()
+# What the keeper calls the second listener of an app: no app can be called so.
+_SECOND = "+canary"
 
 
 class AppListeners:
@@ -43,6 +46,7 @@ class AppListeners:
         self._keeper = keeper
         self._on_connection = on_connection
         self._listeners = Listeners()
+        self.second = SecondListeners(self._listeners)
         self._open: dict[str, frozenset[Address]] = {}
         self._at_spot: defaultdict[Spot, set[str]] = defaultdict(set)
         self._desired: dict[str, Address] = {}
@@ -109,15 +113,20 @@ class AppListeners:
     def take_back(self) -> None:
         """Take the listeners that the keeper held while no daemon ran."""
         for name, address, kept in self._keeper.take():
-            if is_reached(address, kept):
+            if name.endswith(_SECOND):
+                self.second.take(address, kept)
+            elif is_reached(address, kept):
                 self._listeners.take(address, kept)
                 self._opened(name, address)
             else:  # the file of the socket is gone: it is opened again, as if it had been lost
                 self._keeper.drop(name, address)
                 kept.close()
 
-    def fetch(self, name: str, address: Address, pid: int) -> None:
-        """Take a copy of a listener from a process that has it, unless it is open already."""
+    def fetch(self, name: str, address: Address, pid: int, *, second: bool = False) -> None:
+        """Take a copy of a listener from a process that has it, unless it is open already; `second`, of a canary's."""
+        if second:
+            self._fetch_second(name, address, pid)
+            return
         if address in self.of(name):
             return
         with contextlib.suppress(ProcessLookupError):
@@ -128,12 +137,27 @@ class AppListeners:
             finally:
                 os.close(pidfd)
 
+    def _fetch_second(self, name: str, address: Address, pid: int) -> None:
+        if self.second.held(address):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                fetched = fetched_from(address, pidfd, pid)
+            finally:
+                os.close(pidfd)
+            if fetched is not None:
+                self.second.take(address, fetched)
+                self._keeper.keep(f"{name}{_SECOND}", address, self.second.fd(address))
+
     def mark_detached(self) -> None:
         """Mark every instance that listens on another socket than ours: its connections are not seen here."""
         for name in self._instances.apps():
             for instance, process in self._instances.processes(name):
                 address = instance.address
-                if address is not None and self._listeners.is_known_to(process.pid, address) is False:
+                if address is None or self._listeners.is_known_to(process.pid, address) is not False:
+                    continue
+                if not self.second.is_known_to(address, process.pid):
                     self._instances.mark_detached(name, instance.id)
 
     def resume(self, name: str, instances: tuple[Instance, ...]) -> None:
@@ -145,7 +169,25 @@ class AppListeners:
         if newest is not None and newest.address is not None:
             self._pass_between(name, newest.address)
 
+    def complete(self, name: str, address: Address) -> bool:
+        """Return whether an app has both listeners of a canary; a second one that is alone becomes the first."""
+        if self.second.held(address) and address not in self.of(name):
+            self.join(name, address, promoted=True)
+        return self.second.held(address)
+
     # Actions
+
+    async def open_second(self, name: str, address: Address) -> None:
+        """Open a second listener at an address that is open. Raises CannotDivide."""
+        await self.second.open(address)
+        self._keeper.keep(f"{name}{_SECOND}", address, self.second.fd(address))
+
+    def join(self, name: str, address: Address, *, promoted: bool) -> None:
+        """Leave one listener of two: the second if that is `promoted`."""
+        self.second.joined(address, promoted=promoted)
+        if promoted:
+            self._opened(name, address)
+        self._keeper.drop(f"{name}{_SECOND}", address)
 
     def listen(self, name: str, action: Listen) -> str | None:
         """Open an address; return how ("fetched back", or nothing to say), or None when it was open already."""
@@ -242,6 +284,7 @@ class AppListeners:
 
     def close_all(self) -> None:
         """Close every copy of this process; instances keep theirs."""
+        self.second.close_all()
         self._listeners.close_all()
 
     def _opened(self, name: str, address: Address) -> None:

@@ -89,10 +89,15 @@ class AppPlaces:
         may be sleeping, or failing: what is not web runs on.
         """
         history = self._history.of(app)
-        serving = (history.started_as(instance.revision) for instance in _newest_first(self._instances.of(app)))
+        serving = (history.started_as(instance.revision) for instance in self._serving(app))
         before = history.started_as(history.restarts.revision), *history.known_good[:1]
         known = (revision for revision in (*serving, *before) if revision is not None)
         return next((revision for revision in known if revision.build.id in self._builds.of(app)), None)
+
+    def _serving(self, app: str) -> list[Instance]:
+        """Return what serves, the newest first, without a revision that is only tried."""
+        canary, serving = self._history.of(app).canary, _newest_first(self._instances.of(app))
+        return serving if canary is None else [i for i in serving if not canary.is_tried(i.revision)]
 
     def revision_of_tasks(self, app: str) -> Revision | None:
         """Return the revision that tasks run: of a sleeping app that has never served, the one that waits to serve."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from reconciler.host.canaries import Canaries
 from reconciler.host.release_recorder import ReleaseRecorder
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Reap, Scale, Stop
@@ -16,12 +17,18 @@ class InstanceChanges:
     """Carries out what concerns one instance that runs. `changed` is called with an app of which one has gone."""
 
     def __init__(
-        self, stores: Stores, instances: Instances, releases: ReleaseRecorder, changed: Callable[[str], None]
+        self,
+        stores: Stores,
+        instances: Instances,
+        releases: ReleaseRecorder,
+        canaries: Canaries,
+        changed: Callable[[str], None],
     ) -> None:
         self._record = stores.record_event
         self._history = stores.history
         self._instances = instances
         self._releases = releases
+        self._canaries = canaries
         self._changed = changed
 
     async def scale(self, name: str, action: Scale) -> None:
@@ -37,7 +44,8 @@ class InstanceChanges:
             self._record(name, "scaled", text, action.cause, action.reason)
 
     async def stop(self, name: str, action: Stop) -> None:
-        """Let an instance finish, and end it."""
+        """Let an instance finish, and end it; of two that divide an address, once nothing waits for it any more."""
+        await self._canaries.before_stop(name, action.instance)
         stopping = next((i for i in self._instances.of(name) if i.id == action.instance), None)
         how = await self._instances.stop(name, action.instance, at_once=action.at_once)
         if stopping is not None:

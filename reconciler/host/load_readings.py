@@ -102,8 +102,10 @@ class _Readings:
         )
 
     def _serving(self, name: str) -> LiveInstance | None:
-        """Return the newest gunicorn that serves, None if there is none: another program decides for itself."""
+        """Return the newest gunicorn that serves, and is no canary; another program decides for itself."""
         serving = (live for live in self._instances.lives(name) if live.runs and live.record.ready_at is not None)
+        if (canary := self._history.of(name).canary) is not None:  # which has workers for its share
+            serving = (live for live in serving if not canary.is_tried(live.record.revision))
         newest = max(serving, key=lambda live: live.record.started_at, default=None)
         return None if newest is None or newest.program != "gunicorn" else newest
 

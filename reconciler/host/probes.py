@@ -39,7 +39,9 @@ class AppProbes:
             for i in self._instances.of(name)
             if app is not None and i.serves and i.address in {app.address, app.leased}
         ]
-        probes = {}
+        probes, canary = {}, self._stores.history.of(name).canary
+        if canary is not None and any(canary.is_tried(i.revision) for i in serving):
+            serving = []  # which of the two a probe reaches cannot be told
         if app is not None and serving:
             revision = self._stores.history.of(name).started_as(serving[-1].revision)
             probe = _probe(revision, app.liveness)

@@ -1,12 +1,13 @@
 """Say what an operator can request of an app, and let each request take effect where the next plan sees it."""
 
 from collections.abc import MutableMapping
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from reconciler.planning.apps.observed import Override
 from reconciler.state.revision_history import RevisionHistory
 
-OperatorRequest: TypeAlias = Override | Literal["start", "restart", "forget-failure"]
+OperatorRequest: TypeAlias = Override | Literal["start", "restart", "forget-failure", "promote", "abort"]
 
 
 def take_request(
@@ -26,3 +27,8 @@ def take_request(
             restart_before[name] = now
         case "forget-failure":
             history.forget_failures(name)
+        case "promote" | "abort":
+            canary = history.of(name).canary
+            if canary is not None:
+                wish = {"promoted": True} if request == "promote" else {"harm": "an operator aborted it"}
+                history.set_canary(name, replace(canary, **wish))

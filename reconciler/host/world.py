@@ -17,6 +17,7 @@ from reconciler.host.app_places import AppPlaces
 from reconciler.host.app_scaling import AppScaling
 from reconciler.host.app_statuses import Standings
 from reconciler.host.builds import AppBuilds
+from reconciler.host.canaries import Canaries
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.instance_changes import InstanceChanges
@@ -55,8 +56,10 @@ from reconciler.planning.apps.actions import (
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed, SleepState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.plan_instances import prepared, state_when_failing
+from reconciler.planning.apps.plan_instances import state_when_failing
+from reconciler.planning.apps.plan_preparation import prepared
 from reconciler.planning.cache import Planner
+from reconciler.planning.canary.actions import BeginCanary, EndCanary, WeighCanary
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import Plan
@@ -106,13 +109,16 @@ class AppWorld:
         self._dependencies = DependencyGraph()
         self._standings = Standings(stores, runtime.publish)
         self._listeners = AppListeners(instances, keeper, self._on_connection, socket_directories(settings))
-        self._builds = AppBuilds(settings.paths, stager, runtime.removals, self._on_staging)
+        self._builds = AppBuilds(
+            settings.paths, stager, runtime.removals, lambda name, phase: self._on_phase(name, "staging", phase)
+        )
         self.places = AppPlaces(self._paths, self._history, self._builds, instances, secret_source)
         self.proxy = ProxyView(self._listeners, self._instances)
         self.places.prepared = lambda name: prepared(self._apps.get(name), self.observe(name))
         self._release_commands = AppReleaseCommands(settings, stores, secret_source, self._builds, self.places)
         self._releases = ReleaseRecorder(settings.paths, stores)
-        self._changes = InstanceChanges(stores, instances, self._releases, self._on_instance_gone)
+        self.canaries = Canaries(stores, instances, self._listeners, self._releases, runtime)
+        self._changes = InstanceChanges(stores, instances, self._releases, self.canaries, self._on_instance_gone)
         self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
         self.probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self.limits = LimitWatch(self._paths, stores, instances, rest_s=settings.limits_rest_s)
@@ -124,22 +130,17 @@ class AppWorld:
 
     def names(self) -> frozenset[str]:
         """Return every app of which anything is left here, desired or not."""
-        running = self._instances.apps() | self._listeners.names()
-        return running | self._tracker.names() | self._history.names() | self._builds.names() | self._standings.names()
+        parts = (self._listeners, self._tracker, self._history, self._builds, self._standings)
+        return self._instances.apps().union(*(part.names() for part in parts))
 
     def follow(self, desired: DesiredState) -> Mapping[str, App]:
         """Learn what is desired of every app, for what one app has to know of another, and return the apps."""
         self._tracker.follow({name: app.source for name, app in desired.apps.items()})
         self._apps = desired.apps
         self._instances.cells.follow(desired.apps)
-        self._releases.follow(self._apps)
-        self._dependencies.follow(self._apps)
-        self._listeners.follow(self._apps)
-        self.scaling.follow(self._apps)
-        for name, app in self._apps.items():
-            if not app.may_sleep and self._history.of(name).sleep_state != SleepState():
-                # What it slept with must not put it to sleep when it may sleep again.
-                self._history.set_sleep_state(name, SleepState())
+        for part in (self._releases, self.canaries, self._dependencies, self._listeners, self.scaling):
+            part.follow(self._apps)
+        self._history.keep_awake(name for name, app in self._apps.items() if not app.may_sleep)
         if not is_taken_over(self._stores):
             found = ((name, self._apps.get(name), self.observe(name)) for name in self.names())
             take_over(found, self._stores, self._instances, self._secret_source)
@@ -159,16 +160,17 @@ class AppWorld:
         Returns the port of each app that runs.
         """
         self._listeners.take_back()
-        adopt_all(self._instances, self.paths, self._listeners.fetch, self._tasks, self._on_adopted)
+        adopt_all(self._instances, self.paths, self.canaries.fetch, self._tasks, self._on_adopted)
         self._listeners.mark_detached()
+        self.canaries.restore()
         for name in self._instances.apps():
             self._listeners.resume(name, self._instances.of(name))
         for name in self.names():
             self._history.staged(name)  # this daemon tries once more what only an edit can fix
             self._instances.remove_unused(name, self.paths(name))
         self._builds.remove_leftovers()
-        addresses = [(name, i.address) for name in self._instances.apps() for i in self._instances.of(name)]
-        return {name: address.port for name, address in addresses if address is not None}
+        running = ((name, i.address) for name in self._instances.apps() for i in self._instances.of(name))
+        return {name: address.port for name, address in running if address is not None}
 
     def now(self) -> float:
         return time.monotonic()
@@ -209,6 +211,8 @@ class AppWorld:
             processes=self.places.verdicts.of(name),
             dialled=self.proxy.dialled(name, self._apps.get(name)),
             scaling=self.scaling.state(name),
+            split=self.canaries.of(name),
+            undivided=self.canaries.undivided(name),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
@@ -240,6 +244,8 @@ class AppWorld:
             case ArmActivation():
                 self._listeners.arm(name, action.address)
                 self._wake_all(self._dependencies.dependents(name))
+            case BeginCanary() | WeighCanary() | EndCanary():
+                await self.canaries.do(name, action)
             case Stop():
                 await self._changes.stop(name, action)
             case Reap():
@@ -284,9 +290,6 @@ class AppWorld:
         """Close this process's copy of every listener; instances keep theirs."""
         self._listeners.close_all()
 
-    def _on_staging(self, name: str, phase: Phase) -> None:
-        self._on_phase(name, "staging", phase)
-
     def _on_phase(self, name: str, state: AppState, phase: Phase) -> None:
         serves = any(instance.serves for instance in self._instances.of(name))
         self.report(name, self._standings.progress(name, phase, state, serves=serves))
@@ -322,7 +325,7 @@ class AppWorld:
         self._history.start(name, revision, {i.revision for i in self._instances.of(name)})
         async with self._slots.slot(), self.places.taking_over(revision):
             try:
-                listener = self._listeners.passed(revision.address)
+                listener = self.canaries.listener(name, revision) or self._listeners.passed(revision.address)
                 since = self._restart_before.get(name, float("-inf"))
                 place = self.places.of(revision, code)
                 program = program_of(revision, code, place.paths, place.given, place.sandbox, action.workers)
@@ -334,6 +337,8 @@ class AppWorld:
                 self._releases.rejected(name, action.failing, f"{error}{missing}{damage}", self.now())
                 return
         remark = self._instances.remark(name, instance.id)
+        if self.canaries.started(name, f"{instance.called} is ready to be tried{remark}", action):
+            return
         self._releases.served(name, revision.id)
         action = replace(action, cause=await self._releases.cause_of(name, action))
         self._record_action(name, "ready", f"{instance.in_force}{remark}", action)

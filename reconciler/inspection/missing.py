@@ -40,6 +40,7 @@ def warnings_of(
     for entry in catalog.files.values():
         found = [
             *((one.line, found) for one in entry.in_force for found in _of_app(one.unleased, names)),
+            *((one.line, found) for one in entry.in_force for found in _of_canary(one.unleased)),
             *((one.line, found) for one in entry.in_force for found in sources.of(one.unleased)),
             *((one.line, found) for one in entry.in_force for found in forecast.of(one.unleased)),
             *((one.line, warning) for one in entry.services_in_force for warning in _of_service(one)),
@@ -113,6 +114,12 @@ def _may_describe(refused: "ManifestFile", name: str) -> bool:
 
     text = refused.content if isinstance(refused.content, bytes) else refused.content.encode()
     return name_of_file(refused.file) == name or name.encode() in text
+
+
+def _of_canary(app: "App") -> Iterator[_Found]:
+    if app.canary is not None and app.release:
+        text = "runs before the canary is tried, while the revision before it serves: what it changes must suit both"
+        yield ("release",), text
 
 
 def _of_app(app: "App", names: _Names) -> Iterator[_Found]:

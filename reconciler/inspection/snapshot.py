@@ -169,6 +169,7 @@ class HostSnapshot:
             has_residue=name in self.app_statuses or name in self._sources,
             builds_in_use=frozenset(record.build for record in self.processes.get(name, ())),
             inputs=ExternalInputs() if observer is None else observer.inputs(app, name),
+            split=history.canary,
         )
 
     def _read(self, app: "App") -> "Source":

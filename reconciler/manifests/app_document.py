@@ -16,6 +16,7 @@ from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 
 if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but their web server
     from reconciler.planning.apps.git_source import GitSource
+    from reconciler.planning.canary.canary import Canary
     from reconciler.planning.processes.process import Process
     from reconciler.planning.routing.routing import Routing
     from reconciler.planning.scaling.worker_range import WorkerRange
@@ -109,7 +110,8 @@ def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocu
 def _socket(given: dict[str, Any], name: str, directory: str) -> str:
     """Return the path of an app's socket: of one that has domains, and says nothing of an address."""
     is_reached_by_name = bool(directory and given.get("domains")) and given.get("web") is not False
-    is_reached_by_name = is_reached_by_name and not {"host", "port"} & given.keys()
+    # The kernel divides the connections of a port, and of no socket.
+    is_reached_by_name = is_reached_by_name and not {"host", "port", "canary"} & given.keys()
     return posixpath.join(directory, f"{name}{SOCKET_SUFFIX}") if is_reached_by_name else ""
 
 
@@ -165,6 +167,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         processes=_processes(directory, tree, host.limits),
         limits=_limits(tree, host.limits),
         worker_range=_worker_range(tree, given),
+        canary=_canary(tree),
         schedules=_schedules(directory, tree, name, host.zone),
         routing=_routing(directory, tree, given, host.domain.replace("{app}", name)),
     )
@@ -218,6 +221,14 @@ def _limits(tree: Node, most: Limits) -> Limits:
     from reconciler.manifests.limit_fields import limits_of  # most apps have none
 
     return limits_of(tree.given("limits"), most)
+
+
+def _canary(tree: Node) -> "Canary | None":
+    if "canary" not in tree.keys:
+        return None
+    from reconciler.manifests.canary_fields import canary_of  # most apps have none
+
+    return canary_of(tree.given("canary"))
 
 
 def _source(directory: str, tree: Node, given: dict[str, Any]) -> Source:

@@ -93,6 +93,7 @@ def _document_problems(file: str, tree: Node, default_name: str | None, host: Ho
         *(service_problems(file, tree) if _is_service(tree) else app_problems(file, tree, _name(tree, default_name))),
         *_limit_problems(file, tree, host),
         *_worker_problems(file, tree),
+        *_canary_problems(file, tree),
         *_name_problems(file, tree, default_name),
     ]
     # One problem a place: the schema's, which says what was expected, comes first.
@@ -113,6 +114,15 @@ def _source_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Prob
 def _static_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:
     if host.no_static and not _is_service(tree) and "static" in tree.keys:
         yield _problem(file, tree.parts["static"], "static", host.no_static)
+
+
+def _canary_problems(file: str, tree: Node) -> Iterator[Problem]:
+    if _is_service(tree) or "canary" not in tree.keys:
+        return
+    from reconciler.manifests.canary_fields import problems_of_canary  # most apps have none
+
+    for path, message in problems_of_canary(tree):
+        yield _problem(file, tree.given(*map(str, path)) or tree, dotted(path), message)
 
 
 def _limit_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:

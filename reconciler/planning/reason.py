@@ -85,6 +85,9 @@ class Reason(StrEnum):
     SURPLUS = "surplus"
     OBSOLETE = "obsolete"
     PROBATION_PASSED = "probation-passed"
+    CANARY = "canary"
+    PROMOTED = "promoted"
+    ABORTED = "aborted"
 
     # Sleeping and waking.
     SLEEPING = "sleeping"

@@ -55,6 +55,10 @@ class Listeners:
         """Return the descriptor to hand to an instance. Raises KeyError if the address is not held."""
         return self._sockets[address].fileno()
 
+    def opened_at(self, address: Address) -> socket.socket:
+        """Return the socket of an address, which stays owned here. Raises KeyError if it is not held."""
+        return self._sockets[address]
+
     def open(self, address: Address) -> None:
         """Bind and listen, also beside an overlapping listener of this process; raises CannotListen."""
         if not address.path:
@@ -70,16 +74,10 @@ class Listeners:
         """
         if address in self._sockets:
             return True
-        for number in sockets_of(pid):
-            fetched = _fetch(pidfd, number)
-            if fetched is None:
-                continue
-            listens = fetched.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and _listens_at(fetched, address)
-            if listens and is_reached(address, fetched):
-                self._sockets[address] = fetched
-                return True
-            fetched.close()
-        return False
+        fetched = fetched_from(address, pidfd, pid)
+        if fetched is not None:
+            self._sockets[address] = fetched
+        return fetched is not None
 
     def take(self, address: Address, opened: socket.socket) -> None:
         """Own a socket that listens at this address; one held before is closed."""
@@ -205,6 +203,37 @@ class Listeners:
             self.close(address)
 
 
+def fetched_from(address: Address, pidfd: int, pid: int) -> socket.socket | None:
+    """Return a copy of the socket that a process listens on at this address, None if that cannot be had."""
+    for number in sockets_of(pid):
+        fetched = _fetch(pidfd, number)
+        if fetched is None:
+            continue
+        listens = fetched.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and _listens_at(fetched, address)
+        if listens and is_reached(address, fetched):
+            return fetched
+        fetched.close()
+    return None
+
+
+def is_alone(address: Address, opened: socket.socket) -> bool:
+    """Return whether no other socket listens at an address: one that something else has inherited, for example."""
+    return _listening_at(address) <= {os.fstat(opened.fileno()).st_ino}
+
+
+def bound_beside(address: Address) -> socket.socket:
+    """Return one more socket that listens at an address with a port. Raises OSError."""
+    opened = _socket_for(address)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        opened.bind(_sockaddr(address))
+        opened.listen(_BACKLOG)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
 def is_free(host: str, port: int) -> bool:
     """Whether nothing listens on that port of an address now."""
     address = Address(host=host, port=port)
@@ -242,15 +271,10 @@ def _bound(address: Address) -> socket.socket:
             return listen_at(Path(address.path), _BACKLOG)
         except OSError as error:
             raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
-    opened = _socket_for(address)
     try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        opened.bind(_sockaddr(address))
-        opened.listen(_BACKLOG)
+        return bound_beside(address)
     except OSError as error:
-        opened.close()
         raise CannotListen(_why(address, error)) from error
-    return opened
 
 
 def _socket_for(address: Address) -> socket.socket:

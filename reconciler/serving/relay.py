@@ -21,11 +21,17 @@ _EVERYWHERE = "0.0.0.0"
 
 
 class Relay:
-    """Passes connections on from construction until `close`; those under way are finished."""
+    """Passes connections on from construction until `close`; those under way are finished.
 
-    def __init__(self, listener: socket.socket, successor: Address) -> None:
+    `back`: to the very address at which each was reached, where another socket listens; from any client. `passed`
+    counts them.
+    """
+
+    def __init__(self, listener: socket.socket, successor: Address, *, back: bool = False) -> None:
         self._listener = listener
         self._successor = successor
+        self._back = back
+        self.passed = 0
         self._loop = asyncio.get_running_loop()
         self._passing: set[asyncio.Task[None]] = set()
         listener.setblocking(False)
@@ -40,6 +46,7 @@ class Relay:
         with contextlib.suppress(OSError):  # nothing is left to accept
             while True:
                 connection, peer = self._listener.accept()
+                self.passed += 1
                 task = self._loop.create_task(self._pass_on(connection, peer[0] if peer else ""))
                 self._passing.add(task)
                 # Whatever becomes of it: a task that is cancelled before its first step never gets to close anything.
@@ -73,8 +80,9 @@ class Relay:
         onward = socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET)
         try:
             onward.setblocking(False)
-            if is_at_port:
-                onward.bind((client, 0))
+            with contextlib.suppress(OSError) if self._back else contextlib.nullcontext():
+                if is_at_port:
+                    onward.bind((client, 0))
             await self._loop.sock_connect(onward, (target, successor.port))
         except BaseException:
             onward.close()
@@ -83,6 +91,8 @@ class Relay:
 
     def _target(self, reached: str) -> str | None:
         """Return where the successor is reached for a client that reached this address; None if it is not."""
+        if self._back:
+            return reached
         if self._successor.ip == _EVERYWHERE:
             return "127.0.0.2" if reached == "127.0.0.1" else "127.0.0.1"
         return reached if reached == self._successor.ip else None

@@ -166,25 +166,27 @@ class SupervisedInstances:
         self._oom_kills.look()
 
     def restore(
-        self, places: Callable[[str], InstancePaths], keep_listener: Callable[[str, Address, int], None]
+        self, places: Callable[[str], InstancePaths], keep_listener: Callable[[str, Address, int, str], None]
     ) -> list[Adoption]:
         """Adopt the instances that an earlier daemon left: those that run, and those that have ended.
 
-        `keep_listener` is called with app, address and pid for every process that holds a listener, those included
-        that are about to be ended: a worker whose master is gone may be the last to hold it. Instances of another boot
-        are forgotten, as are those that never had a process; marked processes of no instance are ended. An instance
-        that cannot be adopted is left as it is, for `adopt`.
+        `keep_listener` is called with app, address, pid and revision for every process that holds a listener, the
+        oldest instance first, those included that are about to be ended: a worker whose master is gone may be the last
+        to hold it. Instances of another boot are forgotten, as are those that never had a process; marked processes of
+        no instance are ended. An instance that cannot be adopted is left as it is, for `adopt`.
         """
         found: list[Adoption] = []
         everything = list(marked(self._state_id))
         known = [process for process in everything if not process.task]
         stored = on_record_or_marked(self._records, known)
         records = [with_process(record, known) for record in stored]
-        listeners = {record.id: record.address for record in records if record.address != NO_ADDRESS}
-        for process in known:
-            if process.instance in listeners:
-                with survived(f"fetch the listener of {process.app}"):
-                    keep_listener(process.app, listeners[process.instance], process.pid)
+        order = {record.id: number for number, record in enumerate(records) if record.address != NO_ADDRESS}
+        for process in sorted(
+            (each for each in known if each.instance in order), key=lambda each: order[each.instance]
+        ):
+            record = records[order[process.instance]]
+            with survived(f"fetch the listener of {process.app}"):
+                keep_listener(process.app, record.address, process.pid, record.revision)
         for before, record in zip(stored, records, strict=True):
             if self.live(record.key, record.id) is not None:
                 continue  # adopted before an error made the daemon begin again

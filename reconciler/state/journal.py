@@ -21,6 +21,7 @@ EventKind: TypeAlias = Literal[
     "adopted", "stopping", "stopped", "discarded", "failed", "listening", "removed", "holding", "sleeping", "request",
     "unhealthy", "healthy", "recovered", "scaled", "data", "provisioned", "bound", "unbound", "backup", "secrets",
     "fetched", "accepted", "refused", "applied", "waiting", "task", "configured", "limited", "exceeded", "saturated",
+    "canary", "promoted", "aborted",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(EventKind)
 

@@ -5,11 +5,14 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.planning.apps.observed import Failure, Override, SleepState
 from reconciler.planning.apps.revision import Revision, revision_from
 from reconciler.state.records import Records
+
+if TYPE_CHECKING:  # most hosts have no canary
+    from reconciler.planning.canary.canary import Split
 
 _MAX_FAILURES = 4
 _MAX_KNOWN_GOOD = 5
@@ -33,6 +36,7 @@ class AppHistory:
     sleep_state: SleepState = field(default_factory=SleepState)
     started: tuple[Revision, ...] = field(default=(), repr=False)
     restarts: Restarts = Restarts()
+    canary: "Split | None" = None
 
     def started_as(self, revision: str) -> Revision | None:
         """Return the revision of an instance by its id; None if an earlier version started it and kept no record."""
@@ -135,6 +139,19 @@ class RevisionHistory:
         """Record that an app sleeps, or that a connection activated it."""
         self._keep(app, sleep_state=rest)
 
+    def keep_awake(self, apps: Iterable[str]) -> None:
+        """Forget what these apps slept with: it must not put them to sleep when they may sleep again."""
+        for app in apps:
+            if self.of(app).sleep_state != SleepState():
+                self._keep(app, sleep_state=SleepState())
+
+    def set_canary(self, app: str, canary: "Split | None", *, stored: bool = True) -> None:
+        """Record a canary, None once it is over; one that is not `stored` is known to this daemon only."""
+        if stored:
+            self._keep(app, canary=canary)
+        else:
+            self._apps[app] = replace(self.of(app), canary=canary)
+
     def rename_revisions(
         self, app: str, *, failures: tuple[Failure, ...], override: Override | None, sleep_state: SleepState
     ) -> None:
@@ -188,6 +205,19 @@ def _distinct(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
     return tuple({revision.id: revision for revision in revisions}.values())
 
 
+def _write_canary(canary: "Split | None", boot: str) -> Any:
+    return None if canary is None else {"boot": boot, "canary": asdict(canary)}
+
+
+def _read_canary(data: Any, boot: str) -> "Split | None":
+    """Read a canary; after a reboot nothing is left of one."""
+    if data is None or data["boot"] != boot:
+        return None
+    from reconciler.planning.canary.stored import split_from  # most hosts have no canary
+
+    return split_from(data["canary"])
+
+
 # Words of a database that an earlier commit wrote.
 _KINDS_BEFORE = {"bad": "rejected"}
 
@@ -210,5 +240,6 @@ _STORED: dict[str, tuple[str, Callable[[Any, str], Any], Callable[[Any, str], An
         lambda sleep_state, _: sleep_state.gate_passed,
         lambda gate_passed, _: SleepState(gate_passed=gate_passed),
     ),
+    "canary": ("canary", _write_canary, _read_canary),
     "restarts": ("restarts", lambda restarts, _: asdict(restarts), lambda data, _: Restarts(**data)),
 }

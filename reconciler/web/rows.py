@@ -19,7 +19,7 @@ from reconciler.web.timeline import sparkline
 _MARKS: Mapping[AppState, str] = {
     "failing": "triangle", "degraded": "diamond", "invalid": "cross", "pending": "ring", "staging": "ring",
     "starting": "ring", "stopping": "ring", "running": "disc", "sleeping": "moon", "maintenance": "bars",
-    "stopped": "square",
+    "canary": "disc", "stopped": "square",
 }  # fmt: skip
 # The mark of each state, worst first, so that colour alone distinguishes none.
 STATES: Mapping[str, str] = {state.name: _MARKS[cast("AppState", state.name)] for state in APP_STATES}

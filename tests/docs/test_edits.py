@@ -48,6 +48,7 @@ APP_EDITS: dict[str, tuple[Any, Any]] = {
     "release": ("true", "python release.py"),
     "health": ({"path": "/a"}, {"path": "/b"}),
     "limits": ({"memory": "256M"}, {"memory": "512M"}),
+    "canary": ({"share": "5%"}, {"share": "10%"}),
     "probation": ("10s", "20s"),
     "stop_timeout": ("10s", "20s"),
     "idle_after": ("10m", "20m"),

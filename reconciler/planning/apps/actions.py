@@ -11,6 +11,7 @@ from typing import TypeAlias
 from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Failure, Instance
 from reconciler.planning.apps.revision import Build, Revision, Source
+from reconciler.planning.canary.actions import CanaryAction
 from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import PlannedAction
 from reconciler.planning.reason import Cause
@@ -234,6 +235,7 @@ class ForgetApp(PlannedAction):
 Action: TypeAlias = (
     ReadSource | Stage | Release | Listen | Start | Scale | ApplyLimits | MarkGood | Sleep | Stop | Reap
     | RecordFailure | Unlisten | RemoveBuild | ForgetApp | ServeHoldingPage | StopHoldingPage | ArmActivation
+    | CanaryAction
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 
 if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but their web server
     from reconciler.planning.apps.git_source import GitSource
+    from reconciler.planning.canary.canary import Canary
     from reconciler.planning.processes.process import Process
     from reconciler.planning.routing.routing import Routing
     from reconciler.planning.scaling.worker_range import WorkerRange
@@ -64,8 +65,9 @@ class App:
     an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
     NAME=VALUE lines. `in_git` is where the manifest takes the source from if that is a repository; `source` is then the
     directory of a commit on this host. `processes` are its programs that are not web. `limits` are of each
-    instance. `worker_range` is that of the number of workers, None where the manifest says a number. `routing` is what
-    the proxy does for it, None without a domain. `commit` is the commit that brought the
+    instance. `worker_range` is that of the number of workers, None where the manifest says a number. `canary` is how a
+    new revision is tried beside the one before, None if it takes over at once. `routing` is what the proxy does for
+    it, None without a domain. `commit` is the commit that brought the
     source, "" if it is in none.
     """
 
@@ -96,6 +98,7 @@ class App:
     leased: Address | None = None
     limits: Limits = NO_LIMITS
     worker_range: "WorkerRange | None" = None
+    canary: "Canary | None" = None
     commit: str = field(default="", compare=False)
 
     @property

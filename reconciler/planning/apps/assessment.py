@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from enum import Enum, auto
 
 from reconciler.planning.apps.app import App
-from reconciler.planning.apps.failures import has_failed, retry_delay_s
+from reconciler.planning.apps.failures import has_failed, is_known_good, retry_delay_s
 from reconciler.planning.apps.observed import Failure, Instance, Observed
 from reconciler.planning.apps.plan_listener import answer_at, dormant
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.apps.revision_choice import best_instance, desired_revision, fallback, rolled_back
+from reconciler.planning.canary.weights import WHOLE
 
 READ_AGAIN_S = 30.0
 NEVER = float("inf")
@@ -18,6 +19,7 @@ class Situation(Enum):
     """The situation of an app; each has a plan of its own."""
 
     WAITING_FOR_INPUTS = auto()
+    CANARY = auto()
     SERVING = auto()
     SLEEPING = auto()
     FALLING_BACK = auto()
@@ -54,6 +56,8 @@ class Assessment:
         """The first of these that holds."""
         if self.observed.inputs.missing and not self.is_rolled_back:
             return Situation.WAITING_FOR_INPUTS
+        if self.app.canary is not None and self._proves_itself():
+            return Situation.CANARY
         if self.current is not None and self.current.ready:
             return Situation.SERVING
         if self._sleeps():
@@ -105,6 +109,16 @@ class Assessment:
     def serving(self) -> Instance | None:
         """The first instance that serves, of whatever revision: one that has not failed, if there is any."""
         return min(self.observed.serving, key=lambda i: has_failed(i, self.observed), default=None)
+
+    @property
+    def stable(self) -> Instance | None:
+        """The instance of another revision that serves well at the app's address: what a canary is compared with."""
+        found = (
+            i
+            for i in self.observed.serving
+            if i.revision != self.target.id and i.address == self.app.address and not i.detached
+        )
+        return next((i for i in found if not has_failed(i, self.observed)), None)
 
     # The clock.
 
@@ -213,6 +227,27 @@ class Assessment:
         gate_passed = self.observed.sleep_state.gate_passed
         return gate_passed in (None, self.target.id) or self.try_at > self.now
 
+    def _proves_itself(self) -> bool:
+        """Whether the target is a canary, or is to be one: it is new, and another revision serves well beside it."""
+        address, split = self.app.address, self.observed.split
+        if address is None or address.path or self.is_rolled_back or self.dormant or self.observed.undivided:
+            return False
+        if self.cannot_stage or (self.current is None and self.try_at > self.now):
+            return False
+        if split is not None:
+            if (split.revision, split.address) != (self.target.id, address) or split.weight >= WHOLE:
+                return False
+            mine = [i for i in self.observed.instances if i.revision == split.revision]
+            if split.harm or any(i.end is not None or has_failed(i, self.observed) for i in mine):
+                return False
+            return self.stable is not None or (self.current is not None and self.current.ready)
+        if is_known_good(self.target.id, self.observed) or self._is_alive():
+            return False
+        return self.stable is not None
+
+    def _is_alive(self) -> bool:
+        return any(i.revision == self.target.id for i in self.observed.alive)
+
     def _has_predecessor(self) -> bool:
         serving = (i for i in self.observed.serving if i.revision != self.target.id)
         return self.fallback is not None or any(not has_failed(i, self.observed) for i in serving)
@@ -222,6 +257,8 @@ class Assessment:
             return False
         if self.fallback_at > self.now:
             return False
+        if self.app.canary is not None and not is_known_good(self.target.id, self.observed):
+            return True  # which then has what it is to be compared with
         return not self.is_staged or (self.failure is not None and self.failure.kind == "rejected")
 
     def _forgiven_at(self, failure: Failure) -> float:

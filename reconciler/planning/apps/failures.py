@@ -58,14 +58,14 @@ def record_failures(app: App, observed: Observed, now: float) -> tuple[RecordFai
             instance=i.id,
             failure=_failure(app, observed, i, now, text),
             cause=text,
-            reason=Reason.WORKER_EXITED if i.unhealthy is None else Reason.UNHEALTHY,
+            reason=Reason.UNHEALTHY if i.unhealthy else Reason.ABORTED if _harm(i, observed) else Reason.WORKER_EXITED,
         )
         for i in observed.alive
         if i.serves
         and has_failed(i, observed)
         and not is_known_good(i.revision, observed)
         and not _is_recorded(i, observed)
-        for text in (i.unhealthy or _how_a_part_ended(i, observed),)
+        for text in (i.unhealthy or _harm(i, observed) or _how_a_part_ended(i, observed),)
     )
 
 
@@ -83,10 +83,15 @@ def next_failure(
 
 def has_failed(instance: Instance, observed: Observed) -> bool:
     """Whether its probes fail, or a worker or a process of its revision ended before that was known good."""
-    if instance.unhealthy is not None:
+    if instance.unhealthy is not None or _harm(instance, observed):
         return True
     on_probation = not is_known_good(instance.revision, observed)
     return on_probation and (instance.workers_died > 0 or failed_process(instance, observed) is not None)
+
+
+def _harm(instance: Instance, observed: Observed) -> str:
+    """Return why an instance is to go as a canary, "" if it is none, or not to go."""
+    return observed.split.harm if observed.split is not None and observed.is_canary(instance.revision) else ""
 
 
 def failed_process(instance: Instance, observed: Observed) -> ProcessFailure | None:
@@ -127,10 +132,13 @@ def _how_a_part_ended(instance: Instance, observed: Observed) -> str:
 def _failure(app: App, observed: Observed, instance: Instance, now: float, reason: str) -> Failure:
     """Count one more failure of its revision; a good run before it resets the count."""
     served_s = 0.0 if instance.ready_at is None else now - instance.ready_at
-    workers = instance.workers if app.worker_range is None else app.workers_of_failures
+    is_canary = observed.is_canary(instance.revision)  # which is on probation as long as it is one
+    # Of a canary, as of an app with a range, the number of workers is no part of what failed.
+    workers = 0 if is_canary or app.worker_range is not None else instance.workers
     before = observed.failure_of(instance.revision, workers)
     earlier = before.count if before is not None and served_s < app.crash.good_run_s else 0
-    known_good = is_known_good(instance.revision, observed) or (instance.ready and served_s >= app.probation_s)
+    is_proven = instance.ready and served_s >= app.probation_s and not is_canary
+    known_good = is_known_good(instance.revision, observed) or is_proven
     return Failure(
         revision=instance.revision,
         kind="crashed" if known_good else "rejected",

@@ -12,7 +12,8 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Bound, CodeCommands, Revision, Source
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 
-if TYPE_CHECKING:  # most apps have a number of workers
+if TYPE_CHECKING:  # most hosts have no canary, and most apps a number of workers
+    from reconciler.planning.canary.canary import Split
     from reconciler.planning.scaling.observed import ScalingState
 
 
@@ -225,6 +226,7 @@ class Observed:
     records of the app are left. `written` are files that the app has written into a build, which goes with a later
     deploy. `builds_in_use` are those that something of the app uses beside its instances: a process, a task.
     `processes` is what those say that are not web. `dialled` are listeners at which the proxy still reaches the app.
+    `split` is the division of its address while a canary is under way, `undivided` why there can be none here.
     """
 
     source: SourceState | None = None
@@ -253,6 +255,8 @@ class Observed:
     processes: ProcessStandings = ProcessStandings()
     dialled: frozenset[Address] = frozenset()
     scaling: "ScalingState | None" = None
+    split: "Split | None" = None
+    undivided: str = ""
 
     @property
     def alive(self) -> tuple[Instance, ...]:
@@ -272,6 +276,10 @@ class Observed:
     def serves_at(self, address: Address | None) -> bool:
         """Whether an instance accepts requests at this address."""
         return any(i.address == address for i in self.serving)
+
+    def is_canary(self, revision: str) -> bool:
+        """Whether instances of this revision have the second listener of a canary."""
+        return self.split is not None and self.split.revision == revision
 
     def failure_of(self, revision: str, workers: int | None = None) -> Failure | None:
         """Return the recorded failure of a revision, None if there is none, or if it had another number of workers."""

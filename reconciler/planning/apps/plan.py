@@ -14,7 +14,7 @@ from reconciler.planning.apps.causes import finishing
 from reconciler.planning.apps.failures import reap
 from reconciler.planning.apps.observed import Observed, OverrideKind
 from reconciler.planning.apps.passing import where_it_listens
-from reconciler.planning.apps.plan_instances import plan_serving, state_when_failing
+from reconciler.planning.apps.plan_instances import ended_canary, plan_serving, state_when_failing
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, serve_holding_page, unlisten
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
@@ -32,16 +32,16 @@ _MAINTENANCE = Cause(Reason.MAINTENANCE, "its manifest says state: maintenance")
 def plan(app: App | None, observed: Observed, now: float) -> Plan[Action]:
     """Plan one app; `app` is None when its manifest was removed, `now` is monotonic seconds."""
     if app is None:
-        return _remove(observed)
+        return ended_canary(_remove(observed), observed)
     app = where_it_listens(app, observed)
     if _is_held_by_operator(app, observed, "stopped"):
-        return _shut_down(observed, _STOPPED_BY_OPERATOR)
+        return ended_canary(_shut_down(observed, _STOPPED_BY_OPERATOR), observed)
     if _is_held_by_operator(app, observed, "maintenance"):
-        return _maintain(app, observed, _MAINTENANCE_BY_OPERATOR)
+        return ended_canary(_maintain(app, observed, _MAINTENANCE_BY_OPERATOR), observed)
     if app.state == "stopped":
-        return _wait_for_proxy(observed, _STOPPED) or _shut_down(observed, _STOPPED)
+        return _wait_for_proxy(observed, _STOPPED) or ended_canary(_shut_down(observed, _STOPPED), observed)
     if app.state == "maintenance":
-        return _maintain(app, observed, _MAINTENANCE)
+        return ended_canary(_maintain(app, observed, _MAINTENANCE), observed)
     if app.source.missing:
         return _without_source(app, observed, now)
     if _must_read(app, observed, now):

@@ -40,10 +40,9 @@ from reconciler.planning.apps.causes import (
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
 from reconciler.planning.apps.files_in_builds import files_in_builds
 from reconciler.planning.apps.observed import Instance, Observed
-from reconciler.planning.apps.passing import where_it_listens
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, stay, unlisten
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
-from reconciler.planning.apps.revision_choice import best_instance, desired_revision
+from reconciler.planning.apps.revision_choice import best_instance
 from reconciler.planning.apps.shortcomings import shortcoming, unknown_apps
 from reconciler.planning.apps.worker_number import saturation, scaled, why_scaled
 from reconciler.planning.isolation.actions import ApplyLimits
@@ -62,14 +61,15 @@ def plan_serving(app: App, observed: Observed, now: float) -> Plan[Action]:
     """Plan by situation, after recording exits and failures, and beside deciding who answers meanwhile."""
     app = scaled(app, observed)
     known = Assessment(app, observed, now)
-    planned = _with_source(known, _BY_SITUATION[known.situation](known))
+    done = _with_source(known, _BY_SITUATION[known.situation](known))
     ended: list[Action] = [*reap(app, observed, now), *record_failures(app, observed, now), *_stop_ceded(known)]
-    return replace(
-        planned,
-        actions=(*ended, *(action for action in planned.actions if action not in ended)),
+    whole = replace(
+        done,
+        actions=(*ended, *(action for action in done.actions if action not in ended)),
         immediate=answering(app, observed, now),
-        settled=planned.settled and not ended,
+        settled=done.settled and not ended,
     )
+    return whole if known.situation is Situation.CANARY else ended_canary(whole, observed)
 
 
 def _with_source(known: Assessment, planned: Plan[Action]) -> Plan[Action]:
@@ -79,6 +79,15 @@ def _with_source(known: Assessment, planned: Plan[Action]) -> Plan[Action]:
         return planned
     text = f"{problem}; {planned.message}" if planned.message else problem
     return replace(planned, reason=Reason.SOURCE_UNREADABLE, message=text, settled=False)
+
+
+def ended_canary(plan: Plan[Action], observed: Observed) -> Plan[Action]:
+    """Return a plan that ends a canary before anything else, if one is under way."""
+    if observed.split is None:
+        return plan
+    from reconciler.planning.canary.plan_canary import with_canary_ended  # most apps have none
+
+    return with_canary_ended(plan, observed)
 
 
 def state_when_failing(observed: Observed) -> AppState:
@@ -105,11 +114,11 @@ def _serving(known: Assessment) -> Plan[Action]:
         cause = why_sleep(known, current)
         actions.append(Sleep(instance=current.id, revision=known.target.id, cause=cause.text, reason=cause.reason))
     else:
-        actions += _scale(known, current)
+        actions += to_scale(known, current, known.app.workers)
     if served := [i for i in known.others if i.ready]:
         done = "rolled back by an operator" if known.is_rolled_back else "deployed"
         waits = Cause(Reason.HANDING_OVER, f"{done}; {finishing('the previous instance', served)}")
-        return _plan(known, actions, "running", waits)
+        return planned(known, actions, "running", waits)
     return _as_it_serves(known, current, actions)
 
 
@@ -117,11 +126,11 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
     """Report the instance as running, or as degraded with what is wrong about it."""
     wrong = shortcoming(known, current)
     if wrong is not None:
-        return _plan(known, actions, "degraded", wrong)
+        return planned(known, actions, "degraded", wrong)
     scaling = next((action for action in actions if isinstance(action, Scale)), None)
     if scaling is not None:
         text = f"scaling from {current.workers} to {counted(scaling.workers, 'worker')}"
-        return _plan(known, actions, "running", Cause(Reason.SCALING, text))
+        return planned(known, actions, "running", Cause(Reason.SCALING, text))
     cause = Cause(Reason.NONE, "")
     if current.never_idle and known.app.idle_after_s is not None:
         cause = Cause(Reason.SERVING, "it never sleeps: its worker class does not tell whether it is busy")
@@ -134,40 +143,40 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
         cause = told
     elif current.unenforced:
         cause = Cause(Reason.LIMITS_WATCHED, current.unenforced)
-    return replace(_plan(known, actions, "running", cause), settled=not actions)
+    return replace(planned(known, actions, "running", cause), settled=not actions)
 
 
 def _starting(known: Assessment) -> Plan[Action]:
     """Stage the target, run its release command, start it beside what serves, then stop that."""
     if known.cannot_stage:
         cause = Cause(Reason.SOURCE_UNREADABLE, known.source.problem or "")
-        return _plan(known, stay(known.app, known.observed), state_when_failing(known.observed), cause)
+        return planned(known, stay(known.app, known.observed), state_when_failing(known.observed), cause)
     surplus = _make_room(known.others)
-    actions: list[Action] = [*move(known.app, known.observed), *_prepare(known), *surplus]
-    actions += [step for step in _start(known, known.target, why_start(known)) if step not in actions]
+    actions: list[Action] = [*move(known.app, known.observed), *prepare(known), *surplus]
+    actions += [step for step in start(known, known.target, why_start(known), known.app.workers) if step not in actions]
     stopped = {stop.instance for stop in surplus}
     actions += stops((i for i in known.others if i.id not in stopped), _REPLACED)
     actions += [u for u in unlisten(known.app, known.observed) if u not in actions]
     first = actions[0]
     if known.failure is not None and known.keeps_failing:
-        return _plan(known, actions, "failing", trying_again(known, known.failure, first))
+        return planned(known, actions, "failing", trying_again(known, known.failure, first))
     if known.is_waking and not known.observed.serves and isinstance(first, Start):
-        return _plan(known, actions, "running", Cause(Reason.WAKING, "waking: a request arrived"))
+        return planned(known, actions, "running", Cause(Reason.WAKING, "waking: a request arrived"))
     if known.serving is not None:
-        return _deploying(known, actions, known.serving)
+        return deploying(known, actions, known.serving)
     state: AppState = "staging" if isinstance(first, Stage | Release) else "starting"
-    return _plan(known, actions, state, doing(known, first))
+    return planned(known, actions, state, doing(known, first))
 
 
-def _deploying(known: Assessment, actions: list[Action], serving: Instance) -> Plan[Action]:
+def deploying(known: Assessment, actions: list[Action], serving: Instance) -> Plan[Action]:
     """Report the app by what serves; what is tried once more after a failure leaves it degraded."""
     if known.failure is None:
         cause = doing(known, actions[0])
-        return _plan(known, actions, "running", replace(cause, text=f"deploying: {cause.text}"))
+        return planned(known, actions, "running", replace(cause, text=f"deploying: {cause.text}"))
     text = f"revision {known.target.id} failed: {known.failure.reason}; revision {serving.revision} serves"
     if not isinstance(actions[0], Stage | Release):  # whose own progress says that they are tried again
         text = f"trying again, as {text}"
-    return _plan(known, actions, "degraded", instead(known, text))
+    return planned(known, actions, "degraded", instead(known, text))
 
 
 def _backing_off(known: Assessment) -> Plan[Action]:
@@ -175,19 +184,29 @@ def _backing_off(known: Assessment) -> Plan[Action]:
     assert known.failure is not None
     actions: list[Action] = [*stay(known.app, known.observed), *_stop_surplus(known)]
     if known.serving is not None:
-        actions += _scale(known, known.serving)
+        actions += to_scale(known, known.serving, known.app.workers)
     cause = withheld(known, why_backing_off(known, known.failure))
-    return _plan(known, actions, state_when_failing(known.observed), cause)
+    return planned(known, actions, state_when_failing(known.observed), cause)
 
 
 def _falling_back(known: Assessment) -> Plan[Action]:
     """Start the last known good revision first, as nothing serves well and the target cannot at once."""
     why = known.failure.reason if known.failure is not None else "it is not staged yet"
     text = f"revision {known.target.id} cannot serve: {why}"
+    state = state_when_failing(known.observed)
+    if known.failure is None and known.is_staged:
+        text, state = f"revision {known.target.id} is tried beside the one before, which starts first", "starting"
     why_started = Cause(Reason.FALLEN_BACK, text)
     moved = move(known.app, known.observed)
     actions: list[Action] = [*moved, *(step for step in _start_fallback(known, why_started) if step not in moved)]
-    return _plan(known, actions, state_when_failing(known.observed), instead(known, text))
+    return planned(known, actions, state, instead(known, text))
+
+
+def _canary(known: Assessment) -> Plan[Action]:
+    """Try the target beside what serves."""
+    from reconciler.planning.canary.plan_canary import plan_canary  # most apps have none
+
+    return plan_canary(known)
 
 
 def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
@@ -198,7 +217,7 @@ def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
     times = [inputs.again_at, answer_at(known.app, known.observed), *([] if failed is None else [known.try_at])]
     actions: list[Action] = [*stay(known.app, known.observed)]
     if serving is not None:
-        actions += [*_stage(known), *_stop_surplus(known), *_scale(known, serving)]
+        actions += [*_stage(known), *_stop_surplus(known), *to_scale(known, serving, known.app.workers)]
     elif known.fallback is not None and not known.dormant and not known.observed.unmet_dependencies:
         times.append(known.fallback_at)
         if known.fallback_at <= known.now:
@@ -209,7 +228,7 @@ def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
     state: AppState = "pending" if serving is None and failed is None else state_when_failing(known.observed)
     retries = (inputs.again_at, None if failed is None else known.retry_at())
     return replace(
-        _plan(known, actions, state, cause),
+        planned(known, actions, state, cause),
         recheck_at=min((at for at in times if at is not None and known.now < at < NEVER), default=None),
         retry_at=min((at for at in retries if at is not None), default=None),
         failures=max(inputs.failures, 0 if known.failed_to_stage is None else known.failed_to_stage.count),
@@ -223,15 +242,15 @@ def _waiting_for_apps(known: Assessment) -> Plan[Action]:
     unknown = unknown_apps(known.observed)
     waits = Cause(Reason.WAITING_FOR_APPS, f"waiting for {names}{unknown and f': {unknown}'}")
     text = f"{names} {'does' if len(known.observed.unmet_dependencies) == 1 else 'do'} not serve"
-    actions: list[Action] = [*move(known.app, known.observed), *_prepare(known)]
+    actions: list[Action] = [*move(known.app, known.observed), *prepare(known)]
     actions += stops(known.others, Cause(Reason.WAITING_FOR_APPS, text))
-    return _plan(known, actions, "pending", waits)
+    return planned(known, actions, "pending", waits)
 
 
 def _sleeping(known: Assessment) -> Plan[Action]:
     """Stage and listen: until the next connection no instance is needed."""
     due = known.try_at <= known.now
-    actions: list[Action] = [*(_prepare(known) if due else ()), *listen(known.app, known.observed)]
+    actions: list[Action] = [*(prepare(known) if due else ()), *listen(known.app, known.observed)]
     actions += stops(known.others, _SLEEPING)
     actions += unlisten(known.app, known.observed)
     if not actions:
@@ -242,7 +261,7 @@ def _sleeping(known: Assessment) -> Plan[Action]:
         state = "staging"
     if state == "staging":
         cause = Cause(actions[0].reason, actions[0].cause)
-    return replace(_plan(known, actions, state, cause), settled=due and not actions)
+    return replace(planned(known, actions, state, cause), settled=due and not actions)
 
 
 _BY_SITUATION = {
@@ -252,6 +271,7 @@ _BY_SITUATION = {
     Situation.FALLING_BACK: _falling_back,
     Situation.BACKING_OFF: _backing_off,
     Situation.WAITING_FOR_APPS: _waiting_for_apps,
+    Situation.CANARY: _canary,
     Situation.STARTING: _starting,
 }
 
@@ -259,7 +279,7 @@ _BY_SITUATION = {
 # The parts of a plan.
 
 
-def _plan(known: Assessment, actions: Iterable[Action], state: AppState, cause: Cause) -> Plan[Action]:
+def planned(known: Assessment, actions: Iterable[Action], state: AppState, cause: Cause) -> Plan[Action]:
     return Plan(
         actions=tuple(actions),
         state=state,
@@ -284,7 +304,7 @@ def _stage(known: Assessment) -> list[Action]:
     return [Stage(build=build, failing=failing, revision=revision, cause=cause.text, reason=cause.reason)]
 
 
-def _prepare(known: Assessment) -> list[Action]:
+def prepare(known: Assessment) -> list[Action]:
     """Stage the target, and run its release command."""
     if known.cannot_stage:
         return []
@@ -303,27 +323,13 @@ def _prepare(known: Assessment) -> list[Action]:
     return actions
 
 
-def prepared(app: App | None, observed: Observed) -> Revision | None:
-    """Return the revision that waits for the first connection of a lazy app: staged, its release command run.
-
-    None if the app is unknown or not lazy, or is not that far; whether it has ever served does not matter here.
-    """
-    if app is None or not (app.lazy and app.may_sleep) or observed.source is None or observed.inputs.missing:
-        return None
-    revision = desired_revision(where_it_listens(app, observed), observed)
-    if revision.build.id not in observed.builds or any(f.revision == revision.id for f in observed.failures):
-        return None
-    release = revision.release_mark(observed.commands.get(revision.build.id, NO_COMMANDS))
-    return revision if release is None or release in observed.released else None
-
-
-def _start(known: Assessment, revision: Revision, cause: Cause) -> list[Action]:
+def start(known: Assessment, revision: Revision, cause: Cause, workers: int) -> list[Action]:
     """Start an instance on the app's listener, which is opened for it unless it is open."""
-    coming = best_instance(revision, known.observed) if known.app.worker_range is not None else None
-    workers = known.app.workers if coming is None else coming.workers  # it is scaled once it serves
+    if known.app.worker_range is not None and (found := best_instance(revision, known.observed)) is not None:
+        workers = found.workers  # it is scaled once it serves
     failing = next_failure(revision, known.app.workers_of_failures, known.observed, known.now)
-    start = Start(revision=revision, workers=workers, failing=failing, cause=cause.text, reason=cause.reason)
-    return [*listen(known.app, known.observed), start]
+    coming = Start(revision=revision, workers=workers, failing=failing, cause=cause.text, reason=cause.reason)
+    return [*listen(known.app, known.observed), coming]
 
 
 def _start_fallback(known: Assessment, cause: Cause) -> list[Action]:
@@ -331,13 +337,13 @@ def _start_fallback(known: Assessment, cause: Cause) -> list[Action]:
     coming = best_instance(known.fallback, known.observed)
     return [
         *_make_room(i for i in known.observed.alive if i is not coming),
-        *_start(known, known.fallback, cause),
+        *start(known, known.fallback, cause, known.app.workers),
     ]
 
 
-def _scale(known: Assessment, instance: Instance) -> list[Action]:
+def to_scale(known: Assessment, instance: Instance, wanted: int) -> list[Action]:
     """Give an instance its limits and number of workers: last of all, as a failure of that holds up nothing else."""
-    wanted, actions = known.app.workers, list[Action]()
+    actions = list[Action]()
     if instance.pid and instance.limits != known.app.limits:
         cause = "its limits changed" if instance.limits is not None else "the daemon started"
         limits = known.app.limits

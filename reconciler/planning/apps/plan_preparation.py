@@ -1,10 +1,11 @@
-"""Plan an app that is about to be run by something else: its build and its release command, and nothing that serves."""
+"""Plan what comes before an app serves, now or later: its build and its release command, and nothing that serves."""
 
 from dataclasses import replace
 
 from reconciler.planning.apps.actions import Action, ReadSource, Release, RemoveBuild, Stage
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
+from reconciler.planning.apps.passing import where_it_listens
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
 from reconciler.planning.apps.revision_choice import desired_revision
 from reconciler.planning.plan import Plan
@@ -24,6 +25,20 @@ def prepared_revision(app: App, observed: Observed, *, released: bool = True) ->
         return None
     mark = revision.release_mark(observed.commands.get(revision.build.id, NO_COMMANDS)) if released else None
     return revision if mark is None or mark in observed.released else None
+
+
+def prepared(app: App | None, observed: Observed) -> Revision | None:
+    """Return the revision that waits for the first connection of a lazy app: staged, its release command run.
+
+    None if the app is unknown or not lazy, or is not that far; whether it has ever served does not matter here.
+    """
+    if app is None or not (app.lazy and app.may_sleep) or observed.source is None or observed.inputs.missing:
+        return None
+    revision = desired_revision(where_it_listens(app, observed), observed)
+    if revision.build.id not in observed.builds or any(f.revision == revision.id for f in observed.failures):
+        return None
+    release = revision.release_mark(observed.commands.get(revision.build.id, NO_COMMANDS))
+    return revision if release is None or release in observed.released else None
 
 
 def preparation(planned: Plan[Action], app: App, observed: Observed, *, release: bool = True) -> Plan[Action]:

@@ -99,6 +99,7 @@ def test_the_documented_manifest_is_valid() -> None:
         "kind", "crash", "access_log", "env_files", "persist", "processes", "schedules", "source", "web",
         "command", "listen", "build", "domains", "redirects", "below", "strip", "tls", "http", "hsts", "body_limit",
         "answer_timeout", "login", "allow_from", "static", "limits",
+        "canary",
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from reconciler.planning.apps.actions import (
 from reconciler.planning.apps.failures import crash_delay_s
 from reconciler.planning.apps.observed import Observed, SleepState
 from reconciler.planning.apps.plan import plan
+from reconciler.planning.canary.actions import WeighCanary
 from tests.support.plans import (
     APP,
 )
@@ -244,7 +245,9 @@ def test_what_a_plan_foresees_is_what_is_done(situation: Situation, content: str
     app, observed = situation
     observed = attended_to(app, observed, NOW)
     decided = plan(app, observed, NOW)
-    while decided.first is not None and not isinstance(decided.first, ReadSource | Reap | Start | MarkGood | Sleep):
+    while decided.first is not None and not isinstance(
+        decided.first, ReadSource | Reap | Start | MarkGood | Sleep | WeighCanary
+    ):
         observed = after(observed, decided.first, NOW, content=content)
         foreseen = [a for a in decided.actions[1:] if not isinstance(a, Unlisten)]
         decided = plan(app, observed, NOW)

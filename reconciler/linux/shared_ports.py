@@ -1,0 +1,66 @@
+"""Divide the connections of one address between two listening sockets (SO_REUSEPORT), by a program in the kernel.
+
+The program is classic BPF, made here of fixed instructions and one number: any user may attach it, and the weights are
+exact. It stays with the sockets whatever becomes of the process that attached it, and each new one replaces the last at
+once. The sockets are numbered by when they began to listen.
+"""
+
+import ctypes
+import socket
+import struct
+from typing import Literal, TypeAlias
+
+By: TypeAlias = Literal["connection", "client"]
+
+# What a whole is divided into.
+WHOLE = 1000
+
+# <asm-generic/socket.h>
+_ATTACH = 51
+# <linux/bpf_common.h>, <linux/filter.h>
+_LOAD_WORD, _LOAD_BYTE, _REMAINDER, _AND, _SHIFT, _TIMES = 0x20, 0x30, 0x94, 0x54, 0x74, 0x24
+_XOR_X, _TO_X, _EQUAL, _AT_LEAST, _RETURN = 0xAC, 0x07, 0x15, 0x35, 0x06
+_RANDOM, _NETWORK_HEADER = 0xFFFFF038, 0xFFF00000
+_IPV4_SOURCE, _IPV6_SOURCE = 12, (8, 12, 16, 20)
+_SCATTER = 0x9E3779B1  # 2**32 divided by the golden ratio: neighbours come out far apart
+
+_Instruction: TypeAlias = tuple[int, int, int, int]  # what, how far if so, how far if not, with which number
+
+
+def divide(listening: socket.socket, weight: int, by: By = "connection") -> None:
+    """Give the second socket at an address so many of WHOLE new connections, and the first one the rest.
+
+    Either socket is as good, and while there is only one it gets all. `by` "client", every connection of one source
+    address goes to the same. Raises OSError if the kernel cannot (before Linux 4.5), or if the sockets do not share
+    their port.
+    """
+    instructions = [*_drawn(by), (_REMAINDER, 0, 0, WHOLE), (_AT_LEAST, 0, 1, weight), _returns(0), _returns(1)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in instructions))
+    listening.setsockopt(socket.SOL_SOCKET, _ATTACH, struct.pack("HP", len(instructions), ctypes.addressof(program)))
+
+
+def _drawn(by: By) -> list[_Instruction]:
+    """Load a number: at random, or one that depends on the source address only."""
+    if by == "connection":
+        return [(_LOAD_WORD, 0, 0, _RANDOM)]
+    ipv6 = [_load(_IPV6_SOURCE[0])]
+    for at in _IPV6_SOURCE[1:]:
+        ipv6 += [(_TO_X, 0, 0, 0), _load(at), (_XOR_X, 0, 0, 0)]
+    return [
+        (_LOAD_BYTE, 0, 0, _NETWORK_HEADER),
+        (_AND, 0, 0, 0xF0),
+        (_EQUAL, 0, len(ipv6) + 1, 0x60),
+        *ipv6,
+        (_EQUAL, 1, 1, 0),  # past the other way to load: unconditional, as both ways are the same
+        _load(_IPV4_SOURCE),
+        (_TIMES, 0, 0, _SCATTER),
+        (_SHIFT, 0, 0, 12),
+    ]
+
+
+def _load(at: int) -> _Instruction:
+    return (_LOAD_WORD, 0, 0, _NETWORK_HEADER + at)
+
+
+def _returns(number: int) -> _Instruction:
+    return (_RETURN, 0, 0, number)
