@@ -1,6 +1,7 @@
 """Read how many connections wait at listening sockets to be accepted: sock_diag(7), for which no right is needed.
 
-Of all listeners of this network namespace at once, or of one that this process has open.
+Of all listeners of this network namespace at once, or of one that this process has open; and how many are still being
+made.
 """
 
 import os
@@ -19,6 +20,7 @@ _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
 _ERROR, _DONE = 2, 3
 _ONE, _EVERY = 0x1, 0x301
 _LISTENING = 1 << 10
+_BEING_MADE, _SYN_RECV = 1 << 3, 3
 _SHOW_NAME, _SHOW_FILE, _SHOW_QUEUE = 1, 2, 16
 _NAME, _FILE, _QUEUE = 0, 1, 4
 _NO_COOKIE = 0xFFFFFFFF
@@ -54,6 +56,29 @@ def of_socket(opened: socket.socket) -> Queue | None:
         told = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
         length, limit = _PAIR.unpack_from(told, _WAITS_AT)
         return Queue(length=length, limit=limit)
+    return None
+
+
+def being_made(opened: socket.socket) -> int | None:
+    """Return how many connections to the port of a listening socket are being made, at whichever socket there.
+
+    None where the kernel does not tell, or of a socket without a port. Reads the state of each connection of this
+    network namespace: some milliseconds if there are many.
+    """
+    families = {socket.AF_INET: (socket.AF_INET,), socket.AF_INET6: (socket.AF_INET6, socket.AF_INET)}
+    with suppress(OSError, struct.error):
+        port = opened.getsockname()[1] if opened.family in families else 0
+        states = [
+            body[1]
+            for family in families.get(opened.family, ())
+            for body in _asked(
+                struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, _LISTENING | _BEING_MADE)
+                + struct.pack(">H46x", port),
+                _EVERY,
+            )
+        ]
+        # The socket itself is among them where the kernel answers.
+        return states.count(_SYN_RECV) if len(states) > states.count(_SYN_RECV) else None
     return None
 
 

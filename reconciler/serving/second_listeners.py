@@ -9,7 +9,7 @@ import os
 import socket
 import time
 
-from reconciler.linux.listen_queues import of_socket
+from reconciler.linux.listen_queues import being_made, of_socket
 from reconciler.linux.process_table import sockets_of
 from reconciler.linux.shared_ports import divide
 from reconciler.planning.address import Address
@@ -22,7 +22,8 @@ _EMPTY_LOOKS = 3
 _ALONE_S = 5.0
 # How long a worker is given to accept what waits; what is left then is passed on.
 _DRAIN_S = 5.0
-# A handshake that was under way is over by then: the first answer to it is sent again after a second.
+# A handshake that was under way is over by then, where the kernel does not tell of it: the first answer to it is sent
+# again after a second.
 _QUIET_S, _LONGEST_S = 1.5, 10.0
 
 
@@ -96,9 +97,11 @@ class SecondListeners:
         relay = Relay(leaving, address, back=True)
         try:
             began = quiet_since = time.monotonic()
-            passed = 0
-            while time.monotonic() < min(quiet_since + _QUIET_S, began + _LONGEST_S):
+            passed, making = 0, 1
+            while making and time.monotonic() < min(quiet_since + _QUIET_S, began + _LONGEST_S):
                 await asyncio.sleep(_LOOK_S)
+                under_way = being_made(leaving)
+                making = 1 if under_way is None else under_way
                 if relay.passed != passed:
                     passed, quiet_since = relay.passed, time.monotonic()
         finally:

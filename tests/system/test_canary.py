@@ -64,7 +64,7 @@ def _master(site: Site, oldest: bool) -> int:
 
 
 def test_a_canary_gets_its_share_is_promoted_and_no_request_is_lost(site: Site) -> None:
-    port = _begun(site, lasts="2s", requests=5)
+    port = _begun(site, lasts="500ms", requests=1)
     with under_load(port) as load:
         _save(site, "2")
         _answers_of(load, "2")

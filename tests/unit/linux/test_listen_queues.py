@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.linux.listen_queues import Place, Queue, of_host, of_socket, place_of_path
+from reconciler.linux.listen_queues import Place, Queue, being_made, of_host, of_socket, place_of_path
 from reconciler.linux.listening_paths import listen_at
+from tests.support.eventually import eventually
 
 BACKLOG = 7
 
@@ -59,3 +60,30 @@ def test_a_socket_of_another_kind_and_a_path_without_a_file_have_none(tmp_path: 
     with socket.socket(type=socket.SOCK_DGRAM) as opened:
         assert of_socket(opened) is None
     assert place_of_path(tmp_path / "shop.sock") is None
+
+
+def test_connections_that_are_being_made_are_counted_until_they_are_there(
+    listener: tuple[socket.socket, Place],
+) -> None:
+    opened, _ = listener
+    if opened.family == socket.AF_UNIX:
+        assert being_made(opened) is None
+        return
+    assert being_made(opened) == 0
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)  # not there until something is sent
+    with socket.create_connection(opened.getsockname()[:2]) as client:
+        assert being_made(opened) == 1
+        client.sendall(b"GET")
+        eventually(lambda: being_made(opened) == 0)
+        assert of_socket(opened) == Queue(length=1, limit=BACKLOG)
+
+
+def test_connections_from_ipv4_to_a_listener_of_both_are_counted() -> None:
+    try:
+        opened = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    except (OSError, ValueError):
+        pytest.skip("this host cannot")
+    with opened:
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
+        with socket.create_connection(("127.0.0.1", opened.getsockname()[1])):
+            assert being_made(opened) == 1
