@@ -186,11 +186,13 @@ class Canaries:
 
     async def _judge(self, name: str, arms: "Arms") -> None:
         """Look once a second, until it is promoted, aborted or over."""
+        from reconciler.planning.canary.canary import after_failing
+
         told_at = time.monotonic()
         while (split := self._history.of(name).canary) is not None and not split.harm:
             app = self._apps.get(name)
-            canary = None if app is None else app.canary
-            if canary is not None:
+            if app is not None:
+                canary = app.canary or after_failing(app.probation_s)
                 look = arms.look()
                 share = split.weight / WHOLE
                 trial = split.trial.after(look.canary, look.others, share, canary.worse, workers=look.workers)

@@ -158,7 +158,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         depends_on=tuple(given.get("depends_on", ())),
         patience_s=_or(tree.seconds("patience"), _SILENT.patience_s),
         holding_page=joined(directory, given["holding_page"]) if "holding_page" in given else None,
-        release=given.get("release"),
+        **_release(given.get("release")),
         bindings=tuple(map(_binding, given.get("services", ()))),
         env_files={
             name: joined(directory, str(part.parts["file"].value)) for name, part in variables(tree) if part.keys
@@ -250,6 +250,13 @@ def _binding(given: str | dict[str, Any]) -> Binding:
     if isinstance(given, str):
         return Binding(service=given)
     return Binding(service=given["name"], name=given.get("binding_name"), parameters=given.get("parameters", {}))
+
+
+def _release(given: str | dict[str, Any] | None) -> dict[str, Any]:
+    """Return the fields of an app that say what runs before it serves."""
+    if not isinstance(given, dict):
+        return {"release": given}
+    return {"release": given["command"], "retries_release": given.get("retry", False)}
 
 
 def _dependencies(given: str | dict[str, Any] | None) -> dict[str, Any]:

@@ -190,6 +190,41 @@ def test_without_traffic_a_canary_is_undecided_and_waits_where_that_is_asked_for
     assert cause.startswith("undecided: 0 of 100 requests in")
 
 
+_DYING = """
+import os
+
+seen = []
+
+def application(environ, start_response):
+    seen.append(environ)
+    if len(seen) > 2:
+        os._exit(3)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"2"]
+"""
+
+
+def test_a_revision_that_failed_clients_is_tried_again_with_few_of_them(site: Site) -> None:
+    port = a_port()
+    _save(site, "1")
+    site.manifest("shop", port=port, probation="0s", stop_timeout="5s")
+    site.live()
+    site.await_settled("shop")
+    site.manifest("shop", port=port, probation="30s", stop_timeout="5s")
+    with under_load(port) as load:
+        site.save(site.root / "apps/shop/wsgi.py", _DYING)
+        eventually(lambda: "tried again after an edit" in site.told("shop")["message"], 60)
+        _answers_of(load, "1", 50)
+        assert "canary" not in _kinds(site)
+        assert site.cli("restart", "shop").returncode == 0
+        eventually(lambda: _kinds(site) == ["canary", "aborted"], 60)
+        eventually(lambda: "tried again after an edit" in site.told("shop")["message"], 60)
+        _answers_of(load, "1", 50)
+    assert load.failed.get("refused", 0) == 0
+    assert load.bodies["2"] + sum(load.failed.values()) <= 20
+    assert load.bodies["1"] > 100
+
+
 def _causes(site: Site) -> list[str]:
     found = map(json.loads, site.cli("events", "shop", "--json").stdout.splitlines())
     return [str(event["cause"]) for event in found if event["kind"] == "promoted"]

@@ -61,14 +61,14 @@ class App:
     """One desired app: everything in its manifest, with defaults, leases and paths resolved.
 
     `address` is None for a program without a listener; `leased` is the port at which one with a socket may have served
-    before. A `lazy` app is first started by a connection; `holding_page` is
-    an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
-    NAME=VALUE lines. `in_git` is where the manifest takes the source from if that is a repository; `source` is then the
-    directory of a commit on this host. `processes` are its programs that are not web. `limits` are of each
-    instance. `worker_range` is that of the number of workers, None where the manifest says a number. `canary` is how a
-    new revision is tried beside the one before, None if it takes over at once. `routing` is what the proxy does for
-    it, None without a domain. `commit` is the commit that brought the
-    source, "" if it is in none.
+    before. A `lazy` app is first started by a connection; `holding_page` is an absolute path. `env_files` are absolute
+    paths of files that hold one variable each, `env_lists` of files of NAME=VALUE lines. `retries_release` says that a
+    release command which failed is run again by itself. `in_git` is where the manifest takes the source from if that is
+    a repository; `source` is then the directory of a commit on this host. `processes` are its programs that are not
+    web. `limits` are of each instance. `worker_range` is that of the number of workers, None where the manifest says a
+    number. `canary` is how a new revision is tried beside the one before, None if it takes over at once. `routing` is
+    what the proxy does for it, None without a domain. `commit` is the commit that brought the source, "" if it is in
+    none.
     """
 
     name: str
@@ -79,6 +79,7 @@ class App:
     server: Server = Server()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     release: str | None = None
+    retries_release: bool = False
     state: AskedState = "running"
     crash: CrashPolicy = CrashPolicy()
     liveness: Liveness = Liveness()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import has_failed, is_known_good, retry_delay_s
@@ -10,6 +11,9 @@ from reconciler.planning.apps.plan_listener import answer_at, dormant
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.apps.revision_choice import best_instance, desired_revision, fallback, rolled_back
 from reconciler.planning.canary.weights import WHOLE
+
+if TYPE_CHECKING:  # most apps have none
+    from reconciler.planning.canary.canary import Canary
 
 READ_AGAIN_S = 30.0
 NEVER = float("inf")
@@ -56,7 +60,7 @@ class Assessment:
         """The first of these that holds."""
         if self.observed.inputs.missing and not self.is_rolled_back:
             return Situation.WAITING_FOR_INPUTS
-        if self.app.canary is not None and self._proves_itself():
+        if self.canary is not None and self._proves_itself():
             return Situation.CANARY
         if self.current is not None and self.current.ready:
             return Situation.SERVING
@@ -120,15 +124,27 @@ class Assessment:
         )
         return next((i for i in found if not has_failed(i, self.observed)), None)
 
+    @property
+    def canary(self) -> "Canary | None":
+        """How the target is tried beside what serves: as its manifest says, or with few clients if it failed some."""
+        failure = self.failure
+        has_failed_clients = failure is not None and (failure.kind, failure.phase) == ("rejected", "serving")
+        if self.app.canary is not None or not has_failed_clients:
+            return self.app.canary
+        from reconciler.planning.canary.canary import after_failing  # most apps have none
+
+        return after_failing(self.app.probation_s)
+
     # The clock.
 
     @property
     def is_withheld(self) -> bool:
         """Whether the target failed in a way that is not repeated before an edit or a request of an operator.
 
-        Its release command may have done half of what it does, and clients are not given again to a revision that
-        failed them while another one can serve. One more try follows when a service has recovered that was down then.
-        A build that cannot be made is not tried again if only an edit can change that.
+        Its release command may have done half of what it does, unless the manifest says that it can be run again; and
+        clients are not given again to a revision that failed them while another one can serve. One more try follows
+        when a service has recovered that was down then. A build that cannot be made is not tried again if only an edit
+        can change that.
         """
         failure = self.failure
         if failure is None or self.observed.restart_before > failure.last_at:
@@ -137,7 +153,9 @@ class Assessment:
             return failure.retry == "never"
         if failure.kind != "rejected" or self.failed_in_an_outage:
             return False
-        return failure.phase == "releasing" or (failure.phase == "serving" and self._has_predecessor())
+        if failure.phase == "releasing":
+            return not self.app.retries_release
+        return failure.phase == "serving" and self._has_predecessor()
 
     @property
     def failed_in_an_outage(self) -> bool:

@@ -37,6 +37,11 @@ class Canary:
         return self.share[min(step, len(self.share) - 1)]
 
 
+def after_failing(probation_s: float) -> Canary:
+    """Return how a revision is tried again that has failed clients, where its manifest has no canary."""
+    return Canary(share=(50,), for_s=probation_s)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
     """One address with two listeners: the second is a `revision`'s, which gets a `weight` of new connections.

@@ -27,7 +27,8 @@ _ENDED = Cause(Reason.ABORTED, "the canary is over")
 def plan_canary(known: Assessment) -> Plan[Action]:
     """Plan one more step of a canary, or wait until its time is over."""
     app, split, stable = known.app, known.observed.split, known.stable
-    assert app.canary is not None
+    canary = known.canary
+    assert canary is not None
     actions: list[Action] = [*listen(app, known.observed), *prepare(known)]
     if stable is None:
         return _without_predecessor(known, actions)
@@ -37,14 +38,14 @@ def plan_canary(known: Assessment) -> Plan[Action]:
         return deploying(known, [*actions, *_outlook(known, stable)], stable)
     current, step = known.current, _step(known, split)
     if step is not None:
-        workers = app.workers if step.weight == WHOLE else app.canary.workers_at(step.weight, app.workers)
+        workers = app.workers if step.weight == WHOLE else canary.workers_at(step.weight, app.workers)
         actions += [*to_scale(known, current, workers), step]
-        actions += _outlook(known, stable, after=len(app.canary.share) if step.weight == WHOLE else step.step)
+        actions += _outlook(known, stable, after=len(canary.share) if step.weight == WHOLE else step.step)
         return _told(known, actions, Cause(step.reason, f"{_share(split)}: {split.trial.told}"))
-    actions += to_scale(known, current, app.canary.workers_at(split.weight, app.workers))
+    actions += to_scale(known, current, canary.workers_at(split.weight, app.workers))
     actions += to_scale(known, stable, app.workers)
-    over_at = split.since + app.canary.for_s
-    told = _told(known, actions, Cause(Reason.CANARY, _progress(known, split, app.canary)))
+    over_at = split.since + canary.for_s
+    told = _told(known, actions, Cause(Reason.CANARY, _progress(known, split, canary)))
     times = [at for at in (told.recheck_at, over_at) if at is not None and at > known.now]
     return replace(told, recheck_at=min(times, default=None))
 
@@ -80,10 +81,11 @@ def _ending(split: Split, observed: Observed) -> tuple[list[Action], list[Action
 
 def _beginning(known: Assessment) -> list[Action]:
     """Open the second listener, and start the revision on it."""
-    canary, address = known.app.canary, known.app.address
+    canary, address = known.canary, known.app.address
     assert canary is not None
     assert address is not None
-    cause = Cause(Reason.CANARY, f"the manifest has {percent(canary.share[0] / WHOLE)} of new connections try it first")
+    asks = "the manifest has" if known.app.canary is not None else "it failed clients before: now"
+    cause = Cause(Reason.CANARY, f"{asks} {percent(canary.share[0] / WHOLE)} of new connections try it first")
     workers = canary.workers_at(canary.share[0], known.app.workers)
     begin = BeginCanary(address=address, revision=known.target.id, cause=cause.text, reason=cause.reason)
     opened = known.observed.split is not None
@@ -92,7 +94,7 @@ def _beginning(known: Assessment) -> list[Action]:
 
 def _step(known: Assessment, split: Split) -> WeighCanary | None:
     """Return the next weight once it is due."""
-    canary, trial = known.app.canary, split.trial
+    canary, trial = known.canary, split.trial
     assert canary is not None
     if split.promoted:
         return _weigh(split.revision, WHOLE, split.step, Cause(Reason.PROMOTED, "an operator promoted it"))
@@ -114,7 +116,7 @@ def _step(known: Assessment, split: Split) -> WeighCanary | None:
 
 def _outlook(known: Assessment, stable: Instance, after: int = -1) -> list[Action]:
     """Return what follows if all goes well, for operators to see: each part is planned again when it is due."""
-    canary, address, revision = known.app.canary, known.app.address, known.target.id
+    canary, address, revision = known.canary, known.app.address, known.target.id
     assert canary is not None
     assert address is not None
     cause = Cause(Reason.CANARY, f"unless it is worse within {span(canary.for_s)}")

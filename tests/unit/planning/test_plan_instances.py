@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.planning.apps.actions import (
     Release,
+    Start,
     Stop,
 )
 from reconciler.planning.apps.app import App
@@ -345,3 +346,16 @@ def test_a_deploy_tells_how_far_the_instance_that_starts_has_come() -> None:
     decided = plan(APP, serving(APP, instances=both), NOW)
     assert (decided.state, decided.reason) == ("running", Reason.WORKER_WAITING)
     assert decided.message == f"deploying: {note}"
+
+
+def test_a_release_command_that_failed_is_run_again_by_itself_only_if_its_manifest_says_so() -> None:
+    app = replace(APP, release="migrate")
+    bad = a_trouble(app.revision("c2"), phase="releasing", count=1, last_at=NOW - 1e4)
+    failed = replace(serving(APP), source=a_look(app, "c2"), builds=(B1.id, app.build("c2").id), failures=(bad,))
+    assert plan(app, failed, NOW).actions == ()
+    retried = plan(replace(app, retries_release=True), failed, NOW)
+    assert [type(action) for action in retried.actions[:2]] == [Release, Start]
+    soon = replace(failed, failures=(replace(bad, last_at=NOW - 0.1),))
+    waiting = plan(replace(app, retries_release=True), soon, NOW)
+    assert waiting.actions == ()
+    assert waiting.retry_at is not None

@@ -205,3 +205,45 @@ def test_a_failure_with_few_workers_counts_for_the_number_that_the_app_asks_for(
 
 def test_apps_without_a_canary_are_planned_as_before() -> None:
     assert "second listener" not in text(edited(), an_app())
+
+
+def withheld(**different: Any) -> Observed:
+    """What is true once a revision has failed clients on probation, of an app whose manifest has no canary."""
+    failure = Failure(revision=V2.id, kind="rejected", count=1, last_at=NOW - 100, reason="exited", phase="serving")
+    return edited(failures=(failure,), **different)
+
+
+def test_a_revision_that_failed_clients_is_tried_again_with_few_of_them_once_an_operator_asks_for_it() -> None:
+    assert plan(APP, withheld(), NOW).actions == ()
+    decided = plan(APP, withheld(restart_before=NOW - 1), NOW)
+    assert as_text(decided, v1=V1, v2=V2) == lines("""
+        open a second listener on 127.0.0.1:8001 for revision v2: it failed clients before: now 5% of new connections try it first
+        start revision v2: it failed clients before: now 5% of new connections try it first
+        give revision v2 5% of new connections: unless it is worse within 10s
+        give revision v2 every new connection: unless it is worse within 10s
+        stop instance i1: the new revision gets every new connection
+        close the first of two listeners on 127.0.0.1:8001: the new revision gets every new connection
+    """)  # noqa: E501
+    assert decided.state == "degraded"
+
+
+def test_it_gets_every_connection_after_its_probation_and_none_if_it_fails_again() -> None:
+    split = Split(address=ADDRESS, revision=V2.id, weight=50, step=0, since=NOW - 9)
+    trying = withheld(restart_before=NOW - 50, split=split, instances=(OLD, replace(NEW, started_at=NOW - 40)))
+    waiting = plan(APP, trying, NOW)
+    assert (waiting.actions, waiting.state, waiting.recheck_at) == ((), "canary", NOW + 1)
+    assert str(plan(APP, trying, NOW + 1).first) == f"give revision {V2.id} every new connection"
+    failed = replace(trying, instances=(OLD, replace(NEW, started_at=NOW - 40, workers_died=1)))
+    first = plan(APP, failed, NOW).first
+    assert isinstance(first, WeighCanary)
+    assert first.weight == 0
+    observed = failed
+    while (action := plan(APP, observed, NOW).first) is not None:
+        observed = after(observed, action, NOW)
+    assert [instance.revision for instance in observed.alive] == [V1.id]
+    assert "tried again after an edit" in plan(APP, observed, NOW + 1e6).message
+
+
+def test_a_revision_that_failed_in_its_gate_only_is_no_canary_by_itself() -> None:
+    failure = Failure(revision=V2.id, kind="rejected", count=1, last_at=NOW - 1e4, reason="exited", phase="starting")
+    assert "second listener" not in text(edited(failures=(failure,)), APP)
