@@ -79,7 +79,7 @@ class Housekeeping:
     def _loads(self) -> LoadRecorder:
         paths = self._settings.paths
         sampler = Sampler(paths, MemoryMeter(at_rest_s=_MEMORY_AT_REST_S))
-        return LoadRecorder(paths, self._running_apps, sampler.sample_running)
+        return LoadRecorder(paths, self._running_apps, sampler.sample_loads)
 
     def _running_apps(self) -> frozenset[str]:
         return self._instances.apps() | self._instances.apps_of_processes()

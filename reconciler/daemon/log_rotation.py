@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from reconciler.convergence.ticks import next_tick
 from reconciler.linux.listing import names_in
@@ -26,8 +26,8 @@ _LIST_EVERY_S = 3600.0
 _LISTED_AT_A_TIME = 50
 _MOST_LISTED = 100_000
 _QUIET_FOR = 30  # looks
-_FILES = ("app.log", "app.log.1", "access.log", "access.log.1")
 _TIMED = ("app.log", "access.log")
+_ROTATED = ("app.log.1", "access.log.1")
 _SLACK_BYTES = 16 * 2**20  # a writer that is told to open its log again takes a moment
 
 
@@ -51,6 +51,7 @@ class LogRotation:
         self._record = record
         self._growing: dict[str, int] = {}  # by app: how many more looks it is looked at each time
         self._cut: set[str] = set()
+        self._rotated: set[str] = set()  # apps that have a rotated log, to which something may still write
         self._free_bytes = 0
         self._listed: list[str] = []
         self._times = LogTimes()
@@ -67,9 +68,9 @@ class LogRotation:
                 due_at = loop.time() + _LOOK_AT_ALL_EVERY_S
                 self._free_bytes = self._free()
                 self._cut &= self._growing.keys()  # what is cut for long is told again and again, but seldom
-                names |= apps
                 for name in apps:
-                    self._times.take(f"{self._directory}/{name}", self._timed(name))
+                    if self._timed_is_over_limit(name):
+                        names.add(name)
             if loop.time() >= list_at:
                 list_at = loop.time() + _LIST_EVERY_S
                 with contextlib.suppress(OSError):
@@ -82,8 +83,17 @@ class LogRotation:
 
     def _is_over_limit(self, name: str) -> bool:
         """Return whether one of an app's logs is too large; it costs little, as nearly every look finds none."""
-        files = (*_FILES, *self._of_processes(name))
-        return any(logs.size(f"{self._directory}/{name}/{file}") > self._limit_bytes for file in files)
+        rotated = self._largest(name, _ROTATED)
+        (self._rotated.add if rotated else self._rotated.discard)(name)
+        return max(rotated, self._largest(name, self._timed(name))) > self._limit_bytes
+
+    def _timed_is_over_limit(self, name: str) -> bool:
+        """Return the same, and record how large the logs are that an app writes to now."""
+        size = self._times.take(f"{self._directory}/{name}", self._timed(name))
+        return size > self._limit_bytes or (name in self._rotated and self._is_over_limit(name))
+
+    def _largest(self, name: str, files: Iterable[str]) -> int:
+        return max(logs.size(f"{self._directory}/{name}/{file}") for file in files)
 
     def _of_processes(self, name: str) -> set[str]:
         """Return the files to which processes of an app that are not web write."""
@@ -109,6 +119,7 @@ class LogRotation:
             for each in (log, log.with_name(f"{log.name}.1")):
                 cut += logs.cut(each, self._limit_bytes + _SLACK_BYTES, self._limit_bytes)
         if rotated:
+            self._rotated.add(name)
             for _, process in self._instances.processes(name):
                 process.signal(signal.SIGUSR1)
         if rotated or emptied or cut:

@@ -104,14 +104,17 @@ class AppBuilds:
         """Return the places an app has written to in its builds, by build, as last looked for."""
         return self._written.get(name, _NOTHING)
 
-    async def look_for_written(self, name: str, build: str) -> bool:
-        """Look for files that an app has written into a build; True when there are some and there were none before."""
-        found = await asyncio.to_thread(self._stager.written, name, build)
-        known = self._written.get(name, {})
-        if found.places == known.get(build, ()):
-            return False
-        self._written[name] = {**known, build: found.places}
-        return build not in known
+    async def look_for_written(self, builds: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Look for files that apps have written into these builds; return those with some that had none before."""
+        seen = await asyncio.to_thread(lambda: [self._stager.written(name, build) for name, build in builds])
+        first = []
+        for (name, build), found in zip(builds, seen, strict=True):
+            known = self._written.get(name, {})
+            if found.places != known.get(build, ()):
+                self._written[name] = {**known, build: found.places}
+                if build not in known:
+                    first.append((name, build))
+        return first
 
     def code(self, name: str, build: Build) -> Code:
         """Return what an instance of a finished build runs. Raises CannotStart when the build is damaged."""

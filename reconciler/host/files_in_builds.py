@@ -1,11 +1,14 @@
 """Notice the files that apps write into their builds before a deploy replaces those, and tell.
 
 A change of a build's own directory is noticed soon, as a database beside the code makes one with each transaction;
-everything below it is looked at now and then, in a few builds at a time, and before another build is staged.
+everything below it is looked at once an hour, each build in its turn, and before another build is staged.
 """
 
+import math
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
@@ -19,7 +22,14 @@ from reconciler.state.paths import StatePaths
 
 _LOOK_EVERY_S = 30.0
 _LOOK_DEEP_EVERY_S = 3600.0
-_DEEP_AT_ONCE = 2
+
+
+@dataclass(slots=True)
+class _Top:
+    """The directory of a build's code, and when it had last changed when it was seen, in nanoseconds."""
+
+    path: str
+    seen_ns: int
 
 
 class FilesInBuilds:
@@ -38,7 +48,7 @@ class FilesInBuilds:
         self._instances = instances
         self._wakeups = wakeups
         self._record = record
-        self._seen: dict[tuple[str, str], int] = {}
+        self._seen: dict[tuple[str, str], _Top] = {}
         self._looked_at: dict[tuple[str, str], float] = {}
         self._told: dict[tuple[str, str], float] = {}
 
@@ -46,8 +56,7 @@ class FilesInBuilds:
         """Look for as long as the daemon runs."""
         while True:
             await next_tick(_LOOK_EVERY_S)
-            for name, build in self._due(time.monotonic()):
-                await self._look(name, [build])
+            await self._look(self._due(time.monotonic()))
 
     async def before_replacing(self, name: str) -> None:
         """Look at what serves before it is replaced, and tell once more, unless just now, what is to stay in it."""
@@ -55,7 +64,7 @@ class FilesInBuilds:
         for build in (serving := self._serving(name)):
             if (places := known.get(build)) and self._told.get((name, build), float("-inf")) < recently:
                 self._tell(name, written_into_build(places), "another build is staged")
-        await self._look(name, serving)
+        await self._look([(name, build) for build in serving])
 
     def kept(self, name: str, build: str, files: tuple[str, ...]) -> None:
         """Tell where the files are that an app had written into a build that was removed."""
@@ -63,21 +72,22 @@ class FilesInBuilds:
             place = self._paths.written(name, build)
             self._tell(name, f"kept {listed(files)} of build {build} in {place}", "the build was removed")
 
-    async def _look(self, name: str, builds: Iterable[str]) -> None:
-        """Look for files that were written into these builds, and tell of the first ones."""
-        for build in builds:
-            self._looked_at[name, build] = time.monotonic()
-            if await self._builds.look_for_written(name, build):
-                written = self._builds.written(name)[build]
-                self._tell(name, written_into_build(written), f"build {build} serves")
-                self._told[name, build] = time.monotonic()
-                self._wakeups.wake(name)
+    async def _look(self, builds: Collection[tuple[str, str]]) -> None:
+        """Look for files that were written into these builds of apps, and tell of the first ones."""
+        if not builds:
+            return
+        self._looked_at.update(dict.fromkeys(builds, time.monotonic()))
+        for name, build in await self._builds.look_for_written(builds):
+            written = self._builds.written(name)[build]
+            self._tell(name, written_into_build(written), f"build {build} serves")
+            self._told[name, build] = time.monotonic()
+            self._wakeups.wake(name)
 
     def _tell(self, name: str, text: str, cause: str) -> None:
         self._record(name, "data", text, cause, Reason.FILES_IN_BUILD)
 
     def _serving(self, name: str) -> list[str]:
-        return sorted({instance.build for instance in self._instances.of(name) if instance.ready})
+        return sorted({live.record.build for live in self._instances.lives(name) if live.record.ready_at})
 
     def _due(self, now: float) -> list[tuple[str, str]]:
         """Return the builds to look at: those whose top has changed, and the ones not looked at for longest."""
@@ -88,17 +98,20 @@ class FilesInBuilds:
         long_ago.sort(key=lambda each: self._looked_at.get(each, never))
         self._seen = {each: self._seen[each] for each in serving if each in self._seen}
         self._looked_at = {each: self._looked_at[each] for each in serving if each in self._looked_at}
-        return list(dict.fromkeys((*changed, *long_ago[:_DEEP_AT_ONCE])))
+        at_once = math.ceil(len(serving) * _LOOK_EVERY_S / _LOOK_DEEP_EVERY_S)
+        return list(dict.fromkeys((*changed, *long_ago[:at_once])))
 
     def _top_has_changed(self, name: str, build: str) -> bool:
         """Tell whether the top of a build's code has changed since the last look, or since it first served."""
-        directory = self._paths.builds(name) / build
+        top = self._seen.get((name, build))
+        if top is None:
+            directory = self._paths.builds(name) / build
+            top = self._seen[name, build] = _Top(str(directory / "code"), served_ns(directory) or 0)
         try:
-            changed_ns = (directory / "code").stat().st_ctime_ns
+            changed_ns = os.stat(top.path).st_ctime_ns  # noqa: PTH116  also of very many texts
         except OSError:
             return False
-        seen_ns = self._seen.get((name, build))
-        if seen_ns is None:
-            seen_ns = served_ns(directory) or 0
-        self._seen[name, build] = max(changed_ns, seen_ns)
-        return changed_ns > seen_ns and build not in self._builds.written(name)
+        if changed_ns <= top.seen_ns:
+            return False
+        top.seen_ns = changed_ns
+        return build not in self._builds.written(name)

@@ -4,7 +4,7 @@ The daemon need not be running, and nothing here waits for it.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -90,6 +90,14 @@ class HostSnapshot:
         found: dict[str, list[InstanceRecord]] = {}
         for record in self._of_this_boot:
             if record.process and _alive(record):
+                found.setdefault(record.app, []).append(record)
+        return found
+
+    def alive(self, apps: Collection[str]) -> dict[str, list[InstanceRecord]]:
+        """Return the instances that are alive of those of these apps that have some, as they are on record."""
+        found: dict[str, list[InstanceRecord]] = {}
+        for record in self.records.instances(apps):
+            if record.boot == self._boot and _alive(record):
                 found.setdefault(record.app, []).append(record)
         return found
 

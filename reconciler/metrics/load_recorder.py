@@ -3,7 +3,8 @@
 It takes at most a thousandth of one core: where measuring takes longer, it is done less often. An app that does nothing
 is measured once in half an hour or less often, and has a record written once in five minutes; in between, a look at its
 workers' figures shows that it has answered nothing. Apps that are at rest, and those that have answered nothing since
-they were first seen, are measured a few at a time: a host on which nothing happens spends next to nothing.
+they were first seen, are measured a few at a time and for a thirtieth of that: a host on which nothing happens spends
+next to nothing.
 """
 
 import asyncio
@@ -21,9 +22,10 @@ from reconciler.serving.gate_figures_reader import Contents, contents, is_unchan
 from reconciler.state.paths import StatePaths
 
 _SHARE = 0.001
+_SHARE_AT_REST = _SHARE / 30
 _IDLE_CPU = 0.001
 _AT_REST_S = 30 * 60
-_AT_ONCE = 4
+_AT_ONCE = 2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class LoadRecorder:
         self._unmeasured: dict[str, Contents] = {}
         self._collected: dict[str, list[LoadPoint]] = {}
         self._collected_until = 0
+        self._patient_at = 0.0
 
     async def run(self) -> None:
         """Record now and then, and never return."""
@@ -81,24 +84,32 @@ class LoadRecorder:
         self._tried_at = {name: tried for name, tried in self._tried_at.items() if name in running}
         self._unmeasured = {name: seen for name, seen in self._unmeasured.items() if name in running}
         step = int(now) // DAY.step_s
-        due = self._due(running, now, at)
-        self._tried_at.update(dict.fromkeys(due, at))
-        for name, sample in (self._sample(due) if due else {}).items():
-            self._measured(name, sample, now, at)
+        due, patient = self._due(running, now, at)
+        self._measure(due, now, at)
+        if patient and at >= self._patient_at:
+            began = time.thread_time()
+            self._measure(patient, now, at)
+            self._patient_at = at + (time.thread_time() - began) / _SHARE_AT_REST - HOUR.step_s / 2
         if step != self._collected_until:
             self._write_collected(now)
             self._collected_until = step
 
-    def _due(self, running: Collection[str], now: float, at: float) -> set[str]:
+    def _measure(self, names: Collection[str], now: float, at: float) -> None:
+        self._tried_at.update(dict.fromkeys(names, at))
+        for name, sample in (self._sample(names) if names else {}).items():
+            self._measured(name, sample, now, at)
+
+    def _due(self, running: Collection[str], now: float, at: float) -> tuple[set[str], list[str]]:
         """Return the apps that have been at work, and a few of those that are new or have been at rest for long."""
         known = {name for name in running if name in self._apps}
         awake = {name for name in known if not self._still_rests(name, now, at)}
         new = [name for name in running if name not in known]
         started = {name for name in new if self._has_begun(name)}
-        patient = [name for name in new if name not in started]
-        patient += [name for name in known - awake if at - self._apps[name].at >= _AT_REST_S]
-        patient.sort(key=lambda name: self._tried_at.get(name, 0.0))
-        return awake | started | set(patient[:_AT_ONCE])
+        once = [name for name in known - awake if self._apps[name].point is None]
+        others = [name for name in new if name not in started]
+        others += [name for name in known - awake if at - self._apps[name].at >= _AT_REST_S]
+        others.sort(key=lambda name: self._tried_at.get(name, 0.0))
+        return awake | started, [*once, *others][:_AT_ONCE]
 
     def _has_begun(self, name: str) -> bool:
         """Whether an app that was never measured has answered something since it was first seen."""
@@ -111,17 +122,18 @@ class LoadRecorder:
     def _still_rests(self, name: str, now: float, at: float) -> bool:
         """Whether an app that was idle has answered nothing since; then its point is the last one again."""
         app = self._apps.get(name)
-        if app is None or app.point is None or app.at_rest is None or not is_unchanged(app.at_rest):
+        if app is None or app.at_rest is None or not is_unchanged(app.at_rest):
             return False
-        app.seen = at
-        self._collected.setdefault(name, []).append(replace(app.point, at=now))
+        if app.point is not None:
+            app.seen = at
+            self._collected.setdefault(name, []).append(replace(app.point, at=now))
         return True
 
     def _measured(self, name: str, sample: AppSample, now: float, at: float) -> None:
-        self._unmeasured.pop(name, None)
-        before, app = self._apps.get(name), _App(sample=sample, at=at, seen=at)
-        self._apps[name] = app
+        at_first, before = self._unmeasured.pop(name, None), self._apps.get(name)
+        app = self._apps[name] = _App(sample=sample, at=at, seen=at)
         if before is None or before.at >= at:
+            app.at_rest = at_first
             return
         since = rate(before.sample, sample, at - before.seen or at - before.at)
         cpu = rate(before.sample, sample, at - before.at).cpu

@@ -6,7 +6,7 @@ Every seat measures memory and processor time here, so that all show the same nu
 import contextlib
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,10 +95,18 @@ class Sampler:
         with contextlib.closing(HostSnapshot(self._paths)) as snapshot:
             return self.sample_of(snapshot, snapshot.names)
 
-    def sample_running(self, names: Collection[str]) -> dict[str, AppSample]:
-        """Sample those of these apps that have an instance; raises sqlite3.Error. Blocks."""
+    def sample_loads(self, names: Collection[str]) -> dict[str, AppSample]:
+        """Sample what those of these apps that have an instance have done and use, but neither limits nor queues.
+
+        Raises sqlite3.Error. Blocks, for as short as can be.
+        """
         with contextlib.closing(HostSnapshot(self._paths)) as snapshot:
-            return self.sample_of(snapshot, {*snapshot.instances, *snapshot.processes}.intersection(names))
+            families = {
+                name: {each.id: process_table.usage(each.pid) for each in found if each.pid}
+                for name, found in snapshot.alive(names).items()
+            }
+        memory = self._memory_of(families)
+        return {name: self._load(name, used, memory) for name, used in families.items()}
 
     def sample_of(self, snapshot: HostSnapshot, names: Collection[str]) -> dict[str, AppSample]:
         """Sample some apps of an open snapshot. Blocks."""
@@ -109,20 +117,15 @@ class Sampler:
             name: {instance: process_table.usage(master) for instance, master in ids.items()}
             for name, ids in masters.items()
         }
-        every = {
-            pid: ticks for used in families.values() for family in used.values() for pid, ticks in family.ticks.items()
-        }
-        memory = self._memory.measure(every, time.monotonic())
+        memory = self._memory_of(families)
         cells = {
             name: {instance: cell_seen(name, instance, pid) for instance, pid in ids.items()}
             for name, ids in masters.items()
         }
         queues = queues_of({name: addresses_of(snapshot, name) for name in names})
         return {
-            name: AppSample(
-                figures=gate_figures_reader.of_app(self._paths.readiness(name)),
-                memory=sum(memory[pid] for pid in {pid for family in used.values() for pid in family.ticks}),
-                cpu={instance: family.seconds for instance, family in used.items()},
+            name: replace(
+                self._load(name, used, memory),
                 memory_limit=next(
                     filter(None, (memory_limit(c) for i, c in cells[name].items() if i in webs[name])), None
                 ),
@@ -135,6 +138,19 @@ class Sampler:
             )
             for name, used in sorted(families.items())
         }
+
+    def _memory_of(self, families: Mapping[str, Mapping[str, process_table.Usage]]) -> Mapping[int, int]:
+        every = {
+            pid: ticks for used in families.values() for family in used.values() for pid, ticks in family.ticks.items()
+        }
+        return self._memory.measure(every, time.monotonic())
+
+    def _load(self, name: str, used: Mapping[str, process_table.Usage], memory: Mapping[int, int]) -> AppSample:
+        return AppSample(
+            figures=gate_figures_reader.of_app(self._paths.readiness(name)),
+            memory=sum(memory[pid] for pid in {pid for family in used.values() for pid in family.ticks}),
+            cpu={instance: family.seconds for instance, family in used.items()},
+        )
 
 
 def addresses_of(snapshot: HostSnapshot, app: str) -> frozenset[Address]:

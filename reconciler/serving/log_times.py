@@ -25,9 +25,9 @@ class LogTimes:
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, int]] = {}
 
-    def take(self, directory: str, files: Iterable[str]) -> None:
-        """Record how large the files of an app's log directory are, where that has changed."""
-        found = b""
+    def take(self, directory: str, files: Iterable[str]) -> int:
+        """Record how large the files of an app's log directory are, where that has changed; return the largest size."""
+        found, largest = b"", 0
         for name in files:
             path = f"{directory}/{name}"
             try:
@@ -35,6 +35,7 @@ class LogTimes:
             except OSError:
                 self._last.pop(path, None)
                 continue
+            largest = max(largest, status.st_size)
             now = (status.st_ino, status.st_size)
             if self._last.get(path) != now and status.st_size:
                 self._last[path] = now
@@ -42,6 +43,7 @@ class LogTimes:
         if found:
             with contextlib.suppress(OSError):  # a full disk costs the times of some lines
                 _append(Path(directory) / _NAME, found)
+        return largest
 
 
 def _append(file: Path, samples: bytes) -> None:

@@ -4,7 +4,8 @@ Every write is one transaction, on the disk at once where it says so. A record i
 process table has the last word.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -156,9 +157,12 @@ class Records:
         row = (app, source.path, source.pinned, content)
         self._database.write(("source", app), "INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?)", row)
 
-    def instances(self) -> list[InstanceRecord]:
-        """Return every instance on record, of any boot, oldest first."""
-        return _INSTANCES.rows(self._database, "ORDER BY started_at, id")
+    def instances(self, apps: Collection[str] | None = None) -> list[InstanceRecord]:
+        """Return every instance on record, or those of some apps, of any boot, oldest first."""
+        if apps is None:
+            return _INSTANCES.rows(self._database, "ORDER BY started_at, id")
+        some = "WHERE app IN (SELECT value FROM json_each(?)) ORDER BY started_at, id"
+        return _INSTANCES.rows(self._database, some, (json.dumps([*apps]),))
 
     def put_instance(self, record: InstanceRecord) -> None:
         """Write an instance's record, new or changed."""

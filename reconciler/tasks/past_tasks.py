@@ -13,7 +13,7 @@ from reconciler.state.paths import StatePaths
 from reconciler.state.task_log import TaskLog
 
 _EVERY_S = 3600.0
-_FIRST_S = 60.0
+_FIRST_S = 600.0  # a daemon that has just started has better to do
 _LEAST_KEPT = 20
 _MOST_FILES = 100_000
 # A log that no task on record has was left by a daemon that was killed between two steps.

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.host import files_in_builds as files_in_builds_module
 from reconciler.host.builds import AppBuilds
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.serving.instances import Instances
@@ -30,13 +31,26 @@ def paths(tmp_path: Path) -> StatePaths:
 
 
 def files_in_builds(paths: StatePaths) -> FilesInBuilds:
-    instances = SimpleNamespace(apps=lambda: _APPS, of=lambda _: (SimpleNamespace(build="b1", ready=True),))
+    live = SimpleNamespace(record=SimpleNamespace(build="b1", ready_at=1.0))
+    instances = SimpleNamespace(apps=lambda: _APPS, lives=lambda _: (live,))
     builds = SimpleNamespace(written=lambda _: {})
     return FilesInBuilds(paths, cast("AppBuilds", builds), cast("Instances", instances), WakeQueue(), lambda *_: None)
 
 
 def test_a_build_in_which_nothing_changed_waits_for_its_turn(paths: StatePaths) -> None:
-    assert files_in_builds(paths)._due(0.0) == [("app0", "b1"), ("app1", "b1")]
+    looks = files_in_builds(paths)
+    for number, app in enumerate(_APPS):
+        due = looks._due(30.0 * number)
+        assert due == [(app, "b1")]
+        looks._looked_at[due[0]] = 30.0 * number
+    assert looks._due(150.0) == []
+
+
+def test_each_of_very_many_builds_has_its_turn_within_an_hour(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_in_builds_module, "_LOOK_DEEP_EVERY_S", 60.0)
+    assert len(files_in_builds(paths)._due(0.0)) == 3
 
 
 def test_a_change_at_the_top_waits_for_no_turn(paths: StatePaths) -> None:

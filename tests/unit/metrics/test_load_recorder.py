@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.metrics import load_recorder
 from reconciler.metrics.load_recorder import LoadRecorder
 from reconciler.metrics.load_ring import DAY, HOUR, Span, read_points
 from reconciler.metrics.sample import AppSample
@@ -41,6 +42,14 @@ class _Host:
         self.requests["blog"] += count
         self.worker.write_bytes(str(self.requests["blog"]).encode())
 
+    def add(self, count: int) -> None:
+        """Have so many more apps run, whose workers have answered nothing."""
+        for number in range(count):
+            worker = self.paths.readiness(f"app{number}") / "one" / "4711"
+            worker.parent.mkdir(parents=True)
+            worker.write_bytes(b"0")
+            self.requests[f"app{number}"] = 0
+
     def look(self, minutes: int = 1) -> None:
         for _ in range(minutes):
             self.look_at(self.requests)
@@ -55,7 +64,9 @@ class _Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> _Host:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Host:
+    """Return a host on which measuring takes no time."""
+    monkeypatch.setattr(load_recorder, "_SHARE_AT_REST", 1.0)
     return _Host(tmp_path)
 
 
@@ -104,13 +115,25 @@ def test_an_app_at_rest_is_measured_once_in_half_an_hour_and_at_once_when_it_ans
 
 
 def test_apps_that_have_answered_nothing_yet_are_measured_a_few_at_a_time(host: _Host) -> None:
-    host.requests |= {f"app{number}": 0 for number in range(20)}
+    host.add(20)
     host.look()
-    assert len(host.sampled) == 4
+    assert len(host.sampled) == 2
     host.look()
-    assert len(host.sampled) == 12  # the same again, for their rate, and four more
-    host.look(10)
+    assert len(host.sampled) == 4  # the same again, for their rate
+    host.look(20)
     assert set(host.sampled) == set(host.requests)
+
+
+def test_apps_that_have_answered_nothing_yet_wait_while_measuring_them_takes_too_much(
+    host: _Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_recorder, "_SHARE_AT_REST", 1e-9)
+    host.add(20)
+    host.look(10)
+    assert len(host.sampled) == 2
+    host.answered(60)
+    host.look()
+    assert "blog" in host.sampled
 
 
 def test_a_new_app_that_answers_waits_for_no_other(host: _Host) -> None:
@@ -136,7 +159,7 @@ def test_a_new_app_whose_worker_had_written_nothing_when_it_was_first_seen_waits
 
 def test_an_app_that_cannot_be_measured_keeps_no_other_waiting(host: _Host) -> None:
     names = {*host.requests, *(f"app{number}" for number in range(6))}
-    for _ in range(3):
+    for _ in range(4):
         host.look_at(names)
     assert "blog" in host.sampled
 
