@@ -117,7 +117,13 @@ def _may_describe(refused: "ManifestFile", name: str) -> bool:
 
 
 def _of_canary(app: "App") -> Iterator[_Found]:
-    if app.canary is not None and app.release:
+    if app.canary is None:
+        return
+    from reconciler.linux.shared_ports import why_not  # most apps have none
+
+    if problem := why_not():
+        yield ("canary",), f"this kernel does not divide connections ({problem}): a new revision takes over at once"
+    if app.release:
         text = "runs before the canary is tried, while the revision before it serves: what it changes must suit both"
         yield ("release",), text
 

@@ -39,6 +39,18 @@ def divide(listening: socket.socket, weight: int, by: By = "connection") -> None
     listening.setsockopt(socket.SOL_SOCKET, _ATTACH, struct.pack("HP", len(instructions), ctypes.addressof(program)))
 
 
+def why_not() -> str:
+    """Return why the kernel divides no connections here, "" if it does."""
+    try:
+        with socket.socket() as alone:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            alone.bind(("127.0.0.1", 0))
+            divide(alone, 0)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
 def _drawn(by: By) -> list[_Instruction]:
     """Load a number: at random, or one that depends on the source address only."""
     if by == "connection":

@@ -23,20 +23,29 @@ def save(site: Site, version: str, status: str = "200 OK") -> None:
     site.save(directory / "wsgi.py", _APP.replace("VERSION", version).replace("STATUS", status))
 
 
-def begun(site: Site, *, share: str | list[str] = "50%", lasts: str = "1h", settings: Any = None, **canary: Any) -> int:
+def begun(
+    site: Site,
+    *,
+    share: str | list[str] = "50%",
+    lasts: str = "1h",
+    settings: Any = None,
+    host: str = "",
+    **canary: Any,
+) -> int:
     """Serve version 1 of an app with a canary, and return its port."""
     port = a_port()
     save(site, "1")
-    asks(site, port, share=share, lasts=lasts, **canary)
+    asks(site, port, share=share, lasts=lasts, host=host, **canary)
     site.live(**(settings or {}))
     site.await_settled("shop")
     return port
 
 
-def asks(site: Site, port: int, *, share: str | list[str], lasts: str, **canary: Any) -> None:
+def asks(site: Site, port: int, *, share: str | list[str], lasts: str, host: str = "", **canary: Any) -> None:
     """Write its manifest."""
     fields = {"share": share, "for": lasts, **canary}
-    site.manifest("shop", port=port, probation="0s", workers=2, stop_timeout="5s", canary=fields)
+    given = {"host": host} if host else {}
+    site.manifest("shop", port=port, probation="0s", workers=2, stop_timeout="5s", canary=fields, **given)
 
 
 def is_canary(site: Site) -> bool:

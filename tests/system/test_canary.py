@@ -2,7 +2,10 @@
 
 import json
 import os
+import platform
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,13 +15,14 @@ from tests.support.canaries import answers_of, asks, begun, is_canary, keeper, k
 from tests.support.eventually import eventually
 from tests.support.load import Load, under_load
 from tests.support.ports import a_port
-from tests.support.site import Site
+from tests.support.site import REPOSITORY, Site
 
 pytestmark = pytest.mark.system
 
 
-def test_a_canary_gets_its_share_is_promoted_and_no_request_is_lost(site: Site) -> None:
-    port = begun(site, lasts="500ms", requests=1)
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
+def test_a_canary_gets_its_share_is_promoted_and_no_request_is_lost(site: Site, host: str) -> None:
+    port = begun(site, lasts="500ms", requests=1, host=host)
     with under_load(port) as load:
         save(site, "2")
         answers_of(load, "2")
@@ -175,3 +179,76 @@ def test_a_revision_that_failed_clients_is_tried_again_with_few_of_them(site: Si
 def _causes(site: Site) -> list[str]:
     found = map(json.loads, site.cli("events", "shop", "--json").stdout.splitlines())
     return [str(event["cause"]) for event in found if event["kind"] == "promoted"]
+
+
+def _undivided(site: Site, *words: str) -> str:
+    """What a command prints where the kernel divides no connections."""
+    line = [sys.executable, "-m", "tests.fakes.undividing", *site.command(*words)[3:]]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, timeout=60, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "aarch64"}, reason="the number of setsockopt(2) is not known")
+def test_where_the_kernel_divides_nothing_a_revision_takes_over_at_once_and_that_is_told_before(site: Site) -> None:
+    port = a_port()
+    save(site, "1")
+    asks(site, port, share="50%", lasts="1h")
+    assert "this kernel does not divide connections (Operation not permitted)" in _undivided(site, "validate")
+    assert "connections cannot be divided: Operation not permitted" in _undivided(
+        site, "doctor", "--manifests", str(site.manifests)
+    )
+    words = [sys.executable, "-m", "tests.fakes.undividing", *site.command("run")[3:]]
+    with site.console.open("a") as console:
+        site.daemons.append(subprocess.Popen(words, stdout=console, stderr=console, cwd=REPOSITORY))
+    eventually(site.serves("shop", "1", port), 60)
+    with under_load(port) as load:
+        save(site, "2")
+        eventually(site.serves("shop", "2", port), 60)
+    assert load.failed == {}
+    (told,) = [text for _, kind, text in site.events("shop") if kind == "canary"]
+    assert told.startswith("no canary: the kernel does not divide connections: Operation not permitted; revision")
+
+
+_PROGRAM = """
+import http.server, os
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(STATUS)
+        self.end_headers()
+        self.wfile.write(b"VERSION")
+
+    def log_message(self, *args):
+        pass
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+def _program(site: Site, version: str, status: int = 200) -> None:
+    directory = site.root / "apps/shop"
+    directory.mkdir(exist_ok=True)
+    text = _PROGRAM.replace("STATUS", str(status)).replace("VERSION", version)
+    site.save(directory / "serve.py", text)
+
+
+def test_a_program_that_is_not_gunicorn_is_tried_as_well(site: Site) -> None:
+    port = a_port()
+    _program(site, "1")
+    fields = {"command": f"{sys.executable} serve.py", "probation": "0s", "stop_timeout": "5s"}
+    site.manifest("shop", port=port, canary={"share": "50%", "for": "1h"}, **fields)
+    site.live()
+    site.await_settled("shop")
+    with under_load(port) as load:
+        _program(site, "2")
+        answers_of(load, "2")
+        eventually(lambda: is_canary(site), 30)
+        assert site.cli("promote", "shop").returncode == 0
+        eventually(lambda: len(site.instances("shop")) == 1 and not is_canary(site), 30)
+        assert load.failed == {}
+        _program(site, "3", 500)
+        eventually(lambda: kinds(site)[-1:] == ["aborted"], 60)
+        eventually(lambda: len(site.instances("shop")) == 1, 30)
+        answers_of(load, "2")
+    assert "it fails more often" in site.told("shop")["message"]
+    assert load.failed.keys() <= {"HTTP/1.0 500 Internal Server Error"}

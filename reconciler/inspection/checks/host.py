@@ -29,6 +29,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         kernel.version,
         kernel.listeners,
         lambda: kernel.inotify(catalog),
+        lambda: kernel.canaries(catalog),
         lambda: kernel.open_files(len(catalog.apps)),
         lambda: isolation.control_groups(settings),
         users.user,

@@ -118,6 +118,20 @@ def _can_watch() -> bool:
     return True
 
 
+def canaries(catalog: "Catalog") -> Iterator[Check]:
+    """Check that connections can be divided, if an app asks for that."""
+    names = sorted(name for name, app in catalog.apps.items() if app.canary is not None)
+    if not names:
+        return
+    from reconciler.linux.shared_ports import why_not
+
+    if problem := why_not():
+        advice = f"new revisions of {', '.join(names)} take over at once; allow SO_ATTACH_REUSEPORT_CBPF (Linux 4.5)"
+        yield Check(level="warn", subject="canaries", found=f"connections cannot be divided: {problem}", advice=advice)
+    else:
+        yield Check(level="ok", subject="canaries", found="the kernel divides connections")
+
+
 def open_files(apps: int) -> Iterator[Check]:
     """Check that the daemon may open as many files as this many apps need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -129,6 +129,22 @@ def test_an_ipv6_client_comes_to_the_same_release_each_time() -> None:
     pair.close()
 
 
+def test_a_client_of_ipv4_comes_to_the_same_release_of_a_listener_of_both_each_time() -> None:
+    try:
+        pair = Pair(socket.AF_INET6, "::")
+    except OSError as error:
+        pytest.skip(f"this host cannot: {error}")
+    divide(pair.first, 500, "client")
+    pair.address, pair.family = ("127.0.0.1", pair.address[1]), socket.AF_INET
+    counts = [0, 0]
+    for client in range(1, 65):
+        found = pair.connect(3, f"127.0.3.{client}")
+        assert 0 in found
+        counts[found[0] == 0] += 1
+    pair.close()
+    assert min(counts) > 10
+
+
 def test_a_socket_that_does_not_share_its_port_cannot_be_divided() -> None:
     with socket.create_server(("127.0.0.1", 0)) as alone, pytest.raises(OSError, match="Invalid argument"):
         divide(alone, 50)
