@@ -126,6 +126,7 @@ def _answer(port: int, name: str) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
         opened = socket.create_connection(("127.0.0.1", port), 10)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sock = context.wrap_socket(opened, server_hostname=name)
         connection.request("GET", "/", headers={"Host": name})
         answer = connection.getresponse()
