@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from reconciler.planning.routing import linked_names
-from reconciler.planning.routing.domain_names import is_private
+from reconciler.planning.routing.domain_names import is_private, is_wildcard
 from reconciler.planning.routing.route import (
     CLIENT_HEADER,
     FORGEABLE_HEADERS,
@@ -182,16 +182,31 @@ def _secure_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities
 
 
 def _plain_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities) -> Iterator[Config]:
+    host = "{http.request.host}" if front.https == 443 else f"{{http.request.host}}:{front.https}"
+    to_tls = [_to(f"https://{host}")]
+    alike: dict[bool, list[str]] = {True: [], False: []}  # by whether they are wildcards, which come after exact names
     for place in places(routes):
-        routing = place.route.routing
+        routing, covers = place.route.routing, is_wildcard(place.name)
+        if covers and alike[False]:
+            yield _redirects(alike[False], to_tls, "exact")
+            alike[False] = []
         if routing.tls == "off" or routing.http == "serve":
             yield _route("http", place, _handlers(place.route, front, abilities, secure=False))
+        elif is_everything(place.below):
+            alike[covers].append(place.name)
         else:
-            host = "{http.request.host}" if front.https == 443 else f"{{http.request.host}}:{front.https}"
-            handlers = [_to(f"https://{host}")]
-            yield _route("http", place, handlers)
+            yield _route("http", place, to_tls)
+    for covers, names in alike.items():
+        if names:
+            yield _redirects(names, to_tls, "any" if covers else "exact")
     for name, route in redirected(routes):
         yield _redirect("http", name, target(route, front))
+
+
+def _redirects(names: list[str], handlers: list[Config], which: str) -> Config:
+    """Return the one route of all names that lead to TLS: with every route a change takes Caddy longer."""
+    mark = f"{MARK}:http:to-tls:{which}"
+    return {"@id": mark, "match": [{"host": sorted(names)}], "handle": handlers, "terminal": True}
 
 
 def _route(scheme: str, place: Place, handlers: list[Config]) -> Config:

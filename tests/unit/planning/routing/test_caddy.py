@@ -121,6 +121,17 @@ def test_the_longest_path_of_a_name_wins_and_a_redirect_keeps_the_path() -> None
     assert routes[2]["handle"][0]["headers"]["Location"] == ["https://a.example.com{http.request.uri}"]
 
 
+def test_names_that_only_lead_to_tls_are_one_route_and_no_wildcard_comes_before_an_exact_name() -> None:
+    served = route("a.example.com", "a", http="serve")
+    routes = (route("b.example.com", "b"), route("c.example.com", "c"), route("*.example.com", "all"), served)
+    found = whole(routes, Front(), TODAY, "proxy.log")["apps"]["http"]["servers"]["reconciler-http"]["routes"]
+    hosts = [each["match"][0]["host"] for each in found[:-1]]
+    assert hosts == [["a.example.com"], ["b.example.com", "c.example.com"], ["*.example.com"]]
+    assert names_in({"apps": {"http": {"servers": {"x": {"routes": found}}}}}) == {
+        name for each in hosts for name in each
+    }
+
+
 def test_a_private_name_is_certified_by_the_proxy_itself_and_a_public_one_by_the_authority_of_the_settings() -> None:
     routes = (route("a.localhost"), route("b.example.com", "b"), route("c.example.com", "c", tls="off"))
     config = whole(routes, Front(email="ops@example.com"), TODAY, "log")
