@@ -22,7 +22,7 @@ from reconciler.inspection.printable import plain
 if TYPE_CHECKING:
     from reconciler.inspection.status import AppRow
 
-_ANSWERING = frozenset(("running", "degraded", "sleeping"))
+_ANSWERING = frozenset(("running", "canary", "degraded", "sleeping"))
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 

@@ -16,7 +16,7 @@ from reconciler.state.release_log import ReleaseRecord
 Outcome: TypeAlias = Literal[
     "deploying", "serving", "stopped", "failed", "replaced", "rolled back", "superseded", "unknown"
 ]
-_RUNNING = frozenset(("running", "degraded", "sleeping", "starting", "staging", "failing", "pending"))
+_RUNNING = frozenset(("running", "degraded", "sleeping", "starting", "staging", "failing", "pending", "canary"))
 _CAUSES: Mapping[str, str] = {
     "manifest": "its manifest changed",
     "source": "its source changed",

@@ -12,7 +12,7 @@ def without_daemon(last: AppStatus, *, serves: bool) -> AppStatus:
 
         message = "no instance is running, and no daemon is running to start one"
         return replace(last, state="failing", reason=Reason.NOT_RUNNING, message=message)
-    if last.state in {"staging", "starting", "stopping"} or (last.state == "running" and _is_deploying(last)):
+    if last.state in {"staging", "starting", "stopping", "canary"} or (last.state == "running" and _is_deploying(last)):
         return _interrupted(last, serves=serves)
     if last.next_try_at is not None:
         return replace(last, message=f"{last.message}; no daemon is running to retry it", next_try_at=None)

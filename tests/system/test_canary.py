@@ -51,6 +51,10 @@ def test_one_that_fails_is_taken_away_by_itself_and_is_bad_until_an_edit(site: S
     assert "tried again after an edit" in site.told("shop")["message"]
 
 
+def _outcomes(site: Site) -> list[str]:
+    return [release["outcome"] for release in json.loads(site.cli("releases", "shop", "--json").stdout)["releases"]]
+
+
 def test_an_operator_aborts_and_promotes_under_load(site: Site) -> None:
     port = begun(site, share="10%")
     with under_load(port) as load:
@@ -58,11 +62,13 @@ def test_an_operator_aborts_and_promotes_under_load(site: Site) -> None:
             save(site, version)
             answers_of(load, version)
             eventually(lambda: is_canary(site), 30)
+            assert _outcomes(site)[:2] == ["deploying", "serving" if version == "2" else "failed"]
             assert site.cli(command, "shop").returncode == 0
             eventually(lambda: len(site.instances("shop")) == 1 and not is_canary(site), 30)
             answers_of(load, last, 20)
     assert load.failed == {}
     assert kinds(site) == ["canary", "aborted", "canary", "promoted"]
+    assert _outcomes(site) == ["serving", "failed", "replaced"]
     assert site.cli("promote", "shop").returncode == 1
 
 
@@ -117,6 +123,9 @@ def test_the_next_daemon_goes_on_with_a_canary_and_refuses_nobody(site: Site, bo
         if both:
             os.kill(keeper(site), signal.SIGKILL)
         site.end(site.daemons[-1], signal.SIGKILL)
+        told = site.told("shop")
+        assert told["state"] == "degraded"
+        assert told["message"].startswith("no daemon is running to continue; it ended while the app was canary")
         answers_of(load, "1")
         answers_of(load, "2")
         site.live()
