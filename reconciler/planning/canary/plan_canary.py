@@ -19,6 +19,8 @@ from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.wording import span
 
+# The part of a step after which it is told what its requests lead to.
+_TELLING = 5
 _SURPLUS = Cause(Reason.SURPLUS, "it is no longer needed")
 _REPLACED = Cause(Reason.PROMOTED, "the new revision gets every new connection")
 _ENDED = Cause(Reason.ABORTED, "the canary is over")
@@ -153,9 +155,17 @@ def _told(known: Assessment, actions: list[Action], cause: Cause) -> Plan[Action
 
 def _progress(known: Assessment, split: Split, canary: Canary) -> str:
     text = f"{_share(split)} ({_counted(split, canary)}, {_minutes(known, split)} of {span(canary.for_s)})"
-    over = known.now >= split.since + canary.for_s
-    waits = "; undecided: it waits for more requests, or 'reconciler promote'" if over else ""
-    return f"{text}: {split.trial.told}{waits}"
+    return f"{text}: {split.trial.told}{_outlook_of(known, split, canary)}"
+
+
+def _outlook_of(known: Assessment, split: Split, canary: Canary) -> str:
+    """Say what the number of its requests leads to, "" if there are enough, or it is too early to tell."""
+    elapsed, answered = known.now - split.since, split.trial.canary.answered
+    if elapsed >= canary.for_s:
+        return "; undecided: it waits for more requests, or 'reconciler promote'"
+    if elapsed < canary.for_s / _TELLING or answered * canary.for_s >= canary.requests * elapsed:
+        return ""
+    return "; at this rate it will be undecided"
 
 
 def _share(split: Split) -> str:

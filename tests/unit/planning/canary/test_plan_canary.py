@@ -85,6 +85,13 @@ def test_without_enough_requests_it_goes_on_undecided_and_says_so() -> None:
     assert decided.first.cause == "undecided: 3 of 100 requests in 10m"
 
 
+def test_that_its_requests_are_too_few_is_told_while_there_is_time_to_do_something_about_it() -> None:
+    told = "; at this rate it will be undecided"
+    assert plan(WITH, on_trial(ago=200, trial=FEW), NOW).message.endswith(told)
+    assert told not in plan(WITH, on_trial(ago=60, trial=FEW), NOW).message
+    assert told not in plan(WITH, on_trial(ago=200, trial=replace(FEW, canary=Counts(answered=40))), NOW).message
+
+
 def test_without_enough_requests_it_waits_where_that_is_asked_for_until_an_operator_promotes_it() -> None:
     waits = replace(WITH, canary=replace(CANARY, undecided="wait"))
     decided = plan(waits, on_trial(ago=6000, trial=FEW), NOW)
