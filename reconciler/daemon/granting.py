@@ -8,6 +8,7 @@ from reconciler.control.apps import AppRequests
 from reconciler.control.grants import Grants, Manifests
 from reconciler.control.host import HostRequests, Origins, Outcomes
 from reconciler.control.processes import ProcessRequests
+from reconciler.control.scaling import ScaleRequests
 from reconciler.control.services import ServiceRequests
 from reconciler.control.tasks import TaskRequests
 from reconciler.host.stores import Stores
@@ -46,6 +47,7 @@ def grants_of(  # noqa: PLR0913  collaborators, each named
     return Grants(
         AppRequests(manifests, worlds.apps, journal, restarted=processes.restart_with).grants,
         processes.grants,
+        ScaleRequests(manifests, worlds.apps, journal).grants,
         TaskRequests(manifests, worlds.tasks, stores.records.task_log, journal).grants,
         ServiceRequests(manifests, worlds.services, journal).grants,
         HostRequests(manifests, outcomes, journal, figures=figures, origins=origins).grants,

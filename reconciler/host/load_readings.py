@@ -12,6 +12,8 @@ from reconciler.isolation.limiting import used_memory
 from reconciler.linux import pressure
 from reconciler.linux.host_memory import host_memory
 from reconciler.linux.process_table import children, family, own, usage
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.worker_number import held_workers
 from reconciler.planning.scaling.brakes import HostRoom
 from reconciler.planning.scaling.load import Look
 from reconciler.serving import gate_figures_reader
@@ -37,6 +39,7 @@ def scale_watch(  # noqa: PLR0913, PLR0917  collaborators, each named
         stores,
         wakeups.wake,
         look_at=readings.look_at,
+        held=readings.held,
         room=readings.room,
         cpu_s=readings.cpu_s,
         expect=listeners.expect,
@@ -78,6 +81,10 @@ class _Readings:
             cpu_s=usage(live.process.pid).seconds if is_loop else None,
             start_s=min(_LONGEST_START_S, max(_SHORTEST_START_S, took_s)),
         )
+
+    def held(self, app: App, now: float) -> int | None:
+        """Return the number of workers that an operator asked for while that holds, None otherwise."""
+        return held_workers(app, self._history.of(app.name).held_workers, now)
 
     def cpu_s(self, name: str) -> float:
         """Return the processor seconds that the instance which serves has used, 0 without one."""

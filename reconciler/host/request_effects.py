@@ -4,10 +4,12 @@ from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
-from reconciler.planning.apps.observed import Override
+from reconciler.planning.apps.observed import HeldWorkers, Override
 from reconciler.state.revision_history import RevisionHistory
 
-OperatorRequest: TypeAlias = Override | Literal["start", "restart", "forget-failure", "promote", "abort"]
+OperatorRequest: TypeAlias = (
+    Override | HeldWorkers | Literal["start", "restart", "forget-failure", "scale", "promote", "abort"]
+)
 
 
 def take_request(
@@ -21,6 +23,10 @@ def take_request(
     match request:
         case Override():
             history.set_override(name, request)
+        case HeldWorkers():
+            history.hold_workers(name, request)
+        case "scale":
+            history.hold_workers(name, None)
         case "start":
             history.set_override(name, None)
         case "restart":

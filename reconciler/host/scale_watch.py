@@ -27,8 +27,12 @@ _TOGETHER_S = 5.0
 
 @dataclass(slots=True)
 class _Watched:
-    """An app with a range: when it is looked at next, what is known of it, and since when it has too few workers."""
+    """An app with a range: when it is looked at next, what is known of it, and since when it has too few workers.
 
+    `manifest` is its range, `asked` what holds now: the same, or the number that an operator asked for.
+    """
+
+    manifest: WorkerRange
     asked: WorkerRange
     due: float = 0.0
     woken: bool = False
@@ -43,8 +47,9 @@ class _Watched:
 class ScaleWatch:
     """Decides about every app with a range; costs nothing without one.
 
-    `look_at` returns what an app is like now, None while it does not serve; `room` what the host can give to one, and
-    `cpu_s` the processor time that its instance has used. `expect` calls back at the next connection to an app. The app
+    `look_at` returns what an app is like now, None while it does not serve; `held` the number of workers that an
+    operator asked for, None without one; `room` what the host can give to an app, and `cpu_s` the processor time that
+    its instance has used. `expect` calls back at the next connection to an app. The app
     whose number is to change is woken. `budget` is of all apps together.
     """
 
@@ -54,6 +59,7 @@ class ScaleWatch:
         wake: Callable[[str], None],
         *,
         look_at: Callable[[str, float], Look | None],
+        held: Callable[[App, float], int | None],
         room: Callable[[str], HostRoom],
         cpu_s: Callable[[str], float],
         expect: Callable[[str, Callable[[], None]], None],
@@ -62,10 +68,12 @@ class ScaleWatch:
         self._record = stores.record_event
         self._wake = wake
         self._look_at = look_at
+        self._held = held
         self._room = room
         self._cpu_s = cpu_s
         self._expect = expect
         self._budget = budget
+        self._desired: Mapping[str, App] = {}
         self._apps: dict[str, _Watched] = {}
         self._states: dict[str, ScalingState] = {}
         self._changed = asyncio.Event()
@@ -77,9 +85,10 @@ class ScaleWatch:
             del self._apps[name]
             self._set(name, decision=None, saturated="")
         for name, asked in ranges.items():
-            watched = self._apps.setdefault(name, _Watched(asked=asked))
-            if watched.asked != asked:
-                self._apps[name] = _Watched(asked=asked, load=watched.load, given=watched.given)
+            watched = self._apps.setdefault(name, _Watched(manifest=asked, asked=asked))
+            if watched.manifest != asked:
+                self._apps[name] = _Watched(manifest=asked, asked=asked, load=watched.load, given=watched.given)
+        self._desired = apps
         self._changed.set()
 
     def state(self, name: str) -> ScalingState | None:
@@ -126,11 +135,13 @@ class ScaleWatch:
             watched.load, watched.given, watched.due = None, None, now + _IDLE_S
             watched.short_since = None
             return
+        held = self._held(self._desired[name], now)
+        watched.asked = watched.manifest if held is None else replace(watched.manifest, least=held, most=held, spare=0)
         before = watched.load
         watched.load = Load.first(watched.asked, seen) if before is None else before.next(watched.asked, seen)
         decision = scale(watched.asked, watched.load, now)
         watched.held = ""
-        if decision.workers > seen.workers:
+        if decision.workers > seen.workers and held is None:
             decision, watched.held = held_back(decision, seen.workers, self._room(name))
         watched.given = decision
         watched.due = self._next(name, watched, before, now)

@@ -169,8 +169,7 @@ class AppWorld:
             self._history.staged(name)  # this daemon tries once more what only an edit can fix
             self._instances.remove_unused(name, self.paths(name))
         self._builds.remove_leftovers()
-        running = ((name, i.address) for name in self._instances.apps() for i in self._instances.of(name))
-        return {name: address.port for name, address in running if address is not None}
+        return {app: i.address.port for app in self._instances.apps() for i in self._instances.of(app) if i.address}
 
     def now(self) -> float:
         return time.monotonic()
@@ -213,6 +212,7 @@ class AppWorld:
             scaling=self.scaling.state(name),
             split=self.canaries.of(name),
             undivided=self.canaries.undivided(name),
+            held_workers=history.held_workers,
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action

@@ -157,8 +157,7 @@ class HostSnapshot:
         exited = [record for record in records if not _alive(record) and (record.pid or self.daemon is None)]
         open_addresses = {record.address for record in alive if record.address != NO_ADDRESS}
         history = self._history.of(name)
-        candidates = open_addresses | ({app.address} if app is not None and app.address is not None else set())
-        held = self._held_by_daemon(candidates)
+        held = self._held_by_daemon(open_addresses | ({app.address} if app is not None and app.address else set()))
         return Observed(
             source=None if content is None or app is None else SourceState(source=self._read(app), content=content),
             builds=builds,
@@ -172,6 +171,7 @@ class HostSnapshot:
             failures=history.failures if self.daemon is not None else _of_every_daemon(history.failures),
             known_good=history.known_good,
             override=history.override,
+            held_workers=history.held_workers,
             sleep_state=self._sleep_state(name, history.sleep_state),
             released=self.records.releases().get(name, frozenset()),
             has_residue=name in self.app_statuses or name in self._sources,

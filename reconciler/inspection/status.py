@@ -8,13 +8,13 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reconciler.inspection.asked_by_operators import HeldNumber, OverrideInEffect, held_number, override_in_effect
 from reconciler.inspection.process_rows import ProcessRow, process_rows
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.without_daemon import without_daemon
 from reconciler.planning.address import Address
-from reconciler.planning.apps.revision import revision_from
 from reconciler.planning.fingerprint import Json
 from reconciler.state.records import NO_ADDRESS, AppStatus, ServiceStatus
 
@@ -29,20 +29,13 @@ _ROOM_TO_RECORD = 256 * 1024
 # Named tuples: `status` makes these classes at every start, and a dataclass of so many fields takes milliseconds.
 
 
-class OverrideInEffect(NamedTuple):
-    """A request of an operator that holds instead of the manifest; `revision` is the one rolled back to."""
-
-    kind: Literal["stopped", "maintenance", "rolled back"]
-    revision: str | None = None
-
-
 class AppRow(NamedTuple):
     """One app. `revision` serves, `wanted_revision` should; `since` and `next_try_at` are wall-clock seconds.
 
     `url` and `port` are where it serves, or where it is to serve while it does not; `wanted_url` is where it is to
     serve if that is another address. `restarts` counts from when the revision served first. `commit` is the commit that
     brought the source which is desired. `processes` are those that are not web. `worker_range` are the fewest and the
-    most workers of an app that has as many as it needs.
+    most workers of an app that has as many as it needs. `held_workers` is the number that an operator asked for.
     """
 
     name: str
@@ -59,6 +52,7 @@ class AppRow(NamedTuple):
     pid: int | None = None
     workers: int = 0
     worker_range: Sequence[int] | None = None
+    held_workers: HeldNumber | None = None
     restarts: int = 0
     since: float | None = None
     next_try_at: float | None = None
@@ -75,6 +69,7 @@ class AppRow(NamedTuple):
         return {
             **{name: getattr(self, name) for name in self._fields},
             "override": None if override is None else {"kind": override.kind, "revision": override.revision},
+            "held_workers": None if self.held_workers is None else self.held_workers._asdict(),
             "services": [*self.services],
             "persist": [*self.persist],
             "processes": [row.facts() for row in self.processes],
@@ -156,7 +151,7 @@ def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
     desired = snapshot.desired
     files: list[dict[str, Any]] = desired.get("files", [])
     apps: dict[str, dict[str, Any]] = desired.get("apps", {})
-    histories = {what: snapshot.records.history_of(what) for what in ("restarts", "pin", "processes")}
+    histories = {what: snapshot.records.history_of(what) for what in ("restarts", "pin", "processes", "held_workers")}
     names = _known(snapshot)
     rows = [
         _app(snapshot, name, apps.get(name, {}), {what: found.get(name) for what, found in histories.items()})
@@ -220,11 +215,12 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
         wanted_url=_at_domain(snapshot, name, url) if moves else None,
         revision=newest.revision if newest else None,
         wanted_revision=last.wanted,
-        override=_override(histories["pin"], last),
+        override=override_in_effect(histories["pin"], last),
         runtime=_runtime(build) if build else desired.get("runtime"),
         pid=(newest.pid or None) if newest else None,
         workers=newest.workers if newest and newest.has_program else 0,
         worker_range=desired.get("worker_range"),
+        held_workers=held_number(histories["held_workers"], desired),
         restarts=_restarts(histories["restarts"]),
         since=last.since or None,
         next_try_at=last.next_try_at,
@@ -282,38 +278,6 @@ def _restarts(stored: str | None) -> int:
         return 0 if stored is None else int(json.loads(stored)["restarts"])
     except (KeyError, TypeError, ValueError):  # written by another version
         return 0
-
-
-def _override(pin: str | None, last: AppStatus) -> OverrideInEffect | None:
-    """Return the recorded override while it is in effect; a change of the manifest or the source supersedes it."""
-    try:
-        data = None if pin is None else json.loads(pin)
-        if data is None:
-            return None
-        if data["kind"] == "stopped":
-            return OverrideInEffect(kind="stopped") if _is_stopped_by_operator(last) else None
-        if data["kind"] == "maintenance":
-            return OverrideInEffect(kind="maintenance") if _is_maintained_by_operator(last) else None
-        revision = revision_from(data["revision"]).id
-    except (KeyError, TypeError, ValueError):  # written by another version
-        return None
-    from reconciler.planning.reason import Reason  # few apps have an override
-
-    in_effect = last.reason == Reason.ROLLED_BACK_BY_OPERATOR or last.wanted == revision
-    return OverrideInEffect(kind="rolled back", revision=revision) if in_effect else None
-
-
-def _is_stopped_by_operator(last: AppStatus) -> bool:
-    from reconciler.planning.reason import Reason
-
-    # A status recorded by an earlier version has no reason.
-    return last.reason == Reason.STOPPED_BY_OPERATOR or (not last.reason and last.state in {"stopping", "stopped"})
-
-
-def _is_maintained_by_operator(last: AppStatus) -> bool:
-    from reconciler.planning.reason import Reason
-
-    return last.reason == Reason.MAINTENANCE_BY_OPERATOR
 
 
 def _services(

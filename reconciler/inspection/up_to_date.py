@@ -15,6 +15,7 @@ _AT_REST = frozenset(
         Reason.NONE,
         Reason.SERVING,
         Reason.FILES_IN_BUILD,
+        Reason.SCALED_BY_OPERATOR,
         Reason.SLEEPING,
         Reason.MANIFEST_STOPS,
         Reason.MAINTENANCE,

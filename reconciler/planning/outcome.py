@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Failure, Observed
+from reconciler.planning.apps.worker_number import scaled
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import HELD_BY_OPERATOR, KEPT_WITHOUT_MANIFEST, Reason
 from reconciler.planning.states import SEVERITIES
@@ -25,7 +26,8 @@ def app_outcome(app: App | None, planned: Plan[Any], observed: Observed, now: fl
         return "on-probation" if probation_left_s(app, planned, observed, now) > 0 else "up-to-date"
     if app.source.missing:
         return "under-way" if app.source.is_awaited else "failed"
-    failure = None if planned.wanted is None else observed.failure_of(planned.wanted, app.workers_of_failures)
+    workers = scaled(app, observed, now).workers_of_failures
+    failure = None if planned.wanted is None else observed.failure_of(planned.wanted, workers)
     if failure is not None and failure.last_at <= observed.restart_before and planned.actions:
         return "under-way"  # an operator asked for one more try
     if failure is not None and _counts(failure, planned, observed):

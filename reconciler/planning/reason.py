@@ -52,6 +52,7 @@ class Reason(StrEnum):
     STOPPED_BY_OPERATOR = "stopped-by-operator"
     ROLLED_BACK_BY_OPERATOR = "rolled-back-by-operator"
     MAINTENANCE_BY_OPERATOR = "maintenance-by-operator"
+    SCALED_BY_OPERATOR = "scaled-by-operator"
     RESTART_REQUESTED = "restart-requested"
     RETRY_REQUESTED = "retry-requested"
     OVERRIDE_ENDED = "override-ended"

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from reconciler.planning.apps.observed import Failure, Override, SleepState
+from reconciler.planning.apps.observed import Failure, HeldWorkers, Override, SleepState
 from reconciler.planning.apps.revision import Revision, revision_from
 from reconciler.state.records import Records
 
@@ -37,6 +39,7 @@ class AppHistory:
     started: tuple[Revision, ...] = field(default=(), repr=False)
     restarts: Restarts = Restarts()
     canary: "Split | None" = None
+    held_workers: HeldWorkers | None = None
 
     def started_as(self, revision: str) -> Revision | None:
         """Return the revision of an instance by its id; None if an earlier version started it and kept no record."""
@@ -135,6 +138,10 @@ class RevisionHistory:
         """Set or clear an operator's override of the manifest."""
         self._keep(app, override=override)
 
+    def hold_workers(self, app: str, held: HeldWorkers | None) -> None:
+        """Set or clear the number of workers that an operator asked for."""
+        self._keep(app, held_workers=held)
+
     def set_sleep_state(self, app: str, rest: SleepState) -> None:
         """Record that an app sleeps, or that a connection activated it."""
         self._keep(app, sleep_state=rest)
@@ -200,6 +207,22 @@ def _read_override(data: Any, _: str) -> Override | None:
     return Override(kind=data["kind"], holds_for=data["about"], revision=revision and revision_from(revision))
 
 
+def _write_held(held: HeldWorkers | None, _: str) -> Any:
+    if held is None:
+        return None
+    return {"workers": held.workers, "about": held.holds_for, "for": held.for_s, "until": held.ends_at}
+
+
+def _read_held(data: Any, _: str) -> HeldWorkers | None:
+    """Read the number of an operator: while no daemon ran, and over a reboot, the wall clock has gone on."""
+    if data is None:
+        return None
+    ends_at = data["until"]
+    until = None if ends_at is None else time.monotonic() + ends_at - datetime.now(UTC).timestamp()
+    workers, for_s = int(data["workers"]), data["for"]
+    return HeldWorkers(workers=workers, holds_for=data["about"], for_s=for_s, until=until, ends_at=ends_at)
+
+
 def _distinct(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
     """Leave out revisions that differed only in their number of workers, as commit 75b705b stored them."""
     return tuple({revision.id: revision for revision in revisions}.values())
@@ -241,5 +264,6 @@ _STORED: dict[str, tuple[str, Callable[[Any, str], Any], Callable[[Any, str], An
         lambda gate_passed, _: SleepState(gate_passed=gate_passed),
     ),
     "canary": ("canary", _write_canary, _read_canary),
+    "held_workers": ("held_workers", _write_held, _read_held),
     "restarts": ("restarts", lambda restarts, _: asdict(restarts), lambda data, _: Restarts(**data)),
 }

@@ -70,6 +70,10 @@ SCHEMAS: Mapping[str, Schema] = {
             "items": {"type": "integer"},
             "description": "The fewest and the most workers of an app that has as many as it needs.",
         },
+        held_workers={
+            "description": "A number of workers that an operator asked for, until seconds since 1970.",
+            "oneOf": [{"type": "null"}, object_of(workers=INTEGER, until=NULLABLE_NUMBER)],
+        },
         restarts={
             "type": "integer",
             "description": "Instances that served and exited on their own, since this revision served first.",
@@ -272,6 +276,18 @@ SCHEMAS: Mapping[str, Schema] = {
                 do={"type": "string", "const": "trigger"},
                 app={"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["blog"]},
                 schedule=TEXT,
+            ),
+            only_of(
+                ("do", "app", "workers"),
+                do={"type": "string", "const": "scale"},
+                app={"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["blog"]},
+                workers={
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "maximum": 1000,
+                    "description": "Null for those of the manifest.",
+                },
+                **{"for": {"type": "number", "description": "In seconds; otherwise until the manifest changes."}},
             ),
             only_of(
                 ("do", "app", "process"),

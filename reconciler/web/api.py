@@ -43,6 +43,7 @@ from reconciler.web.openapi import document
 from reconciler.web.process_requests import process_request
 from reconciler.web.request_body import media_type, read_body
 from reconciler.web.responses import JsonAnswer, Problem, named
+from reconciler.web.scale_requests import scale_request
 from reconciler.web.status_cache import Status
 from reconciler.web.task_requests import TASK_REQUESTS, known_task, task_request
 
@@ -178,6 +179,8 @@ class Api:
         if isinstance(content, dict) and content.get("do") in TASK_REQUESTS:
             answer = await self._context.ask(task_request(content))
             return JsonAnswer({"done": answer["done"], "task": answer["task"]})
+        if isinstance(content, dict) and content.get("do") == "scale":
+            return JsonAnswer({"done": (await self._context.ask(scale_request(content)))["done"]})
         if isinstance(content, dict) and "process" in content:
             return JsonAnswer({"done": (await self._context.ask(process_request(content)))["done"]})
         return JsonAnswer({"done": await self._context.request(*_request_in(content))})

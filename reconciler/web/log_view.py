@@ -1,12 +1,16 @@
 """The page of a log: its last lines or those that hold the words to find, and the way to older ones."""
 
 import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from reconciler.inspection.log_pages import LogPage, log_page
 from reconciler.inspection.log_redaction import log_redactor
+from reconciler.state.paths import StatePaths
 from reconciler.web.api import log_of
 from reconciler.web.authentication import Caller
 from reconciler.web.context import WebContext
@@ -64,3 +68,17 @@ def _searched(page: LogPage) -> str:
 
 def _share(at: int, size: int) -> str:
     return f"{100 * at // size}\u00a0%"
+
+
+def first_log(app: Mapping[str, Any], paths: StatePaths) -> str:
+    """Return the log that explains the most: of an app that fails without serving, the one last written to."""
+    if app["revision"] is not None or app["state"] not in {"staging", "failing"}:
+        return "app"
+    return max(("app", "staging"), key=lambda which: _written_at(paths.log(str(app["name"]), which)))
+
+
+def _written_at(log: Path) -> float:
+    try:
+        return log.stat().st_mtime
+    except OSError:
+        return 0.0

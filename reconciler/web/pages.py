@@ -4,7 +4,6 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +18,6 @@ from reconciler.metrics.load_ring import read_points
 from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep, Stop, StopHoldingPage, Unlisten
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Event
-from reconciler.state.paths import StatePaths
 from reconciler.web.answer_schemas import REVISION_PATTERN
 from reconciler.web.api import known_app, shown_lines
 from reconciler.web.app_links import Viewer, viewer_of
@@ -31,7 +29,7 @@ from reconciler.web.event_groups import EventGroup, grouped
 from reconciler.web.facts_process import facts_or_why
 from reconciler.web.formatting import line
 from reconciler.web.host_pages import HostPages
-from reconciler.web.log_view import log_view
+from reconciler.web.log_view import first_log, log_view
 from reconciler.web.login_links import LINK_PATTERN
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.origin_pages import OriginPages
@@ -40,6 +38,7 @@ from reconciler.web.rendering import StaticFiles, Templates
 from reconciler.web.request_body import read_form
 from reconciler.web.responses import Problem
 from reconciler.web.rows import BLANK, Row, counts, each_row, row, rows
+from reconciler.web.scale_pages import ScalePages
 from reconciler.web.service_pages import ServicePages
 from reconciler.web.sorting import View
 from reconciler.web.status_cache import Status
@@ -81,6 +80,7 @@ class Pages:
             Route("/apps/{name}/releases/{revision}", authenticated(self.release), methods=["GET"]),
             *TaskPages(self._context, self._templates).routes(),
             *ProcessPages(self._context, self._templates).routes(),
+            *ScalePages(self._context, self._templates).routes(),
             Route("/apps/{name}/{request}", authenticated(self.confirm), methods=["GET"]),
             Route("/apps/{name}/{request}", authenticated(self.request), methods=["POST"]),
             Route("/events", authenticated(self.events), methods=["GET"]),
@@ -141,7 +141,7 @@ class Pages:
         events = await self._context.status_cache.events(Subject("app", name), _READ_EVENTS)
         releases = await self._context.status_cache.releases(name)
         instances = await self._context.status_cache.instances(name)
-        which = request.query_params.get("which", _first_log(app, self._context.settings.paths))
+        which = request.query_params.get("which", first_log(app, self._context.settings.paths))
         now = time.time()  # noqa: TID251  events and loads are shown against it
         span = request.query_params.get("load", "hour")
         span = span if span in SPANS else "hour"
@@ -353,20 +353,6 @@ def login_path(request: Request) -> str:
 
 def _important(events: Sequence[Event]) -> list[EventGroup]:
     return [group for group in grouped(events) if group.importance != "routine"]
-
-
-def _first_log(app: Mapping[str, Any], paths: StatePaths) -> str:
-    """Return the log that explains the most: of an app that fails without serving, the one last written to."""
-    if app["revision"] is not None or app["state"] not in {"staging", "failing"}:
-        return "app"
-    return max(("app", "staging"), key=lambda which: _written_at(paths.log(str(app["name"]), which)))
-
-
-def _written_at(log: Path) -> float:
-    try:
-        return log.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _known_request(request: Request) -> str:

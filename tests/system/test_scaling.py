@@ -3,6 +3,7 @@
 import os
 import signal
 from threading import Thread
+from typing import Any
 
 from tests.support.eventually import eventually
 from tests.support.site import Site, get
@@ -41,5 +42,35 @@ def test_a_second_worker_comes_for_those_that_wait_behind_a_long_request_and_the
     os.kill(master, 0)
 
 
-def causes(site: Site) -> list[str]:
-    return [line for line in site.cli("events", "blog").stdout.splitlines() if "scaled" in line]
+def causes(site: Site, name: str = "blog") -> list[str]:
+    return [line for line in site.cli("events", name).stdout.splitlines() if " scaled " in line]
+
+
+def test_the_number_of_an_operator_outlives_daemon_and_deploy_and_ends_by_time_or_request(site: Site) -> None:
+    of_blog: dict[str, Any] = {"probation": "0s", "workers": {"min": 1, "max": 2}}
+    port = site.app("blog", **of_blog)
+    site.app("plain", probation="0s")
+    daemon = site.live()
+    site.await_settled("blog", "plain")
+    master = site.pid("blog")
+    site.cli("scale", "blog", "4", "--for", "1h")
+    eventually(lambda: workers(site) == 4)
+    site.end(daemon, signal.SIGKILL)
+    site.live()
+    eventually(lambda: any(kind == "adopted" for _, kind, _ in site.events("blog")))
+    told = eventually(lambda: (found := site.told("blog"))["reason"] == "scaled-by-operator" and found)
+    assert (site.pid("blog"), workers(site)) == (master, 4)
+    assert (told["worker_range"], told["held_workers"]["workers"]) == ([1, 2], 4)
+    assert "4 workers for 1h, as an operator asked; its manifest says 1-2" in told["message"]
+    site.manifest("blog", port=port, env={"COLOUR": "blue"}, **of_blog)
+    eventually(lambda: site.told("blog")["revision"] not in {None, told["revision"]})
+    eventually(lambda: len(site.instances("blog")) == 1)
+    assert workers(site) == 4
+    site.cli("scale", "blog", "auto")
+    eventually(lambda: workers(site) == 2)
+    site.cli("scale", "plain", "2", "--for", "5s")
+    eventually(lambda: len(causes(site, "plain")) == 2)
+    up, down = causes(site, "plain")
+    assert "2 workers for 5s, as an operator asked" in up
+    assert "the 5s for which an operator asked for 2 workers are over" in down
+    assert workers(site, "plain") == 1

@@ -108,6 +108,15 @@ def test_a_request_over_the_socket_is_done_and_noted(host: tuple[Site, int]) -> 
     assert "request" in [kind for _, kind, _ in site.events("blog")]
     assert _ask(site.paths.api, {"do": "rollback", "app": "blog"}).status == 409
     assert _ask(site.paths.api, {"do": "restart", "app": "none"}).status == 404
+    assert "2 workers for 1h" in _ask(site.paths.api, {"do": "scale", "app": "blog", "workers": 2, "for": 3600}).body
+    eventually(lambda: site.told("blog")["workers"] == 2)
+    eventually(lambda: "until <time" in fetch(site.paths.api, "/apps/blog").body)
+    assert 'href="/apps/blog/scale"' in fetch(site.paths.api, "/apps/blog").body
+    assert "How many workers" in fetch(site.paths.api, "/apps/blog/scale").body
+    for fields, code in (({}, 422), ({"workers": 0}, 409), ({"workers": 2, "revision": "1a"}, 422)):
+        assert _ask(site.paths.api, {"do": "scale", "app": "blog", **fields}).status == code
+    assert _ask(site.paths.api, {"do": "scale", "app": "blog", "workers": None}).status == 200
+    eventually(lambda: site.told("blog")["workers"] == 1)
     assert _ask(site.paths.api, {"do": "explode", "app": "blog"}).status == 422
     assert _ask(site.paths.api, {"do": "restart", "app": "../x"}).status == 422
     assert _ask(site.paths.api, ["restart"]).status == 422
@@ -236,6 +245,24 @@ def test_a_session_is_a_careful_cookie_and_ends_with_the_token(shared: tuple[Sit
         assert fetch(port, f"{base}/api/v1/apps", headers=cookie).status == 401
     finally:
         (site.root / "token").write_text(f"{TOKEN}\n")
+
+
+def test_a_number_of_workers_is_asked_for_and_ended_on_the_page(host: tuple[Site, int]) -> None:
+    site, port = host
+    base, cookie = open_session(port)
+    path = f"{base}/apps/blog/scale"
+    found = re.search(r'name="form_token" value="([\w-]+)"', fetch(port, path, headers=cookie).body)
+    assert found
+    token = {"form_token": found[1]}
+    for wrong in ({"workers": "many"}, {"workers": "2", "for": "soon"}):
+        assert _form(port, path, {**token, **wrong}, cookie).status == 400
+    assert _form(port, path, {"form_token": "", "workers": "2"}, cookie).status == 403
+    assert _form(port, path, {**token, "workers": "2", "for": "1h"}, cookie).status == 303
+    assert "2 workers for 1h" in fetch(port, f"{base}/apps/blog", headers=cookie).body
+    eventually(lambda: site.told("blog")["workers"] == 2)
+    eventually(lambda: "As the manifest says" in fetch(port, path, headers=cookie).body)
+    assert _form(port, path, {**token, "end": "1"}, cookie).status == 303
+    eventually(lambda: site.told("blog")["workers"] == 1)
 
 
 def test_a_cookie_opens_nothing_without_its_path_and_nothing_after_the_logout(host: tuple[Site, int]) -> None:

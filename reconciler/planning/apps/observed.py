@@ -139,6 +139,21 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldWorkers:
+    """A number of workers that an operator asked for, whatever the manifest and the load say.
+
+    It `holds_for` these workers of the manifest, and for so many seconds if a time was given: until `until`, monotonic
+    seconds, which `ends_at` says as wall-clock seconds.
+    """
+
+    workers: int
+    holds_for: str
+    for_s: float | None = None
+    until: float | None = None
+    ends_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SleepState:
     """An app's sleep: the id of the revision that passed its gate before it, and when the last connection ended it."""
 
@@ -257,6 +272,7 @@ class Observed:
     scaling: "ScalingState | None" = None
     split: "Split | None" = None
     undivided: str = ""
+    held_workers: HeldWorkers | None = None
 
     @property
     def alive(self) -> tuple[Instance, ...]:

@@ -44,7 +44,7 @@ from reconciler.planning.apps.plan_listener import answer_at, answering, listen,
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
 from reconciler.planning.apps.revision_choice import best_instance
 from reconciler.planning.apps.shortcomings import shortcoming, unknown_apps
-from reconciler.planning.apps.worker_number import saturation, scaled, why_scaled
+from reconciler.planning.apps.worker_number import scaled, told_of_workers, until_scaled, why_scaled, without_superseded
 from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
@@ -59,7 +59,8 @@ _CEDED = Cause(Reason.ADDRESS_CHANGED, "another app serves at its address now")
 
 def plan_serving(app: App, observed: Observed, now: float) -> Plan[Action]:
     """Plan by situation, after recording exits and failures, and beside deciding who answers meanwhile."""
-    app = scaled(app, observed)
+    observed = without_superseded(app, observed)
+    app = scaled(app, observed, now)
     known = Assessment(app, observed, now)
     done = _with_source(known, _BY_SITUATION[known.situation](known))
     ended: list[Action] = [*reap(app, observed, now), *record_failures(app, observed, now), *_stop_ceded(known)]
@@ -67,6 +68,7 @@ def plan_serving(app: App, observed: Observed, now: float) -> Plan[Action]:
         done,
         actions=(*ended, *(action for action in done.actions if action not in ended)),
         immediate=answering(app, observed, now),
+        recheck_at=until_scaled(observed, now, done.recheck_at),
         settled=done.settled and not ended,
     )
     return whole if known.situation is Situation.CANARY else ended_canary(whole, observed)
@@ -139,7 +141,7 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
         cause = Cause(Reason.ROLLED_BACK_BY_OPERATOR, text)
     elif files := files_in_builds(known.app, known.observed, current.build):
         cause = Cause(Reason.FILES_IN_BUILD, files)
-    elif told := saturation(known.app, known.observed):
+    elif told := told_of_workers(known.app, known.observed, known.now):
         cause = told
     elif current.unenforced:
         cause = Cause(Reason.LIMITS_WATCHED, current.unenforced)
@@ -350,7 +352,7 @@ def to_scale(known: Assessment, instance: Instance, wanted: int) -> list[Action]
         actions.append(ApplyLimits(instance=instance.id, limits=limits, cause=cause, reason=Reason.LIMITS_CHANGED))
     keeps_all = known.app.worker_range is not None and (bool(known.others) or not known.is_proven)
     if instance.workers < wanted or (instance.workers > wanted and not keeps_all):
-        cause = why_scaled(known.app, instance, known.observed)
+        cause = why_scaled(known.app, instance, known.observed, known.now)
         actions.append(Scale(instance=instance.id, workers=wanted, cause=cause, reason=Reason.SCALING))
     return actions
 

@@ -20,7 +20,8 @@ from reconciler.cli.live.line import Line, painted, paragraph, shortened, text_o
 from reconciler.cli.live.log_screen import furthest_back
 from reconciler.cli.live.plan_client import NO_DAEMON, plan_of
 from reconciler.cli.live.selection import KEYS, SORTS, AppRequest, View, pressed
-from reconciler.inspection.status import AppRow, HostStatus, OverrideInEffect, ServiceRow
+from reconciler.inspection.asked_by_operators import OverrideInEffect
+from reconciler.inspection.status import AppRow, HostStatus, ServiceRow
 from reconciler.metrics.rates import Rate
 from tests.support.site import REPOSITORY
 

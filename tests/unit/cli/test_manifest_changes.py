@@ -279,6 +279,17 @@ def test_workers_are_scaled(place: Place) -> None:
     assert place.blog.read_text() == f"{BLOG}workers: auto\n"
 
 
+def test_a_range_is_left_and_a_number_for_a_time_is_not_written(place: Place) -> None:
+    place.blog.write_text(f"{BLOG}workers: {{min: 1, max: 8}}\n")
+    for words in (("6",), ("6", "--for", "2h"), ("auto",)):
+        assert "no daemon" in place.run("scale", "blog", *words, code=3).output
+    place.run("scale", "blog", "auto", "--for", "2h", code=2)
+    assert place.blog.read_text() == f"{BLOG}workers: {{min: 1, max: 8}}\n"
+    place.blog.write_text(BLOG)
+    place.run("scale", "blog", "6", "--for", "2h", code=3)
+    assert place.blog.read_text() == BLOG
+
+
 def test_maintenance_begins_and_ends(place: Place) -> None:
     place.run("maintenance", "blog", "on")
     assert place.blog.read_text() == f"{BLOG}state: maintenance\n"

@@ -23,6 +23,7 @@ class Host:
     expected: dict[str, Callable[[], None]] = field(default_factory=dict)
     events: list[tuple[Any, ...]] = field(default_factory=list)
     room: HostRoom = field(default_factory=HostRoom)
+    held: dict[str, int] = field(default_factory=dict)
 
     def record_event(self, *event: Any) -> None:
         self.events.append(event)
@@ -34,8 +35,8 @@ class Host:
     def watch(self, budget: int = 100, **apps: Any) -> ScaleWatch:
         stores: Any = self
         watch = ScaleWatch(
-            stores, self.woken.append, look_at=self.look_at, room=lambda _: self.room, cpu_s=lambda _: 0.0,
-            expect=self.expected.__setitem__, budget=budget,
+            stores, self.woken.append, look_at=self.look_at, held=lambda app, _: self.held.get(app.name),
+            room=lambda _: self.room, cpu_s=lambda _: 0.0, expect=self.expected.__setitem__, budget=budget,
         )  # fmt: skip
         watch.follow(apps)
         return watch
@@ -120,3 +121,15 @@ def test_an_app_that_loses_its_range_or_its_manifest_is_forgotten() -> None:
     watch.look(10.0)
     watch.follow({"blog": an_app()})
     assert (watch.state("blog"), watch.look(11.0)) == (None, None)
+
+
+def test_the_number_of_an_operator_takes_its_part_of_the_budget_and_the_load_has_the_word_again_afterwards() -> None:
+    host = Host(looks={"held": busy(1), "hungry": busy(1)}, held={"held": 6})
+    watch = host.watch(budget=7, held=replace(RANGED, name="held"), hungry=replace(RANGED, name="hungry"))
+    for quarter in range(5):
+        watch.look(10 + quarter / 4)
+    assert watch.wanted() == {"held": 6, "hungry": 1}
+    host.held.clear()
+    host.looks["held"] = Look(at=0.0, instance="i", workers=6)
+    watch.look(12.0)
+    assert watch.wanted()["held"] == 4

@@ -10,8 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from reconciler.inspection.asked_by_operators import OverrideInEffect
 from reconciler.inspection.snapshot import HostSnapshot
-from reconciler.inspection.status import AppRow, HostStatus, OverrideInEffect, ServiceRow, names_of, status
+from reconciler.inspection.status import AppRow, HostStatus, ServiceRow, names_of, status
 from reconciler.planning.apps.observed import Override
 from reconciler.planning.reason import Reason
 from reconciler.state.paths import StatePaths

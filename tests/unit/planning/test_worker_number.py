@@ -2,8 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
 from reconciler.planning.apps.actions import Scale, Start
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.observed import HeldWorkers
 from reconciler.planning.apps.plan import plan
+from reconciler.planning.apps.worker_number import asked_workers
+from reconciler.planning.outcome import app_outcome
 from reconciler.planning.reason import Reason
 from reconciler.planning.scaling.observed import ScalingState
 from reconciler.planning.scaling.scale import Decision
@@ -65,3 +71,42 @@ def test_a_saturated_app_runs_and_says_what_the_limit_is() -> None:
     decided = plan(RANGED, serving(RANGED, instances=(an_instance(V1, workers=8),), scaling=state), NOW)
     assert (decided.state, decided.reason, decided.settled) == ("running", Reason.SATURATED, True)
     assert decided.message == "saturated: waiting, not computing (database?)"
+
+
+FIVE = HeldWorkers(workers=5, holds_for="1-4", for_s=7200.0, until=NOW + 60)
+NARROW = replace(APP, worker_range=WorkerRange(least=1, most=4))
+
+
+@pytest.mark.parametrize("app", [NARROW, APP], ids=asked_workers)
+def test_the_number_of_an_operator_holds_outside_the_range_and_without_one_until_its_time_is_over(app: App) -> None:
+    held = replace(FIVE, holds_for=asked_workers(app))
+    found = serving(app, held_workers=held, scaling=SIX if app is NARROW else None)
+    assert planned(app, found) == "scale instance i1 to 5 workers: 5 workers for 2h, as an operator asked"
+    reached = replace(found, instances=(an_instance(V1, workers=5),))
+    decided = plan(app, reached, NOW)
+    assert (decided.actions, decided.state, decided.reason) == ((), "running", Reason.SCALED_BY_OPERATOR)
+    assert decided.message == f"5 workers for 2h, as an operator asked; its manifest says {asked_workers(app)}"
+    assert decided.recheck_at == held.until
+    assert app_outcome(app, decided, reached, NOW) == "up-to-date"
+    (back,) = plan(app, reached, NOW + 60).actions
+    assert isinstance(back, Scale)
+    assert back.workers == (4 if app is NARROW else 1)
+    assert back.cause == "the 2h for which an operator asked for 5 workers are over"
+    assert plan(app, replace(reached, instances=(an_instance(V1, workers=back.workers),)), NOW + 60).message == ""
+
+
+def test_the_number_of_an_operator_outlives_a_deploy_and_not_a_change_of_the_workers_of_the_manifest() -> None:
+    found = serving(NARROW, instances=(an_instance(V1, workers=5),), held_workers=replace(FIVE, until=None, for_s=None))
+    deployed = plan(replace(NARROW, env={"LOG_LEVEL": "debug"}), found, NOW)
+    assert isinstance(deployed.first, Start)
+    assert deployed.first.workers == 5
+    (edited,) = plan(replace(NARROW, worker_range=WorkerRange(least=1, most=2)), found, NOW).actions
+    assert isinstance(edited, Scale)
+    assert (edited.workers, edited.cause) == (2, "2 workers desired, 5 running")
+
+
+def test_a_failure_with_the_number_of_an_operator_is_one_of_what_is_desired() -> None:
+    trouble = a_trouble(V1, kind="rejected", workers=5)
+    found = serving(APP, instances=(), failures=(trouble,), known_good=(), held_workers=replace(FIVE, holds_for="1"))
+    assert app_outcome(APP, plan(APP, found, NOW), found, NOW) == "failed"
+    assert app_outcome(APP, plan(APP, found, NOW), replace(found, held_workers=None), NOW) == "under-way"
