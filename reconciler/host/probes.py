@@ -7,7 +7,9 @@ from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.app import App, Liveness
+from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision
+from reconciler.planning.canary.weights import WHOLE
 from reconciler.serving.instances import Instances
 from reconciler.serving.probes import Probe, Probes
 from reconciler.serving.programs.gunicorn import health_host
@@ -16,7 +18,7 @@ _TIMEOUT_S = 30.0  # gunicorn's own, for a worker that answers one request at a 
 
 
 class AppProbes:
-    """Probes the newest serving instance of each app that has a health path."""
+    """Probes the newest serving instance of each app that has a health path, and of a canary both."""
 
     def __init__(self, stores: Stores, instances: Instances, wakeups: WakeQueue, tasks: StandingTasks) -> None:
         self._stores = stores
@@ -39,20 +41,29 @@ class AppProbes:
             for i in self._instances.of(name)
             if app is not None and i.serves and i.address in {app.address, app.leased}
         ]
-        probes, canary = {}, self._stores.history.of(name).canary
+        canary, probes = self._stores.history.of(name).canary, dict[str, Probe]()
+        arms: list[tuple[list[Instance], range | None]] = [(serving, None)]
         if canary is not None and any(canary.is_tried(i.revision) for i in serving):
-            serving = []  # which of the two a probe reaches cannot be told
-        if app is not None and serving:
-            revision = self._stores.history.of(name).started_as(serving[-1].revision)
-            probe = _probe(revision, app.liveness)
-            probes = {} if probe is None else {serving[-1].id: probe}
+            from reconciler.linux.shared_ports import TO_FIRST, TO_SECOND  # most hosts have no canary
+
+            mine = [i for i in serving if canary.is_tried(i.revision)]
+            arms = [(mine, TO_SECOND), ([i for i in serving if i not in mine], TO_FIRST)]
+            if not canary.weight:  # which of the two a probe reaches cannot be told
+                arms = []
+        for instances, ports in arms:
+            if app is not None and instances:
+                revision = self._stores.history.of(name).started_as(instances[-1].revision)
+                probe = _probe(revision, app.liveness, ports)
+                probes |= {} if probe is None else {instances[-1].id: probe}
         self._probes.ask(name, probes)
 
     def _on_probe(self, name: str, instance: str, failure: str | None) -> None:
         known = next((i for i in self._instances.of(name) if i.id == instance), None)
         if known is None or known.unhealthy == failure or (known.unhealthy is not None and failure is not None):
             return
-        if failure is None and any(i is not known and i.end is None for i in self._instances.of(name)):
+        canary = self._stores.history.of(name).canary
+        is_alone = all(i is known or i.end is not None for i in self._instances.of(name))
+        if failure is None and not is_alone and not (canary is not None and 0 < canary.weight < WHOLE):
             return  # they share the listener: it may be its successor that answers
         self._instances.mark_unhealthy(name, instance, failure)
         self._stores.record_event(
@@ -61,7 +72,7 @@ class AppProbes:
         self._wakeups.wake(name)
 
 
-def _probe(revision: Revision | None, liveness: Liveness) -> Probe | None:
+def _probe(revision: Revision | None, liveness: Liveness, ports: range | None) -> Probe | None:
     """Return the probe of an instance of a revision; None if it has no health path, or if it is not known."""
     if revision is None or revision.address is None or revision.server.health is None:
         return None
@@ -73,5 +84,6 @@ def _probe(revision: Revision | None, liveness: Liveness) -> Probe | None:
         host=health_host(revision),
         liveness=liveness,
         tls="certfile" in settings,
+        ports=ports,
         busy_s=float(timeout_s or math.inf) if isinstance(timeout_s, int | float) else _TIMEOUT_S,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.linux.client_ports import connected_from
 from reconciler.linux.unix_sockets import connected_in_turn
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import Liveness
@@ -37,7 +38,8 @@ class _Late(Exception):
 class Probe:
     """The request of a probe, where it goes, and how often.
 
-    `tls` says that gunicorn was given a certificate; `busy_s` is how long one request may keep a worker busy.
+    `tls` says that gunicorn was given a certificate; `busy_s` is how long one request may keep a worker busy. `ports`
+    are those of which one is to be connected from, None for any.
     """
 
     address: Address
@@ -46,6 +48,7 @@ class Probe:
     liveness: Liveness
     tls: bool = False
     busy_s: float = 30.0
+    ports: range | None = None
 
 
 class Probes:
@@ -153,7 +156,12 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-async def _connected(address: Address, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connected(
+    address: Address, tls: ssl.SSLContext | None, ports: range | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if ports is not None:
+        line = await connected_from(ports, address.reached_at, address.port)
+        return await asyncio.open_connection(sock=line, ssl=tls, server_hostname=address.reached_at if tls else None)
     if not address.path:
         return await asyncio.open_connection(address.reached_at, address.port, ssl=tls)
     line = await connected_in_turn(Path(address.path))  # the probe is late if its queue stays full
@@ -161,7 +169,7 @@ async def _connected(address: Address, tls: ssl.SSLContext | None) -> tuple[asyn
 
 
 async def _first_bytes(probe: Probe, *, tls: bool) -> bytes:
-    reader, writer = await _connected(probe.address, _any_certificate() if tls else None)
+    reader, writer = await _connected(probe.address, _any_certificate() if tls else None, probe.ports)
     try:
         request = (
             f"GET {probe.health.path} HTTP/1.1\r\nHost: {probe.host}\r\n"

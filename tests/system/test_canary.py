@@ -261,3 +261,45 @@ def test_a_program_that_is_not_gunicorn_is_tried_as_well(site: Site) -> None:
         answers_of(load, "2")
     assert "it fails more often" in site.told("shop")["message"]
     assert load.failed.keys() <= {"HTTP/1.0 500 Internal Server Error"}
+
+
+_PROBED = """
+import os
+
+def application(environ, start_response):
+    sick = os.path.exists(f"SICK-VERSION-{os.getppid()}")
+    is_probe = environ["PATH_INFO"] == "/up"
+    start_response("500 No" if is_probe and sick else "200 OK", [("Content-Type", "text/plain")])
+    return [b"VERSION"]
+"""
+
+
+def _probed(site: Site, version: str) -> None:
+    text = _PROBED.replace("SICK", str(site.root / "sick")).replace("VERSION", version)
+    site.save(site.root / "apps/shop/wsgi.py", text)
+
+
+def test_each_of_both_is_probed_the_canary_goes_and_the_other_is_replaced_when_it_is_unhealthy(site: Site) -> None:
+    port = a_port()
+    site.source("shop", "0")
+    _probed(site, "1")
+    health = {"path": "/up", "interval": "1s", "failures": 2}
+    canary = {"share": "50%", "for": "1h"}
+    site.manifest("shop", port=port, probation="0s", stop_timeout="5s", health=health, canary=canary)
+    site.live()
+    site.await_settled("shop")
+    with under_load(port) as load:
+        _probed(site, "2")
+        answers_of(load, "2")
+        before, canary_master = (master(site, oldest=each) for each in (True, False))
+        (site.root / f"sick-1-{before}").touch()
+        eventually(lambda: len(found := site.instances("shop")) == 2 and before not in {i.pid for i in found}, 60)
+        eventually(lambda: is_canary(site), 30)
+        assert canary_master in {i.pid for i in site.instances("shop")}
+        assert kinds(site) == ["canary"]
+        (site.root / f"sick-2-{canary_master}").touch()
+        eventually(lambda: kinds(site) == ["canary", "aborted"], 60)
+        eventually(lambda: len(site.instances("shop")) == 1, 30)
+        answers_of(load, "1")
+    assert load.failed == {}
+    assert "GET /up answered 500 No" in site.told("shop")["message"]

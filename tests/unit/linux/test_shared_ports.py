@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.linux.shared_ports import WHOLE, By, divide
+from reconciler.linux.client_ports import connected_from
+from reconciler.linux.shared_ports import TO_FIRST, TO_SECOND, WHOLE, By, divide
+from tests.contract.machine import on_the_loop
 
 
 def listener(family: socket.AddressFamily, host: str, port: int, weight: int | None = None) -> socket.socket:
@@ -143,6 +145,50 @@ def test_a_client_of_ipv4_comes_to_the_same_release_of_a_listener_of_both_each_t
         counts[found[0] == 0] += 1
     pair.close()
     assert min(counts) > 10
+
+
+@pytest.mark.parametrize("by", ["connection", "client"])
+@on_the_loop
+async def test_a_client_on_this_host_reaches_the_socket_that_it_chooses_whatever_the_weights(
+    pair: Pair, by: By
+) -> None:
+    for weight in (1, WHOLE - 1):
+        divide(pair.first, weight, by)
+        for ports, listening in ((TO_FIRST, pair.first), (TO_SECOND, pair.second)):
+            for _ in range(20):
+                with await connected_from(ports, *pair.address) as client:
+                    assert select.select((listening,), (), (), 10)[0]
+                    connection, _ = listening.accept()
+                    assert client.getsockname()[1] in ports
+                    connection.close()
+
+
+def test_a_client_with_such_a_port_from_elsewhere_is_given_its_part_as_any(pair: Pair) -> None:
+    if pair.family == socket.AF_INET6:
+        pytest.skip("this host has one address of itself")
+    divide(pair.first, WHOLE - 1)
+    counts = [0, 0]
+    for port in TO_FIRST:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            client.bind(("127.0.9.9", port))
+            client.connect(pair.address)
+            ready, _, _ = select.select((pair.first, pair.second), (), (), 10)
+            for each in ready:
+                each.accept()[0].close()
+                counts[each is pair.second] += 1
+    assert counts[1] > counts[0]
+
+
+@pytest.mark.parametrize("weight", [0, WHOLE])
+@on_the_loop
+async def test_no_client_chooses_a_socket_that_gets_none(pair: Pair, weight: int) -> None:
+    divide(pair.first, weight)
+    for ports in (TO_FIRST, TO_SECOND):
+        with await connected_from(ports, *pair.address):
+            listening = pair.second if weight else pair.first
+            assert select.select((listening,), (), (), 10)[0]
+            listening.accept()[0].close()
 
 
 def test_a_socket_that_does_not_share_its_port_cannot_be_divided() -> None:
