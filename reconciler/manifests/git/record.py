@@ -6,7 +6,7 @@ Which commit is in force is not among it: that is where the link `current` leads
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,4 +120,9 @@ def read(path: Path) -> Record:
 def write(path: Path, record: Record) -> None:
     """Write down what is to be remembered, so that it survives a power cut. Raises OSError; blocks."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    replace_file(path, json.dumps(asdict(record), indent=1))
+    known = {each.name: getattr(record, each.name) for each in fields(record)}
+    replace_file(path, json.dumps({name: _plain(value) for name, value in known.items()}))
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

@@ -57,10 +57,11 @@ def reused(top: str, old: Index, new: Index, target: Callable[[str, str], str], 
             with os.scandir(f"{top}/{directory}" if directory else top) as found:
                 if {each.name: each.is_dir(follow_symlinks=False) for each in found} != names:
                     return None
+        before = old.own_files
         kept = {
             path
             for path, entry in new.own_files.items()
-            if old.own_files.get(path) == entry and is_same(f"{top}/{path}", entry, last.of(path, entry))
+            if before.get(path) == entry and is_same(f"{top}/{path}", entry, last.of(path, entry))
         }
         kept |= {
             path
