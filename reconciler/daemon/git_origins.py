@@ -28,9 +28,10 @@ from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.metrics.origin_figures import OriginFigures
+from reconciler.planning.apps.app import App
 from reconciler.planning.origins.commit_status import CommitStatus
 from reconciler.planning.origins.observed import Pause
-from reconciler.planning.origins.proof import OriginApp, Wanted, is_unchanged
+from reconciler.planning.origins.proof import OriginApp, Wanted, asks_the_same, is_unchanged
 from reconciler.planning.reason import REJECTED
 from reconciler.planning.subject import Subject
 from reconciler.settings.git import GitOrigin
@@ -64,6 +65,7 @@ class GitOrigins:
         self._facts: dict[str, Mapping[str, Any]] = {}
         self.listeners: list[ReportListener] = []
         self._unchanged: dict[str, tuple[str, Wanted | None, set[str]]] = {}
+        self._with_good: dict[str, Mapping[str, App]] = {}
         in_force = HostInForce(
             lambda: manifests.catalog, rules_of(settings), servers_by_type(settings), services_on_record
         )
@@ -265,7 +267,11 @@ class GitOrigins:
             return None
         names = {name for entry in catalog.files.values() if entry.origin == origin for name in entry.all_names}
         record, is_being_read = self.followers[origin].record, self._outcomes.is_being_read
-        unchanged = self._unchanged_with(origin, commit, record.wanted_with_good) if commit != record.good else set()
+        if commit == record.good:
+            unchanged: set[str] = set()
+            self._with_good[origin] = catalog.apps
+        else:
+            unchanged = self._unchanged_with(origin, commit, record.wanted_with_good)
         rows = self._outcomes.of_names(names - unchanged)
         apps = [app for app in (app_of(row, is_being_read) for row in rows) if app.name in names]
         unchanged |= {app.name for app in apps if is_unchanged(app, record.wanted_with_good or {})}
@@ -278,7 +284,10 @@ class GitOrigins:
         """
         last = self._unchanged.get(origin)
         if last is None or last[0] != commit or last[1] is not with_good:
-            last = self._unchanged[origin] = commit, with_good, set()
+            apps, before = self._manifests.catalog.apps, self._with_good.get(origin, {})
+            known = (name for name, revision in (with_good or {}).items() if revision is not None and name in apps)
+            same = {name for name in known if asks_the_same(apps[name], before.get(name))}
+            last = self._unchanged[origin] = commit, with_good, same
         return last[2]
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.revision import TREE_MARK
 from reconciler.planning.outcome import Outcome
 
 # The revision that each app wanted, None where it was not known.
@@ -63,6 +65,15 @@ def failing(apps: Iterable[OriginApp], with_good: Wanted | None) -> tuple[str, .
 def is_unchanged(app: OriginApp, with_good: Wanted) -> bool:
     """Return whether an app surely wants what it wanted with the good commit."""
     return app.revision is not None and with_good.get(app.name) == app.revision
+
+
+def asks_the_same(app: App, with_good: App | None) -> bool:
+    """Return whether a commit surely leaves an app as it was with the good one, by what is asked of it alone.
+
+    Credentials, files of variables, and sources that are not of one tree may differ for the same manifest.
+    """
+    is_whole = app.source.pinned.startswith(TREE_MARK) and not (app.bindings or app.env_files or app.env_lists)
+    return app is with_good and is_whole and not any(part.env_files for part in app.parts)
 
 
 def _is_changed(app: OriginApp, with_good: Wanted) -> bool:

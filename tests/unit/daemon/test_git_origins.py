@@ -1,6 +1,7 @@
 """The apps of an origin by their outcomes: what they want if that is known, and whether it was rejected."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 
 from reconciler.daemon.git_origins import GitOrigins, app_of
 from reconciler.manifests.git.record import Record
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.revision import TREE_MARK, Source
 from reconciler.planning.origins.proof import OriginApp
 from reconciler.state.records import Records
 from reconciler.state.schema import open_database
@@ -72,9 +75,9 @@ def test_an_app_that_a_commit_leaves_as_it_was_is_not_looked_at_again_while_that
         return [ROW | {"name": name, "outcome": "up-to-date", "revision": revisions[name]} for name in sorted(names)]
 
     file = SimpleNamespace(origin="fleet", all_names=("blog", "shop", "wiki"))
-    catalog = SimpleNamespace(identities={"fleet": "bbbb"}, files={"fleet/all.yaml": file})
+    catalog = SimpleNamespace(identities={"fleet": "bbbb"}, files={"fleet/all.yaml": file}, apps={})
     origins, follower = GitOrigins.__new__(GitOrigins), SimpleNamespace(record=Record(good="aaaa"))
-    origins._unchanged, origins.followers = {}, {"fleet": follower}  # type: ignore[dict-item]
+    origins._unchanged, origins._with_good, origins.followers = {}, {}, {"fleet": follower}  # type: ignore[dict-item]
     origins._manifests = SimpleNamespace(is_current=True, catalog=catalog)  # type: ignore[assignment]
     origins._outcomes = SimpleNamespace(of_names=of_names, is_being_read=lambda _: False)  # type: ignore[assignment]
 
@@ -90,3 +93,31 @@ def test_an_app_that_a_commit_leaves_as_it_was_is_not_looked_at_again_while_that
         assert len(origins.with_commit("fleet", "bbbb") or ()) == 3
     assert looked[2:] == [{"blog", "shop", "wiki"}] * 3
     assert origins.with_commit("fleet", "cccc") is None
+
+
+def test_an_app_of_which_a_commit_asks_what_the_good_one_did_is_not_looked_at_at_all() -> None:
+    looked: list[set[str]] = []
+
+    def of_names(names: set[str]) -> list[dict[str, Any]]:
+        looked.append({*names})
+        return [ROW | {"name": name, "outcome": "up-to-date"} for name in sorted(names)]
+
+    tree = Source(path="/x", pinned=f"{TREE_MARK}2f1e")
+    blog, shop = (App(name=name, manifest=f"fleet/{name}.yaml", source=tree, address=None) for name in ("blog", "shop"))
+    file = SimpleNamespace(origin="fleet", all_names=("blog", "shop", "wiki"))
+    catalog = SimpleNamespace(
+        identities={"fleet": "aaaa"}, files={"fleet/all.yaml": file}, apps={"blog": blog, "shop": shop}
+    )
+    follower = SimpleNamespace(record=Record(good="aaaa"))
+    origins = GitOrigins.__new__(GitOrigins)
+    origins._unchanged, origins._with_good, origins.followers = {}, {}, {"fleet": follower}  # type: ignore[dict-item]
+    origins._manifests = SimpleNamespace(is_current=True, catalog=catalog)  # type: ignore[assignment]
+    origins._outcomes = SimpleNamespace(of_names=of_names, is_being_read=lambda _: False)  # type: ignore[assignment]
+    assert len(origins.with_commit("fleet", "aaaa") or ()) == 3
+    follower.record = Record(good="aaaa", wanted_with_good={"blog": "1", "shop": "1", "wiki": "1"})
+    catalog.identities["fleet"] = "bbbb"
+    catalog.apps = {"blog": blog, "shop": replace(shop, env={"A": "1"})}
+    assert {app.name for app in origins.with_commit("fleet", "bbbb") or ()} == {"shop", "wiki"}
+    follower.record = Record(good="aaaa", wanted_with_good={"blog": None, "shop": "1", "wiki": "1"})
+    assert {app.name for app in origins.with_commit("fleet", "bbbb") or ()} == {"blog", "shop", "wiki"}
+    assert looked == [{"blog", "shop", "wiki"}, {"shop", "wiki"}, {"blog", "shop", "wiki"}]

@@ -1,8 +1,13 @@
 """The proof of a commit by its apps: it answers for what it changed alone, and for nothing that is not known."""
 
+from dataclasses import replace
+
 import pytest
 
-from reconciler.planning.origins.proof import OriginApp, is_good, wanted, why_failed
+from reconciler.planning.apps.app import App, Binding
+from reconciler.planning.apps.revision import TREE_MARK, Source
+from reconciler.planning.origins.proof import OriginApp, asks_the_same, is_good, wanted, why_failed
+from reconciler.planning.processes.process import Process
 
 FAILED = OriginApp(name="shop", revision="2", outcome="failed", rejected="it exited")
 
@@ -41,3 +46,21 @@ def test_a_commit_is_good_in_spite_of_an_app_only_if_it_surely_left_that_alone(o
     assert not is_good([app], {"shop": "1"})
     assert not is_good([app], None)
     assert not is_good([unread], wanted([unread]))
+
+
+def test_a_commit_surely_leaves_an_app_alone_of_which_it_asks_the_same_and_that_reads_nothing_else() -> None:
+    app = App(
+        name="shop", manifest="fleet/shop.yaml", source=Source(path="/x", pinned=f"{TREE_MARK}2f1e"), address=None
+    )
+    assert asks_the_same(app, app)
+    assert not asks_the_same(app, None)
+    assert not asks_the_same(replace(app, env={"A": "b"}), app)
+    for other in (
+        replace(app, source=Source(path="/x")),
+        replace(app, source=Source(path="/x", pinned="a digest of a manifest")),
+        replace(app, bindings=(Binding(service="db"),)),
+        replace(app, env_files={"KEY": "/x/key"}),
+        replace(app, env_lists=("/x/.env",)),
+        replace(app, processes=(Process(name="worker", env_files={"KEY": "/x/key"}),)),
+    ):
+        assert not asks_the_same(other, other)
