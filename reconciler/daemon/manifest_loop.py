@@ -67,6 +67,7 @@ class ManifestLoop:
         self._rules = rules_of(settings)
         self.look_now = asyncio.Event()
         self.looked = asyncio.Event()
+        self._written = persisted.Written()
         self.catalog = persisted.restored(self._records, self._rules)
         self._unreadable_apps = persisted.apps_of_unreadable(self._records, self.catalog)
         self._looks: Sequence[Look] = ()
@@ -186,7 +187,7 @@ class ManifestLoop:
     def _store(self) -> None:
         """Write down what is desired; what cannot be written takes effect all the same, and is written soon."""
         try:
-            persisted.remember(self._records, self._stored, self.catalog, self._settings.manifests)
+            persisted.remember(self._records, self._stored, self.catalog, self._settings.manifests, self._written)
         except sqlite3.Error as error:
             if self._is_stored:
                 text = f"cannot write down the desired state: {error}"

@@ -3,18 +3,20 @@
 import contextlib
 import json
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.planning.apps.app import App
 from reconciler.planning.fingerprint import Json
 from reconciler.state.records import Records
 
 if TYPE_CHECKING:  # a reader of the facts need not load what reads manifests
-    from reconciler.manifests.catalog import Catalog, Rules
+    from reconciler.manifests.catalog import Catalog, ManifestFile, Rules
     from reconciler.manifests.origin import Identity
+
+Described = TypeVar("Described")
 
 _IDENTITY = "manifests-identity"
 _FACTS = "manifests"
@@ -39,7 +41,38 @@ def _identities(records: Records, files: Iterable[str]) -> "dict[str, Identity]"
     return {}
 
 
-def remember(records: Records, before: "Catalog", after: "Catalog", directory: Path) -> None:
+class Written:
+    """The text of the facts about each file and app that was written down last: most stay as they are."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[str, str], tuple[object, str]] = {}
+
+    def facts(self, catalog: "Catalog", directory: Path) -> str:
+        """Return facts about the manifests, for `status`, as JSON."""
+        before, self._texts = self._texts, {}
+        files = [self._text(before, "file", entry.file, entry, _facts_of_file) for entry in catalog.files.values()]
+        apps = [
+            f"{json.dumps(name)}: {self._text(before, 'app', name, app, _facts_of_app)}"
+            for name, app in catalog.apps.items()
+        ]
+        more = {"directory": str(directory), "notice": catalog.notice, "services": _facts_of_services(catalog)}
+        return f'{json.dumps(more)[:-1]}, "files": [{", ".join(files)}], "apps": {{{", ".join(apps)}}}}}'
+
+    def _text(
+        self,
+        before: Mapping[tuple[str, str], tuple[object, str]],
+        kind: str,
+        name: str,
+        of: Described,
+        facts: Callable[[Described], Json],
+    ) -> str:
+        known = before.get((kind, name))
+        text = known[1] if known is not None and known[0] is of else json.dumps(facts(of))
+        self._texts[kind, name] = of, text
+        return text
+
+
+def remember(records: Records, before: "Catalog", after: "Catalog", directory: Path, written: Written) -> None:
     """Write down what changed; leases survive a power cut, as clients may know an app by its port."""
     if after.leases != before.leases:
         with records.lasting():
@@ -47,12 +80,12 @@ def remember(records: Records, before: "Catalog", after: "Catalog", directory: P
     changed = {
         file: _last_good(after, file)
         for file in before.files.keys() | after.files.keys()
-        if _last_good(before, file) != _last_good(after, file)
+        if before.files.get(file) is not after.files.get(file) and _last_good(before, file) != _last_good(after, file)
     }
     with records.together():
         records.replace_manifests(changed)
         records.set_fact(_IDENTITY, json.dumps(after.identities))
-        records.set_fact(_FACTS, json.dumps(facts(after, directory)))
+        records.set_fact(_FACTS, written.facts(after, directory))
 
 
 def remembered_facts(records: Records) -> dict[str, Json]:
@@ -94,51 +127,44 @@ def still_unreadable(apps: Mapping[str, str], catalog: "Catalog") -> dict[str, s
     }
 
 
-def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
-    """Return facts about the manifests, for `status`."""
+def _facts_of_file(entry: "ManifestFile") -> Json:
     return {
-        "directory": str(directory),
-        "notice": catalog.notice,
-        "files": [
-            {
-                "file": entry.file,
-                "apps": list(entry.names),
-                "subjects": [[subject.kind, subject.name] for subject in entry.subjects if subject.name],
-                "errors": [
-                    {"line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in entry.problems
-                ],
-            }
-            for entry in catalog.files.values()
-        ],
-        "apps": {
-            name: {
-                "manifest": app.manifest,
-                "commit": app.commit,
-                "url": app.url,
-                "port": None if app.address is None or app.address.path else app.address.port,
-                "workers": app.server.workers,
-                "runtime": app.recipe.runtime,
-                "services": [binding.service for binding in app.bindings],
-                "persist": [*app.recipe.persist],
-                "processes": {process.name: process.count for process in app.processes},
-                **_schedules(app),
-                **_limits(app),
-                **_worker_range(app),
-            }
-            for name, app in catalog.apps.items()
-        },
-        "services": {
-            name: {
-                "manifest": service.manifest,
-                "type": service.type,
-                "plan": service.plan,
-                "label": service.label or service.type,
-                "server": service.server,
-                "retain": service.retain,
-                "backup": None if service.backup is None else asdict(service.backup),
-            }
-            for name, service in catalog.services.items()
-        },
+        "file": entry.file,
+        "apps": list(entry.names),
+        "subjects": [[subject.kind, subject.name] for subject in entry.subjects if subject.name],
+        "errors": [{"line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in entry.problems],
+    }
+
+
+def _facts_of_app(app: App) -> Json:
+    return {
+        "manifest": app.manifest,
+        "commit": app.commit,
+        "url": app.url,
+        "port": None if app.address is None or app.address.path else app.address.port,
+        "workers": app.server.workers,
+        "runtime": app.recipe.runtime,
+        "services": [binding.service for binding in app.bindings],
+        "persist": [*app.recipe.persist],
+        "processes": {process.name: process.count for process in app.processes},
+        **_schedules(app),
+        **_limits(app),
+        **_worker_range(app),
+    }
+
+
+def _facts_of_services(catalog: "Catalog") -> dict[str, Json]:
+    return {
+        name: {
+            "manifest": service.manifest,
+            "type": service.type,
+            "plan": service.plan,
+            "label": service.label or service.type,
+            "server": service.server,
+            "retain": service.retain,
+            "backup": None if service.backup is None else asdict(service.backup),
+        }
+        for name, service in catalog.services.items()
     }
 
 

@@ -1,6 +1,7 @@
 """Manifests from several origins: all in force, each unreadable alone, and none claiming what another has."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -176,7 +177,7 @@ def test_a_file_belongs_to_the_origin_that_names_it_most_closely() -> None:
 def test_what_two_origins_had_in_force_is_restored_with_its_origins(tmp_path: Path) -> None:
     records = Records(open_database(tmp_path / "reconciler.db"))
     before = after([listing("/one", a="path: x"), listing("fleet", b="path: y")])
-    persisted.remember(records, Catalog(), before, tmp_path)
+    persisted.remember(records, Catalog(), before, tmp_path, persisted.Written())
     restored = persisted.restored(records, RULES)
     assert restored.apps == before.apps
     assert {file: entry.origin for file, entry in restored.files.items()} == {
@@ -185,6 +186,27 @@ def test_what_two_origins_had_in_force_is_restored_with_its_origins(tmp_path: Pa
     }
     gone: list[Look] = [Unreadable(origin="/one", reason="gone"), listing("fleet", b="path: y")]
     assert review(restored, gone, RULES, 0).apps == before.apps
+
+
+def test_the_facts_of_each_change_are_those_that_a_daemon_without_memory_would_write(tmp_path: Path) -> None:
+    records, written = Records(open_database(tmp_path / "reconciler.db")), persisted.Written()
+    story: list[list[Look]] = [
+        [listing("/one", a="path: x", b="path: y")],
+        [listing("/one", a="path: x", b="pth: y")],
+        [listing("/one", a="path: x\nenv: {A: b}", c="kind: service\ntype: sqlite\nname: c")],
+        [listing("/one")],
+        [listing("/one", a="path: z", b="path: y")],
+    ]
+    before, seen = Catalog(), []
+    for number in range(len(story)):
+        catalog = after(*story[: number + 1])
+        persisted.remember(records, before, catalog, tmp_path, written)
+        found = persisted.remembered_facts(records)
+        assert json.dumps(found) == json.dumps(json.loads(persisted.Written().facts(catalog, tmp_path)))
+        assert found["apps"].keys() == catalog.apps.keys()  # type: ignore[union-attr]
+        seen.append([each["errors"] != [] for each in found["files"]])  # type: ignore[index, union-attr, call-overload]
+        before = catalog
+    assert seen[:2] == [[False, False], [False, True]]
 
 
 def test_what_an_earlier_version_stored_of_its_one_directory_is_taken_over_unchanged(tmp_path: Path) -> None:
