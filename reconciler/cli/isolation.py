@@ -1,7 +1,8 @@
 """Show what keeps each running app apart from the others.
 
 Shows for each instance of each APP, a name or a pattern such as 'shop-*', or of every app, whether it has a cell, so
-that all it started ends with it; and each of its limits, what holds it, and how much is used. Needs no daemon.
+that all it started ends with it; its isolation as it proved it from inside when it started, with a letter for each
+part that it lacks; and each of its limits, what holds it, and how much is used. Needs no daemon.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from reconciler.inspection.printable import plain
 if TYPE_CHECKING:
     from reconciler.inspection.isolation import Confined
 
-_COLUMNS = ("APP", "INSTANCE", "PID", "CELL", "LIMIT", "ASKED", "USED", "HELD BY")
+_COLUMNS = ("APP", "INSTANCE", "PID", "CELL", "ISOLATION", "LIMIT", "ASKED", "USED", "HELD BY")
 
 
 @click.command(
@@ -50,12 +51,15 @@ def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | 
         show_json({"instances": [asdict(each) for each in found]})
     elif found:
         show(_COLUMNS, [row for each in found for row in _rows(each)])
+        for each in (each for each in found if each.lacks):
+            click.echo(plain(f"{each.app} {each.process or each.id}: {each.lacks}"))
     else:
         click.echo("no instance is running")
 
 
 def _rows(each: "Confined") -> Iterator[list[str]]:
     who = [each.app, each.process or each.id, str(each.pid), "yes" if each.cell else "no"]
+    who.append(f"{each.isolation}, without {each.letters}" if each.letters else each.isolation)
     limits = [[limit.limit, limit.asked, limit.used or "-", limit.held] for limit in each.limits]
     for cells in limits or [["-", "-", "-", "-"]]:
         yield [plain(cell) for cell in (*who, *cells)]

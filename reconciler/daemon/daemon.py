@@ -41,6 +41,7 @@ from reconciler.planning.subject import HOST, Subject
 from reconciler.processes.world import ProcessWorld
 from reconciler.services.records import ServiceRecords
 from reconciler.services.world import ServiceStores, ServiceWorld
+from reconciler.serving.confinements import confinements_of
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
@@ -112,6 +113,7 @@ class Daemon:
             removals=self._removals,
             launched=lambda app, text: self.journal.write(Subject("app", app), "started", text),
         )
+        self._instances.confinements = confinements_of(settings)
         stores = ServiceStores(records=records, service_records=service_records, env_files=env_files)
         self._routing = routing_world(settings, self.journal, self.reports.publish)
         self._services = self._service_world(stores)

@@ -113,9 +113,12 @@ class LogRotation:
             with contextlib.suppress(OSError):  # a log that cannot be copied is cut
                 emptied |= logs.rotate_in_place(log, self._limit_bytes, self._keep)
             cut += logs.cut(log, self._limit_bytes + _SLACK_BYTES, self._limit_bytes)
+        held = any(live.record.isolation for live in self._instances.lives(name))  # which sees no log to open again
         for log in (paths.log, paths.access_log):
             with contextlib.suppress(OSError):  # a log that cannot be renamed is cut
-                rotated |= logs.rotate(log, self._limit_bytes, self._keep)
+                moved = logs.rotate(log, self._limit_bytes, self._keep, in_place=held)
+                rotated |= moved and not held
+                emptied |= moved and held
             for each in (log, log.with_name(f"{log.name}.1")):
                 cut += logs.cut(each, self._limit_bytes + _SLACK_BYTES, self._limit_bytes)
         if rotated:

@@ -20,10 +20,12 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("hosts", "hostnames", "server_name", "vhost", "virtual_host", "domain", "routes"), ("domains",)),
     **dict.fromkeys(("bind", "address", "ip", "hostname"), ("host",)),
     **dict.fromkeys(("databases", "database", "bindings", "binds", "addons"), ("services",)),
-    **dict.fromkeys(("volumes", "mounts", "storage", "data"), ("persist",)),
+    **dict.fromkeys(("volumes", "storage", "data"), ("persist", "mounts")),
     **dict.fromkeys(("requires", "needs", "after"), ("depends_on",)),
     **dict.fromkeys(("grace_period", "graceful_timeout", "shutdown_timeout", "stop_grace_period"), ("stop_timeout",)),
     **dict.fromkeys(("url", "endpoint", "uri"), ("path",)),
     **dict.fromkeys(("resources", "limit", "quota", "quotas", "mem_limit", "ulimits"), ("limits",)),
+    **dict.fromkeys(("sandbox", "confinement", "security", "isolate"), ("isolation",)),
+    **dict.fromkeys(("mount", "bind_mounts", "binds_of_host"), ("mounts",)),
     **dict.fromkeys(("engine", "driver"), ("type",)),
 }

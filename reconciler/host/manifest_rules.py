@@ -4,6 +4,7 @@ from pathlib import Path
 
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Rules
+from reconciler.manifests.isolation_fields import IsolationRules
 from reconciler.manifests.sources_in_git import SourcesInForce
 from reconciler.serving.listening_sockets import is_free
 from reconciler.settings.settings import Settings
@@ -19,6 +20,11 @@ def rules_of(settings: Settings) -> Rules:
             repositories=settings.repositories,
             zone=settings.schedules_zone,
             limits=settings.limits,
+            isolation=IsolationRules(
+                default=settings.isolation_default,
+                required=settings.isolation_required,
+                mounts=settings.isolation_mounts,
+            ),
             domain="" if settings.proxy is None else settings.proxy.domain,
             no_static="" if settings.proxy is None else settings.proxy.no_static,
             sockets=sockets_of(settings),

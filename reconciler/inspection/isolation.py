@@ -4,13 +4,14 @@ Nothing here asks the daemon: the groups of a process, and its limits, are read 
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reconciler.isolation.cells import Cell, cell_seen
 from reconciler.isolation.limiting import has_files_limit, is_held, used_memory
 from reconciler.linux import process_table
 from reconciler.linux.resource_limits import data_limit
+from reconciler.planning.isolation.confinement import NO_PROOF, proof_of
 from reconciler.planning.isolation.limits import Limit, Limits, shown
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class HeldLimit:
 class Confined:
     """A running instance: `process` is the name and the number of one that is not web, `cell` says whether it has one.
 
-    `limits` are those that its manifest or the host asks for.
+    `limits` are those that its manifest or the host asks for. `isolation` is the kind that it was started with, and
+    `held` and `missing` are the parts of that as it proved them from inside, by `tried` tries.
     """
 
     app: str
@@ -41,6 +43,12 @@ class Confined:
     process: str
     cell: bool
     limits: tuple[HeldLimit, ...]
+    isolation: str = "none"
+    held: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    tried: int = 0
+    letters: str = ""
+    lacks: str = ""
 
 
 def confined(snapshot: "HostSnapshot", apps: Collection[str]) -> list[Confined]:
@@ -56,6 +64,7 @@ def confined(snapshot: "HostSnapshot", apps: Collection[str]) -> list[Confined]:
 def _confined(record: "InstanceRecord", asked: Limits) -> Confined:
     pid = record.pid or 0
     cell = cell_seen(record.app, record.id, pid)
+    proof = proof_of(record.isolation) or NO_PROOF
     return Confined(
         app=record.app,
         id=record.id,
@@ -63,6 +72,12 @@ def _confined(record: "InstanceRecord", asked: Limits) -> Confined:
         process=f"{record.process}.{record.slot}" if record.process else "",
         cell=bool(cell),
         limits=tuple(_limits(cell, pid, asked)),
+        isolation=record.isolation.splitlines()[0].removeprefix("isolation ") if record.isolation else "none",
+        held=proof.held,
+        missing={str(part): why for part, why in proof.missing.items()},
+        tried=proof.tried,
+        letters=proof.letters,
+        lacks=proof.told,
     )
 
 

@@ -245,6 +245,8 @@ def _signal_name(number: int) -> str:
 class Command:
     """A command to execute: a `listener` becomes descriptor 3, `output` standard output and error.
 
+    `report` becomes descriptor 4, None for none.
+
     `output_mode` is the mode of the output file if it has to be created.
     """
 
@@ -253,6 +255,7 @@ class Command:
     listener: int | None
     output: Path
     output_mode: int = 0o600
+    report: int | None = None
 
 
 def keep_descriptors() -> None:
@@ -276,7 +279,9 @@ def open_output(log: Path, mode: int = 0o600) -> int:
 def spawn(command: Command, ended: Callable[[], None]) -> Process:
     """Start a process as the leader of a session of its own; raises OSError when the kernel refuses."""
     output = open_output(command.output, command.output_mode)
-    listener = () if command.listener is None else ((os.POSIX_SPAWN_DUP2, command.listener, 3),)
+    passed = [
+        (descriptor, at) for descriptor, at in ((command.listener, 3), (command.report, 4)) if descriptor is not None
+    ]
     try:
         pid = os.posix_spawn(
             command.argv[0],
@@ -286,7 +291,7 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, output, 1),
                 (os.POSIX_SPAWN_DUP2, output, 2),
-                *listener,
+                *((os.POSIX_SPAWN_DUP2, descriptor, at) for descriptor, at in passed),
             ],
             setsid=True,
             setsigmask=[],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.documents.tree import Node
 from reconciler.manifests.checks import variables, worker_count
+from reconciler.manifests.isolation_fields import NO_RULES, IsolationRules, isolation_of
 from reconciler.manifests.program_checks import words_given
 from reconciler.planning.address import SOCKET_SUFFIX, Address
 from reconciler.planning.apps.app import App, Binding, CrashPolicy, Liveness
@@ -36,7 +37,7 @@ class HostDefaults:
     zone of schedules, `domain` the domain of an app whose manifest has none, with `{app}` for its name; empty for none.
     `no_static` says why the proxy serves no static files, empty if it does.
     `sockets` is the directory of the unix sockets at which the proxy reaches apps; empty for a proxy that dials ports.
-    `limits` are the most that an app may have.
+    `limits` are the most that an app may have, `isolation` is what the host says of that.
     """
 
     auto_workers: int = 1
@@ -48,6 +49,7 @@ class HostDefaults:
     no_static: str = ""
     sockets: str = ""
     limits: Limits = NO_LIMITS
+    isolation: IsolationRules = NO_RULES
 
     def directory_of(self, file: str) -> str:
         """Return the absolute directory that the relative paths of a manifest begin at, by the file's identity."""
@@ -168,6 +170,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         limits=_limits(tree, host.limits),
         worker_range=_worker_range(tree, given),
         canary=_canary(tree),
+        isolation=isolation_of(tree, host.isolation, lambda path: joined(directory, path)),
         schedules=_schedules(directory, tree, name, host.zone),
         routing=_routing(directory, tree, given, host.domain.replace("{app}", name)),
     )

@@ -12,9 +12,10 @@ from reconciler.documents.problem import Problem, dotted, one_line, proposal
 from reconciler.documents.schema_checks import MOST_PROBLEMS, problems_of, shown
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
-from reconciler.manifests.app_document import AppDocument, HostDefaults, document_of
+from reconciler.manifests.app_document import AppDocument, HostDefaults, document_of, joined
 from reconciler.manifests.checks import app_problems, service_problems
 from reconciler.manifests.gunicorn_settings import owned_settings
+from reconciler.manifests.isolation_fields import problems_of_isolation
 from reconciler.manifests.service_document import ServiceDocument, service_of
 from reconciler.planning.subject import Subject
 
@@ -94,6 +95,7 @@ def _document_problems(file: str, tree: Node, default_name: str | None, host: Ho
         *_limit_problems(file, tree, host),
         *_worker_problems(file, tree),
         *_canary_problems(file, tree),
+        *_isolation_problems(file, tree, host),
         *_name_problems(file, tree, default_name),
     ]
     # One problem a place: the schema's, which says what was expected, comes first.
@@ -141,6 +143,15 @@ def _worker_problems(file: str, tree: Node) -> Iterator[Problem]:
     from reconciler.manifests.worker_fields import problems_of_workers  # most apps have a number
 
     for path, message in problems_of_workers(tree):
+        node = tree.at(path)
+        yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
+
+
+def _isolation_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:
+    if _is_service(tree) or not {"isolation", "mounts"} & tree.keys.keys():
+        return
+    directory = host.directory_of(file)
+    for path, message in problems_of_isolation(tree, host.isolation, lambda each: joined(directory, each)):
         node = tree.at(path)
         yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
 

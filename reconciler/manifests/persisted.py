@@ -150,6 +150,7 @@ def _facts_of_app(app: App) -> Json:
         **_schedules(app),
         **_limits(app),
         **_worker_range(app),
+        **({"isolation": app.isolation.kind} if app.isolation else {}),
     }
 
 

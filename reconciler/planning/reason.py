@@ -27,6 +27,7 @@ class Reason(StrEnum):
     FILES_IN_BUILD = "files-in-build"
     LIMITS_CHANGED = "limits-changed"
     LIMITS_WATCHED = "limits-watched"
+    ISOLATION_INCOMPLETE = "isolation-incomplete"
 
     # Origins in git, and their commits.
     COMMIT_FETCHED = "commit-fetched"

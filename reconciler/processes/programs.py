@@ -12,6 +12,7 @@ from reconciler.planning.command_line import Command
 from reconciler.planning.processes.process import After, AppProcess
 from reconciler.serving.marks import PROCESS_MARK, Identity
 from reconciler.serving.programs.program import Program, Role, StaysAlive
+from reconciler.serving.programs.sight import sight_of
 
 _NOBODY = Identity(state="", instance="", started_at=0.0)
 
@@ -49,6 +50,7 @@ class ProcessPlace:
             directory=revision.id,
             start_timeout_s=process.start_timeout_s,
             stop_timeout_s=process.stop_timeout_s,
+            sight=sight_of(revision, self.place.code.python),
             role=Role(process=process.name, slot=self.slot, version=version, stop=str(process.stop_of(self.command))),
         )
 

@@ -67,7 +67,7 @@ def _unrecorded(known: Iterable[Marked], recorded: Collection[str]) -> Iterator[
 def is_sound(record: InstanceRecord) -> bool:
     """Return whether every value of a record is one that may be, so that it may become part of a path or be added."""
     # Any: what a database or a mark holds need not be what it should
-    texts: tuple[Any, ...] = (record.app, record.boot, record.address.host)
+    texts: tuple[Any, ...] = (record.app, record.boot, record.address.host, record.isolation)
     ids: tuple[Any, ...] = (record.id, record.revision, record.build, record.directory_name)
     times: tuple[Any, ...] = (record.started_at, record.stop_timeout_s, record.ready_at, record.stopping_since)
     numbers: tuple[Any, ...] = (

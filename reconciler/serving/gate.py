@@ -44,6 +44,7 @@ class Gate(object):
         self.start_timeout_s = start_timeout_s
         self.umask = umask
         self.logs_probes = True
+        self.access_log = ""
         self.is_probed = lambda: False
         self.figures = None
         self.tells_waits = True

@@ -4,13 +4,17 @@ gunicorn's workers write the log through one method, which is told of the reques
 without the request's headers: there, the wrapper of the app says that it is at a probe.
 """
 
+import io
 import logging
+import sys
 
 _AGENT = "reconciler-health"
 
 
 def guard(gate, worker):
-    """Filter what the worker writes to its access log."""
+    """Filter what the worker writes to its access log, and have it written where the instance was given a place."""
+    if gate.access_log:
+        _write_to(int(gate.access_log), worker.log)
     if gate.path is None or gate.logs_probes:
         return
     log = worker.log
@@ -22,6 +26,13 @@ def guard(gate, worker):
 
     log.access = access
     logging.getLogger("uvicorn.access").addFilter(_Probes(gate))
+
+
+def _write_to(descriptor, log):
+    """Have the access log that goes to standard output go to a descriptor."""
+    for handler in getattr(getattr(log, "access_log", None), "handlers", ()):
+        if type(handler) is logging.StreamHandler and handler.stream is sys.stdout:
+            handler.stream = io.open(descriptor, "a", encoding="utf-8", closefd=False)  # noqa: SIM115  as long as the worker
 
 
 def _is_proven(path, resp, environ):

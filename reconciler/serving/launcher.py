@@ -11,12 +11,16 @@ import sys
 def take_on(environ):
     """Apply the sandbox that the environment names, and return the cell that it names; take both out of it."""
     cell = environ.pop("RECONCILER_CELL", "")
+    _opened["access"] = environ.pop("RECONCILER_ACCESS_LOG", "")
     if "RECONCILER_SANDBOX" in environ:
         rights = [int(number) for number in environ.pop("RECONCILER_SANDBOX").split()]
         if rights[4:]:
             enter(cell)  # which another user may not
         apply_sandbox(rights)
     return cell
+
+
+_opened = {"access": ""}  # the descriptor of the access log of an instance that sees no log
 
 
 def enter(entrances):
@@ -82,6 +86,11 @@ def _writable(log):
     return log
 
 
+def _access(log):
+    """Return where the access log is written: "-" where the gate has it written to a descriptor."""
+    return "-" if log and _opened["access"] else _writable(log)
+
+
 def _text(raw):
     """Return a path or a word as this Python has it."""
     return raw if bytes is str else os.fsdecode(raw)
@@ -118,6 +127,8 @@ def read_config(filename, preloaded, cell):
         "_os": os,
         "_text": _text,
         "_writable": _writable,
+        "_access": _access,
+        "_access_log": _opened["access"],
         "_module": lambda path: preloaded.get(path) or _module(path),
     }
     with io.open(filename, "rb") as file:

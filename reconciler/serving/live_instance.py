@@ -17,6 +17,7 @@ from reconciler.linux.process_table import children
 from reconciler.linux.processes import Process
 from reconciler.linux.regular_files import read_own
 from reconciler.planning.apps.observed import Instance
+from reconciler.planning.isolation.confinement import Proof, proof_of
 from reconciler.planning.isolation.limits import NO_LIMITS, Held, Limit, Limits
 from reconciler.planning.wording import counted
 from reconciler.serving import gate_figures_reader, logs
@@ -119,9 +120,23 @@ class LiveInstance:
             program=self.program,
             limits=self.limits,
             unenforced=self.unenforced,
+            lacks=self.lacks,
             outgrown=self.outgrown,
             exceeded="; ".join(self.beyond.values()),
         )
+
+    @property
+    def proof(self) -> Proof | None:
+        """What it has proved of its isolation, None without isolation, and before it has proved anything."""
+        return proof_of(self.record.isolation) if "\n" in self.record.isolation else None
+
+    @property
+    def lacks(self) -> str:
+        """Say which parts of its isolation are missing, "" if none is."""
+        if self.record.isolation and self.proof is None:
+            # Its proof was there: without one, nothing of the app runs.
+            return "isolation was proved, and what it lacks is not on record"
+        return "" if self.proof is None else self.proof.told
 
     def workers_ready(self) -> int:
         """Return how many workers have passed their gate and are there."""

@@ -105,8 +105,13 @@ def _last(lines: list[str]) -> str:
     return next(plain, "")[:_LONGEST]
 
 
-def rotate(log: Path, limit_bytes: int, keep: int) -> bool:
-    """Rename a log over its limit to `.1`, and earlier ones up to `.keep`; return whether its writers must reopen."""
+def rotate(log: Path, limit_bytes: int, keep: int, *, in_place: bool = False) -> bool:
+    """Rename a log over its limit to `.1`, and earlier ones up to `.keep`; return whether its writers must reopen.
+
+    With `in_place` it is copied and emptied instead, and the writers need not.
+    """
+    if in_place:
+        return rotate_in_place(log, limit_bytes, keep)
     if size(log) <= limit_bytes:
         return False
     _move_earlier(log, keep)

@@ -127,6 +127,7 @@ def _observed(live: LiveInstance) -> ProcessInstance:
         silent=live.silent,
         limits=live.limits,
         unenforced=live.unenforced,
+        lacks=live.lacks,
         outgrown=live.outgrown,
         exceeded="; ".join(live.beyond.values()),
     )

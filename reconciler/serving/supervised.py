@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ from reconciler.planning.isolation.limits import NO_LIMITS, Limits, missing, siz
 from reconciler.serving import gate_figures_reader, logs
 from reconciler.serving.adoption import Adoption, end_strays, on_record_or_marked, restored, with_process
 from reconciler.serving.build_users import BuildUsers
-from reconciler.serving.fork_or_exec import launch
+from reconciler.serving.confinements import Confinements
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instance_directories import keep_only
+from reconciler.serving.isolated_start import confinement_of, launch_instance, proof_of_start
 from reconciler.serving.leftovers import Leftovers
 from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.marks import RECORD_MARK, Identity, marked
@@ -43,13 +45,12 @@ from reconciler.state.records import NO_ADDRESS, InstanceRecord, Records
 class SupervisedInstances:
     """Every instance of this state directory, by key and id. Wakes a key when an instance of it changes.
 
-    The key is the name of the app for those of its web server, `APP/PROCESS` for those of another process.
-
-    `launched` is called with an app's name and a sentence that says what was started, and how. `sandbox_of`
-    decides the rights of every process of an app, and is asked by what creates a file or a directory for one.
-    `cells` hold the processes of each instance; `limited` is set when there may be something new of one with limits.
-    `users` are those of builds beside instances. `unadopted` are the records, as stored and as
-    completed, of instances that could not be adopted yet, by id.
+    The key is the name of the app for those of its web server, `APP/PROCESS` for those of another process. `launched`
+    is called with an app's name and a sentence that says what was started, and how. `sandbox_of` decides the rights
+    of every process of an app, and is asked by what creates a file or a directory for one.
+    `confinements` say what isolated ones see. `cells` hold the processes of each instance; `limited` is set when
+    there may be something new of one with limits. `users` are those of builds beside instances. `unadopted` are the
+    records, as stored and as completed, of instances that could not be adopted yet, by id.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -65,6 +66,7 @@ class SupervisedInstances:
         launched: Callable[[str, str], None],
     ) -> None:
         self.sandbox_of = sandbox_of
+        self.confinements: Confinements | None = None
         self.cells = Cells(state_id)
         self._records = records
         self._fork_servers = templates
@@ -133,7 +135,7 @@ class SupervisedInstances:
         self._wakeups.wake(app)
 
     def take_woken(self) -> frozenset[str]:
-        """Return the ids of the instances with limits of which something new was read since this was last called."""
+        """Return the ids of the instances with limits of which something new was read since the last call."""
         woken, self._woken = frozenset(self._woken), set()
         self.limited.clear()
         return woken
@@ -146,7 +148,7 @@ class SupervisedInstances:
 
     @property
     def is_clearing(self) -> bool:
-        """Whether what instances left that have ended is still being ended."""
+        """Whether what is left of instances that have ended is being ended."""
         return self._leftovers.is_busy
 
     def wake(self, key: str) -> None:
@@ -292,8 +294,10 @@ class SupervisedInstances:
             **({CELL_VARIABLE: "\n".join(live.cell.entrances)} if live.cell else {}),
         }
         command = Command(argv=program.argv, env=env, listener=passed, output=live.log, output_mode=sandbox.log)
+        confinement = confinement_of(self.confinements, program, places, live)
         try:
-            launched = await launch(command, program.forkable, self._fork_servers, ended=lambda: self._on_end(live))
+            ended = partial(self._on_end, live)
+            launched, report = await launch_instance(command, program, confinement, self._fork_servers, ended)
         except OSError as error:
             self.forget(live)
             raise CannotStart(f"the kernel refused to start it: {error.strerror}") from error
@@ -305,11 +309,15 @@ class SupervisedInstances:
             with contextlib.suppress(RuntimeError):  # no thread left: it enters by itself
                 asyncio.get_running_loop().run_in_executor(None, live.cell.admit, launched.process, ticks)
         mute = logs.unwritable(live.log, sandbox.log)
-        self._on_launch(
-            program.app,
-            f"{program.name} {launched.process.pid} started {launched.way}{mute and f', without a log: {mute}'}",
-        )
+        how = f"{launched.way}{mute and f', without a log: {mute}'}"
+        self._on_launch(program.app, f"{program.name} {launched.process.pid} started {how}")
         self.put(live, pid=live.process.pid, ticks=ticks)
+        try:
+            if confinement is not None and report is not None:
+                self.put(live, isolation=await proof_of_start(live, confinement, report))
+        except CannotStart:
+            await self._kill(live)
+            raise
         return live
 
     def recorded(self, program: Program, places: InstancePaths) -> LiveInstance:
@@ -325,6 +333,7 @@ class SupervisedInstances:
             stop_timeout_s=program.stop_timeout_s,
             workers=program.readiness.workers if isinstance(program.readiness, WorkersReady) else 0,
             directory=program.directory,
+            isolation="" if program.sight is None else program.sight.isolation.kind,
             **program.role.as_recorded(),
         )
         readiness = places.readiness / record.id

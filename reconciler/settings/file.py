@@ -16,6 +16,7 @@ from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
 from reconciler.documents.units import duration_s
 from reconciler.planning.apps.app import CrashPolicy
+from reconciler.planning.isolation.confinement import desired_parts
 from reconciler.settings.setting import Setting, declared_by
 from reconciler.settings.settings import Api, Drain, ServiceServer, Settings
 from reconciler.settings.targets import targets_of
@@ -143,6 +144,10 @@ def _words(_: str, node: Node) -> tuple[str, ...]:
     return tuple(str(part.written) for part in node.parts.values())
 
 
+def _directories(file: str, node: Node) -> tuple[str, ...]:
+    return tuple(posixpath.normpath(str(_path(file, part.value))) for part in node.parts.values())
+
+
 def _key_file(file: str, node: Node) -> FilePath:
     return _path(file, node.value)
 
@@ -199,6 +204,8 @@ _STRUCTURES: Mapping[tuple[str, ...], tuple[str, Callable[[str, Node], Any]]] = 
     ("staging", "env"): ("staging_env", _staging_env),
     ("api",): ("api", _api),
     ("logs",): ("drain", _drain),
+    ("isolation", "require"): ("isolation_required", _words),
+    ("isolation", "mounts"): ("isolation_mounts", _directories),
     ("services", "servers"): ("servers", _servers),
     ("services", "key"): ("key_file", _key_file),
     ("git", "identities"): ("identities", _identities),
@@ -214,6 +221,7 @@ def _problems(file: str, tree: Node, values: _Values, defaults: Settings) -> Ite
             why = ": clients of the TCP address must authenticate" if needed == "token" else ""
             yield _problem(file, tree, ("api", one), f"requires '{needed}'{why}")
     yield from _drain_problems(file, tree, defaults.paths.logs)
+    yield from _isolation_problems(file, tree)
     if tree.given("proxy") is not None:
         from reconciler.settings.proxy_file import proxy_problems  # most hosts have none
 
@@ -228,6 +236,18 @@ def _problems(file: str, tree: Node, values: _Values, defaults: Settings) -> Ite
             at, other, word = (low, high, "more") if low in values else (high, low, "less")
             beside = "" if other in values else f", which is {known[other]:g} by default"
             yield _problem(file, tree, at, f"is {word} than '{other[-1]}'{beside}")
+
+
+def _isolation_problems(file: str, tree: Node) -> Iterator[Problem]:
+    """Yield that an app whose manifest says nothing would never start."""
+    default, required = tree.given("isolation", "default"), tree.given("isolation", "require")
+    kind: Any = "none" if default is None else default.value
+    if required is None or kind not in {"strict", "user", "none"}:
+        return
+    lacking = [part for part in _words(file, required) if part not in desired_parts(kind)]
+    if lacking:
+        message = f"asks for {', '.join(lacking)} of every app, and 'default' is {kind}: set it to strict"
+        yield _problem(file, tree, ("isolation", "require"), message)
 
 
 def _drain_problems(file: str, tree: Node, logs: FilePath) -> Iterator[Problem]:

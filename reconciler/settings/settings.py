@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from reconciler.documents.units import size_bytes
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.isolation.confinement import Isolation, Part
 from reconciler.planning.isolation.limits import Limits
 from reconciler.settings.place import DEFAULT_SETTINGS
 from reconciler.settings.setting import duration, most, number, share, size, text
@@ -67,6 +68,10 @@ def _tenth_of_the_memory() -> int:
     return _half_the_memory() // 5
 
 
+def _any(_: str) -> str:
+    return ""  # the schema names what there is
+
+
 def _zone_problem(name: str) -> str:
     from reconciler.planning.schedules.zones import zone_of  # most hosts name none
 
@@ -96,7 +101,8 @@ class Settings:
 
     `file` is the settings file, None without one. `short_origin` is the origin in git that was named in place of a
     directory of manifests, as it was written; the directory is then in the state directory. `identities` are files of
-    private keys, and `recipients` what new secrets are encrypted to. `keeper_patience_s` is not
+    private keys, and `recipients` what new secrets are encrypted to. Without the `isolation_required` parts no app
+    starts; `isolation_mounts` are the directories that manifests may ask for. `keeper_patience_s` is not
     in the file; `crash` is, with its three parts.
     """
 
@@ -160,6 +166,9 @@ class Settings:
     scaling_memory_bytes: int = size("scaling.memory", _tenth_of_the_memory, least="16M")
     scaling_pressure: float = share("scaling.pressure", "40%")
     limits_rest_s: float = duration("limits.rest", "10m", may_be_zero=True)
+    isolation_default: Isolation = text("isolation.default", "none", _any)  # noqa: RUF009  as the others
+    isolation_required: tuple[Part, ...] = ()
+    isolation_mounts: tuple[str, ...] = ()
 
     @property
     def ports(self) -> range:

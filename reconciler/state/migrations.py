@@ -140,6 +140,11 @@ def _add_processes_of_events(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE event ADD COLUMN process TEXT NOT NULL DEFAULT ''")
 
 
+def _add_isolation(database: sqlite3.Connection) -> None:
+    """Add what keeps an instance apart: nothing does any of before."""
+    database.execute("ALTER TABLE instance ADD COLUMN isolation TEXT NOT NULL DEFAULT ''")
+
+
 # A change of the schema is one step more, at the end; a step that was released never changes.
 OLDEST = 2
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
@@ -150,6 +155,7 @@ _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _add_tasks,
     _add_schedules,
     _add_processes_of_events,
+    _add_isolation,
 )
 NEWEST = OLDEST + len(_STEPS)
 

@@ -25,7 +25,8 @@ class InstanceRecord:
     """An instance, started or about to be. Its times are monotonic seconds of `boot`, its pid is 0 without a program.
 
     One of a `process` that is not web has a number, its `slot`, a `version` that says what it runs, and the sequence by
-    which it is stopped, of which so many `steps` were taken.
+    which it is stopped, of which so many `steps` were taken. `isolation` is "" for none, then the kind that it asks
+    for, then the proof of what it has.
     """
 
     id: str
@@ -47,6 +48,7 @@ class InstanceRecord:
     version: str = ""
     stop: str = ""
     steps: int = 0
+    isolation: str = ""
 
     @property
     def has_program(self) -> bool:

@@ -28,6 +28,7 @@ from reconciler.planning.apps.revision import Revision, Server, Source
 from reconciler.planning.processes.process import Process
 from reconciler.planning.schedules.schedule import Schedule
 from reconciler.planning.services.service import Service
+from reconciler.serving.confinements import confinements_of
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
@@ -168,6 +169,7 @@ class Machine:
             removals=self.removals,
             launched=lambda name, what: self.launched.append((name, what)),
         )
+        self.instances.confinements = confinements_of(settings)
         self.keeper = (Keeper if self.kept else NoKeeper)(settings.paths.keeper, patience_s=60)
         self.host = AppWorld(
             settings,

@@ -49,6 +49,7 @@ APP_EDITS: dict[str, tuple[Any, Any]] = {
     "health": ({"path": "/a"}, {"path": "/b"}),
     "limits": ({"memory": "256M"}, {"memory": "512M"}),
     "canary": ({"share": "5%"}, {"share": "10%"}),
+    "isolation": ("none", "strict"),
     "probation": ("10s", "20s"),
     "stop_timeout": ("10s", "20s"),
     "idle_after": ("10m", "20m"),
@@ -90,6 +91,7 @@ APP_OTHERS = {
     "env_files": "the files are read, then a new instance takes over",
     "processes": "what differs is started, and what it replaces finishes once that is ready; the web is left alone, and"
     " so is what differs only in how many run, how they are stopped or how they are judged",
+    "mounts": "a new instance takes over",
     "web": "a new build is staged; then the web server starts or ends, and so does its port",
 }
 SERVICE_EDITS: dict[str, tuple[str, Any, Any]] = {

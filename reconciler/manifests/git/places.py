@@ -81,6 +81,9 @@ _APP: Places = {
         [("limits", each) for each in ("memory", "soft", "cpu", "processes", "files", "disk")], Reach.NOTHING
     ),
     **dict.fromkeys([("workers", each) for each in ("min", "max", "busy", "queue", "calm", "spare")], Reach.NOTHING),
+    ("isolation",): Reach.NOTHING,
+    ("mounts", "[]", "from"): Reach.FILE,
+    **dict.fromkeys([("mounts", "[]", name) for name in ("as", "write")], Reach.NOTHING),
     **dict.fromkeys([("patience",), ("access_log",), ("watch",), ("allow_from", "[]")], Reach.NOTHING),
     **dict.fromkeys([("domains", "[]"), ("redirects", "[]")], Reach.DOMAIN),
     **dict.fromkeys([("static", "*"), ("canary", "share", "[]")], Reach.NOTHING),

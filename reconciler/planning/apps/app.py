@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Bound, Build, Recipe, Revision, Server, Source, without_workers
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
+from reconciler.planning.isolation.confinement import NOT_ISOLATED, Isolated
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 
 if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but their web server
@@ -65,7 +66,8 @@ class App:
     paths of files that hold one variable each, `env_lists` of files of NAME=VALUE lines. `retries_release` says that a
     release command which failed is run again by itself. `in_git` is where the manifest takes the source from if that is
     a repository; `source` is then the directory of a commit on this host. `processes` are its programs that are not
-    web. `limits` are of each instance. `worker_range` is that of the number of workers, None where the manifest says a
+    web. `limits` are of each instance, `isolation` is what keeps
+    them apart from others. `worker_range` is that of the number of workers, None where the manifest says a
     number. `canary` is how a new revision is tried beside the one before, None if it takes over at once. `routing` is
     what the proxy does for it, None without a domain. `commit` is the commit that brought the source, "" if it is in
     none.
@@ -100,6 +102,7 @@ class App:
     limits: Limits = NO_LIMITS
     worker_range: "WorkerRange | None" = None
     canary: "Canary | None" = None
+    isolation: Isolated = NOT_ISOLATED
     commit: str = field(default="", compare=False)
 
     @property
@@ -195,4 +198,5 @@ class App:
             release=self.release,
             bindings=bindings,
             env_secrets=env_secrets,
+            isolation=self.isolation,
         )

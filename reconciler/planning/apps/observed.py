@@ -31,7 +31,8 @@ class Instance:
     requests, so that they may be busy at any time. `stop_timeout_s` is how long it may take to finish its requests,
     `program` is what messages call it. `pid` is 0 for the revision in force of an app without a web server.
     `limits` are those in force, None if that is not known, and `unenforced` says which of them the kernel does not
-    hold. `outgrown` says how near it is to a limit when a new instance is to take over for that, `exceeded` which limit
+    hold. `lacks` says which parts of its isolation are missing. `outgrown` says how near it is to a limit when a new
+    instance is to take over for that, `exceeded` which limit
     was exceeded lately.
     """
 
@@ -58,6 +59,7 @@ class Instance:
     program: str = "gunicorn"
     limits: Limits | None = NO_LIMITS
     unenforced: str = ""
+    lacks: str = ""
     outgrown: str = ""
     exceeded: str = ""
 

@@ -145,6 +145,8 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
         cause = told
     elif current.unenforced:
         cause = Cause(Reason.LIMITS_WATCHED, current.unenforced)
+    elif current.lacks:
+        cause = Cause(Reason.ISOLATION_INCOMPLETE, current.lacks)
     return replace(planned(known, actions, "running", cause), settled=not actions)
 
 

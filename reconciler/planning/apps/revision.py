@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from reconciler.planning.address import Address
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
+from reconciler.planning.isolation.confinement import NOT_ISOLATED, Isolated, Mount
 
 # What begins the version of a source in a commit.
 TREE_MARK = "tree:"
@@ -178,6 +179,7 @@ class Revision:
     release: str | None = None
     bindings: tuple[Bound, ...] = ()
     env_secrets: Mapping[str, str] = field(default_factory=dict)
+    isolation: Isolated = NOT_ISOLATED
 
     def release_steps(self, code: CodeCommands) -> tuple[ReleaseStep, ...]:
         """Return what runs in the build before it serves, in order, given the commands that its code asks for.
@@ -235,11 +237,16 @@ def revision_from(data: Mapping[str, Any]) -> Revision:
         release=data["release"],
         bindings=tuple(Bound(**{**b, "tags": tuple(b["tags"])}) for b in data.get("bindings", ())),
         env_secrets=data.get("env_secrets", {}),
+        isolation=_isolation_from(data.get("isolation", {})),
     )
 
 
 def without_workers(server: Server) -> Server:
     return server if server.workers == 1 else replace(server, workers=1)
+
+
+def _isolation_from(data: Mapping[str, Any]) -> Isolated:
+    return Isolated(**{**data, "mounts": tuple(Mount(**each) for each in data.get("mounts", ()))})
 
 
 def _recipe_from(data: Mapping[str, Any]) -> Recipe:

@@ -30,4 +30,7 @@ def told(current: Iterable[ProcessInstance]) -> tuple[Cause, AppState] | None:
     if exceeded:
         return Cause(Reason.LIMIT_EXCEEDED, exceeded), "degraded"
     unenforced = next((i.unenforced for i in instances if i.unenforced), "")
-    return (Cause(Reason.LIMITS_WATCHED, unenforced), "running") if unenforced else None
+    if unenforced:
+        return Cause(Reason.LIMITS_WATCHED, unenforced), "running"
+    lacks = next((i.lacks for i in instances if i.lacks), "")
+    return (Cause(Reason.ISOLATION_INCOMPLETE, lacks), "running") if lacks else None

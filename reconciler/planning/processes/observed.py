@@ -37,6 +37,7 @@ class ProcessInstance:
     silent: bool = False
     limits: Limits | None = NO_LIMITS
     unenforced: str = ""
+    lacks: str = ""
     outgrown: str = ""
     exceeded: str = ""
 

@@ -20,6 +20,7 @@ from reconciler.serving.programs.gunicorn import (
     revision_directory,
 )
 from reconciler.serving.programs.program import Program, WorkersReady
+from reconciler.serving.programs.sight import sight_of
 from reconciler.serving.sandbox import Sandbox
 
 SETTINGS_NAME = "program.json"
@@ -48,6 +49,7 @@ def command_program(  # noqa: PLR0913, PLR0917  each is another part of what an 
         stop_timeout_s=server.stop_timeout_s,
         address=revision.address,
         counts_requests=server.counts,
+        sight=sight_of(revision, code.python),
     )
 
 

@@ -20,6 +20,7 @@ from reconciler.planning.apps.revision import Listen, Revision, Server
 from reconciler.planning.fingerprint import Json
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, Identity
 from reconciler.serving.programs.program import Forkable, Program, WorkersReady
+from reconciler.serving.programs.sight import sight_of
 from reconciler.serving.sandbox import Sandbox
 from reconciler.state.paths import StatePaths
 
@@ -131,6 +132,8 @@ def gunicorn_program(  # noqa: PLR0913, PLR0917  each is another part of what an
         address=revision.address,
         forkable=forkable(server, code),
         counts_requests=server.counts,
+        sight=sight_of(revision, code.python),
+        logs_access=bool(server.access_log),
     )
 
 

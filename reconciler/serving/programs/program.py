@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from reconciler.planning.address import Address
+from reconciler.planning.isolation.confinement import Isolated
 from reconciler.serving.marks import Identity
 
 
@@ -52,12 +53,23 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What an isolated program needs to see: what it only reads, and its services, each by type, name and id."""
+
+    isolation: Isolated
+    build: str
+    readable: tuple[str, ...]
+    services: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """A program of a revision. `name` is what messages call it, `address` where it listens, if it does.
 
     `environment` returns its variables, which may name the instance. `directory` is the name of its directory below
     the app's `revisions`. `forkable` is None for one that is always executed. `counts_requests` says whether its
-    workers write down when they are busy. Without `argv` nothing is executed: the revision is in force all the same.
+    workers write down when they are busy. `sight` is None for one that is not isolated; `logs_access` says whether it
+    writes an access log. Without `argv` nothing is executed: the revision is in force all the same.
     """
 
     name: str
@@ -74,3 +86,5 @@ class Program:
     forkable: Forkable | None = None
     counts_requests: bool = False
     role: Role = Role()
+    sight: Sight | None = None
+    logs_access: bool = False

@@ -1,0 +1,144 @@
+"""Confine the calling process to what one instance may see and do, for good; then prove it from inside.
+
+The process has one thread, and becomes the app's program afterwards. Each fence is put up by itself: what the kernel
+refuses is reported, and the others stand all the same.
+"""
+
+import os
+import resource
+
+from reconciler.isolation.refused_calls import refusals
+from reconciler.isolation.tries import got_through
+from reconciler.isolation.view import DEVICES, see
+from reconciler.linux.landlock import LIST, READ, WRITE, Ruleset
+from reconciler.linux.privileges import drop_bounding_set, drop_capabilities, gain_no_more
+from reconciler.linux.seccomp import install
+
+TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
+if TYPE_CHECKING:
+    from reconciler.planning.isolation.confinement import Confinement
+
+_OOM_SCORE = 100  # sooner than the daemon, and than what else runs here
+_MOST_NAMED = 3
+
+
+def confine(given: "Confinement") -> str:
+    """Confine this process; return the proof of that, as text. Raises OSError if a right could not be given up."""
+    enter(given.cells)
+    _give_way_to_others()
+    reasons: dict[str, list[str]] = {}
+    sees = False
+    if given.isolation == "strict":
+        try:
+            see(list(given.visible), list(given.writable), list(given.hidden))
+            sees = True
+        except OSError as error:
+            reasons.setdefault("files", []).append(f"this host allows no mounts of its own ({error.strerror})")
+    if os.geteuid() == 0:
+        drop_bounding_set()
+    if given.uid is not None and given.gid is not None:
+        os.setgroups([])
+        os.setresgid(given.gid, given.gid, given.gid)
+        os.setresuid(given.uid, given.uid, given.uid)
+    elif os.geteuid() == 0:
+        os.setgroups([])
+    drop_capabilities()
+    gain_no_more()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if given.isolation == "strict":
+        _fence(given, reasons, sees=sees)
+        _refuse_calls(reasons)
+    return _proof(given, reasons)
+
+
+def enter(entrances: "tuple[str, ...] | list[str]") -> None:
+    """Become a member of control groups, by the files that take members; of those that let it in."""
+    for entrance in entrances:
+        try:
+            descriptor = os.open(entrance, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            os.write(descriptor, b"0")
+        except OSError:
+            pass
+        finally:
+            os.close(descriptor)
+
+
+def _give_way_to_others() -> None:
+    """Have the kernel take this process sooner when memory is short."""
+    try:
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, str(_OOM_SCORE).encode())
+    except OSError:  # it has a higher one, and may not lower it
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _fence(given: "Confinement", reasons: "dict[str, list[str]]", *, sees: bool) -> None:
+    """Have the kernel refuse every path but those that are listed, and what would reach processes outside."""
+    try:
+        rules = Ruleset()
+        for path in (*given.visible, "/proc"):
+            for each in _without(path, given.hidden):
+                rules.allow(each, READ)
+        for path in (*given.writable, "/dev/shm"):  # noqa: S108  its own where it has a view of its own
+            rules.allow(path, READ | WRITE)
+        for path in DEVICES:
+            rules.allow(path, READ | WRITE)
+        rules.allow("/dev", LIST)
+        if sees:
+            rules.allow("/", LIST)
+            rules.allow("/tmp", READ | WRITE)  # noqa: S108  its own
+        rules.enforce()
+    except OSError as error:
+        for part in ("files", "processes"):
+            reasons.setdefault(part, []).append(f"this kernel has no Landlock ({error.strerror})")
+        return
+    if not rules.keeps_processes_apart:
+        reasons.setdefault("processes", []).append("the Landlock of this kernel lets signals through")
+
+
+def _without(path: str, hidden: "tuple[str, ...]") -> "list[str]":
+    """Return what is at a path, without what is hidden: rules give rights to all below what they name."""
+    if path in hidden:
+        return []
+    if not any(each.startswith(f"{path.rstrip('/')}/") for each in hidden):
+        return [path]
+    try:
+        names = os.listdir(path)  # noqa: PTH208  pathlib would have to be loaded
+    except OSError:
+        return []
+    return [each for name in names for each in _without(f"{path.rstrip('/')}/{name}", hidden)]
+
+
+def _refuse_calls(reasons: "dict[str, list[str]]") -> None:
+    try:
+        install(refusals(os.uname().machine))
+    except KeyError:
+        reasons.setdefault("syscalls", []).append(f"there is no list of calls for {os.uname().machine}")
+    except OSError as error:
+        reasons.setdefault("syscalls", []).append(f"this kernel filters none ({error.strerror})")
+
+
+def _proof(given: "Confinement", reasons: "dict[str, list[str]]") -> str:
+    count, through = got_through(given)
+    parts = ("user", "files", "processes", "syscalls") if given.isolation == "strict" else ("user",)
+    missing = {part: f"from inside it could {_some(names)}" for part, names in through.items()}
+    if "user" in missing:
+        missing["user"] = "it runs as the user of the daemon"
+    lines = [f"isolation {given.isolation}", f"tried {count}"]
+    for part in parts:
+        why = "; ".join([missing[part], *reasons.get(part, [])]) if part in missing else ""
+        lines.append(f"missing {part} {' '.join(why.split())}" if why else f"held {part}")
+    return "\n".join([*lines, "end"])
+
+
+def _some(names: "list[str]") -> str:
+    more = f", and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

@@ -1,0 +1,84 @@
+"""Run as `python -I -S main.py NAME=VALUE... -- COMMAND...`: confine this process, and become the command.
+
+The proof is written to descriptor 4, or to that of `report`, which the command does not get. Without a part that is
+required, nothing is run.
+"""
+
+import os
+import sys
+
+REPORT = 4
+REFUSED = 78
+_LISTS = {
+    "ro": "visible", "rw": "writable", "hide": "hidden", "cell": "cells", "shut": "shut", "alone": "alone",
+    "fixed": "fixed", "require": "required",
+}  # fmt: skip
+_TEXTS = {"isolation": "isolation", "access": "access_log"}
+_NUMBERS = ("daemon", "uid", "gid")
+
+
+def read(arguments: "list[str]") -> "dict[str, object]":
+    """Return the fields of a confinement from its arguments."""
+    lists: dict[str, list[str]] = {name: [] for name in _LISTS.values()}
+    texts: dict[str, object] = dict.fromkeys(_TEXTS.values(), "")
+    numbers: dict[str, object] = {"daemon": 0, "uid": None, "gid": None}
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in _LISTS:
+            lists[_LISTS[name]].append(value)
+        elif name in _TEXTS:
+            texts[_TEXTS[name]] = value
+        elif name in _NUMBERS:
+            numbers[name] = int(value)
+    return {**{name: tuple(each) for name, each in lists.items()}, **texts, **numbers}
+
+
+def main(arguments: "list[str]", environment: "dict[str, str]") -> None:
+    """Confine this process as its arguments say, and become the rest of them."""
+    from reconciler.isolation.confine import confine
+
+    middle = arguments.index("--")
+    given = type(sys.implementation)(**read(arguments[:middle]))  # a namespace: other ways to make one load slowly
+    command = arguments[middle + 1 :]
+    _keep_none_but(given, environment)
+    proof = confine(given)  # type: ignore[arg-type]
+    os.write(_report(arguments[:middle]), proof.encode(errors="replace"))
+    lacking = [part for part in given.required if f"\nmissing {part} " in f"\n{proof}"]
+    if lacking:
+        sys.exit(REFUSED)
+    os.chdir("/")
+    try:
+        os.execve(command[0], command, environment)  # noqa: S606  becoming the program is all there is to do
+    except OSError as error:
+        sys.exit(f"reconciler: cannot run {command[0]} in isolation: {error.strerror}")
+
+
+def _report(arguments: "list[str]") -> int:
+    """Return the descriptor that the proof is written to."""
+    given = [argument for argument in arguments if argument.startswith("report=")]
+    return int(given[0].partition("=")[2]) if given else REPORT
+
+
+def _keep_none_but(given: object, environment: "dict[str, str]") -> None:
+    """Have the command inherit its listener and its logs, and nothing else that is open."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  pathlib would have to be loaded
+        number = int(name)
+        if number > 3:
+            try:  # noqa: SIM105  contextlib would have to be loaded
+                os.set_inheritable(number, False)
+            except OSError:  # that of the listing
+                pass
+    log = str(getattr(given, "access_log", ""))
+    if log:
+        try:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            opened = os.open(log, flags, 0o600)
+            os.set_inheritable(opened, True)
+            environment["RECONCILER_ACCESS_LOG"] = str(opened)
+        except OSError:  # no app must stop for its log
+            pass
+
+
+if __name__ == "__main__":
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120
+    main(sys.argv[1:], dict(os.environ))

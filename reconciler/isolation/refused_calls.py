@@ -1,0 +1,55 @@
+"""System calls that no app needs, and that an attacker does: refused to an isolated app.
+
+The numbers are of x86_64 and of aarch64: <asm/unistd.h>, <asm-generic/unistd.h>.
+"""
+
+import errno
+
+from reconciler.linux.seccomp import Rule, filter_of
+
+# Each with its number on x86_64 and on aarch64, 0 for none.
+_REFUSED = {
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
+    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
+    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "unshare": (272, 97), "setns": (308, 268),
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438), "process_madvise": (440, 440),
+    "bpf": (321, 280), "perf_event_open": (298, 241),
+    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "kexec_load": (246, 104), "kexec_file_load": (320, 294),
+    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
+    "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89),
+    "quotactl": (179, 60), "quotactl_fd": (443, 443), "syslog": (103, 116),
+    "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266),
+    "sethostname": (170, 161), "setdomainname": (171, 162), "vhangup": (153, 58),
+    "iopl": (172, 0), "ioperm": (173, 0), "modify_ldt": (154, 0), "uselib": (134, 0),
+    "open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264),
+    "fanotify_init": (300, 262), "lookup_dcookie": (212, 18),
+}  # fmt: skip
+_SOCKET, _SETSOCKOPT, _IOCTL, _CLONE, _CLONE3 = (41, 198), (54, 208), (16, 29), (56, 220), 435
+# Of later kernels than this list: refused as a kernel does that has none of them.
+_UNKNOWN_FROM = 467
+_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, which asks for the host's addresses
+# SO_ATTACH_FILTER, DETACH_FILTER, LOCK_FILTER, ATTACH_BPF, ATTACH_REUSEPORT_CBPF and EBPF, DETACH_REUSEPORT_BPF: the
+# listener is the daemon's, and of all instances.
+_FILTERS = (26, 27, 44, 50, 51, 52, 68)
+_SOL_SOCKET = 1
+_TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: what is typed into the terminal of an operator
+
+
+def refusals(machine: str) -> bytes:
+    """Return the filter for this kind of machine. Raises KeyError for one that is not known."""
+    at = {"x86_64": 0, "aarch64": 1}[machine]
+    rules = [Rule(numbers[at], errno.EPERM) for numbers in _REFUSED.values() if numbers[at]]
+    rules += [
+        Rule(_CLONE3, errno.ENOSYS),  # its flags are in memory, where no filter looks: programs fall back to clone
+        Rule(_CLONE[at], errno.EPERM, (0, "bits", (_NAMESPACES,))),
+        Rule(_SOCKET[at], errno.EAFNOSUPPORT, (0, "not in", _FAMILIES)),
+        Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_SOL_SOCKET,)), (2, "in", _FILTERS)),
+        Rule(_IOCTL[at], errno.EPERM, (1, "in", _TERMINAL_INPUT)),
+    ]
+    return filter_of(machine, rules, _UNKNOWN_FROM, errno.ENOSYS)

@@ -1,0 +1,110 @@
+"""Try, from inside a confined process, what must fail; return what did not.
+
+Each try is named by what an operator fears, and belongs to the part that has to refuse it.
+"""
+
+import _socket  # without the module around it, which takes longer to load than all else takes
+import errno
+import os
+
+from reconciler.linux.kernel_calls import call_libc
+
+TYPE_CHECKING = False  # as that of `typing`
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from reconciler.planning.isolation.confinement import Confinement
+
+_NEW_USER = 0x10000000
+_REUSEPORT_FILTER = 51
+_PROBE = ".reconciler-probe"
+# Of the system, whatever the host: never to be changed, never to be read.
+_SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib")
+_SECRET = ("/etc/shadow", "/etc/gshadow", "/etc/ssh")
+
+
+def tries(given: "Confinement") -> "Iterator[tuple[str, str, Callable[[], object]]]":
+    """Return what is tried, each with the part that has to refuse it."""
+    for path in (*given.shut, *_SECRET):
+        yield "files", f"read {path}", _trying(_read, path)
+    for path in given.alone:
+        yield "files", f"see other apps in {path}", _trying(_list_others, path)
+    for path in (*given.fixed, *_SYSTEM):
+        yield "files", f"write in {path}", _trying(_write, path)
+    if given.daemon:
+        pid = given.daemon
+        yield "processes", "signal the daemon", lambda: os.kill(pid, 0)
+        yield "processes", "read the daemon's environment", lambda: _read(f"/proc/{pid}/environ")
+        yield "processes", "enter the daemon's directory", lambda: os.stat(f"/proc/{pid}/cwd/.")  # noqa: PTH116
+    yield "syscalls", "make namespaces", lambda: call_libc("unshare", _NEW_USER)
+    yield "syscalls", "mount", lambda: call_libc("mount", b"none", b"/tmp", b"tmpfs", 0, None)
+    yield "syscalls", "steer the listener's connections", _steer
+    yield "user", "have the daemon's user", lambda: _same_user(given)
+
+
+def _trying(attempt: "Callable[[str], None]", path: str) -> "Callable[[], object]":
+    return lambda: attempt(path)
+
+
+def got_through(given: "Confinement") -> tuple[int, dict[str, list[str]]]:
+    """Try everything; return how much was tried, and what was not refused, by part."""
+    count, through = 0, {}  # type: int, dict[str, list[str]]
+    for part, name, attempt in tries(given):
+        count += 1
+        try:
+            attempt()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                continue
+        through.setdefault(part, []).append(name)
+    return count, through
+
+
+def _read(path: str) -> None:
+    """Open, list or connect to what is there. Raises OSError."""
+    if os.path.isdir(path):  # noqa: PTH112
+        if not os.listdir(path):  # noqa: PTH208
+            raise PermissionError
+        return
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # a socket
+            raise
+        client = _socket.socket(_socket.AF_UNIX)
+        client.settimeout(1.0)
+        try:
+            client.connect(path)
+        finally:
+            client.close()
+
+
+def _list_others(directory: str) -> None:
+    """List a directory in which nothing but one of this app is to be seen. Raises OSError."""
+    if len(os.listdir(directory)) <= 1:  # noqa: PTH208
+        raise PermissionError
+
+
+def _write(directory: str) -> None:
+    """Make a file in a directory, and remove it. Raises OSError."""
+    path = f"{directory}/{_PROBE}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    os.unlink(path)  # noqa: PTH108  pathlib would have to be loaded
+
+
+def _steer() -> None:
+    """Have a program choose which socket of an address gets a connection. Raises PermissionError."""
+    own = _socket.socket(_socket.AF_INET)
+    try:
+        own.setsockopt(_socket.SOL_SOCKET, _REUSEPORT_FILTER, bytes(16))
+    except PermissionError:
+        raise
+    except OSError:  # the kernel has read what was asked: it would have done a better-formed one
+        return
+    finally:
+        own.close()
+
+
+def _same_user(given: "Confinement") -> None:
+    if given.uid is not None and os.getresuid() == (given.uid,) * 3:
+        raise PermissionError

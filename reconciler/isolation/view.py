@@ -1,0 +1,168 @@
+"""Give a process its own view of the host's files: a new root with copies of what it may see, and nothing else.
+
+Every path has the name that it has on the host. What is not listed is not there: no right on a file can be forgotten.
+"""
+
+import os
+
+from reconciler.linux.mount_trees import (
+    NO_DEVICES,
+    NO_EXEC,
+    NO_SUID,
+    READ_ONLY,
+    attach,
+    become_root,
+    copy_of,
+    leave_mounts,
+    new_file_system,
+    restrict,
+)
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+_DEVICE_LINKS = (
+    ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"),
+)  # fmt: skip
+_OWN = {"/tmp": "256m", "/dev/shm": "50%"}  # noqa: S108  in memory, and gone with the process
+_FENCED = NO_SUID | NO_DEVICES
+_COVER, _EMPTY = ".covered", ".empty"
+_MOST_LINKS = 40
+
+
+class _Root:
+    """The new root, by its descriptor, with what was put there."""
+
+    def __init__(self, tree: int) -> None:
+        self.tree = tree
+        self._mounted: set[str] = set()
+
+    def link(self, path: str, target: str) -> None:
+        """Make a symbolic link, unless something is there."""
+        self._parents(path)
+        try:
+            os.symlink(target, path[1:], dir_fd=self.tree)
+        except FileExistsError:
+            return
+
+    def mount(self, tree: int, path: str, *, directory: bool) -> None:
+        """Put a mount there. Raises OSError."""
+        self._parents(path)
+        try:
+            if directory:
+                os.mkdir(path[1:], 0o755, dir_fd=self.tree)
+            else:
+                os.close(
+                    os.open(path[1:], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.tree)
+                )
+        except FileExistsError:
+            pass
+        except OSError:
+            if not self.covers(path):
+                raise
+        attach(tree, path[1:], below=self.tree)
+        os.close(tree)
+        self._mounted.add(path)
+
+    def covers(self, path: str) -> bool:
+        """Whether a path is below something that is mounted."""
+        return any(path.startswith(f"{each}/") for each in self._mounted)
+
+    def has(self, path: str) -> bool:
+        """Whether something is there."""
+        try:
+            os.lstat(path[1:], dir_fd=self.tree)
+        except OSError:
+            return False
+        return True
+
+    def _parents(self, path: str) -> None:
+        at = path.find("/", 1)
+        while at > 0:
+            try:  # noqa: SIM105  contextlib would have to be loaded
+                os.mkdir(path[1:at], 0o755, dir_fd=self.tree)
+            except FileExistsError:
+                pass
+            at = path.find("/", at + 1)
+
+
+def see(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> None:
+    """Leave the host's tree of files for one of these paths; those that are not there are left out. Raises OSError.
+
+    Hidden ones are covered by something empty.
+    """
+    as_user = os.geteuid() != 0
+    leave_mounts(as_user=as_user)
+    trees: list[tuple[str, int, bool]] = []
+    links: dict[str, str] = {}
+    for paths, attributes in ((visible, _FENCED | READ_ONLY), (writable, _FENCED)):
+        for path in paths:
+            found = real(path, links)
+            if os.path.lexists(found):
+                trees.append((found, copy_of(found, attributes), os.path.isdir(found)))  # noqa: PTH112
+    trees += [(path, copy_of(path, NO_SUID | NO_EXEC), False) for path in DEVICES if os.path.exists(path)]  # noqa: PTH110
+    for path, size in _OWN.items():
+        trees.append((path, new_file_system("tmpfs", _FENCED, mode="1777", size=size), True))
+    trees.append(("/proc", _processes(as_user=as_user), True))
+    root = _Root(new_file_system("tmpfs", _FENCED, mode="755", size="1m"))
+    attach(root.tree, "/")
+    for path, target in links.items():
+        root.link(path, target)
+    for path, tree, directory in sorted(trees, key=lambda each: each[0].count("/")):
+        root.mount(tree, path, directory=directory)
+    for name, target in _DEVICE_LINKS:
+        root.link(f"/dev/{name}", target)
+    _cover(root, hidden)
+    restrict(root.tree, READ_ONLY)
+    become_root(root.tree)
+    os.close(root.tree)
+
+
+def real(path: str, links: "dict[str, str]") -> str:
+    """Return where a path leads; note each symbolic link on the way with what is written in it."""
+    rest, at = [part for part in path.split("/") if part], ""
+    followed = 0
+    while rest:
+        part = rest.pop(0)
+        if part == "..":
+            at = at.rpartition("/")[0]
+            continue
+        if part == ".":
+            continue
+        here = f"{at}/{part}"
+        try:
+            target = os.readlink(here)  # noqa: PTH115  as above
+        except OSError:
+            at = here
+            continue
+        followed += 1
+        if followed > _MOST_LINKS:
+            return path
+        links[here] = target
+        rest = [*(each for each in target.split("/") if each), *rest]
+        if target.startswith("/"):
+            at = ""
+    return at or "/"
+
+
+def _processes(*, as_user: bool) -> int:
+    """Return a mount of /proc: only what may be traced shows there, where the kernel gives one."""
+    attributes = _FENCED | NO_EXEC | READ_ONLY
+    if not as_user:
+        try:
+            return new_file_system("proc", attributes, hidepid="4")
+        except OSError:
+            pass
+    return copy_of("/proc", _FENCED | NO_EXEC)
+
+
+def _cover(root: _Root, hidden: "list[str]") -> None:
+    """Put something empty over each path that the new root has."""
+    found = [path for path in (real(path, {}) for path in hidden) if root.has(path)]
+    if not found:
+        return
+    os.mkdir(_COVER, 0o000, dir_fd=root.tree)
+    os.close(os.open(_EMPTY, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o000, dir_fd=root.tree))
+    for path in found:
+        directory = os.path.isdir(path)  # noqa: PTH112  as on the host
+        tree = copy_of(_COVER if directory else _EMPTY, _FENCED | READ_ONLY, below=root.tree)
+        attach(tree, path[1:], below=root.tree)
+        os.close(tree)

@@ -1,0 +1,73 @@
+"""Restrict what this process, and all it starts, may do with files, and with processes beside it: landlock(7)."""
+
+import os
+
+from reconciler.linux.kernel_calls import call
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION = 1
+_PATH_BENEATH = 1
+
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
+_TRUNCATE, _IOCTL = 1 << 14, 1 << 15
+# How many rights each version knows: renaming between directories came with 2, truncating with 3, ioctl with 5.
+_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
+_MOST_RIGHTS = 16
+# Abstract sockets, and signals, of processes outside: version 6.
+_SCOPED = 0b11
+_SCOPES_SINCE = 6
+_NETWORK_SINCE = 4
+_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
+
+READ = _EXECUTE | _READ_FILE | _READ_DIR
+LIST = _READ_DIR
+WRITE = ((1 << _MOST_RIGHTS) - 1) & ~(_MAKE_CHAR | _MAKE_BLOCK)
+
+
+def version() -> int:
+    """Return the version that the kernel has, 0 without any."""
+    try:
+        return call(_CREATE_RULESET, None, 0, _VERSION)
+    except OSError:
+        return 0
+
+
+class Ruleset:
+    """Rights on paths, and below them, for this process; what no rule names is refused once it is `enforced`."""
+
+    def __init__(self) -> None:
+        """Begin with no rights. Raises OSError."""
+        self._version = version()
+        self._handled = (1 << _RIGHTS.get(self._version, _MOST_RIGHTS)) - 1
+        parts = [self._handled]
+        if self._version >= _NETWORK_SINCE:
+            parts.append(0)
+        if self._version >= _SCOPES_SINCE:
+            parts.append(_SCOPED)
+        attributes = b"".join(part.to_bytes(8, "little") for part in parts)
+        self._descriptor = call(_CREATE_RULESET, attributes, len(attributes), 0)
+
+    @property
+    def keeps_processes_apart(self) -> bool:
+        """Whether it refuses signals to processes outside, and not only what a debugger does."""
+        return self._version >= _SCOPES_SINCE
+
+    def allow(self, path: str, rights: int) -> None:
+        """Allow rights on a path and all below it; one that is not there is left out. Raises OSError."""
+        try:
+            at = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            if not os.path.isdir(f"/proc/self/fd/{at}"):  # noqa: PTH112  pathlib would have to be loaded
+                rights &= _OF_FILES
+            allowed = (rights & self._handled).to_bytes(8, "little") + at.to_bytes(4, "little")
+            call(_ADD_RULE, self._descriptor, _PATH_BENEATH, allowed, 0)
+        finally:
+            os.close(at)
+
+    def enforce(self) -> None:
+        """Take on the rules for good; no_new_privs is set. Raises OSError."""
+        call(_RESTRICT_SELF, self._descriptor, 0)
+        os.close(self._descriptor)

@@ -1,0 +1,33 @@
+"""Give up privileges for good: capabilities(7), and no_new_privs of prctl(2)."""
+
+from contextlib import suppress
+
+from reconciler.linux.kernel_calls import call_libc
+
+_CAPBSET_DROP, _NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 24, 38, 47, 4
+_MOST_CAPABILITIES = 64
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+def drop_bounding_set() -> None:
+    """Have no program that is executed from here on gain a capability. Raises OSError without the right to."""
+    for capability in range(_MOST_CAPABILITIES):
+        try:
+            call_libc("prctl", _CAPBSET_DROP, capability, 0, 0, 0)
+        except OSError:
+            if capability == 0:
+                raise
+            return  # the kernel knows no more
+
+
+def drop_capabilities() -> None:
+    """Have no capability at all. Raises OSError."""
+    with suppress(OSError):  # a kernel before 4.3
+        call_libc("prctl", _CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
+    header = _CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4)
+    call_libc("capset", header, bytes(24))
+
+
+def gain_no_more() -> None:
+    """Have no program gain rights by its file: setuid and file capabilities have no effect. Raises OSError."""
+    call_libc("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)

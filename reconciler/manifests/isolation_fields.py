@@ -1,0 +1,66 @@
+"""Read and check the fields `isolation` and `mounts` of an app."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from reconciler.documents.problem import Path
+from reconciler.documents.tree import Node
+from reconciler.planning.isolation.confinement import Isolated, Isolation, Mount, Part, desired_parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolationRules:
+    """What the host says of isolation: of a manifest that says nothing, of every app, and what apps may ask to see."""
+
+    default: Isolation = "none"
+    required: tuple[Part, ...] = ()
+    mounts: tuple[str, ...] = ()
+
+
+NO_RULES = IsolationRules()
+
+
+def isolation_of(tree: Node, rules: IsolationRules, absolute: Callable[[str], str]) -> Isolated:
+    """Return what a document says that has no problem; `absolute` makes a path of it absolute."""
+    given = tree.given("isolation")
+    kind: Isolation = rules.default if given is None else given.value  # type: ignore[assignment]  # the schema's
+    if kind == "none":
+        return Isolated()
+    mounts = tree.given("mounts")
+    found = [] if mounts is None else [part.value for part in mounts.parts.values() if isinstance(part.value, dict)]
+    return Isolated(
+        kind=kind,
+        mounts=tuple(
+            Mount(path=absolute(str(each["from"])), link=str(each.get("as", "")), write=each.get("write") is True)
+            for each in found
+        ),
+    )
+
+
+def problems_of_isolation(
+    tree: Node, rules: IsolationRules, absolute: Callable[[str], str]
+) -> Iterator[tuple[Path, str]]:
+    """Yield what is wrong beyond the schema."""
+    given = tree.given("isolation")
+    kind: Isolation = rules.default if given is None else given.value  # type: ignore[assignment]  # checked below
+    if kind not in {"strict", "user", "none"}:
+        return
+    lacking = [part for part in rules.required if part not in desired_parts(kind)]
+    if given is not None and lacking:
+        yield ("isolation",), f"is less than the settings of this host require, which is {', '.join(lacking)}"
+    mounts = tree.given("mounts")
+    if mounts is None:
+        return
+    if kind == "none":
+        yield ("mounts",), "requires 'isolation: strict': an app without isolation sees every directory"
+        return
+    for index, part in mounts.parts.items():
+        source = part.given("from")
+        path = absolute(str(source.value)) if source is not None and isinstance(source.value, str) else None
+        if path is None:
+            continue
+        if "/../" in f"{path}/":
+            yield ("mounts", index, "from"), "names a directory by '..': write where it is"
+        elif not any(f"{path}/".startswith(f"{each}/") for each in rules.mounts):
+            allowed = f"only {', '.join(rules.mounts)} and what is below" if rules.mounts else "none"
+            yield ("mounts", index, "from"), f"is no directory that apps may see here: isolation.mounts names {allowed}"

@@ -1,0 +1,167 @@
+"""What an isolated instance sees and may change, as one value; the parts that keep it apart, and what is said of them.
+
+A part that the host requires and that is missing keeps an instance from starting; one that nothing requires is told.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, TypeGuard
+
+Isolation: TypeAlias = Literal["strict", "user", "none"]
+Part: TypeAlias = Literal["user", "files", "processes", "syscalls"]
+
+# What keeps an app apart, with its letter in a table, and what it means.
+PARTS: Mapping[Part, tuple[str, str]] = {
+    "user": ("U", "a user of its own"),
+    "files": ("F", "files of others are out of sight, and the system's cannot be changed"),
+    "processes": ("P", "processes of others cannot be signalled or read"),
+    "syscalls": ("S", "system calls that no app needs are refused"),
+}
+_PARTS_OF: Mapping[Isolation, tuple[Part, ...]] = {
+    "strict": ("user", "files", "processes", "syscalls"),
+    "user": ("user",),
+    "none": (),
+}
+_FLAGS = {
+    "ro": "visible",
+    "rw": "writable",
+    "hide": "hidden",
+    "cell": "cells",
+    "shut": "shut",
+    "alone": "alone",
+    "fixed": "fixed",
+}
+_LONGEST_REASON = 300
+_MOST_TOLD = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A directory of the host that an app may see; `link` is the name of a link to it in its home, "" for none."""
+
+    path: str
+    link: str = ""
+    write: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Isolated:
+    """What a manifest says of the isolation of an app."""
+
+    kind: Isolation = "none"
+    mounts: tuple[Mount, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.kind != "none"
+
+
+NOT_ISOLATED = Isolated()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """What one instance sees; paths are absolute texts. Nothing in it is secret.
+
+    `visible` can be read, `writable` changed as well; `hidden` are left out of these. /tmp is
+    its own. `cells` are the files by which it enters its control groups. Tried from inside: that `shut` cannot be
+    opened or
+    listed or connected to, that nothing of other apps shows in `alone`, that nothing can be changed in `fixed`, and
+    that the process `daemon` cannot be reached.
+    `required` are the parts without which it does not start. `access_log` is opened for it, "" for none. `uid` and
+    `gid` are None for those of the daemon.
+    """
+
+    isolation: Isolation
+    visible: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    shut: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    access_log: str = ""
+    daemon: int = 0
+    uid: int | None = None
+    gid: int | None = None
+    required: tuple[Part, ...] = ()
+
+    def as_arguments(self) -> tuple[str, ...]:
+        """Return what the program that confines itself is told by its arguments, each NAME=VALUE."""
+        lists = [f"{flag}={path}" for flag, name in _FLAGS.items() for path in getattr(self, name)]
+        texts = {"isolation": self.isolation, "access": self.access_log}
+        numbers = {"daemon": self.daemon or None, "uid": self.uid, "gid": self.gid}
+        return (
+            *(f"{name}={text}" for name, text in texts.items() if text),
+            *(f"{name}={number}" for name, number in numbers.items() if number is not None),
+            *(f"require={part}" for part in self.required),
+            *lists,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What an instance found when it tried, from inside, what must fail: the parts that it has, and why others lack.
+
+    `tried` is how much it tried.
+    """
+
+    isolation: Isolation = "none"
+    held: tuple[Part, ...] = ()
+    missing: Mapping[Part, str] = field(default_factory=dict)
+    tried: int = 0
+
+    def __str__(self) -> str:
+        """Write it as the program does that confines itself."""
+        lines = [f"isolation {self.isolation}", f"tried {self.tried}", *(f"held {part}" for part in self.held)]
+        return "\n".join([*lines, *(f"missing {part} {why}" for part, why in self.missing.items()), "end"])
+
+    @property
+    def letters(self) -> str:
+        """One letter for each part that is missing."""
+        return "".join(PARTS[part][0] for part in PARTS if part in self.missing)
+
+    @property
+    def told(self) -> str:
+        """Say what is missing, each with its letter, "" if nothing is."""
+        lacks = "; ".join(f"{PARTS[part][0]} ({part}): {why}" for part, why in self.missing.items())
+        return f"isolation lacks {lacks}" if lacks else ""
+
+
+NO_PROOF = Proof()
+
+
+def desired_parts(isolation: Isolation) -> tuple[Part, ...]:
+    """Return the parts that an app asks for by its kind of isolation."""
+    return _PARTS_OF[isolation]
+
+
+def refusal(proof: Proof, required: Iterable[Part]) -> str:
+    """Say why an instance is not started with what it lacks, "" if it is."""
+    lacking = [f'"{part}", and {proof.missing[part]}' for part in required if part in proof.missing]
+    return f"isolation requires {'; '.join(lacking)}" if lacking else ""
+
+
+def proof_of(text: str) -> Proof | None:
+    """Read what `str` of a proof wrote; None if it is not whole, or nothing that was written so."""
+    lines = text.splitlines()
+    if not lines or lines[-1] != "end" or len(lines) > _MOST_TOLD:
+        return None
+    found = [line.partition(" ")[::2] for line in lines[:-1]]
+    said = dict(found)
+    kind, tried = said.get("isolation", ""), said.get("tried", "")
+    if not _is_kind(kind) or not (tried.isdecimal() and tried.isascii() and len(tried) < len("1000000")):
+        return None
+    pairs = [rest.partition(" ")[::2] for name, rest in found if name == "missing"]
+    missing: dict[Part, str] = {part: why[:_LONGEST_REASON] for part, why in pairs if _is_part(part)}
+    held: tuple[Part, ...] = tuple(part for name, part in found if name == "held" and _is_part(part))
+    if {*held, *missing} != set(desired_parts(kind)):
+        return None
+    return Proof(isolation=kind, held=held, missing=missing, tried=int(tried))
+
+
+def _is_part(name: str) -> TypeGuard[Part]:
+    return name in PARTS
+
+
+def _is_kind(name: str) -> TypeGuard[Isolation]:
+    return name in _PARTS_OF

@@ -1,0 +1,106 @@
+"""Decide what each isolated instance sees of this host, and what it is to try from inside.
+
+Of the state directory it sees its own directories, and nothing else is there.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from reconciler.planning.isolation.confinement import Confinement, Part
+from reconciler.serving.programs.gunicorn import InstancePaths
+from reconciler.serving.programs.program import Program
+from reconciler.settings.settings import Settings
+from reconciler.state.paths import StatePaths
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32", "/etc")
+_OF_THE_KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
+_RESOLVER = "/etc/resolv.conf"  # a link to what /run has, where systemd resolves names
+_SECRET = (
+    "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssh", "/etc/reconciler", "/etc/sudoers",
+    "/etc/sudoers.d", "/etc/ssl/private", "/etc/pki/tls/private", "/etc/letsencrypt", "/etc/krb5.keytab",
+)  # fmt: skip
+
+
+class Confinements:
+    """The confinement of each instance on this host.
+
+    `secrets` are files of the daemon that no app may read, `sockets` the sockets of servers by their type; without
+    the `required` parts nothing starts. `mounts` are what apps may see of the host, wherever links in it lead.
+    """
+
+    def __init__(
+        self,
+        paths: StatePaths,
+        *,
+        secrets: Sequence[Path] = (),
+        sockets: Sequence[tuple[str, str]] = (),
+        required: tuple[Part, ...] = (),
+        mounts: Sequence[str] = (),
+    ) -> None:
+        self._paths = paths
+        self._secrets = tuple(map(str, secrets))
+        self._sockets = sockets
+        self._required = required
+        self._mounts = [os.path.realpath(path) for path in mounts]
+
+    def of(self, program: Program, places: InstancePaths, instance: str, cells: tuple[str, ...]) -> Confinement | None:
+        """Return what an instance of a program sees, None for one that is not isolated."""
+        sight = program.sight
+        if sight is None:
+            return None
+        build = str(self._paths.builds(program.app) / sight.build)
+        mounts = [mount for mount in sight.isolation.mounts if self._may_see(mount.path)]
+        types = {kind for kind, _, _ in sight.services}
+        files = [self._paths.service(name, service) for kind, name, service in sight.services if kind == "sqlite"]
+        own = (places.home, places.scratch, places.readiness / instance, places.wakeup_pipe, *files)
+        return Confinement(
+            isolation=sight.isolation.kind,
+            visible=(
+                *_SYSTEM,
+                *((_RESOLVER,) if Path(_RESOLVER).is_symlink() else ()),
+                *_OF_THE_KERNEL,
+                *sight.readable,
+                build,
+                str(places.revisions / program.directory),
+                *(socket for kind, socket in self._sockets if kind in types),
+                *(mount.path for mount in mounts if not mount.write),
+            ),
+            writable=(*map(str, own), *(mount.path for mount in mounts if mount.write)),
+            hidden=(*_SECRET, *self._secrets),
+            cells=cells,
+            shut=(str(self._paths.database), str(self._paths.control), *self._secrets),
+            alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
+            fixed=(build, *sight.readable),
+            access_log=str(places.access_log) if program.logs_access else "",
+            daemon=os.getpid(),
+            required=self._required,
+        )
+
+    def _may_see(self, path: str) -> bool:
+        """Whether a path is where the host's settings allow it: a link that an app has made there may lead anywhere."""
+        found = os.path.realpath(path)
+        return any(f"{found}/".startswith(f"{each}/") for each in self._mounts)
+
+
+def confinements_of(settings: Settings) -> Confinements:
+    """Return what isolated instances see on a host with these settings."""
+    named = (settings.key, settings.file, None if settings.api is None else settings.api.token)
+    passwords = (server.password_file for server in settings.servers.values())
+    return Confinements(
+        settings.paths,
+        secrets=[path for path in (*named, *passwords) if path is not None],
+        sockets=[(each.type, each.host) for each in settings.servers.values() if each.host.startswith("/")],
+        required=settings.isolation_required,
+        mounts=settings.isolation_mounts,
+    )
+
+
+def link_mounts(program: Program, places: InstancePaths) -> None:
+    """Make the links in an app's home that lead to what it may see of the host; what is there stays."""
+    for mount in () if program.sight is None else program.sight.isolation.mounts:
+        if mount.link:
+            try:
+                (places.home / mount.link).symlink_to(mount.path)
+            except OSError:  # it is there, or the disk is full: the directory itself is seen all the same
+                continue

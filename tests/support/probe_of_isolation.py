@@ -1,0 +1,33 @@
+"""Whether this host can give an app a view of its own, by trying."""
+
+import os
+import subprocess
+
+from reconciler.isolation.launching import confined
+from reconciler.planning.isolation.confinement import Confinement, Proof, proof_of
+
+_SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc")
+
+
+def proof_of_host(*, hidden: tuple[str, ...] = ("/etc/shadow", "/etc/gshadow", "/etc/ssh")) -> Proof | None:
+    """Return what a program proves here that is confined and then does nothing; None if it cannot be confined."""
+    reading, writing = os.pipe()
+    seen = Confinement(isolation="strict", visible=_SYSTEM, hidden=hidden, daemon=os.getpid())
+    try:
+        command = confined(("/bin/true",), seen, writing)
+        subprocess.run(command, pass_fds=[writing], check=False, capture_output=True, timeout=60)
+        os.set_blocking(reading, False)
+        return proof_of(os.read(reading, 1 << 16).decode())
+    except OSError:
+        return None
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _lacks() -> str:
+    found = proof_of_host()
+    return "a program cannot be confined" if found is None else found.missing.get("files", "")
+
+
+LACKS = _lacks()

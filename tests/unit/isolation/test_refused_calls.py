@@ -1,0 +1,69 @@
+"""The filter of system calls, run by an interpreter of its instructions: what it refuses, with what error."""
+
+import errno
+
+import pytest
+
+from reconciler.isolation.refused_calls import refusals
+
+ALLOWED = 0
+_ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+
+def run(machine: str, call: int, *arguments: int, arch: int | None = None) -> int:
+    """Return the error number that a call gets, 0 for none."""
+    program = refusals(machine)
+    steps = [program[at : at + 8] for at in range(0, len(program), 8)]
+    given = dict(enumerate(arguments))
+    value, at = 0, 0
+    while True:
+        code, if_so, if_not = int.from_bytes(steps[at][:2], "little"), steps[at][2], steps[at][3]
+        number = int.from_bytes(steps[at][4:], "little")
+        at += 1
+        match code:
+            case 0x20:
+                loads = {0: call, 4: _ARCHES[machine] if arch is None else arch}
+                value = loads[number] if number in loads else given.get((number - 16) // 8, 0) & 0xFFFFFFFF
+            case 0x15 | 0x35 | 0x45:
+                holds = {0x15: value == number, 0x35: value >= number, 0x45: bool(value & number)}[code]
+                at += if_so if holds else if_not
+            case 0x06:
+                return number & 0xFFFF if number >> 16 == 5 else ALLOWED
+
+
+X86 = {"read": 0, "mount": 165, "clone": 56, "socket": 41, "setsockopt": 54, "ioctl": 16, "ptrace": 101}
+ARM = {"read": 63, "mount": 40, "clone": 220, "socket": 198, "setsockopt": 208, "ioctl": 29, "ptrace": 117}
+
+
+@pytest.mark.parametrize(("machine", "calls"), [("x86_64", X86), ("aarch64", ARM)])
+def test_what_apps_do_is_allowed_and_what_attackers_do_is_refused(machine: str, calls: dict[str, int]) -> None:
+    assert run(machine, calls["read"]) == ALLOWED
+    assert run(machine, calls["mount"]) == run(machine, calls["ptrace"]) == errno.EPERM
+    assert run(machine, 435) == errno.ENOSYS  # clone3, for which the C library uses clone
+
+
+@pytest.mark.parametrize(("machine", "calls"), [("x86_64", X86), ("aarch64", ARM)])
+def test_some_calls_are_refused_for_their_arguments(machine: str, calls: dict[str, int]) -> None:
+    assert run(machine, calls["clone"], 0x01200011) == ALLOWED
+    assert run(machine, calls["clone"], 0x10000000) == errno.EPERM
+    for family in (1, 2, 10, 16):
+        assert run(machine, calls["socket"], family) == ALLOWED
+    for family in (0, 17, 38, 40):
+        assert run(machine, calls["socket"], family) == errno.EAFNOSUPPORT
+    for option in (26, 27, 44, 50, 51, 52, 68):
+        assert run(machine, calls["setsockopt"], 3, 1, option) == errno.EPERM
+        assert run(machine, calls["setsockopt"], 3, 6, option) == ALLOWED
+    assert run(machine, calls["setsockopt"], 3, 1, 15) == ALLOWED  # SO_REUSEPORT
+    assert run(machine, calls["ioctl"], 0, 0x5412) == errno.EPERM
+    assert run(machine, calls["ioctl"], 0, 0x5401) == ALLOWED
+
+
+def test_other_architectures_and_later_calls_are_refused() -> None:
+    assert run("x86_64", 0, arch=0x40000003) == errno.EPERM
+    assert run("x86_64", 0x40000000) == errno.ENOSYS
+    assert run("x86_64", 1000) == errno.ENOSYS
+
+
+def test_a_machine_without_a_list_has_no_filter() -> None:
+    with pytest.raises(KeyError):
+        refusals("sparc64")

@@ -1,0 +1,69 @@
+"""The fields `isolation` and `mounts` of an app: what is read, and what is refused in words."""
+
+from reconciler.manifests.app_document import HostDefaults
+from reconciler.manifests.isolation_fields import IsolationRules
+from reconciler.manifests.parse_file import Parsed, parse
+from reconciler.planning.isolation.confinement import NOT_ISOLATED, Isolated, Mount
+
+STRICT = HostDefaults(isolation=IsolationRules(default="strict", required=("files",), mounts=("/srv/media", "/m/data")))
+PLAIN = HostDefaults()
+
+
+def read(text: str, host: HostDefaults) -> Parsed:
+    return parse("/m/shop.yaml", f"path: x\n{text}\n".encode(), host)
+
+
+def isolation_of(text: str, host: HostDefaults = PLAIN) -> Isolated:
+    (document,) = read(text, host).apps
+    return document.unleased.isolation
+
+
+def refused(text: str, host: HostDefaults = PLAIN) -> list[str]:
+    return [f"{problem.line} {problem.path}: {problem.message}" for problem in read(text, host).problems]
+
+
+def test_the_manifest_says_or_else_the_host() -> None:
+    assert isolation_of("") == NOT_ISOLATED
+    assert isolation_of("isolation: strict") == isolation_of("", STRICT) == Isolated(kind="strict")
+
+
+def test_mounts_are_absolute() -> None:
+    text = "mounts: [{from: /srv/media/a, as: media, write: true}, {from: data}]"
+    assert isolation_of(text, STRICT).mounts == (
+        Mount(path="/srv/media/a", link="media", write=True),
+        Mount(path="/m/data"),
+    )
+
+
+def test_only_directories_that_the_host_names_may_be_seen() -> None:
+    allowed = "isolation.mounts names only /srv/media, /m/data and what is below"
+    for path in ("/srv", "/srv/medial", "/srv/x", "/etc"):
+        (problem,) = refused(f"mounts: [{{from: {path}}}]", STRICT)
+        assert problem == f"2 mounts[0].from: is no directory that apps may see here: {allowed}"
+    (problem,) = refused("mounts: [{from: /srv/media/../x}]", STRICT)
+    assert problem == "2 mounts[0].from: names a directory by '..': write where it is"
+    (problem,) = refused("isolation: strict\nmounts: [{from: /srv}]")
+    assert problem.endswith("isolation.mounts names none")
+
+
+def test_less_than_the_host_requires_is_refused() -> None:
+    assert refused("isolation: none", STRICT) == [
+        "2 isolation: is less than the settings of this host require, which is files"
+    ]
+
+
+def test_mounts_without_isolation_are_refused() -> None:
+    (problem,) = refused("mounts: [{from: /srv/media}]")
+    assert problem.startswith("2 mounts: requires 'isolation: strict'")
+
+
+def test_what_is_no_isolation_is_refused() -> None:
+    assert refused("isolation: lax") == ["2 isolation: expected strict or none, not 'lax'"]
+
+
+def test_isolation_makes_another_revision_and_none_makes_none() -> None:
+    (plain,), (none,), (strict,) = (
+        read(text, HostDefaults()).apps for text in ("", "isolation: none", "isolation: strict")
+    )
+    ids = [each.unleased.revision("content").id for each in (plain, none, strict)]
+    assert ids[0] == ids[1] != ids[2]

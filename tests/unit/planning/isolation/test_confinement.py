@@ -1,0 +1,68 @@
+"""What an isolated instance sees, as arguments; and what is made of its proof."""
+
+import string
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.isolation.main import read
+from reconciler.planning.isolation.confinement import Confinement, Proof, desired_parts, proof_of, refusal
+
+SEEN = Confinement(
+    isolation="strict",
+    visible=("/usr", "/srv/a=b"),
+    writable=("/state/homes/shop",),
+    hidden=("/etc/shadow",),
+    cells=("/sys/fs/cgroup/x/cgroup.procs",),
+    shut=("/state/reconciler.db",),
+    alone=("/state/homes",),
+    fixed=("/state/environments/x",),
+    access_log="/state/logs/shop/access.log",
+    daemon=4711,
+    uid=70001,
+    gid=70001,
+    required=("files", "syscalls"),
+)
+PROVED = Proof(
+    isolation="strict",
+    held=("files", "processes", "syscalls"),
+    missing={"user": "it runs as the user of the daemon"},
+    tried=21,
+)
+
+
+def test_the_program_that_confines_itself_reads_what_was_said() -> None:
+    fields = read(list(SEEN.as_arguments()))
+    assert fields == {name: getattr(SEEN, name) for name in Confinement.__dataclass_fields__}
+    plain = Confinement(isolation="strict")
+    assert read(list(plain.as_arguments())) == {name: getattr(plain, name) for name in Confinement.__dataclass_fields__}
+
+
+def test_a_proof_is_read_as_it_was_written() -> None:
+    assert proof_of(str(PROVED)) == PROVED
+    assert PROVED.letters == "U"
+    assert PROVED.told == "isolation lacks U (user): it runs as the user of the daemon"
+
+
+def test_half_a_proof_is_none() -> None:
+    text = str(PROVED)
+    for at in range(len(text)):
+        assert proof_of(text[:at]) is None
+    assert proof_of(text.replace("held files\n", "")) is None
+    assert proof_of(text.replace("tried 21", "tried many")) is None
+    assert proof_of(text.replace("isolation strict", "isolation lax")) is None
+
+
+@given(st.text(alphabet=string.printable))
+def test_any_other_text_is_no_proof(text: str) -> None:
+    assert proof_of(text) is None or text.splitlines()[-1] == "end"
+
+
+def test_what_is_required_and_missing_refuses_the_start() -> None:
+    assert refusal(PROVED, ("files",)) == ""
+    assert refusal(PROVED, ("files", "user")) == 'isolation requires "user", and it runs as the user of the daemon'
+
+
+def test_an_app_that_is_not_isolated_wishes_for_nothing() -> None:
+    assert desired_parts("none") == ()
+    assert set(desired_parts("user")) < set(desired_parts("strict"))
