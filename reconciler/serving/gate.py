@@ -44,14 +44,12 @@ class Gate(object):
         self.start_timeout_s = start_timeout_s
         self.umask = umask
         self.logs_probes = True
-        self.access_log = ""
         self.is_probed = lambda: False
         self.figures = None
         self.tells_waits = True
         self.closing = _DRAIN.Closing()
-        self.told = ""
+        self.told = self.why_early = self.access_log = ""
         self.exited_early = 0
-        self.why_early = ""
         self.fell = False
 
     def hooks(self):

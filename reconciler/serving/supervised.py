@@ -46,11 +46,10 @@ class SupervisedInstances:
     """Every instance of this state directory, by key and id. Wakes a key when an instance of it changes.
 
     The key is the name of the app for those of its web server, `APP/PROCESS` for those of another process. `launched`
-    is called with an app's name and a sentence that says what was started, and how. `sandbox_of` decides the rights
-    of every process of an app, and is asked by what creates a file or a directory for one.
-    `confinements` say what isolated ones see. `cells` hold the processes of each instance; `limited` is set when
-    there may be something new of one with limits. `users` are those of builds beside instances. `unadopted` are the
-    records, as stored and as completed, of instances that could not be adopted yet, by id.
+    is called with an app's name and a sentence that says what was started, and how. `sandbox_of` decides the rights of
+    every process of an app, and is asked by what creates a file for one; `confinements` say what isolated ones see.
+    `cells` hold the processes of each instance; `limited` is set when one with limits may have something new. `users`
+    are those of builds beside instances. `unadopted` are records, as stored and as completed, to be adopted yet, by id.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -308,16 +307,15 @@ class SupervisedInstances:
         if live.cell:
             with contextlib.suppress(RuntimeError):  # no thread left: it enters by itself
                 asyncio.get_running_loop().run_in_executor(None, live.cell.admit, launched.process, ticks)
-        mute = logs.unwritable(live.log, sandbox.log)
-        how = f"{launched.way}{mute and f', without a log: {mute}'}"
+        how = launched.way + (f", without a log: {mute}" if (mute := logs.unwritable(live.log, sandbox.log)) else "")
         self._on_launch(program.app, f"{program.name} {launched.process.pid} started {how}")
         self.put(live, pid=live.process.pid, ticks=ticks)
-        try:
-            if confinement is not None and report is not None:
+        if confinement is not None and report is not None:
+            try:
                 self.put(live, isolation=await proof_of_start(live, confinement, report))
-        except CannotStart:
-            await self._kill(live)
-            raise
+            except CannotStart:
+                await self._kill(live)
+                raise
         return live
 
     def recorded(self, program: Program, places: InstancePaths) -> LiveInstance:

@@ -41,7 +41,7 @@ class Writers:
         return [f"{name}/worker"] if self.workers else []
 
     def lives(self, key: str) -> list[Any]:
-        return [SimpleNamespace(log=log) for log in self.workers]
+        return [SimpleNamespace(log=log) for log in self.workers] if "/" in key else []
 
     def take_ended(self) -> frozenset[str]:
         ended, self.ended = frozenset(self.ended), set()

@@ -255,10 +255,10 @@ def test_a_place_that_describes_a_file_or_a_command_reaches_one(kind: str) -> No
 
 
 def test_a_field_that_the_fence_does_not_know_is_refused() -> None:
-    (new,), _ = trees_of(FILE, "path: a\nmounts: [{from: /etc, as: x}]\nenv: {X: {command: id}}\n")
+    (new,), _ = trees_of(FILE, "path: a\nprivileges: [{from: /etc, as: x}]\nenv: {X: {command: id}}\n")
     said = "is a field that manifests of a repository may not use yet"
     found = [str(problem) for problem in beyond_fence(FILE, new, NARROW, AROUND)]
-    assert found == [f"{FILE}:2:9: mounts: {said}", f"{FILE}:3:20: env.X.command: {said}"]
+    assert found == [f"{FILE}:2:13: privileges: {said}", f"{FILE}:3:20: env.X.command: {said}"]
 
 
 def test_the_files_that_a_document_names_are_told_with_their_paths() -> None:
