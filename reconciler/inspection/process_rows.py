@@ -52,7 +52,7 @@ def process_rows(
     for record in snapshot.processes.get(app, ()):
         by_name.setdefault(record.process, []).append(record)
     names = sorted({*desired, *known, *by_name})
-    return [_row(name, desired.get(name, 0), known.get(name), by_name.get(name, []), supervised) for name in names]
+    return [_row(name, desired.get(name), known.get(name), by_name.get(name, []), supervised) for name in names]
 
 
 def _known(remembered: str | None) -> dict[str, dict[str, Any]]:
@@ -69,7 +69,7 @@ def _patience_s(record: InstanceRecord) -> float:
 
 
 def _row(
-    name: str, count: int, last: Mapping[str, Any] | None, records: Sequence[InstanceRecord], supervised: bool
+    name: str, count: int | None, last: Mapping[str, Any] | None, records: Sequence[InstanceRecord], supervised: bool
 ) -> ProcessRow:
     running = [record for record in records if record.stopping_since is None]
     draining = [record.stopping_since for record in records if record.stopping_since is not None]
@@ -77,7 +77,7 @@ def _row(
     since_boot = time.time() - time.monotonic()  # noqa: TID251  shown
     row = ProcessRow(
         name=name,
-        desired=count,
+        desired=count or 0,
         running=sum(1 for record in running if record.ready_at is not None),
         starting=sum(1 for record in running if record.ready_at is None),
         draining=len(draining),
@@ -92,6 +92,7 @@ def _row(
         reason=str(last.get("reason", "")),
         message=str(last.get("message", "")),
         crashes=int(last.get("crashes", 0)),
+        desired=row.desired if count is None or last.get("desired") is None else int(last["desired"]),
         since=last.get("since"),
         next_try_at=last.get("next_try_at") if supervised else None,
     )

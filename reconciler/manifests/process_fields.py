@@ -12,6 +12,7 @@ from reconciler.planning.command_line import Command, NoCommand, command_of
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 from reconciler.planning.processes.process import After, Alive, Answers, Notifies, Process, Ready
 from reconciler.planning.processes.stop import STOP_SIGNALS, StopSequence, StopStep
+from reconciler.planning.scaling.backlog import ByBacklog
 
 _LONGEST_STOP_S = 7 * 86400.0
 _DURATIONS: tuple[tuple[str, ...], ...] = (
@@ -21,8 +22,11 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("watchdog",),
     ("alive", "interval"),
     ("alive", "timeout"),
+    ("scale", "every"),
+    ("scale", "timeout"),
+    ("scale", "calm"),
 )
-_COMMANDS: tuple[tuple[str, ...], ...] = (("command",), ("ready", "command"), ("alive", "command"))
+_COMMANDS: tuple[tuple[str, ...], ...] = tuple((*each, "command") for each in ((), ("ready",), ("alive",), ("scale",)))
 _SHORTEST_S = 1.0
 _DEFAULT = Process(name="")
 
@@ -65,10 +69,17 @@ def _problems(node: Node) -> Iterator[tuple[Path, str]]:
         if message := _duration_problem(node, path):
             yield path, message
     yield from _stop_problems(node)
-    if broken:
-        return
+    yield from _scale_problems(node)
+    if not broken:
+        yield from _single_problems(node)
+
+
+def _single_problems(node: Node) -> Iterator[tuple[Path, str]]:
+    assert isinstance(node.value, dict)
     count, command = node.value.get("count", 1), _command(node)
     single = node.value.get("single") is True if command is None else _single(node, command)
+    if single and "scale" in node.value:
+        yield ("scale",), "there must never be two of a process that is single"
     if single and isinstance(count, int) and count > 1:
         yield ("count",), f"expected 1, not {count}: there must never be two of a process that is single"
 
@@ -120,6 +131,17 @@ def _stop_problems(node: Node) -> Iterator[tuple[Path, str]]:
         yield ("stop",), "expected a length of time after each signal, such as [TERM, 15m, QUIT, 30s]"
 
 
+def _scale_problems(node: Node) -> Iterator[tuple[Path, str]]:
+    given = node.given("scale")
+    if given is None or not isinstance(given.value, dict):
+        return
+    if "count" in node.keys:
+        yield ("count",), "stands beside 'scale', whose 'min' and 'max' say how many there may be: leave it out"
+    least, most = given.value.get("min", 1), given.value.get("max")
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        yield ("scale", "min"), f"is more than 'max', which is {most}"
+
+
 def _process(name: str, node: Node) -> Process:
     if isinstance(node.value, int):
         return Process(name=name, count=node.value)
@@ -127,11 +149,12 @@ def _process(name: str, node: Node) -> Process:
         return Process(name=name, command=command_of(node.value))
     given = node.value if isinstance(node.value, dict) else {}
     env = [] if (given_env := node.given("env")) is None else [(name, given_env.parts[name]) for name in given_env.keys]
-    single = given.get("single")
+    single, scale = given.get("single"), _scale(node)
     return Process(
         name=name,
         command=_command(node),
-        count=int(str(given.get("count", 1))),
+        count=int(str(given.get("count", 1))) if scale is None else scale.least,
+        scale=scale,
         single=single if isinstance(single, bool) else None,
         stop_timeout_s=_or(node.seconds("stop_timeout"), _DEFAULT.stop_timeout_s),
         stop=_stop(node),
@@ -186,6 +209,22 @@ def _alive(node: Node) -> Alive | None:
         interval_s=_or(node.seconds("alive", "interval"), default.interval_s),
         timeout_s=_or(node.seconds("alive", "timeout"), default.timeout_s),
         failures=int(str(given.value.get("failures", default.failures))),
+    )
+
+
+def _scale(node: Node) -> ByBacklog | None:
+    command, given = _command(node, "scale"), node.given("scale")
+    if command is None or given is None or not isinstance(given.value, dict):
+        return None
+    default = ByBacklog(command=command, per=1.0, most=1)
+    return ByBacklog(
+        command=command,
+        per=float(str(given.value["per"])),
+        least=int(str(given.value.get("min", default.least))),
+        most=int(str(given.value["max"])),
+        every_s=_or(node.seconds("scale", "every"), default.every_s),
+        timeout_s=_or(node.seconds("scale", "timeout"), default.timeout_s),
+        calm_s=_or(node.seconds("scale", "calm"), default.calm_s),
     )
 
 

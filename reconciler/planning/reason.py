@@ -24,6 +24,7 @@ class Reason(StrEnum):
     SOURCE_BUSY = "source-busy"
     SCALING = "scaling"
     SATURATED = "saturated"
+    SCALE_UNKNOWN = "scale-unknown"
     FILES_IN_BUILD = "files-in-build"
     LIMITS_CHANGED = "limits-changed"
     LIMITS_WATCHED = "limits-watched"

@@ -4,30 +4,19 @@ What they say is noted on the instance; planning decides what follows.
 """
 
 import asyncio
-import subprocess
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeAlias
 
 from reconciler.convergence.standing_tasks import StandingTasks
-from reconciler.linux.child_processes import bound_with_descendants, running
 from reconciler.planning.command_line import Command
 from reconciler.planning.processes.process import Alive, Answers, AppProcess
 from reconciler.planning.wording import counted
+from reconciler.processes.commands import Question, answer
 from reconciler.serving.live_instance import LiveInstance
 
 _READY_EVERY_S = 1.0
 _READY_TIMEOUT_S = 10.0
-_MOST_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """A command as it is run: its arguments and environment, None where its revision does not serve any more."""
-
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
 
 
 Asking: TypeAlias = Callable[[AppProcess, LiveInstance, Command], Question | None]
@@ -89,21 +78,4 @@ class Checks:
         question = self._asking(asked, live, command)
         if question is None:
             return None
-        said = b""
-        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        try:
-            argv = bound_with_descendants(question.arguments)
-            async with running(argv, timeout_s, env=dict(question.environment), **options) as child:
-                assert child.stdout is not None
-                while block := await child.stdout.read(_MOST_BYTES):
-                    said = (said + block)[-_MOST_BYTES:]
-                code = await child.wait()
-        except TimeoutError:
-            return f"no answer within {timeout_s:g} s"
-        except OSError as error:
-            return f"it cannot be run: {error.strerror}"
-        if code == 0:
-            return None
-        last = said.decode(errors="replace").split("\n")
-        words = next((line.strip() for line in reversed(last) if line.strip()), "")
-        return f"exit code {code}{words and f', {words[:200]}'}"
+        return (await answer(question, timeout_s)).failed or None

@@ -28,6 +28,7 @@ class ProcessStatus:
     reason: str = ""
     next_try_at: float | None = None
     crashes: int = 0
+    desired: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +104,11 @@ class ProcessMemory:
         """Record that an operator asked for a restart: it is carried out whichever daemon finishes it."""
         self._keep(name, restart_before=at)
 
-    def report(self, name: str, report: Report, crashes: int) -> bool:
-        """Record a report; return whether it differs from the last one."""
+    def report(self, name: str, report: Report, crashes: int, desired: int | None = None) -> bool:
+        """Record a report; return whether it differs from the last one.
+
+        `desired` is how many of it are to run, if what waits for it says that.
+        """
         before, now = self.status(name), time.time()  # noqa: TID251  shown to people, never subtracted
         next_try_at = None if report.next_try_at is None else now + report.next_try_at - time.monotonic()
         status = ProcessStatus(
@@ -114,6 +118,7 @@ class ProcessMemory:
             reason=str(report.reason),
             next_try_at=None if next_try_at is None else round(next_try_at, 1),
             crashes=crashes,
+            desired=desired,
         )
         if status == before:
             return False

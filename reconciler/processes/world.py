@@ -19,7 +19,6 @@ from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
 from reconciler.planning.apps.observed import ProcessFailure
 from reconciler.planning.cache import Planner
-from reconciler.planning.command_line import Command
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import Plan
@@ -36,22 +35,23 @@ from reconciler.planning.processes.actions import (
     StopProcess,
 )
 from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
-from reconciler.planning.processes.plan import plan, stop_everything
+from reconciler.planning.processes.plan import count_now, plan, stop_everything
 from reconciler.planning.processes.process import After, AppProcess, Notifies, parts_of
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
 from reconciler.planning.wording import span
-from reconciler.processes.checks import Checks, Question
+from reconciler.processes.backlogs import Backlogs
+from reconciler.processes.checks import Checks
 from reconciler.processes.desired import processes_of
 from reconciler.processes.memory import ProcessMemory
 from reconciler.processes.notify import PREFIX, NotifySockets, variables
 from reconciler.processes.programs import ProcessPlace
+from reconciler.processes.questions import Questions
 from reconciler.processes.single import SingleLocks
 from reconciler.processes.targets import Targets
 from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.process_instances import ProcessInstances
-from reconciler.serving.sandbox import SANDBOX_VARIABLE
 from reconciler.serving.supervised import SupervisedInstances
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import EventKind
@@ -87,7 +87,9 @@ class ProcessWorld:
         self._locks = SingleLocks(settings.paths)
         self._targets = Targets(self._places)
         self._sockets = NotifySockets(wakeups.processes.wake)
-        self._checks = Checks(tasks, self._question, wakeups.processes.wake)
+        questions = Questions(self._places, self._targets, self._instances)
+        self._checks = Checks(tasks, questions.beside, wakeups.processes.wake)
+        self._backlogs = Backlogs(stores, tasks, self._instances, questions.of_number, wakeups.processes.wake)
         self._planner: Planner[AppProcess, ObservedProcess, Plan[Action]] = Planner(plan)
         self._desired: dict[str, AppProcess] = {}
         self._of_app: dict[str, list[str]] = {}
@@ -167,6 +169,7 @@ class ProcessWorld:
             is_locked=single and (outlived or self._instances.is_clearing),
             outlived=outlived,
             has_residue=residue,
+            scaling=self._backlogs.of(name),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901  one line for each action
@@ -203,9 +206,12 @@ class ProcessWorld:
         report = replace(report, message=self._stores.journal.redacted(Subject("app", app), report.message))
         asked = self._desired.get(name)
         self._checks.update(name, asked, self._instances.lives(name))
+        self._backlogs.update(name, None if report.state in {"stopped", "stopping"} else asked)
         if asked is None:
             return
-        if self._memory.report(name, report, report.failures) and report.state in _AILING and report.message:
+        desired = None if asked.process.scale is None else self._desired_number(name, asked)
+        is_news = self._memory.report(name, report, report.failures, desired)
+        if is_news and report.state in _AILING and report.message:
             self._record(name, "failed", f"{process}: {report.message}", reason=report.reason)
         ailing = report.message or report.state if report.state in _AILING else ""
         if self._verdicts.note(app, process, ailing=ailing, proven_at=self._proven_at(name, asked)):
@@ -225,7 +231,7 @@ class ProcessWorld:
         return {
             "processes": {
                 name: {
-                    "desired": 0 if asked.stops else asked.process.count,
+                    "desired": 0 if asked.stops else self._desired_number(name, asked),
                     "running": sum(1 for i in seen if i.runs and i.ready_at is not None),
                     "starting": sum(1 for i in seen if i.runs and i.ready_at is None),
                     "draining": sum(1 for i in seen if i.drains),
@@ -264,24 +270,9 @@ class ProcessWorld:
         times = [(i.ready_at if i.ready_at is not None else float("inf")) + asked.probation_s for i in running]
         return max(times, default=_NEVER)
 
-    def _question(self, asked: AppProcess, live: LiveInstance, command: Command) -> Question | None:
-        """Return a command as it is run beside an instance of the revision that serves, None for another one's."""
-        found = self._targets.of(asked.app, asked.process).target
-        revision = None if found is None else self._targets.revision(asked.app, live.record.revision)
-        if found is None or revision is None:
-            return None
-        try:
-            place, secrets = self._places.of(revision), self._places.values_of(found.secrets)
-        except CannotStart:
-            return None
-        where = ProcessPlace(
-            asked=asked, slot=live.record.slot, place=place, command=found.command, secrets=secrets
-        )  # fmt: skip
-        environment = {
-            **where.environment(self._instances.new_identity()),
-            SANDBOX_VARIABLE: place.sandbox.as_variable(),
-        }
-        return Question(arguments=where.launched(command), environment=environment)
+    def _desired_number(self, name: str, asked: AppProcess) -> int:
+        seen = ObservedProcess(instances=self._instances.of(name), scaling=self._backlogs.of(name))
+        return count_now(asked.process, seen)
 
     # The actions
 

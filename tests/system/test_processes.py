@@ -229,3 +229,42 @@ def test_a_worker_that_its_watchdog_finds_silent_is_killed_soon_whatever_its_sto
     told = [text for _, kind, text in site.events("blog") if kind == "stopping"]
     assert told[0] == f"worker.1 (pid {first[0]}) is told to finish"
     assert f"worker.1 (pid {first[0]}) is killed with all that it started" in told
+
+
+WAITING = """
+import os, sys
+print("a warning", file=sys.stderr)
+print("looking")
+print(open(os.path.join(os.environ["HOME"], "waiting")).read())
+if os.environ["QUEUE"] != "mails" or "PORT" in os.environ:
+    sys.exit("wrong place")
+"""
+
+
+def test_as_many_run_as_a_command_says_and_its_failure_changes_nothing(site: Site) -> None:
+    release(site, "1")
+    site.save(site.root / "apps/blog/waiting.py", WAITING)
+    waiting = site.paths.home("blog") / "waiting"
+    waiting.parent.mkdir(parents=True, exist_ok=True)
+    site.save(waiting, "250")
+    scale = {"command": "python waiting.py", "per": 100, "max": 4, "every": "1s", "calm": "2s"}
+    worker = {"command": "python worker.py", "ready": {"after": "300ms"}, "env": {"QUEUE": "mails"}, "scale": scale}
+    site.app("blog", probation="1s", processes={"worker": worker})
+    daemon = site.start()
+    eventually(lambda: (row(site)["running"], row(site)["desired"]) == (3, 3))
+    pids = row(site)["pids"]
+    site.save(waiting, "many")
+    told = eventually(lambda: (found := row(site))["reason"] == "scale-unknown" and found)
+    assert told["message"] == "the number stays at 3: its 'scale' command failed: it printed 'many', not a number"
+    daemon.send_signal(signal.SIGKILL)
+    daemon.wait()
+    waiting.unlink()
+    site.start()
+    eventually(lambda: "FileNotFoundError" in row(site)["message"])
+    told = row(site)
+    assert (told["pids"], told["desired"], told["state"]) == (pids, 3, "running")
+    site.save(waiting, "0")
+    eventually(lambda: (row(site)["running"], row(site)["draining"], row(site)["message"]) == (1, 0, ""))
+    scaled = [text for _, kind, text in site.events("blog") if kind == "scaled"]
+    assert ["1 → 3 of it" in scaled[0], "3 → 1 of it" in scaled[-1]] == [True, True]
+    assert row(site)["pids"] == pids[:1]

@@ -94,7 +94,7 @@ _APP: Places = {
     **dict.fromkeys([("processes", "*"), ("processes", "*", "ready")], Reach.BY_APP),
     **{
         ("processes", "*", *command): Reach.BY_APP
-        for each in (("command",), ("ready", "command"), ("alive", "command"))
+        for each in (("command",), ("ready", "command"), ("alive", "command"), ("scale", "command"))
         for command in (each, (*each, "[]"))
     },
     **{
@@ -107,6 +107,7 @@ _APP: Places = {
             ("alive", "interval"),
             ("alive", "timeout"),
             ("alive", "failures"),
+            *(("scale", name) for name in ("per", "min", "max", "every", "timeout", "calm")),
             *(("limits", name) for name in ("memory", "soft", "cpu", "processes", "files")),
         )
     },

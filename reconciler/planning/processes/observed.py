@@ -67,6 +67,18 @@ class Crash:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleState:
+    """How many of a process are to run by what waits for it, and why; `count` is None before that is known.
+
+    `trouble` is why it cannot be told just now, so that the number stays.
+    """
+
+    count: int | None = None
+    cause: str = ""
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedProcess:
     """The observed state of one process.
 
@@ -74,7 +86,7 @@ class ObservedProcess:
     although one has. `lacking` says which variables from files there are not, `stale` which are out of date. `held` is
     why none of it is to run. `crashes` are by slot. Instances started before `restart_before` are to be replaced.
     `is_locked`: something of a single process holds its lock. `outlived`: that is what an instance left which has
-    ended, and nothing else is ending it.
+    ended, and nothing else is ending it. `scaling` is about one whose number is chosen by what waits for it.
     """
 
     target: Target | None = None
@@ -88,6 +100,7 @@ class ObservedProcess:
     is_locked: bool = False
     outlived: bool = False
     has_residue: bool = False
+    scaling: ScaleState = ScaleState()
 
     @property
     def alive(self) -> tuple[ProcessInstance, ...]:

@@ -31,7 +31,7 @@ from reconciler.planning.processes.plan_stops import (
     stops,
     stops_hung,
 )
-from reconciler.planning.processes.process import After, Answers, AppProcess, Notifies, Ready, Target
+from reconciler.planning.processes.process import After, Answers, AppProcess, Notifies, Process, Ready, Target
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
 from reconciler.planning.wording import counted, quoted
@@ -105,6 +105,14 @@ def _without_target(asked: AppProcess, observed: ObservedProcess, now: float) ->
     )
 
 
+def count_now(process: Process, observed: ObservedProcess) -> int:
+    """Return how many of a process are to run: as its manifest says, as what waits for it needs, or as run now."""
+    if process.scale is None:
+        return process.count
+    present = max((instance.slot for instance in running(observed)), default=process.scale.least)
+    return process.scale.within(present if observed.scaling.count is None else observed.scaling.count)
+
+
 class _Running:
     """A process that is to run, and what of it does."""
 
@@ -112,7 +120,7 @@ class _Running:
         self.asked, self.observed, self.target, self.now = asked, observed, target, now
         self.process = asked.process
         self.single = self.process.is_single(target.command)
-        self.count = 1 if self.single else self.process.count
+        self.count = 1 if self.single else count_now(self.process, observed)
         self.version = target.version(self.process)
         self.current = {slot: found for slot in self._slots() if (found := self._best(slot)) is not None}
         kept = {instance.id for instance in self.current.values()}
@@ -194,7 +202,8 @@ class _Running:
             if self.single:
                 yield from stops([instance], self._why_replaced(instance, _MAKES_WAY))
             elif instance.version == self.version and instance.slot > self.count:
-                yield from stops([instance], _SURPLUS)
+                scaled = self.observed.scaling.cause
+                yield from stops([instance], Cause(Reason.SCALING, scaled) if scaled else _SURPLUS)
             elif whole or instance.ready_at is None or (instance.version == self.version and self._is_double(instance)):
                 yield from stops([instance], self._why_replaced(instance, _REPLACED))
 
@@ -246,6 +255,8 @@ class _Running:
             return Cause(Reason.CRASHED, crash.reason)
         if any(i.version == self.version and i.started_at < self.observed.restart_before for i in self.others):
             return Cause(Reason.RESTART_REQUESTED, "an operator requested a restart")
+        if self.observed.scaling.cause and not self.others:
+            return Cause(Reason.SCALING, self.observed.scaling.cause)
         changed = Cause(Reason.CONFIGURATION_CHANGED, "its code or its configuration changed")
         return outgrown(self.others, slot) or (
             changed if self.others else Cause(Reason.NOT_RUNNING, "it was not running")
@@ -298,7 +309,13 @@ class _Running:
         drained = [i for i in self.observed.alive if i.drains]
         text = f"{counted(len(drained), 'earlier instance')} finishing" if drained else ""
         as_usual: tuple[Cause, AppState] = Cause(Reason.HANDING_OVER if drained else Reason.NONE, text), "running"
-        return told(self.current.values()) or as_usual
+        return told(self.current.values()) or self._unknown_number() or as_usual
+
+    def _unknown_number(self) -> tuple[Cause, AppState] | None:
+        trouble = self.observed.scaling.trouble
+        if not trouble:
+            return None
+        return Cause(Reason.SCALE_UNKNOWN, f"the number stays at {self.count}: {trouble}"), "running"
 
     def _recheck_at(self) -> float | None:
         return min((at for at in self._times() if self.now < at < NEVER), default=None)

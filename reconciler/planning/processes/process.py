@@ -10,6 +10,7 @@ from reconciler.planning.fingerprint import canonical, fingerprint
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 from reconciler.planning.processes.kinds import Kind, kind_of
 from reconciler.planning.processes.stop import StopSequence
+from reconciler.planning.scaling.backlog import ByBacklog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,8 @@ class Process:
     `command` None means: the line of this name in the Procfile of the build. `single` and `stop` None mean: by the kind
     of its command. `watchdog_s` is how often it must say WATCHDOG=1. `env_files` are absolute paths of files that hold
     one variable each. One that is not `required` never rolls a revision back. `start_timeout_s` is how long it may take
-    to be ready where it says so itself. `limits` are of each instance.
+    to be ready where it says so itself. `limits` are of each instance. With `scale`, how many run is chosen by what
+    waits for it, and `count` is the least.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Process:
     required: bool = True
     start_timeout_s: float = 60.0
     limits: Limits = NO_LIMITS
+    scale: ByBacklog | None = None
 
     def kind(self, command: Command) -> Kind:
         """Return the kind of program that this is."""

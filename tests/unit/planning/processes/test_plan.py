@@ -7,11 +7,12 @@ import pytest
 
 from reconciler.planning.command_line import command_of
 from reconciler.planning.processes.actions import ChangeStop, ReapProcess, StartProcess, StopProcess
-from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
+from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance, ScaleState
 from reconciler.planning.processes.plan import plan
 from reconciler.planning.processes.process import AppProcess, Notifies, Process, Target
 from reconciler.planning.processes.stop import StopSequence, StopStep, one_signal
 from reconciler.planning.reason import Cause, Reason
+from reconciler.planning.scaling.backlog import ByBacklog
 
 NOW = 1000.0
 COMMAND = command_of("python worker.py")
@@ -223,3 +224,34 @@ def test_after_crashes_it_is_well_again_after_a_good_run() -> None:
     again = plan(asked(), seen(running("a", ready_at=NOW - 10), crashes={1: crash}), NOW)
     assert (again.state, again.recheck_at) == ("degraded", NOW + 50)
     assert plan(asked(), seen(running("a", ready_at=NOW - 60), crashes={1: crash}), NOW).state == "running"
+
+
+SCALED = ByBacklog(command=COMMAND, per=100.0, least=1, most=4)
+
+
+def test_as_many_run_as_what_waits_needs_and_as_ran_before_while_that_is_unknown() -> None:
+    scaled = asked(scale=SCALED)
+    three = ScaleState(count=3, cause="250 waiting, 100 for each")
+    grown = plan(scaled, seen(running("a"), scaling=three), NOW).actions
+    assert [str(each) for each in grown] == ["start number 2 of it", "start number 3 of it"]
+    assert {each.cause for each in grown} == {"250 waiting, 100 for each"}
+    both = [running("a"), running("b", slot=2)]
+    assert plan(scaled, seen(*both), NOW).settled
+    shrunk = plan(scaled, seen(*both, scaling=ScaleState(count=1, cause="1 was enough for 5m (0 waiting)")), NOW)
+    assert [(str(each), each.cause) for each in shrunk.actions] == [
+        ("stop instance b", "1 was enough for 5m (0 waiting)")
+    ]
+    assert told(scaled, seen()) == ["start number 1 of it"]
+
+
+def test_a_deploy_begins_with_the_present_number() -> None:
+    before = [running(name, BEFORE, slot) for slot, name in enumerate("abc", 1)]
+    starts = [str(each) for each in plan(asked(scale=SCALED), seen(*before), NOW).actions]
+    assert starts == ["start number 1 of it", "start number 2 of it", "start number 3 of it"]
+
+
+def test_a_command_that_fails_leaves_the_number_and_is_told() -> None:
+    state = ScaleState(count=2, trouble="its 'scale' command failed: exit code 1, no queue")
+    decided = plan(asked(scale=SCALED), seen(running("a"), running("b", slot=2), scaling=state), NOW)
+    assert (decided.actions, decided.state, decided.reason) == ((), "running", Reason.SCALE_UNKNOWN)
+    assert decided.message == "the number stays at 2: its 'scale' command failed: exit code 1, no queue"
