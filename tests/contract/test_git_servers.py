@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -118,6 +119,33 @@ def test_nothing_new_costs_few_requests_and_asks_for_its_own_branch_only(
     server.asked.clear()
     host.follow()
     assert len(server.asked) <= 2, server.asked
+
+
+def test_a_token_is_read_once_a_fetch_and_costs_at_most_one_request_more(
+    host: Host,
+    repository: Repository,
+    server: GitServer,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    over_https(host, server, authority)
+    repository.push(app("shop"))
+    host.follow()
+    python, log = tmp_path / "python", tmp_path / "started"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    server.asked.clear()
+    host.follow()
+    started = [line.split() for line in log.read_text().splitlines()]
+    assert [words[-1] for words in started if words[2].endswith("credential_helper.py")] == ["get"]
+    assert len(server.asked) <= (2 if git_version() >= (2, 46) else 3), server.asked
+
+
+def git_version() -> tuple[int, ...]:
+    told = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(each) for each in told.split()[2].split(".")[:2])
 
 
 def test_a_wrong_token_is_told_in_words(

@@ -236,7 +236,10 @@ def _options_for(repository: Repository, url: str) -> tuple[str, ...]:
         host = urlsplit(url).netloc
         helper = (sys.executable, "-I", "-S", credential_helper.__file__)
         words = (*helper, "https", host, repository.user or "git", str(repository.token))
-        options += ["credential.helper=", f"credential.helper=!{shlex.join(words)}"]
+        # Git also asks its helpers to keep what was right, and to forget what was wrong.
+        asked = f'f() {{ test "$1" != get || exec {shlex.join(words)} get; }}; f'
+        # Since 2.46 it needs no request without the token, which is refused, to find out that there is to be one.
+        options += ["credential.helper=", f"credential.helper=!{asked}", "http.proactiveAuth=basic"]
     return tuple(word for option in options for word in ("-c", option))
 
 
