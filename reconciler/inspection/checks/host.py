@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from reconciler.inspection.checks import (
     disk,
     encrypted_files,
+    git_programs,
     isolation,
     kernel,
     network,
@@ -42,6 +43,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: proxy.proxy(settings, catalog),
         lambda: reconciler.manifests(settings, catalog),
         lambda: reconciler.settings_file(settings, unusable),
+        lambda: git_programs.git_programs(settings),
         lambda: origins.origins(settings),
         lambda: encrypted_files.identities(settings),
         lambda: encrypted_files.encrypted_files(settings, catalog),
