@@ -31,6 +31,8 @@ class Repository:
     user: str | None = None
     token: Path | None = None
     ca: Path | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
     every_s: float = 60.0
     timeout_s: float = 120.0
     stale_after_s: float = 86400.0

@@ -54,6 +54,9 @@ def _repository(file: str, name: str, node: Node) -> Repository:
     read |= {key: node.written_at(key) for key in ("user", "first", "signed") if key in given}
     if "ca" in given:
         read["ca"] = _path(file, given["ca"])
+    if "client" in given:
+        read["client_certificate"] = _path(file, given["client"]["certificate"])
+        read["client_key"] = _path(file, given["client"]["key"]["file"])
     if "webhook" in given:
         read["webhook"] = _path(file, given["webhook"]["secret"]["file"])
     if "statuses" in given:
@@ -181,8 +184,9 @@ def _problems_of_repository(node: Node, *, has_address: bool) -> Iterator[tuple[
     ):
         if any(uses_ssh(url) for _, url in urls) and needed not in given:
             yield ("url",), f"requires '{needed}' for ssh: {why}"
-    if "token" in given and not any(uses_https(url) for _, url in urls):
-        yield ("token",), "is for https:// only"
+    for each in ("token", "client"):
+        if each in given and not any(uses_https(url) for _, url in urls):
+            yield (each,), "is for https:// only"
     yield from _problems_of_signatures(given)
     if given.get("every") is not None and duration_s(node.written_at("every")) < 1:
         yield ("every",), "must be at least 1s"

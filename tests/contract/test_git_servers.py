@@ -1,6 +1,7 @@
 """Origins behind https and ssh: credentials go where they belong and nowhere else, and what fails is told in words."""
 
 import contextlib
+import ssl
 import subprocess
 import sys
 import threading
@@ -146,6 +147,26 @@ def test_a_token_is_read_once_a_fetch_and_costs_at_most_one_request_more(
 def git_version() -> tuple[int, ...]:
     told = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
     return tuple(int(each) for each in told.split()[2].split(".")[:2])
+
+
+def test_a_server_that_asks_for_a_certificate_gets_that_of_this_host(
+    host: Host, repository: Repository, authority: Authority, tmp_path: Path
+) -> None:
+    tls = authority.serving
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(authority.certificate)
+    commit = repository.push(app("shop"))
+    key, _, certificate = authority.vouched.read_text().partition("-----BEGIN CERTIFICATE-----")
+    (tmp_path / "web1.key").write_text(key)
+    (tmp_path / "web1.pem").write_text(f"-----BEGIN CERTIFICATE-----{certificate}")
+    with git_server(repository.bare.parent, tls) as server:
+        over_https(host, server, authority, token=None)
+        assert host.follow().state == "unreachable"
+        shown = {"client_certificate": tmp_path / "web1.pem", "client_key": tmp_path / "web1.key"}
+        over_https(host, server, authority, token=None, **shown)
+        assert host.follow().state == "current"
+    assert host.in_force == commit
+    assert key.strip() not in everything_written(host)
 
 
 def test_a_wrong_token_is_told_in_words(

@@ -232,6 +232,8 @@ def _options_for(repository: Repository, url: str) -> tuple[str, ...]:
     options = [f"fetch.fsck.{fault}=ignore" for fault in repository.fsck]
     if uses_https(url) and repository.ca is not None:
         options.append(f"http.sslCAInfo={repository.ca}")
+    if uses_https(url) and repository.client_certificate is not None:
+        options += [f"http.sslCert={repository.client_certificate}", f"http.sslKey={repository.client_key}"]
     if uses_https(url) and repository.token is not None:
         host = urlsplit(url).netloc
         helper = (sys.executable, "-I", "-S", credential_helper.__file__)

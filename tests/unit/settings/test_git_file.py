@@ -34,6 +34,7 @@ git:
       user: reader
       token: {file: token}
       ca: ca.pem
+      client: {certificate: web1.pem, key: {file: web1.key}}
       every: 5m
       timeout: 30s
       size: 1M
@@ -64,6 +65,8 @@ origins:
                 user="reader",
                 token=Path("/etc/token"),
                 ca=Path("/etc/ca.pem"),
+                client_certificate=Path("/etc/web1.pem"),
+                client_key=Path("/etc/web1.key"),
                 every_s=300,
                 timeout_s=30,
                 stale_after_s=7200,
