@@ -43,7 +43,7 @@ def problems_of_isolation(
     """Yield what is wrong beyond the schema."""
     given = tree.given("isolation")
     kind: Isolation = rules.default if given is None else given.value  # type: ignore[assignment]  # checked below
-    if kind not in {"strict", "user", "none"}:
+    if kind not in ("strict", "user", "none"):
         return
     lacking = [part for part in rules.required if part not in desired_parts(kind)]
     if given is not None and lacking:
