@@ -4,10 +4,11 @@ import asyncio
 import fcntl
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from reconciler.isolation.main import HELD_BACK, OURS
 from reconciler.planning.isolation.confinement import Confinement, Proof, proof_of
 
 _LONGEST = 1 << 16
@@ -23,6 +24,14 @@ def confined(argv: Sequence[str], confinement: Confinement, report: int | None =
     told = () if report is None else (f"report={report}",)
     program = str(resources.files("reconciler.isolation") / "main.py")
     return (sys.executable, "-I", "-S", program, *confinement.as_arguments(), *told, "--", *argv)
+
+
+def held_back(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which a program confines itself, and which it gives the one that it becomes.
+
+    Variables of an app do nothing before: the loader, as one that is not confined, would load whatever they name.
+    """
+    return {name if name.startswith(OURS) else f"{HELD_BACK}{name}": value for name, value in environment.items()}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,6 +7,8 @@ required, nothing is run.
 import os
 import sys
 
+# Before the name of a variable that only the command is to have; those of ours have their names.
+HELD_BACK, OURS = "+", "RECONCILER_"
 REPORT = 4
 REFUSED = 78
 _LISTS = {
@@ -31,6 +33,13 @@ def read(arguments: "list[str]") -> "dict[str, object]":
         elif name in _NUMBERS:
             numbers[name] = int(value)
     return {**{name: tuple(each) for name, each in lists.items()}, **texts, **numbers}
+
+
+def given_back(environment: "dict[str, str]") -> "dict[str, str]":
+    """Return the variables of the command, from those that this process has."""
+    ours = {name: value for name, value in environment.items() if name.startswith(OURS)}
+    held = {name[len(HELD_BACK) :]: value for name, value in environment.items() if name.startswith(HELD_BACK)}
+    return {**held, **ours}
 
 
 def main(arguments: "list[str]", environment: "dict[str, str]") -> None:
@@ -81,4 +90,4 @@ def _keep_none_but(given: object, environment: "dict[str, str]") -> None:
 
 if __name__ == "__main__":
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120
-    main(sys.argv[1:], dict(os.environ))
+    main(sys.argv[1:], given_back(dict(os.environ)))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from reconciler.isolation.cells import CELL_VARIABLE
-from reconciler.isolation.launching import Report, confined
+from reconciler.isolation.launching import Report, confined, held_back
 from reconciler.linux.processes import Command
 from reconciler.planning.isolation.confinement import Confinement, refusal
 from reconciler.serving.confinements import Confinements, link_mounts
@@ -49,7 +49,7 @@ async def launch_instance(
 def _confining(command: Command, confinement: Confinement, report: Report) -> Command:
     """Return a command as one that confines itself first."""
     env = {name: value for name, value in command.env.items() if name != CELL_VARIABLE}  # it enters its cell before
-    return replace(command, argv=confined(command.argv, confinement), env=env, report=report.writing)
+    return replace(command, argv=confined(command.argv, confinement), env=held_back(env), report=report.writing)
 
 
 async def proof_of_start(live: LiveInstance, confinement: Confinement, report: Report) -> str:

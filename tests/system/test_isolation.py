@@ -25,6 +25,7 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     seen = [attempt(open, DATABASE), attempt(os.listdir, HOMES), attempt(open, "/etc/shadow")]
     seen.append(attempt(lambda path: open(path, "w"), __file__ + ".new"))
+    seen.append(os.environ["SHOWN"])
     with open(os.environ["HOME"] + "/kept", "w") as file:
         file.write("kept")
     print("printed", flush=True)
@@ -38,14 +39,17 @@ def test_an_isolated_app_serves_and_sees_nothing_of_others(site: Site) -> None:
     directory.mkdir()
     paths = (str(site.paths.database), str(site.paths.home("shut").parent))
     site.save(directory / "wsgi.py", _APP.replace("PATHS", repr(paths)))
-    site.manifest("shut", port=port, isolation="strict", health={"path": "/"})
+    loader = {"LD_DEBUG": "libs", "LD_DEBUG_OUTPUT": str(site.root / "escaped"), "SHOWN": "yes"}
+    site.manifest("shut", port=port, isolation="strict", health={"path": "/"}, env=loader)
     daemon = site.live()
     site.await_settled("shut", "other")
-    (refused, homes, shadow, written) = eval(get(port))
+    (refused, homes, shadow, written, shown) = eval(get(port))
+    assert shown == "yes"
     assert refused == "FileNotFoundError"
     assert homes == ["shut"]
     assert shadow == "PermissionError"
     assert written == "OSError"
+    assert not list(site.root.glob("escaped*"))  # nothing of the manifest steers what is not confined yet
     assert (site.paths.home("shut") / "kept").read_text() == "kept"
     assert "printed" in site.paths.log("shut", "app").read_text()
     assert "GET / " in site.paths.log("shut", "access").read_text()
