@@ -35,16 +35,7 @@ def scale_watch(  # noqa: PLR0913, PLR0917  collaborators, each named
 ) -> ScaleWatch:
     """Return what decides how many workers the apps of this host have."""
     readings = _Readings(settings, stores, instances, listeners, builds)
-    return ScaleWatch(
-        stores,
-        wakeups.wake,
-        look_at=readings.look_at,
-        held=readings.held,
-        room=readings.room,
-        cpu_s=readings.cpu_s,
-        expect=listeners.expect,
-        budget=settings.scaling_workers,
-    )
+    return ScaleWatch(stores, wakeups.wake, readings, expect=listeners.expect, budget=settings.scaling_workers)
 
 
 class _Readings:
@@ -79,6 +70,7 @@ class _Readings:
             waited_s=figures.waited_s,
             queue=self._listeners.queue(name),
             cpu_s=usage(live.process.pid).seconds if is_loop else None,
+            woken_at=self._history.of(name).sleep_state.activated_at,
             start_s=min(_LONGEST_START_S, max(_SHORTEST_START_S, took_s)),
         )
 
@@ -90,6 +82,15 @@ class _Readings:
         """Return the processor seconds that the instance which serves has used, 0 without one."""
         live = self._serving(name)
         return 0.0 if live is None or live.process is None else usage(live.process.pid).seconds
+
+    def at_door(self, name: str) -> int:
+        """Return how many workers the connections ask for that wait at an app that does not serve, 0 for none."""
+        if any(live.runs and live.record.ready_at is not None for live in self._instances.lives(name)):
+            return 0
+        waiting, history = self._listeners.queue(name), self._history.of(name)
+        revision = history.sleep_state.gate_passed or history.restarts.revision
+        threads, is_loop = self._kind_of(name, revision) if waiting else (1, False)
+        return min(1, waiting) if is_loop else -(-waiting // threads)
 
     def room(self, name: str) -> HostRoom:
         """Return what this host can give to an app."""
@@ -121,15 +122,18 @@ class _Readings:
         known = self._kinds.get(name)
         if known is not None and known[0] == live.record.id:
             return known[1:]
-        revision = self._history.of(name).started_as(live.record.revision)
+        self._kinds[name] = (live.record.id, *self._kind_of(name, live.record.revision))
+        return self._kinds[name][1:]
+
+    def _kind_of(self, name: str, revision_id: str) -> tuple[int, bool]:
+        revision = self._history.of(name).started_as(revision_id)
         worker_class, threads = "sync", 1
         if revision is not None:
             threads, worker_class = revision.server.threads, revision.server.worker_class or ""
             with suppress(CannotStart):
                 worker_class = worker_class or self._builds.code(name, revision.build).worker_class
         is_loop = worker_class not in _ONE_REQUEST_A_THREAD
-        self._kinds[name] = (live.record.id, 1 if is_loop else threads, is_loop)
-        return self._kinds[name][1:]
+        return 1 if is_loop else threads, is_loop
 
 
 def _own_of_family(live: LiveInstance) -> int:

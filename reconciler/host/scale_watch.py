@@ -7,9 +7,9 @@ daemon begins with the workers that it finds.
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.app import App
@@ -44,33 +44,49 @@ class _Watched:
     saturated: str = ""
 
 
+class Readings(Protocol):
+    """What the number of an app's workers is decided by."""
+
+    def look_at(self, name: str, now: float) -> Look | None:
+        """Return what an app is like now, None while it does not serve."""
+        ...
+
+    def held(self, app: App, now: float) -> int | None:
+        """Return the number of workers that an operator asked for while that holds, None otherwise."""
+        ...
+
+    def at_door(self, name: str) -> int:
+        """Return how many workers the connections ask for that wait where an app does not serve, 0 where it does."""
+        ...
+
+    def room(self, name: str) -> HostRoom:
+        """Return what the host can give to an app."""
+        ...
+
+    def cpu_s(self, name: str) -> float:
+        """Return the processor seconds that the instance which serves has used."""
+        ...
+
+
 class ScaleWatch:
     """Decides about every app with a range; costs nothing without one.
 
-    `look_at` returns what an app is like now, None while it does not serve; `held` the number of workers that an
-    operator asked for, None without one; `room` what the host can give to an app, and `cpu_s` the processor time that
-    its instance has used. `expect` calls back at the next connection to an app. The app
-    whose number is to change is woken. `budget` is of all apps together.
+    `expect` calls back at the next connection to an app. The app whose number is to change is woken. `budget` is of all
+    apps together.
     """
 
-    def __init__(  # noqa: PLR0913  collaborators, each named
+    def __init__(
         self,
         stores: Stores,
         wake: Callable[[str], None],
+        readings: Readings,
         *,
-        look_at: Callable[[str, float], Look | None],
-        held: Callable[[App, float], int | None],
-        room: Callable[[str], HostRoom],
-        cpu_s: Callable[[str], float],
         expect: Callable[[str, Callable[[], None]], None],
         budget: int,
     ) -> None:
         self._record = stores.record_event
         self._wake = wake
-        self._look_at = look_at
-        self._held = held
-        self._room = room
-        self._cpu_s = cpu_s
+        self._readings = readings
         self._expect = expect
         self._budget = budget
         self._desired: Mapping[str, App] = {}
@@ -83,7 +99,7 @@ class ScaleWatch:
         ranges = {n: a.worker_range for n, a in apps.items() if a.worker_range is not None and a.state == "running"}
         for name in self._apps.keys() - ranges.keys():
             del self._apps[name]
-            self._set(name, decision=None, saturated="")
+            self._set(name, **asdict(UNDECIDED))
         for name, asked in ranges.items():
             watched = self._apps.setdefault(name, _Watched(manifest=asked, asked=asked))
             if watched.manifest != asked:
@@ -93,7 +109,14 @@ class ScaleWatch:
 
     def state(self, name: str) -> ScalingState | None:
         """Return what is known of the number of an app's workers beside its manifest, None for nothing."""
-        return self._states.get(name)
+        known, watched = self._states.get(name), self._apps.get(name)
+        asked = 0 if watched is None else self._readings.at_door(name)
+        if watched is None or not asked:
+            return known
+        used = (each.load.look.workers for other, each in self._apps.items() if other != name and each.load is not None)
+        wanted, least = watched.asked.within(min(asked, self._budget - sum(used))), watched.asked.least
+        given, _ = held_back(Decision(workers=wanted), least, self._readings.room(name))
+        return replace(known or UNDECIDED, at_door=max(least, given.workers))
 
     def awake(self, name: str) -> None:
         """Look at an app soon: a client has connected, or an instance of it has begun to serve."""
@@ -130,19 +153,19 @@ class ScaleWatch:
         return min((max(0.01, each.due - now) for each in self._apps.values()), default=None)
 
     def _look(self, name: str, watched: _Watched, now: float) -> None:
-        seen = self._look_at(name, now)
+        seen = self._readings.look_at(name, now)
         if seen is None:
             watched.load, watched.given, watched.due = None, None, now + _IDLE_S
             watched.short_since = None
             return
-        held = self._held(self._desired[name], now)
+        held = self._readings.held(self._desired[name], now)
         watched.asked = watched.manifest if held is None else replace(watched.manifest, least=held, most=held, spare=0)
         before = watched.load
         watched.load = Load.first(watched.asked, seen) if before is None else before.next(watched.asked, seen)
         decision = scale(watched.asked, watched.load, now)
         watched.held = ""
         if decision.workers > seen.workers and held is None:
-            decision, watched.held = held_back(decision, seen.workers, self._room(name))
+            decision, watched.held = held_back(decision, seen.workers, self._readings.room(name))
         watched.given = decision
         watched.due = self._next(name, watched, before, now)
 
@@ -176,14 +199,14 @@ class ScaleWatch:
                 cause = "other apps need workers more" if takes else decision.cause
                 decision = replace(decision, workers=given[name], cause=cause)
                 watched.held = watched.held or f"the {counted(self._budget, 'worker')} of all apps together"
-            self._decide(name, decision)
+            self._decide(name, decision, watched.load.look)
             self._look_at_limit(name, watched, decision, now)
 
-    def _decide(self, name: str, decision: Decision) -> None:
-        before = self._states.get(name, UNDECIDED).decision
-        if before is not None and before.workers == decision.workers:
-            return
-        self._set(name, decision=decision)
+    def _decide(self, name: str, decision: Decision, look: Look) -> None:
+        before = self._states.get(name, UNDECIDED)
+        is_known = before.decision is not None and before.decision.workers == decision.workers
+        if not is_known or before.instance != look.instance:
+            self._set(name, decision=decision, decided_at=look.at, instance=look.instance)
 
     def _look_at_limit(self, name: str, watched: _Watched, decision: Decision, now: float) -> None:
         """Say what the limit is of an app whose load has asked for more than it gets for a minute."""
@@ -195,12 +218,12 @@ class ScaleWatch:
                 self._set(name, saturated="")
             return
         if watched.short_since is None:
-            watched.short_since, watched.short_cpu_s = now, self._cpu_s(name)
+            watched.short_since, watched.short_cpu_s = now, self._readings.cpu_s(name)
         seconds = now - watched.short_since
         if watched.saturated or seconds < SATURATED_S:
             return
-        cpu = max(0.0, self._cpu_s(name) - watched.short_cpu_s) / seconds
-        room = self._room(name)
+        cpu = max(0.0, self._readings.cpu_s(name) - watched.short_cpu_s) / seconds
+        room = self._readings.room(name)
         pressed = room.pressure > room.most_pressure
         watched.saturated = limit_of(watched.asked, watched.load, cpu=cpu, pressed=pressed, held=watched.held)
         self._set(name, saturated=watched.saturated)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from threading import Thread
 from typing import Any
 
@@ -74,3 +75,16 @@ def test_the_number_of_an_operator_outlives_daemon_and_deploy_and_ends_by_time_o
     assert "2 workers for 5s, as an operator asked" in up
     assert "the 5s for which an operator asked for 2 workers are over" in down
     assert workers(site, "plain") == 1
+
+
+def test_an_app_that_wakes_starts_with_as_many_workers_as_connections_wait(site: Site) -> None:
+    port = site.app("blog", probation="0s", idle_after="1s", workers={"min": 1, "max": 4})
+    daemon = site.live(scaling_pressure=1.0)
+    eventually(lambda: site.told("blog")["state"] == "sleeping")
+    site.end(daemon, signal.SIGKILL)
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]  # the keeper holds the listener
+    site.live(scaling_pressure=1.0)
+    eventually(lambda: len([kind for _, kind, _ in site.events("blog") if kind == "ready"]) == 2)
+    assert (workers(site), causes(site)) == (3, [])
+    for client in clients:
+        client.close()

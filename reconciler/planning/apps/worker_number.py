@@ -34,17 +34,28 @@ def without_superseded(app: App, observed: Observed) -> Observed:
 def scaled(app: App, observed: Observed, now: float) -> App:
     """Return the app with the number of workers that it is to have now, monotonic seconds.
 
-    Without a decision about one with a range, as when the daemon has just started, that of what serves stays.
+    Without a decision about one with a range, as when the daemon has just started, that of what serves stays. One that
+    wakes gets as many as the connections at its listener ask for.
     """
     held = held_workers(app, observed.held_workers, now)
     if held is not None:
         return app.with_workers(held)
     if app.worker_range is None:
         return app
-    if observed.scaling is not None and observed.scaling.decision is not None:
-        return app.with_workers(app.worker_range.within(observed.scaling.decision.workers))
+    decided = _decided(app, observed)
+    if not observed.serves and observed.scaling is not None and observed.scaling.at_door:
+        return app.with_workers(app.worker_range.within(max(decided, observed.scaling.at_door)))
     present = max((instance.workers for instance in observed.serving), default=app.workers)
-    return app.with_workers(app.worker_range.within(present))
+    return app.with_workers(app.worker_range.within(decided or present))
+
+
+def _decided(app: App, observed: Observed) -> int:
+    """Return the number that was decided since the app last slept, 0 for none: its load was another one before."""
+    state, woken_at = observed.scaling, observed.sleep_state.activated_at
+    if state is None or state.decision is None:
+        return 0
+    is_of_before = app.may_sleep and woken_at is not None and state.decided_at < woken_at
+    return 0 if is_of_before else state.decision.workers
 
 
 # What follows is about an app as `scaled` returns it, and what `without_superseded` leaves.

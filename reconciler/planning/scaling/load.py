@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.planning.scaling.worker_range import BUSY_OF_LOOPS, BUSY_OF_WORKERS, WorkerRange
 
-STEADY_S, RECENT_S = 30.0, 3.0
+STEADY_S, RECENT_S, NEW_S = 30.0, 3.0, 3.0
 _LONGEST_CALM_S, _PENALTY_S = 3600.0, 3600.0
 _SHORTEST_START_S = 0.25
 
@@ -20,7 +20,7 @@ class Look:
     instance has answered `answered` requests in `seconds` in all; `waits` requests told that they waited, `waited_s` in
     all. `queue` are the connections that no worker has accepted. `cpu_s` is the processor time of an instance whose
     workers run an event loop, and work on any number of requests at once; None for all others. A worker takes `start_s`
-    to become ready.
+    to become ready. A connection ended the last sleep of the app at `woken_at`.
     """
 
     at: float
@@ -35,6 +35,7 @@ class Look:
     queue: int = 0
     cpu_s: float | None = None
     start_s: float = _SHORTEST_START_S
+    woken_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,8 @@ class Load:
         if seconds <= 0:
             return self
         anew = look.instance != before.instance
+        if anew and look.woken_at is not None and look.woken_at > before.at:
+            return Load.first(asked, look)  # what was before its sleep says nothing
         rate = max(0, look.answered - (0 if anew else before.answered)) / seconds
         span = Span(since=before.at, until=look.at, concurrency=_concurrency(before, look, seconds, anew=anew))
         spans = (*(each for each in self.spans if each.until > look.at - STEADY_S), span)
@@ -129,6 +132,14 @@ class Load:
         working = max(float(self.look.in_flight), self.concurrency(RECENT_S))
         waiting = max(float(self.look.queue), min(self.wait_s, RECENT_S) * self.arrivals)
         return _up((working + waiting) / self.look.threads)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the app has just woken up, and no worker was added or taken away since."""
+        woken_at = self.look.woken_at
+        if woken_at is None or max(self.raised_at, self.lowered_at) >= self.since:
+            return False
+        return self.since - NEW_S - self.look.start_s < woken_at <= self.since and self.look.at < self.since + NEW_S
 
     @property
     def busy(self) -> float:

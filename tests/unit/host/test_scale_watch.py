@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.host.scale_watch import ScaleWatch
+from reconciler.planning.apps.app import App
 from reconciler.planning.scaling.brakes import HostRoom
 from reconciler.planning.scaling.load import Look
 from reconciler.planning.scaling.worker_range import WorkerRange
@@ -22,8 +23,9 @@ class Host:
     woken: list[str] = field(default_factory=list)
     expected: dict[str, Callable[[], None]] = field(default_factory=dict)
     events: list[tuple[Any, ...]] = field(default_factory=list)
-    room: HostRoom = field(default_factory=HostRoom)
-    held: dict[str, int] = field(default_factory=dict)
+    gives: HostRoom = field(default_factory=HostRoom)
+    asked: dict[str, int] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)
 
     def record_event(self, *event: Any) -> None:
         self.events.append(event)
@@ -32,12 +34,21 @@ class Host:
         self.looked.append(name)
         return replace(self.looks[name], at=now) if name in self.looks else None
 
+    def held(self, app: App, _: float) -> int | None:
+        return self.asked.get(app.name)
+
+    def at_door(self, name: str) -> int:
+        return self.waiting.get(name, 0)
+
+    def room(self, _: str) -> HostRoom:
+        return self.gives
+
+    def cpu_s(self, _: str) -> float:
+        return 0.0
+
     def watch(self, budget: int = 100, **apps: Any) -> ScaleWatch:
-        stores: Any = self
-        watch = ScaleWatch(
-            stores, self.woken.append, look_at=self.look_at, held=lambda app, _: self.held.get(app.name),
-            room=lambda _: self.room, cpu_s=lambda _: 0.0, expect=self.expected.__setitem__, budget=budget,
-        )  # fmt: skip
+        host: Any = self
+        watch = ScaleWatch(host, self.woken.append, host, expect=self.expected.__setitem__, budget=budget)
         watch.follow(apps)
         return watch
 
@@ -93,7 +104,7 @@ def test_after_a_minute_without_enough_workers_the_limit_is_told_once_and_forgot
 
 
 def test_memory_that_has_no_room_holds_back_and_is_what_the_limit_is() -> None:
-    host = Host(looks={"blog": busy(1)}, room=HostRoom(room=0, worker_bytes=85 << 20))
+    host = Host(looks={"blog": busy(1)}, gives=HostRoom(room=0, worker_bytes=85 << 20))
     watch = host.watch(blog=RANGED)
     for quarter in range(4 * 62):
         watch.look(10 + quarter / 4)
@@ -124,12 +135,44 @@ def test_an_app_that_loses_its_range_or_its_manifest_is_forgotten() -> None:
 
 
 def test_the_number_of_an_operator_takes_its_part_of_the_budget_and_the_load_has_the_word_again_afterwards() -> None:
-    host = Host(looks={"held": busy(1), "hungry": busy(1)}, held={"held": 6})
+    host = Host(looks={"held": busy(1), "hungry": busy(1)}, asked={"held": 6})
     watch = host.watch(budget=7, held=replace(RANGED, name="held"), hungry=replace(RANGED, name="hungry"))
     for quarter in range(5):
         watch.look(10 + quarter / 4)
     assert watch.wanted() == {"held": 6, "hungry": 1}
-    host.held.clear()
+    host.asked.clear()
     host.looks["held"] = Look(at=0.0, instance="i", workers=6)
     watch.look(12.0)
     assert watch.wanted()["held"] == 4
+
+
+def test_what_waits_at_the_door_of_a_sleeping_app_asks_for_workers_within_the_range_the_budget_and_the_pressure() -> (
+    None
+):
+    host = Host(looks={"busy": Look(at=0.0, instance="i", workers=4, in_flight=2)})
+    watch = host.watch(budget=7, sleepy=replace(RANGED, name="sleepy"), busy=replace(RANGED, name="busy"))
+    watch.look(10.0)
+    assert watch.state("sleepy") is None
+
+    def asked() -> int:
+        state = watch.state("sleepy")
+        return 0 if state is None else state.at_door
+
+    for host.waiting["sleepy"], workers in ((1, 1), (2, 2), (9, 3)):
+        assert asked() == workers
+    host.looks["busy"] = Look(at=0.0, instance="i", workers=1)
+    watch.look(20.0)
+    assert asked() == 4
+    host.gives = HostRoom(pressure=0.9, most_pressure=0.4)
+    assert asked() == 1
+
+
+def test_after_a_sleep_the_load_of_before_counts_no_more_and_all_that_waits_is_worked_on_at_once() -> None:
+    host = Host(looks={"blog": Look(at=0.0, instance="before", workers=1)})
+    watch = host.watch(blog=RANGED)
+    watch.look(10.0)
+    host.looks["blog"] = replace(busy(1, queue=3), instance="after", woken_at=20.0)
+    watch.awake("blog")
+    for quarter in range(4):
+        watch.look(21.0 + quarter / 4)
+    assert watch.wanted() == {"blog": 4}

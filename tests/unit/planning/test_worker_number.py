@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.planning.apps.actions import Scale, Start
 from reconciler.planning.apps.app import App
-from reconciler.planning.apps.observed import HeldWorkers
+from reconciler.planning.apps.observed import HeldWorkers, SleepState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.worker_number import asked_workers
 from reconciler.planning.outcome import app_outcome
@@ -110,3 +110,22 @@ def test_a_failure_with_the_number_of_an_operator_is_one_of_what_is_desired() ->
     found = serving(APP, instances=(), failures=(trouble,), known_good=(), held_workers=replace(FIVE, holds_for="1"))
     assert app_outcome(APP, plan(APP, found, NOW), found, NOW) == "failed"
     assert app_outcome(APP, plan(APP, found, NOW), replace(found, held_workers=None), NOW) == "under-way"
+
+
+def test_an_app_that_wakes_starts_with_as_many_workers_as_what_waits_asks_for_and_not_with_those_of_before() -> None:
+    sleepy = replace(RANGED, idle_after_s=60.0)
+    asleep = SleepState(gate_passed=V1.id)
+    awake = replace(asleep, activated_at=NOW)
+    before = replace(SIX, decided_at=NOW - 100)
+
+    def started(state: ScalingState | None, sleep_state: SleepState) -> int | None:
+        found = serving(sleepy, instances=(), scaling=state, sleep_state=sleep_state)
+        first = plan(sleepy, found, NOW).first
+        return first.workers if isinstance(first, Start) else None
+
+    assert started(before, asleep) is None
+    assert started(replace(before, at_door=4), awake) == 4
+    assert started(replace(before, at_door=99), awake) == 8
+    assert started(before, awake) == 1
+    assert started(ScalingState(at_door=3), awake) == 3
+    assert started(replace(SIX, decided_at=NOW + 1), awake) == 6  # it exited after that
