@@ -5,6 +5,7 @@ becomes of the daemon, connections are divided as they were.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -191,6 +192,8 @@ class Canaries:
         told_at = time.monotonic()
         while (split := self._history.of(name).canary) is not None and not split.harm:
             app = self._apps.get(name)
+            with contextlib.suppress(CannotDivide):  # an app has the socket, too, and may have set other weights
+                self._second.weigh(split.address, split.weight, split.by)
             if app is not None:
                 canary = app.canary or after_failing(app.probation_s)
                 look = arms.look()

@@ -303,3 +303,38 @@ def test_each_of_both_is_probed_the_canary_goes_and_the_other_is_replaced_when_i
         answers_of(load, "1")
     assert load.failed == {}
     assert "GET /up answered 500 No" in site.told("shop")["message"]
+
+
+_GREEDY = """
+import ctypes, socket, struct
+
+once = []
+
+def application(environ, start_response):
+    if not once:
+        once.append(1)
+        program = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 1))
+        for number in range(3, 64):
+            try:
+                listener = socket.socket(fileno=number)
+            except OSError:
+                continue
+            if listener.family == socket.AF_INET and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                listener.setsockopt(socket.SOL_SOCKET, 51, struct.pack("HP", 1, ctypes.addressof(program)))
+            listener.detach()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"2"]
+"""
+
+
+def test_an_app_that_gives_itself_every_connection_has_them_for_a_second_at_most(site: Site) -> None:
+    port = begun(site, share="20%")
+    with under_load(port) as load:
+        site.save(site.root / "apps/shop/wsgi.py", _GREEDY)
+        answers_of(load, "2", 50)
+        answers_of(load, "1", 50)  # again, or for the first time since: its one worker does so once
+        seen = load.bodies["2"]
+        answers_of(load, "1", 300)
+        share = (load.bodies["2"] - seen) / (load.bodies["2"] - seen + 300)
+    assert share <= 0.35
+    assert load.failed == {}
