@@ -15,6 +15,7 @@ from tests.support.canaries import answers_of, asks, begun, is_canary, keeper, k
 from tests.support.eventually import eventually
 from tests.support.load import Load, under_load
 from tests.support.ports import a_port
+from tests.support.probe_of_isolation import LACKS
 from tests.support.site import REPOSITORY, Site
 
 pytestmark = pytest.mark.system
@@ -310,20 +311,27 @@ import ctypes, socket, struct
 
 once = []
 
-def application(environ, start_response):
-    if not once:
-        once.append(1)
-        program = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 1))
-        for number in range(3, 64):
-            try:
-                listener = socket.socket(fileno=number)
-            except OSError:
-                continue
+def take_all():
+    program = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 1))
+    for number in range(3, 64):
+        try:
+            listener = socket.socket(fileno=number)
+        except OSError:
+            continue
+        try:
             if listener.family == socket.AF_INET and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 listener.setsockopt(socket.SOL_SOCKET, 51, struct.pack("HP", 1, ctypes.addressof(program)))
+        except OSError as error:
+            return type(error).__name__
+        finally:
             listener.detach()
+    return "2"
+
+def application(environ, start_response):
+    if not once:
+        once.append(take_all())
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"2"]
+    return [once[0].encode()]
 """
 
 
@@ -337,4 +345,21 @@ def test_an_app_that_gives_itself_every_connection_has_them_for_a_second_at_most
         answers_of(load, "1", 300)
         share = (load.bodies["2"] - seen) / (load.bodies["2"] - seen + 300)
     assert share <= 0.35
+    assert load.failed == {}
+
+
+@pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}")
+def test_an_isolated_app_cannot_change_the_weights(site: Site) -> None:
+    port = a_port()
+    save(site, "1")
+    canary = {"share": "20%", "for": "1h"}
+    site.manifest("shop", port=port, probation="0s", stop_timeout="5s", isolation="strict", canary=canary)
+    site.live()
+    site.await_settled("shop")
+    with under_load(port) as load:
+        site.save(site.root / "apps/shop/wsgi.py", _GREEDY)
+        answers_of(load, "PermissionError", 20)
+        assert site.cli("promote", "shop").returncode == 0
+        eventually(lambda: len(site.instances("shop")) == 1 and not is_canary(site), 30)
+    assert set(load.bodies) == {"1", "PermissionError"}
     assert load.failed == {}
