@@ -17,14 +17,16 @@ _IGNORED = (signal.SIGINT, signal.SIGQUIT)  # the terminal sends them to the com
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
 
-def become(paths: "StatePaths", app: str, words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
-    """Run the words in this directory, and end as they do. Raises OSError if they cannot be run."""
+def become(
+    paths: "StatePaths", app: str, typed: Sequence[str], words: Sequence[str], environment: Mapping[str, str]
+) -> NoReturn:
+    """Run the words in this directory, and end as they do; those typed are on record. Raises OSError."""
     from reconciler.control.requests import Refused
     from reconciler.control.socket import ask
 
     try:
         revision = environment.get("RECONCILER_REVISION", "")
-        order = {"do": "shell", "app": app, "command": list(words), "revision": revision}
+        order = {"do": "shell", "app": app, "command": list(typed), "revision": revision}
         task = str(ask(paths.control, order)["task"])
     except (OSError, Refused, KeyError):
         os.execvpe(words[0], list(words), dict(environment))  # noqa: S606  a command of the user's own

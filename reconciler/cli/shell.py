@@ -1,8 +1,8 @@
 """Run a command in an app's environment.
 
-CMD runs as an instance of APP does: with its environment, in its code's directory, with its `python`. Without CMD, an
-interactive shell is started. 'reconciler tasks' tells who ran what and when, not what was printed. Options go before
-APP.
+CMD runs as an instance of APP does: with its environment, in its code's directory, with its `python`, isolated if APP
+is. Without CMD, an interactive shell is started. 'reconciler tasks' tells who ran what and when, not what was printed.
+Options go before APP.
 """
 
 import os
@@ -35,6 +35,7 @@ _MARKS = ("RECONCILER_STATE_ID", "RECONCILER_INSTANCE")
 def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
     from reconciler.cli.recorded_shell import become
     from reconciler.services.binding_views import lay_out
+    from reconciler.serving.confinements import confinements_of
 
     paths_to_change(settings.paths.state)
     found = surroundings(app, settings)
@@ -49,9 +50,12 @@ def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
     environment |= {name: os.environ[name] for name in _TERMINAL if name in os.environ}
     interactive = (os.environ.get("SHELL") or "/bin/sh", "-i")
     words = (cmd[1:] if cmd[:1] == ("--",) else cmd) or interactive
+    confined, given = confinements_of(settings).around(
+        words, environment, found.revision, found.code, found.places, beside=os.getppid()
+    )
     try:
         os.chdir(found.code.directory)
-        become(settings.paths, app, words, environment)
+        become(settings.paths, app, words, confined, given)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and "/" not in words[0] and Path(found.code.directory).is_dir():
             raise click.ClickException(f"{words[0]}: command not found on the PATH that {app} has") from error

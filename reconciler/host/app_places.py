@@ -3,7 +3,7 @@
 Whatever of an app is not web runs the revision that its web serves, with the same code, directories and secrets.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.processes.process import Process
 from reconciler.planning.schedules.schedule import NO_VARIABLES, Schedule
+from reconciler.serving.confinements import Confinements
 from reconciler.serving.instances import Instances
 from reconciler.serving.marks import Identity
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment, without_listener
@@ -29,7 +30,7 @@ from reconciler.state.revision_history import RevisionHistory
 class Place:
     """Where a program of a revision runs: its code, its directories, its rights, and what it is supplied with.
 
-    `own` are variables of this program besides those of its app.
+    `own` are variables of this program besides those of its app. `confinements` say what an isolated one sees.
     """
 
     revision: Revision
@@ -38,6 +39,7 @@ class Place:
     sandbox: Sandbox
     given: InjectedEnv = field(repr=False)
     own: Mapping[str, str] = field(default_factory=lambda: NO_VARIABLES, repr=False)
+    confinements: Confinements | None = None
 
     @property
     def logs(self) -> Path:
@@ -50,6 +52,17 @@ class Place:
         variables = variables if listens else without_listener(variables, self.revision)
         marks = identity.marks(self.revision.app, self.revision.id) if self.own else NO_VARIABLES
         return {**self.sandbox.environment, **variables, **self.own, **marks}
+
+    def confined(
+        self, words: Sequence[str], environment: Mapping[str, str], *, builds: bool = False
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return a command and its variables as they run here: confined as an instance is, if the app is isolated.
+
+        One that `builds` may write in its build.
+        """
+        if self.confinements is None:
+            return tuple(words), dict(environment)
+        return self.confinements.around(words, environment, self.revision, self.code, self.paths, builds=builds)
 
 
 class AppPlaces:
@@ -149,7 +162,14 @@ class AppPlaces:
     def _made(self, revision: Revision, code: Code, paths: InstancePaths, sandbox: Sandbox) -> Place:
         paths.create(sandbox)
         given = self._secret_source.injected(revision, paths.revisions / revision.id)
-        return Place(revision=revision, code=code, paths=paths, sandbox=sandbox, given=given)
+        return Place(
+            revision=revision,
+            code=code,
+            paths=paths,
+            sandbox=sandbox,
+            given=given,
+            confinements=self._instances.confinements,
+        )
 
     def variables_of(
         self, app: str, part: Process | Schedule

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from reconciler.host.app_places import AppPlaces
+from reconciler.host.app_places import AppPlaces, Place
 from reconciler.host.builds import AppBuilds
 from reconciler.host.release_history import ReleaseHistory
 from reconciler.host.secret_source import SecretSource
@@ -13,7 +13,6 @@ from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Release
 from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, ReleaseOrigin, ReleaseStep, Revision
 from reconciler.planning.subject import Subject
-from reconciler.serving.programs.gunicorn import Code
 from reconciler.settings.settings import Settings
 from reconciler.staging.detection.shown_text import quoted
 from reconciler.staging.errors import StagingError
@@ -89,7 +88,7 @@ class AppReleaseCommands:
         release = Steps.of(revision, self._builds.commands(name), environment)
         record, build = self._stores.record_event, revision.build.id
         record(name, "releasing", f"running {release} of build {build}", action.cause, action.reason)
-        await self._run(action, release, place.code, progress)
+        await self._run(action, release, place, progress)
         try:
             with self._stores.records.lasting():
                 self._stores.records.add_release(name, action.release)
@@ -98,7 +97,7 @@ class AppReleaseCommands:
         self._done[name] = self.of(name) | {action.release}
         record(name, "released", f"{release} of build {build} worked", action.cause, action.reason)
 
-    async def _run(self, action: Release, release: Steps, code: Code, progress: Callable[[Phase], None]) -> None:
+    async def _run(self, action: Release, release: Steps, place: Place, progress: Callable[[Phase], None]) -> None:
         name, timeout_s = action.revision.app, self._settings.staging_timeout_s
         redact = partial(self._stores.journal.redacted, Subject("app", name))
         for step in release.steps:
@@ -107,11 +106,12 @@ class AppReleaseCommands:
                     command = ReleaseCommand(
                         app=name,
                         command=step.command,
-                        directory=code.directory,
+                        directory=place.code.directory,
                         environment=release.environment,
                         log=self._settings.paths.log(name, "staging"),
                         own_log=own_log,
                         timeout_s=timeout_s,
+                        confined=partial(place.confined, builds=True),
                     )
                     await run_release(command, progress, redact)
             except StagingError as error:

@@ -14,6 +14,7 @@ from reconciler.settings.settings import Settings
 if TYPE_CHECKING:
     from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import ExternalInputs
+    from reconciler.planning.apps.revision import Revision
     from reconciler.services.binding_views import BindingViews
     from reconciler.serving.marks import Identity
     from reconciler.serving.programs.gunicorn import Code, InstancePaths
@@ -35,6 +36,7 @@ class Surroundings:
     """
 
     environment: Mapping[str, str] = field(repr=False)
+    revision: "Revision"
     code: "Code"
     places: "InstancePaths"
     secret: frozenset[str]
@@ -83,6 +85,7 @@ def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: HostSnapshot) 
     found = environment(revision, code_of(staged), existing, _identity(app, revision.id, snapshot), given)
     return Surroundings(
         environment={**todays_sandbox().environment, **found, "HOME": str(places.home)},
+        revision=revision,
         code=code_of(staged),
         places=places,
         secret=frozenset(revision.env_secrets) - revision.env.keys(),

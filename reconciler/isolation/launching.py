@@ -19,7 +19,7 @@ _WITHIN_S = 30.0
 def confined(argv: Sequence[str], confinement: Confinement, report: int | None = None) -> tuple[str, ...]:
     """Return the command line of a program that confines itself, and then becomes another.
 
-    It writes its proof to the descriptor `report`, or else to 4.
+    It writes its proof to the descriptor `report`, or else to 4; to none if that is 0.
     """
     told = () if report is None else (f"report={report}",)
     program = str(resources.files("reconciler.isolation") / "main.py")

@@ -1,7 +1,7 @@
 """Run as `python -I -S main.py NAME=VALUE... -- COMMAND...`: confine this process, and become the command.
 
-The proof is written to descriptor 4, or to that of `report`, which the command does not get. Without a part that is
-required, nothing is run.
+The proof is written to descriptor 4, or to that of `report`, which the command does not get; to none if that is 0.
+Without a part that is required, nothing is run.
 """
 
 import os
@@ -9,13 +9,13 @@ import sys
 
 # Before the name of a variable that only the command is to have; those of ours have their names.
 HELD_BACK, OURS = "+", "RECONCILER_"
-REPORT = 4
-REFUSED = 78
+REPORT, NO_REPORT = 4, 0
+REFUSED, _NOT_EXECUTABLE, _NOT_FOUND = 78, 126, 127  # the last two as shells say it
 _LISTS = {
     "ro": "visible", "rw": "writable", "hide": "hidden", "cell": "cells", "shut": "shut", "alone": "alone",
     "fixed": "fixed", "require": "required",
 }  # fmt: skip
-_TEXTS = {"isolation": "isolation", "access": "access_log"}
+_TEXTS = {"isolation": "isolation", "access": "access_log", "dir": "directory"}
 _NUMBERS = ("daemon", "uid", "gid")
 
 
@@ -51,15 +51,25 @@ def main(arguments: "list[str]", environment: "dict[str, str]") -> None:
     command = arguments[middle + 1 :]
     _keep_none_but(given, environment)
     proof = confine(given)  # type: ignore[arg-type]
-    os.write(_report(arguments[:middle]), proof.encode(errors="replace"))
-    lacking = [part for part in given.required if f"\nmissing {part} " in f"\n{proof}"]
+    report = _report(arguments[:middle])
+    if report != NO_REPORT:
+        os.write(report, proof.encode(errors="replace"))
+    missing = [line.split(" ", 2)[1:] for line in proof.splitlines() if line.startswith("missing ")]
+    lacking = [f'"{part}", and {why}' for part, why in missing if part in given.required]
     if lacking:
+        if report == NO_REPORT:
+            _say(f"isolation requires {'; '.join(lacking)}")
         sys.exit(REFUSED)
-    os.chdir("/")
     try:
-        os.execve(command[0], command, environment)  # noqa: S606  becoming the program is all there is to do
+        os.chdir(given.directory or "/")
+        os.execvpe(command[0], command, environment)  # noqa: S606  becoming the program is all there is to do
     except OSError as error:
-        sys.exit(f"reconciler: cannot run {command[0]} in isolation: {error.strerror}")
+        _say(f"cannot run {command[0]} in isolation: {error.strerror}")
+        sys.exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
+
+
+def _say(text: str) -> None:
+    os.write(2, f"reconciler: {text}\n".encode(errors="backslashreplace"))
 
 
 def _report(arguments: "list[str]") -> int:

@@ -4,12 +4,18 @@ Of the state directory it sees its own directories, and nothing else is there.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from reconciler.isolation.cells import CELL_VARIABLE
+from reconciler.isolation.launching import confined, held_back
+from reconciler.isolation.main import NO_REPORT
+from reconciler.planning.apps.revision import Revision
 from reconciler.planning.isolation.confinement import Confinement, Part
-from reconciler.serving.programs.gunicorn import InstancePaths
-from reconciler.serving.programs.program import Program
+from reconciler.serving.programs.gunicorn import Code, InstancePaths
+from reconciler.serving.programs.program import Program, Sight
+from reconciler.serving.programs.sight import sight_of
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 
@@ -49,11 +55,54 @@ class Confinements:
         sight = program.sight
         if sight is None:
             return None
-        build = str(self._paths.builds(program.app) / sight.build)
+        seen = self._seen(sight, program.app, program.directory, places)
+        return replace(
+            seen,
+            writable=(*seen.writable, str(places.readiness / instance), str(places.wakeup_pipe)),
+            cells=cells,
+            access_log=str(places.access_log) if program.logs_access else "",
+        )
+
+    def around(  # noqa: PLR0913  each is another part of what a command is
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        revision: Revision,
+        code: Code,
+        places: InstancePaths,
+        *,
+        builds: bool = False,
+        beside: int | None = None,
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return a command of a revision, and its variables, as one that confines itself; as it is without isolation.
+
+        One that `builds` may write in its build. It tries to reach the process `beside`, the daemon unless given.
+        """
+        sight = sight_of(revision, code.python)
+        if sight is None:
+            return tuple(words), dict(environment)
+        link_mounts(sight, places)
+        seen = self._seen(sight, revision.app, revision.id, places)
+        build = str(self._paths.builds(revision.app) / sight.build)
+        if builds:
+            seen = replace(
+                seen,
+                visible=tuple(path for path in seen.visible if path != build),
+                writable=(*seen.writable, build),
+                fixed=tuple(path for path in seen.fixed if path != build),
+            )
+        given = dict(environment)
+        cells = tuple(given.pop(CELL_VARIABLE, "").split())
+        seen = replace(seen, cells=cells, directory=code.directory, daemon=seen.daemon if beside is None else beside)
+        return confined(words, seen, NO_REPORT), held_back(given)
+
+    def _seen(self, sight: Sight, app: str, directory: str, places: InstancePaths) -> Confinement:
+        """Return what anything of an app sees."""
+        build = str(self._paths.builds(app) / sight.build)
         mounts = [mount for mount in sight.isolation.mounts if self._may_see(mount.path)]
         types = {kind for kind, _, _ in sight.services}
         files = [self._paths.service(name, service) for kind, name, service in sight.services if kind == "sqlite"]
-        own = (places.home, places.scratch, places.readiness / instance, places.wakeup_pipe, *files)
+        own = (places.home, places.scratch, *files)
         return Confinement(
             isolation=sight.isolation.kind,
             visible=(
@@ -62,17 +111,15 @@ class Confinements:
                 *_OF_THE_KERNEL,
                 *sight.readable,
                 build,
-                str(places.revisions / program.directory),
+                str(places.revisions / directory),
                 *(socket for kind, socket in self._sockets if kind in types),
                 *(mount.path for mount in mounts if not mount.write),
             ),
             writable=(*map(str, own), *(mount.path for mount in mounts if mount.write)),
             hidden=(*_SECRET, *self._secrets),
-            cells=cells,
             shut=(str(self._paths.database), str(self._paths.control), *self._secrets),
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
             fixed=(build, *sight.readable),
-            access_log=str(places.access_log) if program.logs_access else "",
             daemon=os.getpid(),
             required=self._required,
         )
@@ -96,9 +143,9 @@ def confinements_of(settings: Settings) -> Confinements:
     )
 
 
-def link_mounts(program: Program, places: InstancePaths) -> None:
+def link_mounts(sight: Sight, places: InstancePaths) -> None:
     """Make the links in an app's home that lead to what it may see of the host; what is there stays."""
-    for mount in () if program.sight is None else program.sight.isolation.mounts:
+    for mount in sight.isolation.mounts:
         if mount.link:
             try:
                 (places.home / mount.link).symlink_to(mount.path)

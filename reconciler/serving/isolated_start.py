@@ -21,7 +21,7 @@ def confinement_of(
     """Return what an instance of a program sees, None if it is not isolated."""
     if confinements is None or program.sight is None:
         return None
-    link_mounts(program, places)
+    link_mounts(program.sight, places)
     return confinements.of(program, places, live.record.id, live.cell.entrances)
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from reconciler.planning.program_output import last_words
 from reconciler.staging.command import Command, run
@@ -23,11 +24,15 @@ _SHELL = "/bin/sh"
 _APPLYING = re.compile(r"^ *Applying (?P<migration>\S+?)\.\.\.(?! OK)", re.MULTILINE)
 
 
+Confined: TypeAlias = Callable[[tuple[str, ...], Mapping[str, str]], tuple[tuple[str, ...], Mapping[str, str]]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseCommand:
     """The release command of a manifest, with the directory and environment that an instance would have.
 
-    What it prints is in the staging log, `log`, and in one of its own.
+    What it prints is in the staging log, `log`, and in one of its own. `confined` returns a command and its variables
+    as they are run.
     """
 
     app: str
@@ -37,6 +42,7 @@ class ReleaseCommand:
     log: Path
     own_log: Path
     timeout_s: float
+    confined: Confined = lambda words, environment: (words, dict(environment))
 
 
 async def run_release(release: ReleaseCommand, progress: Progress, redact: Callable[[str], str]) -> None:
@@ -44,11 +50,12 @@ async def run_release(release: ReleaseCommand, progress: Progress, redact: Calla
 
     `redact` returns a line of its output without what the app was given.
     """
+    arguments, environment = release.confined((_SHELL, "-c", release.command), release.environment)
     command = Command(
         activity="running the release command",
-        arguments=(_SHELL, "-c", release.command),
+        arguments=arguments,
         directory=release.directory,
-        environment=release.environment,
+        environment=environment,
         shown=redacted_command(release.command),
     )
     secrets = secrets_in(release.environment)

@@ -104,9 +104,11 @@ class Runners:
         limits = self._cells.limits_of(task.app)
         cell = self._cells.make(task.app, task.id, limits.controllers)
         held = hold(cell, limits, (), place.sandbox.nofile) if limits else {}
+        words = CommandLine(words=task.words, expands=task.expands).arguments(environment)
+        words, environment = place.confined(words, environment)
         order = {
             "id": task.id,
-            "command": CommandLine(words=task.words, expands=task.expands).arguments(environment),
+            "command": words,
             "directory": place.code.directory,
             "log": str(log),
             "log_limit": self._limits.log_limit_bytes,

@@ -1,13 +1,16 @@
 """An isolated app on a running host: it serves, sees nothing of others, and what it has proved outlives the daemon."""
 
+import json
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
 from tests.support.probe_of_isolation import LACKS
-from tests.support.site import Site, get
+from tests.support.site import REPOSITORY, Site, get
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}")]
 
@@ -72,3 +75,79 @@ def test_what_is_required_and_missing_is_not_started(site: Site) -> None:
     eventually(lambda: site.told("shut").get("state") == "failing", 30)
     (row,) = [row for row in site.status()["apps"] if row["name"] == "shut"]
     assert 'isolation requires "user", and it runs as the user of the daemon' in row["message"]
+
+
+_SEEN = """
+import json, os, sys
+from pathlib import Path
+
+def attempt(what, *arguments):
+    try:
+        return what(*arguments)
+    except OSError as error:
+        return type(error).__name__
+
+name, database, homes = sys.argv[1:4]
+environment = Path(sys.prefix) / "lib/written"
+found = {
+    "database": attempt(lambda: len(Path(database).read_bytes())),
+    "homes": attempt(os.listdir, homes),
+    "environment": attempt(environment.write_text, "written"),
+    "code": attempt(Path("written").write_text, "written"),
+    "variable": os.environ["COLOUR"],
+}
+Path(os.environ["HOME"], name + ".json").write_text(json.dumps(found))
+if name == "worker":
+    import time
+    time.sleep(3600)
+"""
+
+
+def test_all_commands_of_an_isolated_app_see_what_it_sees(site: Site) -> None:
+    paths = [str(site.paths.database), str(site.paths.home("shut").parent)]
+    site.app("other")
+    site.app(
+        "shut",
+        isolation="strict",
+        env={"COLOUR": "green", "LD_DEBUG": "libs", "LD_DEBUG_OUTPUT": str(site.root / "escaped")},
+        release=f"python seen.py release {' '.join(paths)}",
+        processes={
+            "worker": {
+                "command": ["python", "seen.py", "worker", *paths],
+                "ready": {"command": ["python", "seen.py", "ready", *paths]},
+            }
+        },
+    )
+    site.save(site.root / "apps/shut/seen.py", _SEEN)
+    site.live()
+    site.await_settled("shut", "other")
+
+    def seen(name: str) -> dict[str, object]:
+        file = site.paths.home("shut") / f"{name}.json"
+        found: dict[str, object] = json.loads(eventually(lambda: file.read_text() if file.exists() else "", 30))
+        return found
+
+    places = {"task": (), "shell": ("--manifests", str(site.manifests))}
+
+    def run(how: str, *words: str) -> "subprocess.CompletedProcess[str]":
+        command = (sys.executable, "-m", "reconciler", how, "--state", str(site.state), *places[how], "shut", "--")
+        return subprocess.run((*command, *words), capture_output=True, text=True, cwd=REPOSITORY, check=False)
+
+    for how in places:
+        told = run(how, "python", "seen.py", how, *paths)
+        assert told.returncode == 0, told.stderr
+        assert run(how, "no-such-program").returncode == 127
+    apart = {"database": "FileNotFoundError", "homes": ["shut"], "environment": "OSError", "variable": "green"}
+    for name in ("worker", "ready", "task", "shell"):
+        assert seen(name) == {**apart, "code": "OSError"}, name
+    assert seen("release") == {**apart, "code": len("written")}
+    assert not list(site.root.glob("escaped*"))
+
+
+def test_no_command_runs_without_what_is_required(site: Site) -> None:
+    site.app("shut", isolation="strict", release="touch $HOME/released")
+    site.live(isolation_required=("user",))
+    eventually(lambda: site.told("shut").get("state") == "failing", 30)
+    told = site.told("shut")["message"]
+    assert 'isolation requires "user", and it runs as the user of the daemon' in told
+    assert not (site.paths.home("shut") / "released").exists()

@@ -66,7 +66,7 @@ class Confinement:
     its own. `cells` are the files by which it enters its control groups. Tried from inside: that `shut` cannot be
     opened or
     listed or connected to, that nothing of other apps shows in `alone`, that nothing can be changed in `fixed`, and
-    that the process `daemon` cannot be reached.
+    that the process `daemon` cannot be reached. It begins in `directory`.
     `required` are the parts without which it does not start. `access_log` is opened for it, "" for none. `uid` and
     `gid` are None for those of the daemon.
     """
@@ -80,6 +80,7 @@ class Confinement:
     alone: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     access_log: str = ""
+    directory: str = "/"
     daemon: int = 0
     uid: int | None = None
     gid: int | None = None
@@ -88,7 +89,7 @@ class Confinement:
     def as_arguments(self) -> tuple[str, ...]:
         """Return what the program that confines itself is told by its arguments, each NAME=VALUE."""
         lists = [f"{flag}={path}" for flag, name in _FLAGS.items() for path in getattr(self, name)]
-        texts = {"isolation": self.isolation, "access": self.access_log}
+        texts = {"isolation": self.isolation, "access": self.access_log, "dir": self.directory}
         numbers = {"daemon": self.daemon or None, "uid": self.uid, "gid": self.gid}
         return (
             *(f"{name}={text}" for name, text in texts.items() if text),
@@ -138,7 +139,7 @@ def desired_parts(isolation: Isolation) -> tuple[Part, ...]:
 def refusal(proof: Proof, required: Iterable[Part]) -> str:
     """Say why an instance is not started with what it lacks, "" if it is."""
     lacking = [f'"{part}", and {proof.missing[part]}' for part in required if part in proof.missing]
-    return f"isolation requires {'; '.join(lacking)}" if lacking else ""
+    return f"isolation requires {'; '.join(lacking)} (isolation.require of the host's settings)" if lacking else ""
 
 
 def proof_of(text: str) -> Proof | None:

@@ -60,7 +60,9 @@ def test_any_other_text_is_no_proof(text: str) -> None:
 
 def test_what_is_required_and_missing_refuses_the_start() -> None:
     assert refusal(PROVED, ("files",)) == ""
-    assert refusal(PROVED, ("files", "user")) == 'isolation requires "user", and it runs as the user of the daemon'
+    assert refusal(PROVED, ("files", "user")) == (
+        'isolation requires "user", and it runs as the user of the daemon (isolation.require of the host\'s settings)'
+    )
 
 
 def test_an_app_that_is_not_isolated_wishes_for_nothing() -> None:
