@@ -235,6 +235,8 @@ def _wait_for(paths: "StatePaths", name: str, looks: int, deadline: float) -> No
         trial = facts["trial"] if is_over and facts["state"] == "trial" else None
         if is_over and facts["state"] not in {"current", "trial"}:
             raise click.ClickException(f"{name} is {facts['state']}: {facts['message']}")
+        if is_over and (failure := facts.get("failure")):
+            raise click.ClickException(f"{name} was not fetched: {failure}")
         if is_over and trial is not None and trial["up_to_date"]:
             click.echo(f"{name}: commit {trial['commit'][:7]} is on trial, and its apps are up to date")
             return

@@ -5,6 +5,7 @@ import gc
 import hashlib
 import os
 import resource
+import shutil
 import time
 import tracemalloc
 import zlib
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.linux.files import replace_file
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Catalog, Rules, review
 from reconciler.manifests.git import record as records
@@ -754,6 +756,69 @@ def test_a_full_disk_while_a_commit_is_good_delays_no_later_one(
     monkeypatch.setattr(records, "write", written)
     host.follow()
     assert host.facts["good"] == newest
+
+
+@pytest.mark.parametrize("loss", ["home", "configuration", "all of it", "what it says", "a directory"])
+def test_the_configuration_of_git_is_there_before_git_runs(host: Host, repository: Repository, loss: str) -> None:
+    """Without it, git would follow redirects, check no object that it gets, and read the settings of the host."""
+    repository.push(app("shop"))
+    git, told = host.state.git, (host.state.git / "config")
+    written: list[str] = []
+
+    async def story() -> None:
+        follower = host.follower()
+        await follower.begin()
+        for _ in range(2):
+            follower._observed = replace(follower._observed, due_at=0.0)
+            while (await follower.step()).action is not None:
+                pass
+            written.append(told.read_text())
+            match loss:
+                case "home":
+                    (git / "home").rmdir()
+                case "configuration":
+                    told.unlink()
+                case "all of it":
+                    shutil.rmtree(git)
+                case "what it says":
+                    replace_file(told, "[http]\n\tfollowRedirects = true\n")
+                case _:
+                    told.unlink()
+                    told.mkdir()
+            commits.append(repository.push(app("shop", code=f"application = {len(commits)}\n")))
+
+    commits = [repository.git("rev-parse", "HEAD")]
+    asyncio.run(story())
+    assert host.in_force == commits[1]
+    assert written[0] == written[1]
+    assert "followRedirects = false" in written[1]
+
+
+def test_what_keeps_this_host_from_fetching_is_told_and_mended(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    planned = []
+
+    async def story() -> None:
+        follower = host.follower()
+        await follower.begin()
+        away = host.state.git.rename(host.state.git.with_name("away"))
+        host.state.git.write_text("a file in the place of the directory")
+        for each in range(4):
+            if each == 3:
+                host.state.git.unlink()
+                away.rename(host.state.git)
+            follower._observed = replace(follower._observed, due_at=0.0)
+            while (await follower.step()).action is not None:
+                follower.wake()  # there is no need to wait for the next try
+            planned.append((follower.plan().state, follower.plan().message))
+
+    asyncio.run(story())
+    assert planned[0][0] == "current"  # one look that fails is not told
+    told = f"this host cannot fetch: File exists ({host.state.git}); commit {commit[:7]} stays in force"
+    assert planned[1] == ("unreachable", told)
+    assert planned[2][0] == "unreachable"
+    assert planned[3][0] == "current"
 
 
 def test_three_commits_are_kept_and_no_more(host: Host, repository: Repository) -> None:

@@ -139,6 +139,20 @@ def test_a_daemon_that_is_killed_leaves_the_apps_and_the_next_one_carries_on(
     assert origin(site)["in_force"] == commit
 
 
+def test_a_pull_that_fetches_nothing_says_so_though_all_is_as_it_was(site: Site, repository: Repository) -> None:
+    port = a_port()
+    repository.push(app("shop"))
+    site.start("--settings", str(settings(site, repository, port, every="1h")))
+    eventually(site.serves("shop", "1", port), 60)
+    assert site.cli("git", "pull", "--wait").returncode == 0
+    repository.bare.rename(repository.bare.with_name("away"))
+    done = site.cli("git", "pull", "--wait")
+    assert done.returncode == 1
+    assert "Error: fleet was not fetched: there is no repository at this address" in done.stderr
+    repository.bare.with_name("away").rename(repository.bare)
+    assert site.cli("git", "pull", "--wait").returncode == 0
+
+
 def test_apply_puts_the_newest_commit_in_force_without_a_daemon(site: Site, repository: Repository) -> None:
     port = a_port()
     repository.push(app("shop"))

@@ -13,7 +13,7 @@ from reconciler.manifests.git.fleet_record import clock_s
 from reconciler.manifests.git.objects import CannotFetch, DamagedStore
 from reconciler.manifests.git.telling import verb_of
 from reconciler.planning.origins import actions
-from reconciler.planning.origins.observed import ObservedOrigin
+from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin
 from reconciler.planning.origins.plan import OriginPlan, plan
 from reconciler.planning.origins.proof import is_good, rejected, unbuilt, why_failed
 from reconciler.planning.origins.webhook import LEAST_APART_S, QUICK_S, SLOW_S, looks_after_call
@@ -126,12 +126,22 @@ class Follower(Effects):
         self._telling.tell(self.origin, self.record, self._observed, planned)
         if planned.action is not None:
             self.is_at_rest = False
+            failures = 0 if self._observed.failure is None else self._observed.failure.count
             try:
                 await self._do(planned.action)
             except (OSError, TimeoutError) as error:
                 self._telling.cannot(self.origin, verb_of(planned.action), error)
+                if isinstance(planned.action, actions.Fetch):
+                    self._note_failure(error, 1 + failures)
                 await self._pause_before_retry(planned.action)
         return planned
+
+    def _note_failure(self, error: Exception, count: int) -> None:
+        """Note that this host itself kept a fetch from being made or noted, for so many times in a row."""
+        text = getattr(error, "strerror", None) or str(error) or "it took too long"
+        place = getattr(error, "filename", None)
+        why = f"this host cannot fetch: {text}{f' ({place})' if place else ''}"
+        self._observed = replace(self._observed, failure=FetchFailure(code="other", why=why, count=count))
 
     async def _note_call(self) -> None:
         """Write down when the webhook was called last; where that cannot be written, the look is made all the same."""

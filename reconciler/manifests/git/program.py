@@ -17,8 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.linux import child_processes as children
-from reconciler.linux.files import replace_file
+from reconciler.linux.files import remove, replace_file
 from reconciler.linux.quick_bounds import QuickBounds, quick_bounds
+from reconciler.linux.regular_files import read_own
 from reconciler.manifests.git import credential_helper
 from reconciler.settings.git import Repository
 from reconciler.settings.git_url import uses_https, uses_ssh
@@ -101,14 +102,42 @@ class GitProgram:
         self._preparing = threading.Lock()
         self._bounds: QuickBounds | None = None
         self._is_prepared = False
+        self._stamp: tuple[int, int] | None = None
 
     def prepare(self) -> None:
         """Write the configuration, and find out what this host has. Raises OSError; blocks."""
         with self._preparing:  # every origin does
-            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(self._configuration, _CONFIGURATION, durable=False)
+            self._write()
             if not self._is_prepared:
                 self._bounds, self._is_prepared = quick_bounds(PATH), True
+
+    def _write(self) -> None:
+        """Write what git is configured by, unless it is there as it has to be."""
+        if self._home.is_symlink() or self._home.is_file():
+            self._home.unlink()
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._configuration.is_dir() and not self._configuration.is_symlink():
+            remove(self._configuration)
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if read_own(self._configuration, _MOST_ERRORS) == _CONFIGURATION.encode():
+                self._stamp = self._stamped()
+                return
+        replace_file(self._configuration, _CONFIGURATION, durable=False)
+        self._stamp = self._stamped()
+
+    def _stamped(self) -> tuple[int, int] | None:
+        """Return what tells that the configuration is as it was written, None if it is not there."""
+        try:
+            found = os.lstat(self._configuration)
+        except OSError:
+            return None
+        return (found.st_ino, found.st_mtime_ns) if self._home.is_dir() else None
+
+    async def _ensure(self) -> None:
+        """Write the configuration again where it was lost, as git must never run without it. Raises OSError."""
+        stamp = self._stamped()
+        if stamp is None or stamp != self._stamp:
+            await asyncio.to_thread(self.prepare)
 
     async def read(
         self, store: Path, *arguments: str, memory: int, asked: Path | None = None, into: Path | None = None
@@ -190,6 +219,7 @@ class GitProgram:
         asked: Path | None = None,
         into: Path | None = None,
     ) -> Finished:
+        await self._ensure()
         with contextlib.ExitStack() as files:
             options: dict[str, Any] = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.PIPE}
             if asked is not None:

@@ -173,6 +173,7 @@ class Telling:
             "paths": [*origin.paths],
             "state": planned.state,
             "message": planned.message,
+            "failure": "" if observed.failure is None else observed.failure.why,
             "head": record.head,
             "accepted": record.accepted,
             "in_force": observed.in_force,
