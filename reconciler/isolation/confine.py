@@ -4,12 +4,14 @@ The process has one thread, and becomes the app's program afterwards. Each fence
 refuses is reported, and the others stand all the same.
 """
 
+import _socket  # without the module around it, which takes longer to load than all else takes
 import os
 import resource
 
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.tries import got_through
 from reconciler.isolation.view import DEVICES, see
+from reconciler.linux.kernel_calls import call_libc
 from reconciler.linux.landlock import LIST, READ, WRITE, Ruleset
 from reconciler.linux.privileges import drop_bounding_set, drop_capabilities, gain_no_more
 from reconciler.linux.seccomp import install
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _OOM_SCORE = 100  # sooner than the daemon, and than what else runs here
 _MOST_NAMED = 3
+_CLONE_NEWNET = 0x40000000
 
 
 def confine(given: "Confinement") -> str:
@@ -34,6 +37,10 @@ def confine(given: "Confinement") -> str:
             sees = True
         except OSError as error:
             reasons.setdefault("files", []).append(f"this host allows no mounts of its own ({error.strerror})")
+    outside = None
+    if given.connects == "none":
+        outside = _socket.socket(_socket.AF_INET)  # as the connections that the app is going to accept
+        _leave_network(reasons)
     if os.geteuid() == 0:
         drop_bounding_set()
     if given.uid is not None and given.gid is not None:
@@ -47,8 +54,8 @@ def confine(given: "Confinement") -> str:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if given.isolation == "strict":
         _fence(given, reasons, sees=sees)
-        _refuse_calls(reasons)
-    return _proof(given, reasons)
+        _refuse_calls(reasons, connects=given.connects != "none")
+    return _proof(given, reasons, outside)
 
 
 def enter(entrances: "tuple[str, ...] | list[str]") -> None:
@@ -64,6 +71,14 @@ def enter(entrances: "tuple[str, ...] | list[str]") -> None:
             pass
         finally:
             os.close(descriptor)
+
+
+def _leave_network(reasons: "dict[str, list[str]]") -> None:
+    """Leave the host's network for an empty one; sockets that are open stay in the former."""
+    try:
+        call_libc("unshare", _CLONE_NEWNET)
+    except OSError as error:
+        reasons.setdefault("network", []).append(f"this host allows no network of its own ({error.strerror})")
 
 
 def _give_way_to_others() -> None:
@@ -83,7 +98,7 @@ def _give_way_to_others() -> None:
 def _fence(given: "Confinement", reasons: "dict[str, list[str]]", *, sees: bool) -> None:
     """Have the kernel refuse every path but those that are listed, and what would reach processes outside."""
     try:
-        rules = Ruleset()
+        rules = Ruleset(connects=given.connects != "none")
         for path in (*given.visible, "/proc"):
             for each in _without(path, given.hidden):
                 rules.allow(each, READ)
@@ -97,9 +112,11 @@ def _fence(given: "Confinement", reasons: "dict[str, list[str]]", *, sees: bool)
             rules.allow("/tmp", READ | WRITE)  # noqa: S108  its own
         rules.enforce()
     except OSError as error:
-        for part in ("files", "processes"):
+        for part in ("files", "processes", "network"):
             reasons.setdefault(part, []).append(f"this kernel has no Landlock ({error.strerror})")
         return
+    if not rules.keeps_from_network:
+        reasons.setdefault("network", []).append("the Landlock of this kernel does not know of it")
     if not rules.keeps_processes_apart:
         reasons.setdefault("processes", []).append("the Landlock of this kernel lets signals through")
 
@@ -117,18 +134,21 @@ def _without(path: str, hidden: "tuple[str, ...]") -> "list[str]":
     return [each for name in names for each in _without(f"{path.rstrip('/')}/{name}", hidden)]
 
 
-def _refuse_calls(reasons: "dict[str, list[str]]") -> None:
+def _refuse_calls(reasons: "dict[str, list[str]]", *, connects: bool) -> None:
     try:
-        install(refusals(os.uname().machine))
+        install(refusals(os.uname().machine, connects=connects))
     except KeyError:
         reasons.setdefault("syscalls", []).append(f"there is no list of calls for {os.uname().machine}")
     except OSError as error:
         reasons.setdefault("syscalls", []).append(f"this kernel filters none ({error.strerror})")
 
 
-def _proof(given: "Confinement", reasons: "dict[str, list[str]]") -> str:
-    count, through = got_through(given)
-    parts = ("user", "files", "processes", "syscalls") if given.isolation == "strict" else ("user",)
+def _proof(given: "Confinement", reasons: "dict[str, list[str]]", outside: "_socket.socket | None") -> str:
+    count, through = got_through(given, outside)
+    if outside is not None:
+        outside.close()
+    parts: tuple[str, ...] = ("user", "files", "processes", "syscalls") if given.isolation == "strict" else ("user",)
+    parts += ("network",) if given.connects == "none" else ()
     missing = {part: f"from inside it could {_some(names)}" for part, names in through.items()}
     if "user" in missing:
         missing["user"] = "it runs as the user of the daemon"

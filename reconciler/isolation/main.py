@@ -15,7 +15,7 @@ _LISTS = {
     "ro": "visible", "rw": "writable", "hide": "hidden", "cell": "cells", "shut": "shut", "alone": "alone",
     "fixed": "fixed", "require": "required",
 }  # fmt: skip
-_TEXTS = {"isolation": "isolation", "access": "access_log", "dir": "directory"}
+_TEXTS = {"isolation": "isolation", "access": "access_log", "dir": "directory", "connects": "connects"}
 _NUMBERS = ("daemon", "uid", "gid")
 
 

@@ -33,7 +33,10 @@ _SOCKET, _SETSOCKOPT, _IOCTL, _CLONE, _CLONE3 = (41, 198), (54, 208), (16, 29), 
 # Of later kernels than this list: refused as a kernel does that has none of them.
 _UNKNOWN_FROM = 467
 _NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
-_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, which asks for the host's addresses
+_SENDTO, _SENDMSG, _SENDMMSG = (44, 206), (46, 211), (307, 269)
+_LOCAL = (1, 16)  # AF_UNIX, and AF_NETLINK, which asks for the host's addresses
+_FAMILIES = (*_LOCAL, 2, 10)  # AF_INET, AF_INET6
+_MSG_FASTOPEN = 0x20000000  # connects as it sends, past what looks at connections
 # SO_ATTACH_FILTER, DETACH_FILTER, LOCK_FILTER, ATTACH_BPF, ATTACH_REUSEPORT_CBPF and EBPF, DETACH_REUSEPORT_BPF: the
 # listener is the daemon's, and of all instances.
 _FILTERS = (26, 27, 44, 50, 51, 52, 68)
@@ -41,15 +44,18 @@ _SOL_SOCKET = 1
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: what is typed into the terminal of an operator
 
 
-def refusals(machine: str) -> bytes:
-    """Return the filter for this kind of machine. Raises KeyError for one that is not known."""
+def refusals(machine: str, *, connects: bool = True) -> bytes:
+    """Return the filter for this kind of machine, of an app that `connects` or must not. Raises KeyError for others."""
     at = {"x86_64": 0, "aarch64": 1}[machine]
     rules = [Rule(numbers[at], errno.EPERM) for numbers in _REFUSED.values() if numbers[at]]
     rules += [
         Rule(_CLONE3, errno.ENOSYS),  # its flags are in memory, where no filter looks: programs fall back to clone
         Rule(_CLONE[at], errno.EPERM, (0, "bits", (_NAMESPACES,))),
-        Rule(_SOCKET[at], errno.EAFNOSUPPORT, (0, "not in", _FAMILIES)),
+        Rule(_SOCKET[at], errno.EAFNOSUPPORT, (0, "not in", _FAMILIES if connects else _LOCAL)),
         Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_SOL_SOCKET,)), (2, "in", _FILTERS)),
         Rule(_IOCTL[at], errno.EPERM, (1, "in", _TERMINAL_INPUT)),
     ]
+    if not connects:
+        sends = ((_SENDTO[at], 3), (_SENDMSG[at], 2), (_SENDMMSG[at], 3))
+        rules += [Rule(call, errno.EPERM, (flags, "bits", (_MSG_FASTOPEN,))) for call, flags in sends]
     return filter_of(machine, rules, _UNKNOWN_FROM, errno.ENOSYS)

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 _NEW_USER = 0x10000000
 _REUSEPORT_FILTER = 51
 _PROBE = ".reconciler-probe"
+_NOWHERE = ("127.0.0.1", 9)  # discard, of this host: what is refused never gets there
+_MSG_FASTOPEN = 0x20000000
 # Of the system, whatever the host: never to be changed, never to be read.
 _SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib")
 _SECRET = ("/etc/shadow", "/etc/gshadow", "/etc/ssh")
 
 
-def tries(given: "Confinement") -> "Iterator[tuple[str, str, Callable[[], object]]]":
-    """Return what is tried, each with the part that has to refuse it."""
+def tries(
+    given: "Confinement", outside: "_socket.socket | None" = None
+) -> "Iterator[tuple[str, str, Callable[[], object]]]":
+    """Return what is tried, each with the part that has to refuse it; `outside` is a socket of the host's network."""
     for path in (*given.shut, *_SECRET):
         yield "files", f"read {path}", _trying(_read, path)
     for path in given.alone:
@@ -39,6 +43,11 @@ def tries(given: "Confinement") -> "Iterator[tuple[str, str, Callable[[], object
     yield "syscalls", "make namespaces", lambda: call_libc("unshare", _NEW_USER)
     yield "syscalls", "mount", lambda: call_libc("mount", b"none", b"/tmp", b"tmpfs", 0, None)
     yield "syscalls", "steer the listener's connections", _steer
+    if outside is not None:
+        yield "network", "open a socket", lambda: _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+        yield "network", "connect by a connection of its own", lambda: _connect(outside)
+        yield "network", "send with the first packet of a connection", lambda: _send_first(outside)
+        yield "network", "listen by a connection of its own", lambda: _bind(outside)
     yield "user", "have the daemon's user", lambda: _same_user(given)
 
 
@@ -46,10 +55,10 @@ def _trying(attempt: "Callable[[str], None]", path: str) -> "Callable[[], object
     return lambda: attempt(path)
 
 
-def got_through(given: "Confinement") -> tuple[int, dict[str, list[str]]]:
+def got_through(given: "Confinement", outside: "_socket.socket | None" = None) -> tuple[int, dict[str, list[str]]]:
     """Try everything; return how much was tried, and what was not refused, by part."""
     count, through = 0, {}  # type: int, dict[str, list[str]]
-    for part, name, attempt in tries(given):
+    for part, name, attempt in tries(given, outside):
         count += 1
         try:
             attempt()
@@ -103,6 +112,39 @@ def _steer() -> None:
         return
     finally:
         own.close()
+
+
+def _connect(outside: "_socket.socket") -> None:
+    _refused(lambda: outside.connect_ex(_NOWHERE))
+
+
+def _send_first(outside: "_socket.socket") -> None:
+    """Connect by sending, which is another way through the kernel."""
+
+    def send() -> int:
+        try:
+            return outside.sendto(b"", _MSG_FASTOPEN, _NOWHERE)
+        except OSError as error:
+            return error.errno or 0
+
+    _refused(send)
+
+
+def _bind(outside: "_socket.socket") -> None:
+    def bind() -> int:
+        try:
+            outside.bind(("127.0.0.1", 0))
+        except OSError as error:
+            return error.errno or 0
+        return 0
+
+    _refused(bind)
+
+
+def _refused(attempt: "Callable[[], int]") -> None:
+    """Raise PermissionError if that is the error number of an attempt; with any other, the network was asked."""
+    if attempt() in (errno.EPERM, errno.EACCES):
+        raise PermissionError
 
 
 def _same_user(given: "Confinement") -> None:

@@ -18,6 +18,7 @@ _MOST_RIGHTS = 16
 _SCOPED = 0b11
 _SCOPES_SINCE = 6
 _NETWORK_SINCE = 4
+_BIND_AND_CONNECT = 0b11  # of TCP
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
 
 READ = _EXECUTE | _READ_FILE | _READ_DIR
@@ -36,17 +37,25 @@ def version() -> int:
 class Ruleset:
     """Rights on paths, and below them, for this process; what no rule names is refused once it is `enforced`."""
 
-    def __init__(self) -> None:
-        """Begin with no rights. Raises OSError."""
+    def __init__(self, *, connects: bool = True) -> None:
+        """Begin with no rights on paths; and with none to connect or to bind by TCP, unless it `connects`.
+
+        Raises OSError.
+        """
         self._version = version()
         self._handled = (1 << _RIGHTS.get(self._version, _MOST_RIGHTS)) - 1
         parts = [self._handled]
         if self._version >= _NETWORK_SINCE:
-            parts.append(0)
+            parts.append(0 if connects else _BIND_AND_CONNECT)
         if self._version >= _SCOPES_SINCE:
             parts.append(_SCOPED)
         attributes = b"".join(part.to_bytes(8, "little") for part in parts)
         self._descriptor = call(_CREATE_RULESET, attributes, len(attributes), 0)
+
+    @property
+    def keeps_from_network(self) -> bool:
+        """Whether it can refuse connections."""
+        return self._version >= _NETWORK_SINCE
 
     @property
     def keeps_processes_apart(self) -> bool:

@@ -1,4 +1,4 @@
-"""Read and check the fields `isolation` and `mounts` of an app."""
+"""Read and check the fields `isolation`, `mounts` and `network` of an app."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,10 +26,11 @@ def isolation_of(tree: Node, rules: IsolationRules, absolute: Callable[[str], st
     kind: Isolation = rules.default if given is None else given.value  # type: ignore[assignment]  # the schema's
     if kind == "none":
         return Isolated()
-    mounts = tree.given("mounts")
+    mounts, connect = tree.given("mounts"), tree.given("network", "connect")
     found = [] if mounts is None else [part.value for part in mounts.parts.values() if isinstance(part.value, dict)]
     return Isolated(
         kind=kind,
+        connects="none" if connect is not None and connect.value == "none" else "all",
         mounts=tuple(
             Mount(path=absolute(str(each["from"])), link=str(each.get("as", "")), write=each.get("write") is True)
             for each in found
@@ -48,6 +49,22 @@ def problems_of_isolation(
     lacking = [part for part in rules.required if part not in desired_parts(kind)]
     if given is not None and lacking:
         yield ("isolation",), f"is less than the settings of this host require, which is {', '.join(lacking)}"
+    yield from _problems_of_network(tree, kind)
+    yield from _problems_of_mounts(tree, kind, rules, absolute)
+
+
+def _problems_of_network(tree: Node, kind: Isolation) -> Iterator[tuple[Path, str]]:
+    connect, listen = tree.given("network", "connect"), tree.given("listen")
+    if connect is not None and connect.value == "none":
+        if kind == "none":
+            yield ("network", "connect"), "requires 'isolation: strict', which keeps the app from the network"
+        elif listen is not None and listen.value == "port":
+            yield ("network", "connect"), "leaves the app no port to open: 'listen' has to be descriptor or socket"
+
+
+def _problems_of_mounts(
+    tree: Node, kind: Isolation, rules: IsolationRules, absolute: Callable[[str], str]
+) -> Iterator[tuple[Path, str]]:
     mounts = tree.given("mounts")
     if mounts is None:
         return

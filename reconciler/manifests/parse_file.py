@@ -148,7 +148,7 @@ def _worker_problems(file: str, tree: Node) -> Iterator[Problem]:
 
 
 def _isolation_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:
-    if _is_service(tree) or not {"isolation", "mounts"} & tree.keys.keys():
+    if _is_service(tree) or not {"isolation", "mounts", "network"} & tree.keys.keys():
         return
     directory = host.directory_of(file)
     for path, message in problems_of_isolation(tree, host.isolation, lambda each: joined(directory, each)):

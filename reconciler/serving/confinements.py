@@ -121,7 +121,8 @@ class Confinements:
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
             fixed=(build, *sight.readable),
             daemon=os.getpid(),
-            required=self._required,
+            connects=sight.isolation.connects,
+            required=(*self._required, *(("network",) if sight.isolation.connects == "none" else ())),
         )
 
     def _may_see(self, path: str) -> bool:

@@ -92,6 +92,7 @@ APP_OTHERS = {
     "processes": "what differs is started, and what it replaces finishes once that is ready; the web is left alone, and"
     " so is what differs only in how many run, how they are stopped or how they are judged",
     "mounts": "a new instance takes over",
+    "network": "a new instance takes over",
     "web": "a new build is staged; then the web server starts or ends, and so does its port",
 }
 SERVICE_EDITS: dict[str, tuple[str, Any, Any]] = {

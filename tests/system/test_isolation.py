@@ -1,9 +1,12 @@
 """An isolated app on a running host: it serves, sees nothing of others, and what it has proved outlives the daemon."""
 
+import errno
+import http.client
 import json
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -151,3 +154,58 @@ def test_no_command_runs_without_what_is_required(site: Site) -> None:
     told = site.told("shut")["message"]
     assert 'isolation requires "user", and it runs as the user of the daemon' in told
     assert not (site.paths.home("shut") / "released").exists()
+
+
+_WITHOUT_NETWORK = """
+import ctypes, json, os, socket
+from pathlib import Path
+
+HOME = Path(os.environ["HOME"])
+
+def attempt(what, *arguments):
+    try:
+        return str(what(*arguments))
+    except OSError as error:
+        return type(error).__name__, error.errno
+
+def application(environ, start_response):
+    where = ("127.0.0.1", int(environ["QUERY_STRING"] or 9))
+    if environ["PATH_INFO"] == "/escape":  # take the connection that was accepted for one to another place
+        own = environ["gunicorn.socket"]
+        left = ctypes.CDLL(None).connect(own.fileno(), bytes(16), 16)
+        found = [left, attempt(own.connect, where), attempt(own.sendto, b"GET / HTTP/1.0", 0x20000000, where)]
+        (HOME / "escape.json").write_text(json.dumps(found))
+        os._exit(0)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    found = [
+        attempt(socket.create_connection, where),
+        attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", where)),
+        attempt(socket.getaddrinfo, "example.com", 80),
+    ]
+    with socket.socketpair()[0] as local:
+        found.append(local.family == socket.AF_UNIX)
+    return [json.dumps(found).encode()]
+"""
+
+
+def test_an_app_without_a_network_answers_and_reaches_none(site: Site) -> None:
+    port, other = a_port(), site.app("other")
+    directory = site.root / "apps/shut"
+    directory.mkdir()
+    site.save(directory / "wsgi.py", _WITHOUT_NETWORK)
+    site.manifest("shut", port=port, isolation="strict", network={"connect": "none"}, probation="0s")
+    site.live()
+    site.await_settled("shut", "other")
+    assert get(other)
+    connected, sent, looked_up, local = json.loads(get(port, f"/?{other}"))
+    assert connected == sent == ["OSError", errno.EAFNOSUPPORT]
+    assert (looked_up[0], local) == ("gaierror", True)
+    with suppress(OSError, http.client.HTTPException):
+        get(port, f"/escape?{other}")
+    escape = site.paths.home("shut") / "escape.json"
+    left, connected, sent = json.loads(eventually(lambda: escape.read_text() if escape.exists() else ""))
+    assert left == 0, "a connection may be left, and the kernel must refuse the next one"
+    assert connected == ["PermissionError", errno.EACCES]
+    assert sent == ["PermissionError", errno.EPERM]
+    (told,) = json.loads(site.cli("isolation", "shut", "--json").stdout)["instances"]
+    assert "network" in told["held"], told

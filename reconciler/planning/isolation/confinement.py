@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeGuard
 
 Isolation: TypeAlias = Literal["strict", "user", "none"]
-Part: TypeAlias = Literal["user", "files", "processes", "syscalls"]
+Part: TypeAlias = Literal["user", "files", "processes", "syscalls", "network"]
+# Where an app may connect to.
+Connects: TypeAlias = Literal["all", "none"]
 
 # What keeps an app apart, with its letter in a table, and what it means.
 PARTS: Mapping[Part, tuple[str, str]] = {
@@ -16,6 +18,7 @@ PARTS: Mapping[Part, tuple[str, str]] = {
     "files": ("F", "files of others are out of sight, and the system's cannot be changed"),
     "processes": ("P", "processes of others cannot be signalled or read"),
     "syscalls": ("S", "system calls that no app needs are refused"),
+    "network": ("N", "no network can be reached, but for requests that come in"),
 }
 _PARTS_OF: Mapping[Isolation, tuple[Part, ...]] = {
     "strict": ("user", "files", "processes", "syscalls"),
@@ -31,6 +34,7 @@ _FLAGS = {
     "alone": "alone",
     "fixed": "fixed",
 }
+_REQUIRE = "isolation.require of the host's settings"
 _LONGEST_REASON = 300
 _MOST_TOLD = 64
 
@@ -50,6 +54,7 @@ class Isolated:
 
     kind: Isolation = "none"
     mounts: tuple[Mount, ...] = ()
+    connects: Connects = "all"
 
     def __bool__(self) -> bool:
         return self.kind != "none"
@@ -81,6 +86,7 @@ class Confinement:
     fixed: tuple[str, ...] = ()
     access_log: str = ""
     directory: str = "/"
+    connects: Connects = "all"
     daemon: int = 0
     uid: int | None = None
     gid: int | None = None
@@ -89,7 +95,12 @@ class Confinement:
     def as_arguments(self) -> tuple[str, ...]:
         """Return what the program that confines itself is told by its arguments, each NAME=VALUE."""
         lists = [f"{flag}={path}" for flag, name in _FLAGS.items() for path in getattr(self, name)]
-        texts = {"isolation": self.isolation, "access": self.access_log, "dir": self.directory}
+        texts = {
+            "isolation": self.isolation,
+            "access": self.access_log,
+            "dir": self.directory,
+            "connects": self.connects,
+        }
         numbers = {"daemon": self.daemon or None, "uid": self.uid, "gid": self.gid}
         return (
             *(f"{name}={text}" for name, text in texts.items() if text),
@@ -132,14 +143,18 @@ NO_PROOF = Proof()
 
 
 def desired_parts(isolation: Isolation) -> tuple[Part, ...]:
-    """Return the parts that an app asks for by its kind of isolation."""
+    """Return the parts that an app asks for by its kind of isolation; the network is a matter of its own."""
     return _PARTS_OF[isolation]
 
 
 def refusal(proof: Proof, required: Iterable[Part]) -> str:
     """Say why an instance is not started with what it lacks, "" if it is."""
-    lacking = [f'"{part}", and {proof.missing[part]}' for part in required if part in proof.missing]
-    return f"isolation requires {'; '.join(lacking)} (isolation.require of the host's settings)" if lacking else ""
+    lacking = [
+        f'"{part}", and {proof.missing[part]} ({"network.connect" if part == "network" else _REQUIRE})'
+        for part in required
+        if part in proof.missing
+    ]
+    return f"isolation requires {'; '.join(lacking)}" if lacking else ""
 
 
 def proof_of(text: str) -> Proof | None:
@@ -155,7 +170,7 @@ def proof_of(text: str) -> Proof | None:
     pairs = [rest.partition(" ")[::2] for name, rest in found if name == "missing"]
     missing: dict[Part, str] = {part: why[:_LONGEST_REASON] for part, why in pairs if _is_part(part)}
     held: tuple[Part, ...] = tuple(part for name, part in found if name == "held" and _is_part(part))
-    if {*held, *missing} != set(desired_parts(kind)):
+    if {*held, *missing} - {"network"} != set(desired_parts(kind)):
         return None
     return Proof(isolation=kind, held=held, missing=missing, tried=int(tried))
 

@@ -10,9 +10,9 @@ ALLOWED = 0
 _ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
-def run(machine: str, call: int, *arguments: int, arch: int | None = None) -> int:
+def run(machine: str, call: int, *arguments: int, arch: int | None = None, connects: bool = True) -> int:
     """Return the error number that a call gets, 0 for none."""
-    program = refusals(machine)
+    program = refusals(machine, connects=connects)
     steps = [program[at : at + 8] for at in range(0, len(program), 8)]
     given = dict(enumerate(arguments))
     value, at = 0, 0
@@ -56,6 +56,22 @@ def test_some_calls_are_refused_for_their_arguments(machine: str, calls: dict[st
     assert run(machine, calls["setsockopt"], 3, 1, 15) == ALLOWED  # SO_REUSEPORT
     assert run(machine, calls["ioctl"], 0, 0x5412) == errno.EPERM
     assert run(machine, calls["ioctl"], 0, 0x5401) == ALLOWED
+
+
+@pytest.mark.parametrize(("machine", "sends"), [("x86_64", (44, 46, 307)), ("aarch64", (206, 211, 269))])
+def test_without_a_network_no_socket_of_one_is_opened_and_none_connects_by_sending(
+    machine: str, sends: tuple[int, int, int]
+) -> None:
+    socket = {"x86_64": 41, "aarch64": 198}[machine]
+    assert run(machine, socket, 1, connects=False) == ALLOWED
+    for family in (2, 10, 17, 40):
+        assert run(machine, socket, family, connects=False) == errno.EAFNOSUPPORT
+    fast = 0x20000000
+    for call, flags in zip(sends, (3, 2, 3), strict=True):
+        given = [0] * flags
+        assert run(machine, call, *given, 0x4000, connects=False) == ALLOWED  # MSG_NOSIGNAL
+        assert run(machine, call, *given, fast | 0x4000, connects=False) == errno.EPERM
+        assert run(machine, call, *given, fast) == ALLOWED
 
 
 def test_other_architectures_and_later_calls_are_refused() -> None:

@@ -35,6 +35,16 @@ def test_mounts_are_absolute() -> None:
     )
 
 
+def test_an_app_without_a_network_is_isolated_and_opens_no_port() -> None:
+    none = "network: {connect: none}"
+    assert isolation_of(f"isolation: strict\n{none}") == Isolated(kind="strict", connects="none")
+    assert isolation_of("isolation: strict\nnetwork: {connect: all}") == Isolated(kind="strict")
+    assert refused(none) == ["2 network.connect: requires 'isolation: strict', which keeps the app from the network"]
+    assert refused(f"isolation: strict\ncommand: [x]\nlisten: port\n{none}") == [
+        "5 network.connect: leaves the app no port to open: 'listen' has to be descriptor or socket"
+    ]
+
+
 def test_only_directories_that_the_host_names_may_be_seen() -> None:
     allowed = "isolation.mounts names only /srv/media, /m/data and what is below"
     for path in ("/srv", "/srv/medial", "/srv/x", "/etc"):

@@ -1,6 +1,7 @@
 """What an isolated instance sees, as arguments; and what is made of its proof."""
 
 import string
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,8 @@ SEEN = Confinement(
     alone=("/state/homes",),
     fixed=("/state/environments/x",),
     access_log="/state/logs/shop/access.log",
+    directory="/state/apps/shop/builds/x/code",
+    connects="none",
     daemon=4711,
     uid=70001,
     gid=70001,
@@ -42,6 +45,17 @@ def test_a_proof_is_read_as_it_was_written() -> None:
     assert proof_of(str(PROVED)) == PROVED
     assert PROVED.letters == "U"
     assert PROVED.told == "isolation lacks U (user): it runs as the user of the daemon"
+
+
+def test_a_network_is_a_part_of_those_that_ask_to_have_none() -> None:
+    apart = replace(PROVED, held=(*PROVED.held, "network"))
+    assert proof_of(str(apart)) == apart
+    lacking = replace(PROVED, missing={**PROVED.missing, "network": "it could connect"})
+    assert proof_of(str(lacking)) == lacking
+    assert (lacking.letters, refusal(lacking, ("network",))) == (
+        "UN",
+        'isolation requires "network", and it could connect (network.connect)',
+    )
 
 
 def test_half_a_proof_is_none() -> None:
