@@ -33,6 +33,7 @@ STUDIES: Mapping[str, str] = {
     "page": "the page with 500 apps",
     "page_log": "the page of a log of 1 GB: its time, and the memory of the process that answers",
     "page_paint": "the page with 500 apps in a headless Chromium: its first paint, and whether anything moves",
+    "scaling": "the number of workers by load, beside uWSGI's cheaper and fixed numbers",
     "schedules_cost": "what schedules cost while none is due, with 500 apps and four each",
     "services": "a service on PostgreSQL, beside the bare SQL statements",
     "startup": "how soon the commands answer, beside Click alone",
