@@ -41,6 +41,9 @@ _SPARE = ("REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "URL")
 _REFRESH_S = 1.0
 
 
+_UNKNOWN: Mapping[str, float] = {}
+
+
 @click.command(
     help=__doc__,
     epilog=examples(
@@ -84,7 +87,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     elif as_json:
         show_json(found.facts(VERSION))
     else:
-        show_status(found)
+        show_status(found, _busy(paths, found))
     if check:
         _check(found, paths)
 
@@ -100,9 +103,24 @@ def _check(found: "HostStatus", paths: "StatePaths") -> None:
         raise NoDaemon(paths.state)
 
 
-def show_status(status: "HostStatus") -> None:
-    """Print the tables of apps and services, refused manifests, and whether a daemon is running."""
-    for line in _screen(status, width()):
+def _busy(paths: "StatePaths", found: "HostStatus") -> Mapping[str, float]:
+    """Return the share of their time that the workers of apps with a range work, which only the daemon knows."""
+    if found.daemon is None or all(app.worker_range is None for app in found.apps):
+        return {}
+    from reconciler.control.socket import ask  # most hosts have no app with a range
+
+    try:
+        return dict(ask(paths.control, {"do": "metrics"}).get("workers_busy", {}))
+    except OSError:  # the status is told all the same
+        return {}
+
+
+def show_status(status: "HostStatus", busy: Mapping[str, float] = _UNKNOWN) -> None:
+    """Print the tables of apps and services, refused manifests, and whether a daemon is running.
+
+    `busy` is the share of their time that the workers of apps with a range work.
+    """
+    for line in _screen(status, width(), busy):
         click.echo(line)
 
 
@@ -113,9 +131,9 @@ def _status(paths: "StatePaths", apps: Sequence[str]) -> "HostStatus":
         return status(snapshot, apps)
 
 
-def _screen(status: "HostStatus", limit: int | None) -> list[str]:
+def _screen(status: "HostStatus", limit: int | None, busy: Mapping[str, float] = _UNKNOWN) -> list[str]:
     """Return all of it as lines; messages that a terminal's width cuts in the table follow in full below it."""
-    rows = [_cells(app) for app in status.apps]
+    rows = [_cells(app, busy.get(app.name)) for app in status.apps]
     table = lines(_COLUMNS, rows, limit, _SPARE) if rows else ["no apps"]
     below: list[str] = []
     for row, line in zip(rows, table[1:], strict=True):
@@ -170,14 +188,14 @@ def origin_cells(origin: Mapping[str, Any]) -> list[str]:
     return [plain(cell) for cell in (origin["name"], origin["state"], in_force, head, since, told)]
 
 
-def _cells(app: "AppRow") -> list[str]:
+def _cells(app: "AppRow", busy: float | None) -> list[str]:
     since = ago(_elapsed_s(app.since)) if app.since else "-"
     revision = app.revision or "-"
     if app.wanted_revision and app.wanted_revision != app.revision:
         revision = f"{revision} → {app.wanted_revision}"
     url = f"{app.url} → {app.wanted_url}" if app.wanted_url else app.url
     cells = [
-        app.name, app.state, url, revision, app.runtime, app.pid, workers_of(app.workers, app.worker_range),
+        app.name, app.state, url, revision, app.runtime, app.pid, workers_of(app.workers, app.worker_range, busy),
         app.restarts, since, message_of(app),
     ]  # fmt: skip
     return [plain("-" if cell is None else cell) for cell in cells]

@@ -131,8 +131,9 @@ class ScaleWatch:
         return {name: decision.workers for name, decision in decisions if decision is not None}
 
     def figures(self) -> dict[str, Any]:
-        """Return that as JSON data, for the metrics."""
-        return {"workers_wanted": self.wanted()}
+        """Return that as JSON data, and the share of their time that the workers of each app work."""
+        loads = ((name, each.load) for name, each in self._apps.items() if each.load is not None)
+        return {"workers_wanted": self.wanted(), "workers_busy": {name: round(load.busy, 3) for name, load in loads}}
 
     async def run(self, now: Callable[[], float]) -> None:
         """Look until cancelled; `now` is monotonic seconds."""

@@ -113,9 +113,10 @@ def sized(size: int) -> str:
     return f"{amount:.3g}G"
 
 
-def workers_of(workers: int, worker_range: Sequence[int] | None) -> str:
-    """Return a number of workers, with its range if it is chosen by need: `4 (1-8)`."""
-    return str(workers) if worker_range is None else f"{workers} ({worker_range[0]}-{worker_range[1]})"
+def workers_of(workers: int, worker_range: Sequence[int] | None, busy: float | None = None) -> str:
+    """Return a number of workers, with its range and the share of their time that they work: `4 (1-8) 71%`."""
+    share = "" if busy is None or not workers else f" {busy:.0%}"
+    return str(workers) if worker_range is None else f"{workers} ({worker_range[0]}-{worker_range[1]}){share}"
 
 
 def megabytes(size: int) -> str:

@@ -254,6 +254,8 @@ _DAEMON_METRICS: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list
      lambda daemon: [("", {"kind": k, "result": r}, n) for k, r, n in daemon.get("tasks", ())]),
     ("reconciler_app_workers_wanted", "gauge", "Workers that an app with a range is to have.",
      lambda daemon: [("", {"app": name}, n) for name, n in daemon.get("workers_wanted", {}).items()]),
+    ("reconciler_app_workers_busy_ratio", "gauge", "Share of their time that the workers of an app with a range work.",
+     lambda daemon: [("", {"app": name}, n) for name, n in daemon.get("workers_busy", {}).items()]),
     ("reconciler_tasks_open", "gauge", "Tasks that are owed or running.",
      lambda daemon: [("", {"state": state}, n) for state, n in daemon.get("tasks_open", {}).items()]),
     ("reconciler_schedules_late_total", "counter", "Tasks of schedules that did not start within five minutes.",

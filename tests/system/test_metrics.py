@@ -126,7 +126,7 @@ def test_the_daemon_tells_what_it_did_and_top_what_the_apps_do(site: Site) -> No
     # Trouble with backups, and what this host has none of, are told where there are some.
     absent = ("origin_", "domain_", "process_", "tasks_total", "schedule_", "webhooks_", "app_limits", "app_memory_l")
     elsewhere = {name for name in NAMES if name.startswith(tuple(f"reconciler_{part}" for part in absent))}
-    elsewhere.add("reconciler_app_workers_wanted")
+    elsewhere |= {"reconciler_app_workers_wanted", "reconciler_app_workers_busy_ratio"}
     everything = NAMES - elsewhere - {"reconciler_service_backup_trouble"}
     assert families(scraped) == families(site.cli("metrics").stdout) == everything
     table = site.cli("top", "--once", "--interval", "100ms").stdout.splitlines()

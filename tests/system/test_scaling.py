@@ -1,6 +1,7 @@
 """A real daemon changes the number of a real app's workers by need, and never by a deploy."""
 
 import os
+import re
 import signal
 import socket
 from threading import Thread
@@ -33,6 +34,7 @@ def test_a_second_worker_comes_for_those_that_wait_behind_a_long_request_and_the
     eventually(lambda: workers(site) >= 2)
     assert (site.pid("blog"), site.told("blog")["revision"]) == (master, revision)
     assert any("requests wait" in cause for cause in causes(site))
+    assert re.search(r" \d \(1-3\) \d+% ", site.cli("status").stdout)
     site.end(daemon, signal.SIGKILL)
     has = workers(site)
     site.live(scaling_pressure=1.0)

@@ -94,7 +94,7 @@ def told() -> dict[str, Any]:
     counters.handed_over(0.2)
     counters.died("blog")
     limits = [["blog", "memory", "exceeded", 1], ["blog/worker", "memory", "limited", 2]]
-    figures = {**counters.as_json(), "limits": limits, "workers_wanted": {"blog": 4}}
+    figures = {**counters.as_json(), "limits": limits, "workers_wanted": {"blog": 4}, "workers_busy": {"blog": 0.71}}
     through_the_socket: dict[str, Any] = json.loads(json.dumps(figures))
     return through_the_socket
 
@@ -150,6 +150,7 @@ def test_figures_of_apps_and_of_the_daemon_are_what_was_counted() -> None:
     assert value(rendered, "reconciler_app_requests_total", app="blog", code="5xx") == 1
     assert value(rendered, "reconciler_app_workers_busy", app="blog") == 1
     assert value(rendered, "reconciler_app_workers_wanted", app="blog") == 4
+    assert value(rendered, "reconciler_app_workers_busy_ratio", app="blog") == 0.71
     assert value(rendered, "reconciler_app_cpu_seconds_total", app="blog", instance_id="i1") == 0.25
     assert value(rendered, "reconciler_apps", state="failing") == 1
     assert value(rendered, "reconciler_backlog_apps") == 1
