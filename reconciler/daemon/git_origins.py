@@ -130,7 +130,11 @@ class GitOrigins:
 
     def figures(self) -> dict[str, Any]:
         """Return what was done for each origin since this daemon began, in numbers, by name."""
-        return {name: figures.as_json() for name, figures in sorted(self._all_figures.items())}
+        of_fleets = {name: follower.fleet.states() for name, follower in self.followers.items()}
+        return {
+            name: {**figures.as_json(), "hosts": of_fleets.get(name, {})}
+            for name, figures in sorted(self._all_figures.items())
+        }
 
     @property
     def _all(self) -> Mapping[str, Follower]:

@@ -268,6 +268,12 @@ _DAEMON_METRICS: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list
     ("reconciler_origin_refused_total", "counter", "Commits that were judged and not accepted.", _by_why("refused")),
     ("reconciler_origin_webhooks_total", "counter", "Genuine calls of the webhook of an origin's repository.",
      lambda daemon: [("", {"origin": name}, each["calls"]) for name, each in daemon.get("origins", {}).items()]),
+    ("reconciler_origin_hosts", "gauge", "Hosts of the fleet of an origin, as this one knows them.",
+     lambda daemon: [
+         ("", {"origin": name, "state": state}, number)
+         for name, each in daemon.get("origins", {}).items()
+         for state, number in each.get("hosts", {}).items()
+     ]),
 )  # fmt: skip
 
 _APP_METRICS: tuple[tuple[str, _Type, str, Callable[[Apps], list[_Sample]]], ...] = (

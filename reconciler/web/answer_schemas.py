@@ -128,6 +128,7 @@ SCHEMAS: Mapping[str, Schema] = {
         paths={"type": "array", "items": TEXT},
         state={"type": "string", "enum": [*get_args(OriginState)]},
         message=TEXT,
+        failure={"type": "string", "description": "Why the last look failed; empty if it did not."},
         head=COMMIT,
         accepted=COMMIT,
         in_force=COMMIT,

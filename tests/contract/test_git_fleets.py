@@ -166,6 +166,7 @@ def test_a_commit_reaches_a_later_wave_once_the_earlier_one_was_well_with_it(fle
         (row,) = [row for row in web.running.fleet.rows(web.running.observed) if row["host"] == "web1"]  # type: ignore[union-attr]
         assert (row["wave"], row["in_force"], row["waits_for"], row["state"]) == ("rest", first, ["canary1"], "well")
         assert 0 < row["until_s"] <= 30
+        assert web.running.fleet.states() == {"well": 2}  # type: ignore[union-attr]
         await fleet.pass_time(45)
         assert {member.in_force for member in fleet.members.values()} == {second}
         assert [text.partition(": ")[0] for text in web.told("waiting")] == [

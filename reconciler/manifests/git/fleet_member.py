@@ -15,7 +15,7 @@ from reconciler.manifests.git.candidate import told
 from reconciler.manifests.git.fleet_history import FleetReader, History
 from reconciler.manifests.git.fleet_peers import FleetPeers
 from reconciler.manifests.git.fleet_record import FleetRecord, clock_s
-from reconciler.manifests.git.fleet_rows import rows
+from reconciler.manifests.git.fleet_rows import rows, states
 from reconciler.manifests.git.fleet_witness import Witness
 from reconciler.manifests.git.objects import CannotFetch, DamagedStore
 from reconciler.manifests.git.origin_apps import OriginApps
@@ -354,6 +354,10 @@ class FleetMember:
             return []
         peers = self._peers.view(fleet, self._record)
         return rows(fleet, self._origin.host, head, self._whole, peers, now_s(), self._record.seen_s)
+
+    def states(self) -> dict[str, int]:
+        """Return how many hosts of the fleet are in each state, as this one knows them; none if there is no fleet."""
+        return {} if self.fleet is None else states(self.fleet, self._peers.view(self.fleet, self._record))
 
 
 def _next(report: Report) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Show the hosts of a fleet as one of them knows them: what each has in force, and what it waits for. Pure."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.manifests.git.fleet_history import History
@@ -29,6 +30,15 @@ def rows(  # noqa: PLR0913, PLR0917  the facts of an outlook
         )
         for host in names
     ]
+
+
+def states(fleet: Fleet, peers: Peers) -> dict[str, int]:
+    """Return how many hosts of a fleet are in each state."""
+    return dict(sorted(Counter(_state(peer.report, peer, fleet) for peer in _peers_of(fleet, peers)).items()))
+
+
+def _peers_of(fleet: Fleet, peers: Peers) -> Iterator[Peer]:
+    return (peers.get(host, Peer()) for host in fleet.hosts)
 
 
 def _decision(  # noqa: PLR0913, PLR0917  the facts of an outlook

@@ -50,6 +50,20 @@ def test_fetches_refusals_and_calls_are_counted_by_why() -> None:
     assert found["reconciler_origin_fetch_duration_seconds_sum", "fleet"] == 400.04
 
 
+def test_the_hosts_of_a_fleet_are_counted_by_how_they_are() -> None:
+    origins = {
+        "fleet": {**OriginFigures().as_json(), "hosts": {"silent": 1, "well": 3}},
+        "code": OriginFigures().as_json(),
+    }
+    found = {
+        (sample.labels["origin"], sample.labels["state"]): sample.value
+        for family in text_string_to_metric_families(text({**told(), "origins": origins}, {}, {}, ()))
+        for sample in family.samples
+        if sample.name == "reconciler_origin_hosts"
+    }
+    assert found == {("fleet", "silent"): 1, ("fleet", "well"): 3}
+
+
 def test_what_is_not_known_of_an_origin_is_not_told() -> None:
     found = samples({}, FACTS, UNKNOWN, BEFORE)
     assert found["reconciler_origin_behind_commits", "fleet"] == 3
