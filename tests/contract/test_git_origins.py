@@ -73,6 +73,7 @@ class Host:
     journal: Journal
     facts: dict[str, Any] = field(default_factory=dict)
     catalog: Catalog = field(default_factory=Catalog)
+    ports_taken: set[int] = field(default_factory=set)
     failure: FetchFailure | None = None
     services_on_record: frozenset[str] = frozenset()
     apps: dict[str, Sequence[OriginApp] | None] = field(default_factory=dict)
@@ -84,7 +85,12 @@ class Host:
     def rules(self) -> Rules:
         directories = {self.origin.name: str(self.state.current(self.origin.name))}
         defaults = HostDefaults(directories=directories)
-        return Rules(host=defaults, ports=range(8000, 8100), is_free=lambda _, __: True, prune_after_s=30)
+        return Rules(
+            host=defaults,
+            ports=range(8000, 8100),
+            is_free=lambda _, port: port not in self.ports_taken,
+            prune_after_s=30,
+        )
 
     def follower(self) -> Follower:
         def publish(_: str, facts: Mapping[str, Any]) -> None:
@@ -234,6 +240,27 @@ def test_a_program_stays_one_and_a_link_inside_the_source_too(host: Host, reposi
     assert not os.access(source / "wsgi.py", os.X_OK)
     assert (source / "link.py").readlink() == Path("wsgi.py")
     assert host.catalog.apps["shop"].source.pinned == "", "what a link leads to may change without the directory"
+
+
+def test_a_commit_that_found_no_free_port_is_accepted_once_there_is_one(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.ports_taken.update(range(8000, 8100))
+    planned, follower = [], host.follower()
+
+    async def story() -> None:
+        await follower.begin()
+        for _ in range(3):
+            follower._observed = replace(follower._observed, due_at=0.0)
+            while (await follower.step()).action is not None:
+                pass
+            planned.append((follower.plan().state, host.in_force))
+            if len(planned) == 2:
+                host.ports_taken.remove(8042)
+
+    asyncio.run(story())
+    assert planned == [("refused", None), ("refused", None), ("current", commit)]
+    assert host.catalog.apps["shop"].address is not None
+    assert host.figures.as_json()["refused"] == {"refused": 1}, "however often it is judged"
 
 
 def test_one_bad_manifest_refuses_the_whole_commit_with_its_place(host: Host, repository: Repository) -> None:

@@ -187,8 +187,9 @@ class Effects:
                 candidate,
             )
         except NotAccepted as error:
-            self._telling.figures.refused(error.ruling)
             verdict = Verdict(commit=commit, ruling=error.ruling, why=str(error), trust=trust)
+            if record.verdict is None or replace(record.verdict, trust=trust) != verdict:
+                self._telling.figures.refused(error.ruling)
         except DamagedStore as error:
             await self._renew(str(error))
             return

@@ -36,16 +36,18 @@ class HostInForce:
         self._rules = rules
         self._servers = servers
         self._judged: dict[str, _Judged] = {}
+        self._taken: dict[str, frozenset[tuple[str, int]]] = {}
 
     def surroundings(self, origin: GitOrigin) -> str:
         """Return what identifies all that a trial depends on beside the commit. Blocks."""
         before = self._catalog()
         around = self._around(origin, before, frozenset())
+        taken = [each for each in sorted(self._taken.get(origin.name, ())) if not self._rules.is_free(*each)]
         return fingerprint(
             [
                 VERSION, repr(origin), repr(self._rules.ports), sorted(self._servers.items()),
                 sorted(around.apps.items()), sorted(around.services.items()), sorted(around.ports.items()),
-                sorted(around.retained),
+                sorted(around.retained), *([taken] if taken else ()),
             ]
         )  # fmt: skip
 
@@ -55,8 +57,11 @@ class HostInForce:
         others = before.identities.keys() | {entry.origin for entry in before.files.values()}
         looks: list[Look] = [listing]
         looks += [Unreadable(origin=each, reason="") for each in sorted(others - {origin.name})]
-        after = review(before, looks, self._rules, time.monotonic())
+        taken: set[tuple[str, int]] = set()
+        after = review(before, looks, replace(self._rules, is_free=self._noting(taken)), time.monotonic())
         problems = [p for entry in after.files.values() if entry.origin == origin.name for p in entry.problems]
+        # Ports that another program has are free one day, and no commit is needed then.
+        self._taken[origin.name] = frozenset(taken) if problems else frozenset()
         invalid = frozenset(file for file in listing.files if after.files[file].parsed.problems)
         return Trial(
             problems=list(dict.fromkeys(problems)),
@@ -65,6 +70,17 @@ class HostInForce:
             after=_names(after, origin.name),
             invalid=invalid,
         )
+
+    def _noting(self, taken: set[tuple[str, int]]) -> Callable[[str, int], bool]:
+        """Return what tells whether a port is free, and notes those that are not."""
+
+        def is_free(host: str, port: int) -> bool:
+            found = self._rules.is_free(host, port)
+            if not found:
+                taken.add((host, port))
+            return found
+
+        return is_free
 
     def _beyond_fence(
         self, origin: GitOrigin, listing: Listing, before: Catalog, invalid: Collection[str]
