@@ -36,12 +36,15 @@ class _Root:
         self._mounted: set[str] = set()
 
     def link(self, path: str, target: str) -> None:
-        """Make a symbolic link, unless something is there."""
-        self._parents(path)
+        """Make a symbolic link, unless something is there, or a mount has that path. Raises OSError."""
         try:
+            self._parents(path)
             os.symlink(target, path[1:], dir_fd=self.tree)
         except FileExistsError:
             return
+        except OSError:
+            if not self.covers(path):
+                raise
 
     def mount(self, tree: int, path: str, *, directory: bool) -> None:
         """Put a mount there. Raises OSError."""
@@ -104,10 +107,10 @@ def see(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> Non
     trees.append(("/proc", _processes(as_user=as_user), True))
     root = _Root(new_file_system("tmpfs", _FENCED, mode="755", size="1m"))
     attach(root.tree, "/")
-    for path, target in links.items():
-        root.link(path, target)
     for path, tree, directory in sorted(trees, key=lambda each: each[0].count("/")):
         root.mount(tree, path, directory=directory)
+    for path, target in links.items():  # also in /tmp, which was just mounted
+        root.link(path, target)
     for name, target in _DEVICE_LINKS:
         root.link(f"/dev/{name}", target)
     _cover(root, hidden)

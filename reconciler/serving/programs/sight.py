@@ -18,22 +18,28 @@ _MOST_OF_A_FILE = 1 << 20
 _SYSTEM_PREFIXES = frozenset(("/", "/usr"))
 
 
-def sight_of(revision: Revision, python: str) -> Sight | None:
+def sight_of(revision: Revision, python: str, *, opens: bool = False) -> Sight | None:
     """Return what an isolated program of a revision has to see, None if it is not isolated.
 
-    `python` is that of its environment, "" without one.
+    `python` is that of its environment, "" without one; a program that `opens` a port may do so.
     """
     if not revision.isolation:
         return None
     own = str(resources.files("reconciler"))
     environment = (str(Path(python).parent.parent), *_pythons(python)) if python else ()
-    needed = [own, *environment, *_pythons(sys.executable)]
+    needed = [own, *environment, *_pythons(sys.executable), *_names_of_ours()]
     return Sight(
         isolation=revision.isolation,
         build=revision.build.id,
         readable=tuple(dict.fromkeys(needed)),
+        opens=opens or revision.isolation.listens == "all",
         services=tuple((bound.type, bound.service, bound.instance) for bound in revision.bindings),
     )
+
+
+def _names_of_ours() -> tuple[str, str]:
+    """Return the names by which our own Python, of forwarders and launchers, is run and finds what it is made of."""
+    return sys.executable, str(Path(sys.executable).parent.parent / "pyvenv.cfg")
 
 
 @lru_cache(maxsize=256)
