@@ -98,7 +98,7 @@ def _give_way_to_others() -> None:
 def _fence(given: "Confinement", reasons: "dict[str, list[str]]", *, sees: bool) -> None:
     """Have the kernel refuse every path but those that are listed, and what would reach processes outside."""
     try:
-        rules = Ruleset(connects=given.connects != "none")
+        rules = Ruleset(connects=given.connects != "none", binds=given.listens == "all" and given.connects != "none")
         for path in (*given.visible, "/proc"):
             for each in _without(path, given.hidden):
                 rules.allow(each, READ)

@@ -15,7 +15,13 @@ _LISTS = {
     "ro": "visible", "rw": "writable", "hide": "hidden", "cell": "cells", "shut": "shut", "alone": "alone",
     "fixed": "fixed", "require": "required",
 }  # fmt: skip
-_TEXTS = {"isolation": "isolation", "access": "access_log", "dir": "directory", "connects": "connects"}
+_TEXTS = {
+    "isolation": "isolation",
+    "access": "access_log",
+    "dir": "directory",
+    "connects": "connects",
+    "listens": "listens",
+}
 _NUMBERS = ("daemon", "uid", "gid")
 
 

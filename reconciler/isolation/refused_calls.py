@@ -36,6 +36,10 @@ _NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEW
 _SENDTO, _SENDMSG, _SENDMMSG = (44, 206), (46, 211), (307, 269)
 _LOCAL = (1, 16)  # AF_UNIX, and AF_NETLINK, which asks for the host's addresses
 _FAMILIES = (*_LOCAL, 2, 10)  # AF_INET, AF_INET6
+# Priorities and limits of other processes: Landlock lets them be changed, where the user is the same.
+_OF_ONE_PROCESS = ((302, 261), (203, 122), (144, 119), (142, 118), (314, 274))  # prlimit64, sched_set*
+_SETPRIORITY, _IOPRIO_SET, _PRIO_USER = (141, 140), (251, 30), 2
+_MPTCP = 262  # which Landlock does not take for TCP
 _MSG_FASTOPEN = 0x20000000  # connects as it sends, past what looks at connections
 # SO_ATTACH_FILTER, DETACH_FILTER, LOCK_FILTER, ATTACH_BPF, ATTACH_REUSEPORT_CBPF and EBPF, DETACH_REUSEPORT_BPF: the
 # listener is the daemon's, and of all instances.
@@ -52,6 +56,10 @@ def refusals(machine: str, *, connects: bool = True) -> bytes:
         Rule(_CLONE3, errno.ENOSYS),  # its flags are in memory, where no filter looks: programs fall back to clone
         Rule(_CLONE[at], errno.EPERM, (0, "bits", (_NAMESPACES,))),
         Rule(_SOCKET[at], errno.EAFNOSUPPORT, (0, "not in", _FAMILIES if connects else _LOCAL)),
+        Rule(_SOCKET[at], errno.EPROTONOSUPPORT, (2, "in", (_MPTCP,))),
+        *(Rule(numbers[at], errno.EPERM, (0, "not in", (0,))) for numbers in _OF_ONE_PROCESS),
+        *(Rule(numbers[at], errno.EPERM, (1, "not in", (0,))) for numbers in (_SETPRIORITY, _IOPRIO_SET)),
+        Rule(_SETPRIORITY[at], errno.EPERM, (0, "in", (_PRIO_USER,))),
         Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_SOL_SOCKET,)), (2, "in", _FILTERS)),
         Rule(_IOCTL[at], errno.EPERM, (1, "in", _TERMINAL_INPUT)),
     ]

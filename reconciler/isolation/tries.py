@@ -6,6 +6,7 @@ Each try is named by what an operator fears, and belongs to the part that has to
 import _socket  # without the module around it, which takes longer to load than all else takes
 import errno
 import os
+import resource
 
 from reconciler.linux.kernel_calls import call_libc
 
@@ -40,6 +41,9 @@ def tries(
         yield "processes", "signal the daemon", lambda: os.kill(pid, 0)
         yield "processes", "read the daemon's environment", lambda: _read(f"/proc/{pid}/environ")
         yield "processes", "enter the daemon's directory", lambda: os.stat(f"/proc/{pid}/cwd/.")  # noqa: PTH116
+        yield "processes", "change the daemon's limits", lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    if given.listens != "all":
+        yield "processes", "take another app's port", _take_port
     yield "syscalls", "make namespaces", lambda: call_libc("unshare", _NEW_USER)
     yield "syscalls", "mount", lambda: call_libc("mount", b"none", b"/tmp", b"tmpfs", 0, None)
     yield "syscalls", "steer the listener's connections", _steer
@@ -110,6 +114,14 @@ def _steer() -> None:
         raise
     except OSError:  # the kernel has read what was asked: it would have done a better-formed one
         return
+    finally:
+        own.close()
+
+
+def _take_port() -> None:
+    own = _socket.socket(_socket.AF_INET)
+    try:
+        _bind(own)
     finally:
         own.close()
 

@@ -18,7 +18,7 @@ _MOST_RIGHTS = 16
 _SCOPED = 0b11
 _SCOPES_SINCE = 6
 _NETWORK_SINCE = 4
-_BIND_AND_CONNECT = 0b11  # of TCP
+_BIND, _CONNECT = 0b01, 0b10  # of TCP
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
 
 READ = _EXECUTE | _READ_FILE | _READ_DIR
@@ -37,8 +37,8 @@ def version() -> int:
 class Ruleset:
     """Rights on paths, and below them, for this process; what no rule names is refused once it is `enforced`."""
 
-    def __init__(self, *, connects: bool = True) -> None:
-        """Begin with no rights on paths; and with none to connect or to bind by TCP, unless it `connects`.
+    def __init__(self, *, connects: bool = True, binds: bool = True) -> None:
+        """Begin with no rights on paths; and with none to connect or to bind by TCP, unless it `connects` or `binds`.
 
         Raises OSError.
         """
@@ -46,7 +46,7 @@ class Ruleset:
         self._handled = (1 << _RIGHTS.get(self._version, _MOST_RIGHTS)) - 1
         parts = [self._handled]
         if self._version >= _NETWORK_SINCE:
-            parts.append(0 if connects else _BIND_AND_CONNECT)
+            parts.append((0 if connects else _CONNECT) | (0 if binds else _BIND))
         if self._version >= _SCOPES_SINCE:
             parts.append(_SCOPED)
         attributes = b"".join(part.to_bytes(8, "little") for part in parts)

@@ -26,11 +26,12 @@ def isolation_of(tree: Node, rules: IsolationRules, absolute: Callable[[str], st
     kind: Isolation = rules.default if given is None else given.value  # type: ignore[assignment]  # the schema's
     if kind == "none":
         return Isolated()
-    mounts, connect = tree.given("mounts"), tree.given("network", "connect")
+    mounts, connect, listen = (tree.given("mounts"), *(tree.given("network", each) for each in ("connect", "listen")))
     found = [] if mounts is None else [part.value for part in mounts.parts.values() if isinstance(part.value, dict)]
     return Isolated(
         kind=kind,
         connects="none" if connect is not None and connect.value == "none" else "all",
+        listens="all" if listen is not None and listen.value is True else "none",
         mounts=tuple(
             Mount(path=absolute(str(each["from"])), link=str(each.get("as", "")), write=each.get("write") is True)
             for each in found
@@ -55,11 +56,16 @@ def problems_of_isolation(
 
 def _problems_of_network(tree: Node, kind: Isolation) -> Iterator[tuple[Path, str]]:
     connect, listen = tree.given("network", "connect"), tree.given("listen")
+    opens = tree.given("network", "listen")
+    if opens is not None and kind == "none":
+        yield ("network", "listen"), "requires 'isolation: strict': an app without isolation may open any port"
     if connect is not None and connect.value == "none":
         if kind == "none":
             yield ("network", "connect"), "requires 'isolation: strict', which keeps the app from the network"
         elif listen is not None and listen.value == "port":
             yield ("network", "connect"), "leaves the app no port to open: 'listen' has to be descriptor or socket"
+        elif opens is not None and opens.value is True:
+            yield ("network", "listen"), "is true, and 'connect: none' leaves the app no port to open"
 
 
 def _problems_of_mounts(

@@ -122,6 +122,7 @@ class Confinements:
             fixed=(build, *sight.readable),
             daemon=os.getpid(),
             connects=sight.isolation.connects,
+            listens="all" if sight.opens else "none",
             required=(*self._required, *(("network",) if sight.isolation.connects == "none" else ())),
         )
 

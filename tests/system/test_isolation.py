@@ -3,6 +3,7 @@
 import errno
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_what_is_required_and_missing_is_not_started(site: Site) -> None:
 
 
 _SEEN = """
-import json, os, sys
+import json, os, resource, socket, sys
 from pathlib import Path
 
 def attempt(what, *arguments):
@@ -90,7 +91,13 @@ def attempt(what, *arguments):
     except OSError as error:
         return type(error).__name__
 
-name, database, homes = sys.argv[1:4]
+name, database, homes, daemon, port = sys.argv[1:6]
+
+def take_port():
+    own = socket.socket()
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    own.bind(("127.0.0.1", int(port)))
+
 environment = Path(sys.prefix) / "lib/written"
 found = {
     "database": attempt(lambda: len(Path(database).read_bytes())),
@@ -98,6 +105,8 @@ found = {
     "environment": attempt(environment.write_text, "written"),
     "code": attempt(Path("written").write_text, "written"),
     "variable": os.environ["COLOUR"],
+    "limits": attempt(resource.prlimit, int(daemon), resource.RLIMIT_CORE, (0, 0)),
+    "port": attempt(take_port),
 }
 Path(os.environ["HOME"], name + ".json").write_text(json.dumps(found))
 if name == "worker":
@@ -107,8 +116,8 @@ if name == "worker":
 
 
 def test_all_commands_of_an_isolated_app_see_what_it_sees(site: Site) -> None:
-    paths = [str(site.paths.database), str(site.paths.home("shut").parent)]
-    site.app("other")
+    other = site.app("other")
+    paths = [str(site.paths.database), str(site.paths.home("shut").parent), str(os.getpid()), str(other)]
     site.app(
         "shut",
         isolation="strict",
@@ -141,6 +150,7 @@ def test_all_commands_of_an_isolated_app_see_what_it_sees(site: Site) -> None:
         assert told.returncode == 0, told.stderr
         assert run(how, "no-such-program").returncode == 127
     apart = {"database": "FileNotFoundError", "homes": ["shut"], "environment": "OSError", "variable": "green"}
+    apart |= {"limits": "PermissionError", "port": "PermissionError"}
     for name in ("worker", "ready", "task", "shell"):
         assert seen(name) == {**apart, "code": "OSError"}, name
     assert seen("release") == {**apart, "code": len("written")}
@@ -209,3 +219,20 @@ def test_an_app_without_a_network_answers_and_reaches_none(site: Site) -> None:
     assert sent == ["PermissionError", errno.EPERM]
     (told,) = json.loads(site.cli("isolation", "shut", "--json").stdout)["instances"]
     assert "network" in told["held"], told
+
+
+def test_an_isolated_program_opens_the_port_that_it_is_to_listen_at(site: Site) -> None:
+    port = site.app("shut", isolation="strict", command=["python", "-m", "http.server", "$PORT"], listen="port")
+    site.live()
+    site.await_settled("shut")
+    assert "wsgi.py" in get(port)
+
+
+def test_an_isolated_app_opens_ports_if_its_manifest_says_so(site: Site) -> None:
+    opening = "import socket; socket.create_server(('127.0.0.1', 0)); print('opened', flush=True)"
+    for name, may in (("closed", False), ("open", True)):
+        site.app(name, isolation="strict", release=f'python -c "{opening}"', network={"listen": may})
+    site.live()
+    eventually(lambda: site.told("closed").get("state") == "failing", 30)
+    site.await_settled("open")
+    assert "PermissionError" in site.told("closed")["message"]

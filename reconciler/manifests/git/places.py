@@ -82,7 +82,7 @@ _APP: Places = {
     ),
     **dict.fromkeys([("workers", each) for each in ("min", "max", "busy", "queue", "calm", "spare")], Reach.NOTHING),
     ("isolation",): Reach.NOTHING,
-    ("network", "connect"): Reach.NOTHING,
+    **dict.fromkeys([("network", name) for name in ("connect", "listen")], Reach.NOTHING),
     ("mounts", "[]", "from"): Reach.FILE,
     **dict.fromkeys([("mounts", "[]", name) for name in ("as", "write")], Reach.NOTHING),
     **dict.fromkeys([("patience",), ("access_log",), ("watch",), ("allow_from", "[]")], Reach.NOTHING),

@@ -9,14 +9,14 @@ from typing import Literal, TypeAlias, TypeGuard
 
 Isolation: TypeAlias = Literal["strict", "user", "none"]
 Part: TypeAlias = Literal["user", "files", "processes", "syscalls", "network"]
-# Where an app may connect to.
+# Where an app may connect to, or which ports it may open besides the listener that it gets.
 Connects: TypeAlias = Literal["all", "none"]
 
 # What keeps an app apart, with its letter in a table, and what it means.
 PARTS: Mapping[Part, tuple[str, str]] = {
     "user": ("U", "a user of its own"),
     "files": ("F", "files of others are out of sight, and the system's cannot be changed"),
-    "processes": ("P", "processes of others cannot be signalled or read"),
+    "processes": ("P", "processes of others cannot be signalled, read or changed, and their ports not be taken"),
     "syscalls": ("S", "system calls that no app needs are refused"),
     "network": ("N", "no network can be reached, but for requests that come in"),
 }
@@ -55,6 +55,7 @@ class Isolated:
     kind: Isolation = "none"
     mounts: tuple[Mount, ...] = ()
     connects: Connects = "all"
+    listens: Connects = "none"
 
     def __bool__(self) -> bool:
         return self.kind != "none"
@@ -87,6 +88,7 @@ class Confinement:
     access_log: str = ""
     directory: str = "/"
     connects: Connects = "all"
+    listens: Connects = "none"
     daemon: int = 0
     uid: int | None = None
     gid: int | None = None
@@ -100,6 +102,7 @@ class Confinement:
             "access": self.access_log,
             "dir": self.directory,
             "connects": self.connects,
+            "listens": self.listens,
         }
         numbers = {"daemon": self.daemon or None, "uid": self.uid, "gid": self.gid}
         return (

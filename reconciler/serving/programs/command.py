@@ -49,7 +49,7 @@ def command_program(  # noqa: PLR0913, PLR0917  each is another part of what an 
         stop_timeout_s=server.stop_timeout_s,
         address=revision.address,
         counts_requests=server.counts,
-        sight=sight_of(revision, code.python),
+        sight=sight_of(revision, code.python, opens=code.listen == "port"),
     )
 
 

@@ -54,12 +54,16 @@ class Role:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """What an isolated program needs to see: what it only reads, and its services, each by type, name and id."""
+    """What an isolated program needs to see: what it only reads, and its services, each by type, name and id.
+
+    `opens` says whether it opens a port of its own.
+    """
 
     isolation: Isolated
     build: str
     readable: tuple[str, ...]
     services: tuple[tuple[str, str, str], ...] = ()
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

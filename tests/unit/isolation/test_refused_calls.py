@@ -58,6 +58,28 @@ def test_some_calls_are_refused_for_their_arguments(machine: str, calls: dict[st
     assert run(machine, calls["ioctl"], 0, 0x5401) == ALLOWED
 
 
+@pytest.mark.parametrize(
+    ("machine", "calls", "priority", "io"),
+    [("x86_64", (302, 203, 144, 142, 314), 141, 251), ("aarch64", (261, 122, 119, 118, 274), 140, 30)],
+)
+def test_a_process_changes_its_own_limits_and_priority_only(
+    machine: str, calls: tuple[int, ...], priority: int, io: int
+) -> None:
+    for call in calls:
+        assert run(machine, call, 0, 7) == ALLOWED
+        assert run(machine, call, 4711, 7) == errno.EPERM
+    for call in (priority, io):
+        assert run(machine, call, 0, 0) == ALLOWED
+        assert run(machine, call, 0, 4711) == errno.EPERM
+    assert run(machine, priority, 2, 0) == errno.EPERM  # all processes of the user
+
+
+@pytest.mark.parametrize(("machine", "socket"), [("x86_64", 41), ("aarch64", 198)])
+def test_what_landlock_does_not_take_for_tcp_is_refused(machine: str, socket: int) -> None:
+    assert run(machine, socket, 2, 1, 6) == ALLOWED
+    assert run(machine, socket, 2, 1, 262) == errno.EPROTONOSUPPORT
+
+
 @pytest.mark.parametrize(("machine", "sends"), [("x86_64", (44, 46, 307)), ("aarch64", (206, 211, 269))])
 def test_without_a_network_no_socket_of_one_is_opened_and_none_connects_by_sending(
     machine: str, sends: tuple[int, int, int]

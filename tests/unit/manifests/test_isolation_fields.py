@@ -45,6 +45,17 @@ def test_an_app_without_a_network_is_isolated_and_opens_no_port() -> None:
     ]
 
 
+def test_an_app_that_opens_ports_says_so() -> None:
+    opens = "network: {listen: true}"
+    assert isolation_of(f"isolation: strict\n{opens}") == Isolated(kind="strict", listens="all")
+    assert refused(opens) == [
+        "2 network.listen: requires 'isolation: strict': an app without isolation may open any port"
+    ]
+    assert refused("isolation: strict\nnetwork: {listen: true, connect: none}") == [
+        "3 network.listen: is true, and 'connect: none' leaves the app no port to open"
+    ]
+
+
 def test_only_directories_that_the_host_names_may_be_seen() -> None:
     allowed = "isolation.mounts names only /srv/media, /m/data and what is below"
     for path in ("/srv", "/srv/medial", "/srv/x", "/etc"):

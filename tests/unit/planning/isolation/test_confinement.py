@@ -21,6 +21,7 @@ SEEN = Confinement(
     access_log="/state/logs/shop/access.log",
     directory="/state/apps/shop/builds/x/code",
     connects="none",
+    listens="all",
     daemon=4711,
     uid=70001,
     gid=70001,
