@@ -281,7 +281,7 @@ class Assessment:
 
     def _forgiven_at(self, failure: Failure) -> float:
         """When a start is no longer one more try of what failed: it could have had a good run since."""
-        return self._due_at(failure, beside=False) + self.app.crash.good_run_s
+        return self._after_failing(failure, beside=False) + self.app.crash.good_run_s
 
     def _failure_of(self, revision: Revision) -> Failure | None:
         """Return how a revision failed last; that its build could not be made is over once the build is finished."""
@@ -291,7 +291,11 @@ class Assessment:
         return failure
 
     def _due_at(self, failure: Failure | None, *, beside: bool) -> float:
-        """When a revision that failed may be tried again; to be staged, at once if a restart was requested since."""
-        if failure is None or (failure.phase == "staging" and self.observed.restart_before > failure.last_at):
+        """When a revision that failed may be tried again: at once if a restart was requested since."""
+        if failure is None or self.observed.restart_before > failure.last_at:
             return -NEVER
+        return self._after_failing(failure, beside=beside)
+
+    def _after_failing(self, failure: Failure, *, beside: bool) -> float:
+        """When a revision that failed is tried again by itself."""
         return failure.last_at + retry_delay_s(self.app.crash, failure, self.app.name, beside=beside)

@@ -13,7 +13,7 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.app import App, CrashPolicy
 from reconciler.planning.apps.failures import crash_delay_s
-from reconciler.planning.apps.observed import ProcessFailure, ProcessStandings
+from reconciler.planning.apps.observed import FailurePhase, ProcessFailure, ProcessStandings
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.revision import Server
 from tests.support.plans import (
@@ -235,6 +235,19 @@ def test_a_revision_that_failed_its_clients_is_not_given_to_them_again_while_ano
     assert planned(APP, rebooted, now=LATER).startswith("start revision v1: revision v2 cannot serve")
     asleep = replace(failed, instances=(), known_good=(), builds=(B2.id,))
     assert planned(APP, asleep, now=LATER).startswith("start revision v2: it failed")
+
+
+@pytest.mark.parametrize("phase", ["starting", "serving", "releasing"])
+def test_what_failed_often_is_tried_at_once_when_an_operator_requests_a_restart_and_not_sooner_after_that(
+    phase: FailurePhase,
+) -> None:
+    failed = deployed(a_trouble(V2, phase=phase, count=40, workers=1, last_at=NOW - 2))
+    app = replace(APP, retries_release=True)
+    assert not any(isinstance(action, Start) for action in plan(app, failed, NOW).actions)
+    asked = replace(failed, restart_before=NOW - 1)
+    assert any(isinstance(action, Start) for action in plan(app, asked, NOW).actions)
+    again = replace(asked, failures=(a_trouble(V2, phase=phase, count=41, workers=1, last_at=NOW - 0.5),))
+    assert not any(isinstance(action, Start) for action in plan(app, again, NOW).actions)
 
 
 @pytest.mark.parametrize(
