@@ -156,15 +156,16 @@ class Load:
 def _resized(load: Load, asked: WorkerRange, look: Look) -> Load:
     """Take note of workers that were added or taken away since the look before, by whomever."""
     at, before = look.at, load.look.workers
-    calm_s = load.calm_s if at < load.calm_until else asked.calm_s
+    calm_s, calm_until = load.calm_s, load.calm_until
+    if at >= calm_until:  # half as long from now on, and as long as asked in the end
+        calm_s = max(asked.calm_s, calm_s / 2)
+        calm_until = at + _PENALTY_S if calm_s > asked.calm_s else float("-inf")
+    load = replace(load, calm_s=calm_s, calm_until=calm_until)
     if look.workers > before:
-        calm_until = load.calm_until
         if at - load.lowered_at < calm_s:
             calm_s, calm_until = min(2 * calm_s, max(_LONGEST_CALM_S, asked.calm_s)), at + _PENALTY_S
         return replace(load, base=before, raised_at=at, calm_s=calm_s, calm_until=calm_until)
-    if look.workers < before:
-        return replace(load, lowered_at=at, calm_s=calm_s)
-    return replace(load, calm_s=calm_s)
+    return replace(load, lowered_at=at) if look.workers < before else load
 
 
 def _concurrency(before: Look, look: Look, seconds: float, *, anew: bool) -> float:

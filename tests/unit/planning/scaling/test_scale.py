@@ -139,6 +139,15 @@ def test_one_that_was_needed_again_too_soon_makes_the_calm_twice_as_long_for_an_
     assert looks(*two, a_look(20.0 + 3601, workers=2)).calm_s == 300.0
 
 
+def test_a_calm_that_grew_by_flapping_again_and_again_shrinks_by_half_each_hour_without_any() -> None:
+    twice = [a_look(0.0, workers=2), *(a_look(10.0 * n, workers=1 + (n + 1) % 2) for n in range(1, 5))]
+    assert looks(*twice).calm_s == 1200.0
+    calms = [
+        looks(*twice, *(a_look(40.0 + 3601 * h, workers=2) for h in range(1, hours + 1))).calm_s for hours in (1, 2, 3)
+    ]
+    assert calms == [600.0, 300.0, 300.0]
+
+
 def test_memory_and_processors_hold_back_what_they_do_not_suffice_for() -> None:
     more = Decision(workers=6, cause="busy", asked=6)
     room = HostRoom(room=1, worker_bytes=85 << 20)
