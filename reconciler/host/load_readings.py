@@ -70,6 +70,7 @@ class _Readings:
             waited_s=figures.waited_s,
             queue=self._listeners.queue(name),
             cpu_s=usage(live.process.pid).seconds if is_loop else None,
+            ready=live.workers_ready(),
             woken_at=self._history.of(name).sleep_state.activated_at,
             start_s=min(_LONGEST_START_S, max(_SHORTEST_START_S, took_s)),
         )

@@ -20,7 +20,8 @@ class Look:
     instance has answered `answered` requests in `seconds` in all; `waits` requests told that they waited, `waited_s` in
     all. `queue` are the connections that no worker has accepted. `cpu_s` is the processor time of an instance whose
     workers run an event loop, and work on any number of requests at once; None for all others. A worker takes `start_s`
-    to become ready. A connection ended the last sleep of the app at `woken_at`.
+    to become ready, and so many of them are `ready`, None where that is not known. A connection ended the last sleep of
+    the app at `woken_at`.
     """
 
     at: float
@@ -35,6 +36,7 @@ class Look:
     queue: int = 0
     cpu_s: float | None = None
     start_s: float = _SHORTEST_START_S
+    ready: int | None = None
     woken_at: float | None = None
 
 
@@ -132,6 +134,12 @@ class Load:
         working = max(float(self.look.in_flight), self.concurrency(RECENT_S))
         waiting = max(float(self.look.queue), min(self.wait_s, RECENT_S) * self.arrivals)
         return _up((working + waiting) / self.look.threads)
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether workers that were added last are not ready yet, and have not taken longer than one usually does."""
+        is_there = self.look.ready is not None and self.look.ready >= self.look.workers
+        return not is_there and self.look.at < self.raised_at + self.look.start_s
 
     @property
     def is_new(self) -> bool:

@@ -1,7 +1,7 @@
 """Decide how many workers an app is to have, by the rule that docs/explanation/scaling.md explains.
 
-Up at once, as far as what waits needs it; but for an app that has just woken up, at most twice as many in the time that
-a worker takes to start. Down one by one, once fewer have been enough for a while and nothing waits.
+Up at once, as far as what waits needs it; but for an app that has just woken up, at most twice as many until those are
+ready. Down one by one, once fewer have been enough for a while and nothing waits.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ def scale(asked: WorkerRange, load: Load, now: float) -> Decision:
         return Decision(workers=asked.most, cause=f"at most {counted(asked.most, 'worker')}", asked=wanted)
     up = asked.within(wanted)
     if up > has:
-        base = load.base if now < load.raised_at + load.look.start_s else has
+        base = load.base if load.is_growing else has
         if not load.is_new:
             up = min(up, max(2 * base, has))
         cause = _why_more(load, in_a_hurry=hurry > need)

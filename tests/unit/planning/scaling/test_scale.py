@@ -46,6 +46,8 @@ def test_more_come_at_most_twice_as_many_in_the_time_that_a_worker_takes_to_star
     assert scale(ASKED, looks(*crowd), 0.5).workers == 2
     two = [a_look(at, workers=2, in_flight=2, queue=40, start_s=5.0) for at in (0.75, 1.0)]
     assert scale(ASKED, looks(*crowd, *two), 1.0).workers == 2, "the second one is on its way"
+    there = [a_look(at, workers=2, in_flight=2, queue=40, start_s=5.0, ready=2) for at in (1.25, 1.5)]
+    assert scale(ASKED, looks(*crowd, *two, *there), 1.5).workers == 4, "it is there sooner than usual"
     later = [a_look(at, workers=2, in_flight=2, queue=40, start_s=5.0) for at in (5.75, 6.0)]
     assert scale(ASKED, looks(*crowd, *two, *later), 6.0).workers == 4
 
