@@ -17,7 +17,8 @@ from reconciler.planning.routing.caddy import ours_in
 from reconciler.planning.routing.domain_names import domain_name
 from reconciler.planning.routing.route import CLIENT_HEADER, Front
 from reconciler.planning.wording import listed, span
-from reconciler.routing.handshake import meet, resolves
+from reconciler.routing.dns import is_here, resolves
+from reconciler.routing.handshake import meet
 
 _MOST = 64 * 1024 * 1024
 _ANSWER_S = 5.0
@@ -80,9 +81,8 @@ def _dns(name: str) -> Step:
         return Step(
             "DNS", "warn", f"{name} has no address that this host can find: add an A or AAAA record of this host"
         )
-    ours = _own_addresses()
     at = listed(addresses)
-    if any(each in ours or each.startswith("127.") or each == "::1" for each in addresses):
+    if is_here(addresses):
         return Step("DNS", "ok", at)
     return Step(
         "DNS", "warn", f"{at}, none of which this host has: right behind a router or a CDN, else the wrong record"
@@ -137,16 +137,6 @@ def _context() -> ssl.SSLContext:
 
 def _host(front: Front) -> str:
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(front.address, front.address)
-
-
-def _own_addresses() -> frozenset[str]:
-    """Return the addresses from which this host reaches others, which are those of most hosts."""
-    found = set[str]()
-    for family, other in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as line:
-            line.connect((other, 9))  # sends nothing
-            found.add(str(line.getsockname()[0]))
-    return frozenset(found)
 
 
 def _front(wanted: Path) -> Front:

@@ -12,6 +12,7 @@ from reconciler.linux.regular_files import opened_file
 from reconciler.planning.routing.observed import Answer, AnswerState, ObservedProxy
 from reconciler.planning.routing.route import Route
 from reconciler.planning.wording import span
+from reconciler.routing.dns import astray
 from reconciler.routing.handshake import Met, meet
 from reconciler.settings.proxy import Proxy
 
@@ -23,6 +24,9 @@ _LAST_AGAIN_S = 30.0
 _TOLD_BEFORE_S = 21 * 86400
 # What renews certificates does so with a third of their time left.
 _TOLD_SHARE = 0.23
+# So that the end of a certificate of minutes is seen before it has come.
+_LOOKED_AT_SHARE = 0.05
+_RESOLVED_S = 5.0
 _TAIL = 256 * 1024
 _LONGEST = 300
 _RECENT_S = 120.0
@@ -32,6 +36,7 @@ async def answers_of(
     names: Sequence[str], routes: Sequence[Route], proxy: Proxy, observed: ObservedProxy, log: str
 ) -> Mapping[str, Answer]:
     """Return how each name is answered now; `log` is where the proxy writes why it gets no certificate, or empty."""
+    by_authority = {name for route in routes if route.routing.tls == "auto" for name in route.routing.names}
     secure = {name for route in routes if route.routing.tls != "off" for name in route.routing.names}
     slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -41,10 +46,20 @@ async def answers_of(
         if met.trouble and log:
             why = await asyncio.to_thread(_said_of, Path(log), name, time.time())  # noqa: TID251  as the log's times
             met = Met(trouble=f"{met.trouble}: {why}" if why else met.trouble)
+        if met.trouble and name in by_authority and (elsewhere := await _elsewhere(name)):
+            met = Met(trouble=f"{met.trouble}, {elsewhere}")
         before = observed.answers.get(name)
         return _answer(met, 0 if before is None else before.tries)
 
     return dict(zip(names, await asyncio.gather(*map(answer, names)), strict=True))
+
+
+async def _elsewhere(name: str) -> str:
+    try:
+        async with asyncio.timeout(_RESOLVED_S):
+            return await asyncio.to_thread(astray, name)
+    except TimeoutError:
+        return ""
 
 
 def _answer(met: Met, tries: int) -> Answer:
@@ -54,6 +69,8 @@ def _answer(met: Met, tries: int) -> Answer:
         return Answer(at=now, again_at=now + again_s, state="unserved", message=met.trouble, tries=tries + 1)
     state, message = _standing(met)
     again_s = _SERVED_AGAIN_S if state == "served" else _TROUBLED_AGAIN_S
+    if met.begins_at is not None and met.ends_at is not None:
+        again_s = min(again_s, max(_FIRST_AGAIN_S, _LOOKED_AT_SHARE * (met.ends_at - met.begins_at)))
     return Answer(at=now, again_at=now + again_s, state=state, message=message, issuer=met.issuer, ends_at=met.ends_at)
 
 

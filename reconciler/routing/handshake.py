@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from dataclasses import dataclass
 
@@ -79,12 +78,3 @@ def _context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def resolves(name: str) -> tuple[str, ...]:
-    """Return the addresses of a name, () if it has none; blocks for as long as the resolver takes."""
-    try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return ()
-    return tuple(dict.fromkeys(str(each[4][0]) for each in found))

@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from reconciler.routing.answers import _said_of, _standing
+from reconciler.routing.answers import _answer, _said_of, _standing
 from reconciler.routing.handshake import Met, certificate_of
 from tests.support.certificates import write_certificate
 
@@ -34,6 +34,17 @@ def test_a_certificate_that_was_not_renewed_in_time_is_told(
     found = _standing(met(tmp_path, days=days, age_days=age_days))
     assert found[0] == state
     assert (found[1] == "") == (state == "served")
+
+
+@pytest.mark.parametrize(
+    ("days", "age_days", "again_s"),
+    [(60.0, 30.0, 3600.0), (20.0, 70.0, 300.0), (3 / 1440, 2 / 1440, 15.0), (0.0, 5 / 86400, 1.0)],
+)
+def test_a_name_is_tried_again_before_its_certificate_can_have_ended(
+    tmp_path: Path, days: float, age_days: float, again_s: float
+) -> None:
+    answer = _answer(met(tmp_path, days=days, age_days=age_days), 0)
+    assert answer.again_at - answer.at == pytest.approx(again_s, abs=0.1)
 
 
 def test_a_certificate_of_another_name_is_no_answer(tmp_path: Path) -> None:
