@@ -3,8 +3,6 @@
 import http.client
 import os
 import signal
-import socket
-import struct
 import time
 
 import pytest
@@ -13,8 +11,9 @@ from reconciler.planning.routing.route import Front
 from reconciler.routing.kept_caddy import kept_pid
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
+from tests.support.http_2 import Http2
 from tests.support.ports import a_port
-from tests.support.proxies import ask, connected, context, needs_caddy, newest_caddy, version
+from tests.support.proxies import ask, connected, needs_caddy, newest_caddy, version
 from tests.support.site import Site
 from tests.system.test_domains import WHOSE, configured, is_unserved
 from tests.system.test_domains_at_sockets import answers
@@ -25,7 +24,6 @@ pytestmark = [
     needs_caddy,
     pytest.mark.skipif(version(newest_caddy()) < (2, 8), reason="needs Caddy 2.8"),
 ]
-_STATUSES = {8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500}  # of the static table of HPACK
 
 
 @pytest.fixture
@@ -36,30 +34,11 @@ def proxy() -> Proxy:
 
 def by_http_2(name: str, port: int, authority: str) -> tuple[int, bytes]:
     """Status and body of a GET over HTTP/2 for an `:authority` that no library would send; 0 for a stream that ends."""
-    made = context()
-    made.set_alpn_protocols(["h2"])
-    with made.wrap_socket(socket.create_connection(("127.0.0.1", port), 10), server_hostname=name) as line:
-        fields = ((":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", authority))
-        block = b"".join(b"\0" + _text(field) + _text(value) for field, value in fields)
-        head = struct.pack(">I", len(block))[1:] + b"\1\5" + struct.pack(">I", 1)
-        line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0" + head + block)
-        status, body, file = 0, b"", line.makefile("rb")
-        while head := file.read(9):
-            length, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
-            payload = file.read(length)
-            if kind == 1:
-                status = _STATUSES.get(payload[0] & 0x7F, 1) if payload[0] & 0x80 else 1
-            elif kind == 0:
-                body += payload
-            if kind in (3, 7) or (kind in (0, 1) and flags & 1):
-                break
-        return status, body
-
-
-def _text(text: str) -> bytes:
-    raw = text.encode("latin-1")
-    assert len(raw) < 127
-    return bytes([len(raw)]) + raw
+    with Http2(name, port) as line:
+        try:
+            return line.ask(authority)
+        except ConnectionResetError:
+            return 0, b""
 
 
 def kept(name: str, port: int) -> http.client.HTTPConnection:

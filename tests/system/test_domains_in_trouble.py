@@ -46,6 +46,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": f"{scope['client'][0]} {said}".encode()})
 """
+KILLS = 200
 KNOCK = """
 import socket, sys, os
 os.setgid(65534); os.setgroups([]); os.setuid(65534)
@@ -246,10 +247,10 @@ def test_no_kill_of_the_daemon_and_no_kill_of_the_proxy_leaves_a_name_half_publi
     daemon = site.live(proxy=proxy)
     eventually(lambda: ask("a.localhost", https)[1] == "here", 60)
     eventually(lambda: site.settled("shop"), 60)
-    for number in range(20):
+    for number in range(KILLS):
         wanted, other = ("b", "a") if number % 2 == 0 else ("a", "b")
         site.manifest("shop", port=port, domains=[f"{wanted}.localhost"])
-        time.sleep(0.013 * number)  # from before the file is noticed until after the proxy has answered
+        time.sleep(0.013 * (number % 27))  # from before the file is noticed until after the proxy has answered
         site.end(daemon, signal.SIGKILL)
         if number % 4 == 3 and (pid := kept_pid(site.paths.proxy)) is not None:
             os.kill(pid, signal.SIGKILL)

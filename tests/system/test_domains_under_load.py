@@ -10,19 +10,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from reconciler.linux.unix_sockets import connected as connected_to
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
+from tests.support.http_2 import Http2
 from tests.support.ports import a_port
 from tests.support.proxies import CADDIES, ask, connected, context, hang_up, kept_proxy, needs_caddy, version
 from tests.support.site import Site
+from tests.system.test_handover import said, upgraded
 
 pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
 
+DEPLOYS = 50
 STREAMS = """
 import asyncio
 
@@ -33,6 +36,12 @@ async def app(scope, receive, send):
             await send({"type": f"{kind}.complete"})
             if kind.endswith("shutdown"):
                 return
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+        return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
     while True:
         await send({"type": "http.response.body", "body": b"data: x\\n\\n", "more_body": True})
@@ -74,6 +83,31 @@ def proxy(request: pytest.FixtureRequest) -> Proxy:
 
 def configured(site: Site) -> int:
     return sum(kind == "configured" for _, kind, _ in site.events())
+
+
+@contextmanager
+def load_by_http_2(name: str, port: int, clients: int = 2) -> Iterator[Counter[str]]:
+    """Requests with a body over one connection of HTTP/2 for each client, for as long as the context lasts."""
+    seen: Counter[str] = Counter()
+    over = threading.Event()
+
+    def client() -> None:
+        try:
+            with Http2(name, port) as line:
+                while not over.wait(0.01):
+                    seen[str(line.ask(body=b"x" * 2048)[0])] += 1
+        except OSError as error:
+            seen[repr(error)] += 1
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(60)
 
 
 @contextmanager
@@ -126,8 +160,17 @@ async def stream(name: str, port: int, over: threading.Event) -> str:
                 if not await reader.read(1000):
                     return "closed"
     finally:
-        writer.close()
+        writer.transport.abort()  # an orderly end would have to wait for what the stream goes on to send
+        with suppress(OSError):
+            await writer.wait_closed()
     return ""
+
+
+@contextmanager
+def sockets(name: str, port: int, count: int) -> Iterator[list[socket.socket]]:
+    """So many open websockets to a name."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(upgraded(connected(name, port, 30), name)) for _ in range(count)]
 
 
 def test_deploys_under_load_fail_no_request_close_no_stream_and_never_touch_the_proxy(site: Site, proxy: Proxy) -> None:
@@ -151,10 +194,15 @@ def test_deploys_under_load_fail_no_request_close_no_stream_and_never_touch_the_
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        with load("shop.localhost", https) as seen:
-            for number in range(1, 9):
+        with (
+            sockets("live.localhost", https, 20) as speaking,
+            load("shop.localhost", https) as seen,
+            load_by_http_2("shop.localhost", https) as seen_by_http_2,
+        ):
+            for number in range(1, DEPLOYS + 1):
                 site.source("shop", str(number))
                 eventually(lambda number=number: ask("shop.localhost", https)[1] == str(number), 60)  # type: ignore[misc]
+                assert [said(each, str(number)) for each in speaking] == [str(number)] * 20
         assert configured(site) == before
         # A name more: what is open stays open, but for a Caddy before 2.7.
         site.manifest("shop", domains=["shop.localhost", "more.localhost"], workers=2, port=site.told("shop")["port"])
@@ -165,6 +213,8 @@ def test_deploys_under_load_fail_no_request_close_no_stream_and_never_touch_the_
         over.set()
         watching.join(60)
     assert set(seen) == {"200"}, seen
+    assert set(seen_by_http_2) == {"200"}, seen_by_http_2
+    print(f"{DEPLOYS} deploys: {seen.total()} requests by HTTP/1.1 and {seen_by_http_2.total()} by HTTP/2, 0 failed")
     assert ended == [""] * 5 or version(proxy.program) < (2, 7)
 
 
@@ -262,14 +312,44 @@ def test_an_answer_before_the_body_is_read_arrives_whole(site: Site, proxy: Prox
     assert answers == {(b"HTTP/1.1 401 Unauthorized", 20000): 100}
 
 
-def test_a_sleeping_app_is_woken_through_tls(site: Site, proxy: Proxy) -> None:
-    site.app("lazy", "awake", domains=["lazy.localhost"], start="lazy", idle_after="1s")
+@pytest.mark.parametrize("at_port", [True, False])
+def test_six_hundred_posts_at_the_moment_in_which_an_idle_connection_ends_are_all_served(
+    site: Site, proxy: Proxy, at_port: bool
+) -> None:
+    """gunicorn ends a connection that was idle for two seconds: each client sends its next request about then."""
+    more = {"port": a_port()} if at_port else {}
+    site.source("shop", "ok")
+    site.manifest("shop", domains=["shop.localhost"], threads=8, **more)
     site.live(proxy=proxy)
     https = proxy.front.https
-    for _ in range(3):
-        eventually(lambda: site.told("lazy")["state"] == "sleeping", 60)
-        eventually(lambda: any(each["state"] == "served" for each in site.status()["domains"]), 60)
-        assert ask("lazy.localhost", https)[:2] == (200, "awake")
+    eventually(lambda: ask("shop.localhost", https)[0] == 200, 60)
+
+    def client(number: int) -> Counter[int]:
+        with Http2("shop.localhost", https) as line:
+            met: Counter[int] = Counter()
+            for turn in range(15):
+                met[line.ask(body=b"x" * 2048)[0]] += 1
+                time.sleep(2 + ((number * 15 + turn) % 21 - 10) * 0.002)
+            return met
+
+    with ThreadPoolExecutor(40) as pool:
+        seen = sum(pool.map(client, range(40)), Counter())
+    assert seen == {200: 600}
+
+
+def test_sleeping_apps_are_woken_a_hundred_times_through_tls(site: Site, proxy: Proxy) -> None:
+    names = [f"lazy{number}" for number in range(5)]
+    for name in names:
+        site.source(name, name)
+        site.manifest(name, domains=[f"{name}.localhost"], start="lazy", idle_after="1s")
+    site.live(proxy=proxy)
+    https = proxy.front.https
+    eventually(lambda: [each["state"] for each in site.status()["domains"]] == ["served"] * len(names), 60)
+    for _ in range(20):
+        eventually(lambda: {site.told(name)["state"] for name in names} == {"sleeping"}, 60)
+        with ThreadPoolExecutor(len(names)) as pool:
+            woken = list(pool.map(lambda name: ask(f"{name}.localhost", https, within=60)[:2], names))
+        assert woken == [(200, name) for name in names]
 
 
 @pytest.mark.parametrize(

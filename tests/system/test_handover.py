@@ -206,11 +206,17 @@ def body(port: int) -> str:
 @contextmanager
 def websocket(port: int) -> Iterator[socket.socket]:
     """An open websocket (RFC 6455), closed in an orderly way."""
-    line = socket.create_connection(("127.0.0.1", port), timeout=20)
+    with upgraded(socket.create_connection(("127.0.0.1", port), timeout=20)) as line:
+        yield line
+
+
+@contextmanager
+def upgraded(line: socket.socket, host: str = "x") -> Iterator[socket.socket]:
+    """A connection that is made a websocket, and closed in an orderly way."""
     with line:
         key = base64.b64encode(os.urandom(16)).decode()
         line.sendall(
-            f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         head = b""
