@@ -66,11 +66,11 @@ class App:
     paths of files that hold one variable each, `env_lists` of files of NAME=VALUE lines. `retries_release` says that a
     release command which failed is run again by itself. `in_git` is where the manifest takes the source from if that is
     a repository; `source` is then the directory of a commit on this host. `processes` are its programs that are not
-    web. `limits` are of each instance, `isolation` is what keeps
-    them apart from others. `worker_range` is that of the number of workers, None where the manifest says a
-    number. `canary` is how a new revision is tried beside the one before, None if it takes over at once. `routing` is
-    what the proxy does for it, None without a domain. `commit` is the commit that brought the source, "" if it is in
-    none.
+    web. `limits` are of each instance, `isolation` is what keeps them apart from others. `worker_range` is that of the
+    number of workers, None where the manifest says a number. `canary` is how a new revision is tried beside the one
+    before, None if it takes over at once. `routing` is what the proxy does for it, None without a domain. `commit` is
+    the commit that brought the source, "" if it is in none. `manifest_workers` is the number of the manifest where an
+    operator, or the load, asks for another.
     """
 
     name: str
@@ -104,6 +104,7 @@ class App:
     canary: "Canary | None" = None
     isolation: Isolated = NOT_ISOLATED
     commit: str = field(default="", compare=False)
+    manifest_workers: int | None = field(default=None, compare=False)
 
     @property
     def url(self) -> str | None:
@@ -125,8 +126,11 @@ class App:
 
     @property
     def workers_of_failures(self) -> int:
-        """The number of workers that failures are recorded with: 0, for any, where it is chosen by need."""
-        return 0 if self.worker_range is not None else self.server.workers
+        """The number of workers that failures are recorded with: 0, for any, where it is chosen by need.
+
+        It is the manifest's, whatever an operator asks for: another number is no reason to try again what failed.
+        """
+        return 0 if self.worker_range is not None else self.manifest_workers or self.server.workers
 
     def with_workers(self, workers: int) -> "App":
         """Return the app with another number of workers; the same object as long as that is the same."""
@@ -134,7 +138,8 @@ class App:
             return self
         last: App | None = self.__dict__.get("_last_with_workers")
         if last is None or last.server.workers != workers:
-            scaled = replace(self, server=replace(self.server, workers=workers))
+            asked = self.manifest_workers or self.server.workers
+            scaled = replace(self, server=replace(self.server, workers=workers), manifest_workers=asked)
             last = self.__dict__["_last_with_workers"] = scaled
         return last
 

@@ -134,7 +134,8 @@ def _failure(app: App, observed: Observed, instance: Instance, now: float, reaso
     served_s = 0.0 if instance.ready_at is None else now - instance.ready_at
     is_canary = observed.is_canary(instance.revision)  # which is on probation as long as it is one
     # Of a canary, as of an app with a range, the number of workers is no part of what failed.
-    workers = 0 if is_canary or app.worker_range is not None else instance.workers
+    is_scaled = app.worker_range is not None or app.manifest_workers is not None
+    workers = 0 if is_canary else app.workers_of_failures if is_scaled else instance.workers
     before = observed.failure_of(instance.revision, workers)
     earlier = before.count if before is not None and served_s < app.crash.good_run_s else 0
     is_proven = instance.ready and served_s >= app.probation_s and not is_canary

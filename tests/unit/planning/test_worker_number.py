@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.planning.apps.actions import Scale, Start
+from reconciler.planning.apps.actions import RecordFailure, Scale, Start
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import HeldWorkers, SleepState
 from reconciler.planning.apps.plan import plan
@@ -14,8 +14,8 @@ from reconciler.planning.reason import Reason
 from reconciler.planning.scaling.observed import ScalingState
 from reconciler.planning.scaling.scale import Decision
 from reconciler.planning.scaling.worker_range import WorkerRange
-from tests.support.plans import APP, V1, planned
-from tests.world import NOW, a_trouble, an_instance, serving
+from tests.support.plans import APP, B1, B2, V1, V2, planned
+from tests.world import NOW, a_look, a_trouble, an_instance, serving
 
 RANGED = replace(APP, worker_range=WorkerRange(least=1, most=8))
 SIX = ScalingState(decision=Decision(workers=6, cause="requests wait 120 ms (queue 9), 3.8 of 4 busy"))
@@ -106,10 +106,25 @@ def test_the_number_of_an_operator_outlives_a_deploy_and_not_a_change_of_the_wor
 
 
 def test_a_failure_with_the_number_of_an_operator_is_one_of_what_is_desired() -> None:
-    trouble = a_trouble(V1, kind="rejected", workers=5)
+    trouble = a_trouble(V1, kind="rejected", workers=1)
     found = serving(APP, instances=(), failures=(trouble,), known_good=(), held_workers=replace(FIVE, holds_for="1"))
-    assert app_outcome(APP, plan(APP, found, NOW), found, NOW) == "failed"
-    assert app_outcome(APP, plan(APP, found, NOW), replace(found, held_workers=None), NOW) == "under-way"
+    for held in (found.held_workers, None):
+        assert app_outcome(APP, plan(APP, found, NOW), replace(found, held_workers=held), NOW) == "failed"
+
+
+def test_what_failed_its_clients_is_not_tried_again_because_an_operator_asks_for_another_number_or_that_is_over() -> (
+    None
+):
+    held = replace(FIVE, holds_for="1")
+    old, new = an_instance(V1, workers=5), an_instance(V2, "i2", workers=5, workers_died=1, ready_at=NOW - 1)
+    failed = serving(APP, source=a_look(APP, "c2"), builds=(B1.id, B2.id), instances=(old, new), held_workers=held)
+    (recorded,) = (action for action in plan(APP, failed, NOW).actions if isinstance(action, RecordFailure))
+    assert recorded.failure.workers == 1
+    after_it = replace(failed, instances=(old,), failures=(replace(recorded.failure, phase="serving"),))
+    for number in (held, replace(held, workers=8), None):
+        later = plan(APP, replace(after_it, held_workers=number), NOW + 30)
+        assert not any(isinstance(action, Start) for action in later.actions)
+        assert "tried again after an edit" in later.message
 
 
 def test_an_app_that_wakes_starts_with_as_many_workers_as_what_waits_asks_for_and_not_with_those_of_before() -> None:
