@@ -12,6 +12,7 @@ from reconciler.host.secret_source import SecretSource
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Release
 from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, ReleaseOrigin, ReleaseStep, Revision
+from reconciler.planning.isolation.remedies import remedy
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.staging.detection.shown_text import quoted
@@ -117,8 +118,9 @@ class AppReleaseCommands:
             except StagingError as error:
                 # A service may be down without that being noticed yet.
                 self._secret_source.doubt(name)
-                advice = _ADVICE.get(step.origin)
-                if advice is None:
+                helps = remedy(str(error)) if action.revision.isolation else ""
+                advice = "; ".join(filter(None, (helps, _ADVICE.get(step.origin))))
+                if not advice:
                     raise
                 raise StagingError(f"{error}; {advice}") from error
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.linux.listing import names_in
+from reconciler.planning.isolation.remedies import remedy
 from reconciler.planning.wording import quoted
 from reconciler.serving import logs
 from reconciler.serving.live_instance import LiveInstance
@@ -38,7 +39,8 @@ def why(program: Program, live: LiveInstance) -> str:
         text = f"a worker {exited} before it was ready{f', at {place}' if place else ''}{last}"
     else:
         text = logs.reason(live.log, live.log_start, live.code) or f"{program.name} {live.end}"
-    return f"{text}; more in {_command(program)}"
+    helps = "" if program.sight is None else remedy(text)
+    return f"{text}; {helps and f'{helps}; '}more in {_command(program)}"
 
 
 def why_late(program: Program, live: LiveInstance) -> str:

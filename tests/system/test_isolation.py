@@ -59,7 +59,7 @@ def test_an_isolated_app_serves_and_sees_nothing_of_others(site: Site) -> None:
     assert not list(site.root.glob("escaped*"))  # nothing of the manifest steers what is not confined yet
     assert (site.paths.home("shut") / "kept").read_text() == "kept"
     assert "printed" in site.paths.log("shut", "app").read_text()
-    assert "GET / " in site.paths.log("shut", "access").read_text()
+    eventually(lambda: "GET / " in site.paths.log("shut", "access").read_text())  # written once it is answered
     assert get(other)
     (row,) = [row for row in site.status()["apps"] if row["name"] == "shut"]
     assert row["state"] == "running"
@@ -236,3 +236,18 @@ def test_an_isolated_app_opens_ports_if_its_manifest_says_so(site: Site) -> None
     eventually(lambda: site.told("closed").get("state") == "failing", 30)
     site.await_settled("open")
     assert "PermissionError" in site.told("closed")["message"]
+
+
+def test_an_app_that_isolation_breaks_is_told_the_path_and_the_field(site: Site) -> None:
+    site.source("writes")
+    site.save(site.root / "apps/writes/wsgi.py", "application = open(__file__ + '.cache', 'w')")
+    site.manifest("writes", isolation="strict", port=a_port())
+    site.app("reads", isolation="strict", release="python -c \"open('/srv/absent')\"")
+    site.live()
+    told = {"writes": "wsgi.py.cache: 'persist' keeps what is named there", "reads": "it sees /srv/absent only if"}
+    for name, words in told.items():
+
+        def is_told(name: str = name, words: str = words) -> bool:
+            return words in site.told(name).get("message", "")
+
+        eventually(is_told, 30)

@@ -1,0 +1,29 @@
+"""Say which field of its manifest helps an isolated app that ended by what its isolation refused to it. Pure.
+
+What it said last is all that is known: an error of the operating system, as Python, Node.js or a C program writes it.
+"""
+
+import re
+
+_PATH = r"[^'\n]*'(?P<path>/[^'\n]{1,300})'"
+_READ_ONLY = re.compile(rf"(?:\[Errno 30\]|EROFS\b){_PATH}")
+_ABSENT = re.compile(rf"(?:\[Errno 2\]|ENOENT\b|\[Errno 13\]|EACCES\b){_PATH}")
+_OUT_OF_SIGHT = ("/srv/", "/opt/", "/var/", "/home/", "/root/", "/run/", "/mnt/", "/media/")
+_NO_PORT = re.compile(r"\[Errno 13\] Permission denied(?! *: *')|EACCES: permission denied \d|listen EACCES")
+_NO_NETWORK = re.compile(r"\[Errno 97\]|EAFNOSUPPORT")
+_NO_CALL = re.compile(r"\[Errno 1\] Operation not permitted|EPERM: operation not permitted")
+
+
+def remedy(said: str) -> str:
+    """Return what an isolated app may do about what it said last, "" if isolation has no part in that."""
+    if found := _READ_ONLY.search(said):
+        return f"isolated, it cannot write {found['path']}: 'persist' keeps what is named there, and $HOME all"
+    if (found := _ABSENT.search(said)) and found["path"].startswith(_OUT_OF_SIGHT):
+        return f"isolated, it sees {found['path']} only if 'mounts' names a directory that it is in"
+    if _NO_NETWORK.search(said):
+        return "isolated, it opens no socket of that kind: 'network.connect' may be none"
+    if _NO_PORT.search(said):
+        return "isolated, it opens no port of its own: 'network: {listen: true}' lets it"
+    if _NO_CALL.search(said):
+        return "isolated, it may not make a system call that it made: 'isolation: none' lets it"
+    return ""

@@ -1,0 +1,44 @@
+"""What an isolated app is told to change, by what it said when it ended."""
+
+import pytest
+
+from reconciler.planning.isolation.remedies import remedy
+
+CASES = {
+    "OSError: [Errno 30] Read-only file system: '/state/apps/shop/code/cache.db' at app.py:3": (
+        "isolated, it cannot write /state/apps/shop/code/cache.db: 'persist' keeps what is named there, and $HOME all"
+    ),
+    "Error: EROFS: read-only file system, open '/state/x'": (
+        "isolated, it cannot write /state/x: 'persist' keeps what is named there, and $HOME all"
+    ),
+    "FileNotFoundError: [Errno 2] No such file or directory: '/srv/there'": (
+        "isolated, it sees /srv/there only if 'mounts' names a directory that it is in"
+    ),
+    "Error: ENOENT: no such file or directory, open '/srv/there'": (
+        "isolated, it sees /srv/there only if 'mounts' names a directory that it is in"
+    ),
+    "PermissionError: [Errno 13] Permission denied: '/srv/there'": (
+        "isolated, it sees /srv/there only if 'mounts' names a directory that it is in"
+    ),
+    "PermissionError: [Errno 13] Permission denied at app.py:3": (
+        "isolated, it opens no port of its own: 'network: {listen: true}' lets it"
+    ),
+    "Error: listen EACCES: permission denied 0.0.0.0:9000": (
+        "isolated, it opens no port of its own: 'network: {listen: true}' lets it"
+    ),
+    "OSError: [Errno 97] Address family not supported by protocol": (
+        "isolated, it opens no socket of that kind: 'network.connect' may be none"
+    ),
+    "PermissionError: [Errno 1] Operation not permitted": (
+        "isolated, it may not make a system call that it made: 'isolation: none' lets it"
+    ),
+    "FileNotFoundError: [Errno 2] No such file or directory: '/etc/absent'": "",
+    "FileNotFoundError: [Errno 2] No such file or directory: 'relative'": "",
+    "ModuleNotFoundError: No module named 'django'": "",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("said", CASES)
+def test_an_error_that_isolation_causes_is_told_with_the_field_that_helps(said: str) -> None:
+    assert remedy(said) == CASES[said]
