@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -127,7 +128,7 @@ class Ours(Contender):
         marker = marking("python", self.marker)
         self.bench.drop(
             "shop",
-            f"path: {self.code}\nport: {self.port}\nenv:\n{env}processes:\n"
+            f"path: {self.code}\nport: {self.port}\nruntime: {sys.executable}\nenv:\n{env}processes:\n"
             f"  worker: {{command: {COMMAND}, stop_timeout: 10m, ready: {{after: 1s}}}}\n"
             f"schedules:\n  mark: {{command: {marker!r}, every: 24h}}\n",
         )
@@ -267,9 +268,15 @@ CONTENDERS: tuple[type[Contender], ...] = (Ours, Supervisord, CelerysSample, She
 
 
 def memory(contender: Contender) -> float:
-    """Megabytes of a worker that waits for work, all its processes together (PSS)."""
+    """Megabytes of a worker that waits for work, all its processes together (PSS).
+
+    It is deployed once before, as the first worker in an environment may have compiled what it imports.
+    """
     deadline = time.monotonic() + 60
-    while len(contender.worker_pids()) <= CONCURRENCY:
+    while len(first := contender.worker_pids()) <= CONCURRENCY and time.monotonic() < deadline:
+        time.sleep(0.1)
+    contender.deploy("compiled")
+    while len(found := contender.worker_pids()) <= CONCURRENCY or {*first} & {*found}:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{contender.name} has no worker of {CONCURRENCY} processes within 60 s")
         time.sleep(0.1)
