@@ -266,20 +266,30 @@ class GitOrigins:
 
         Of a commit that is not good yet, those are left out that it is known to leave as they were.
         """
-        catalog = self._manifests.catalog
-        if not self._manifests.is_current or catalog.identities.get(origin) != commit:
+        names = self._names_with(origin, commit)
+        if names is None:
             return None
-        names = {name for entry in catalog.files.values() if entry.origin == origin for name in entry.all_names}
         record, is_being_read = self.followers[origin].record, self._outcomes.is_being_read
-        if commit == record.good:
-            unchanged: set[str] = set()
-            self._with_good[origin] = catalog.apps
-        else:
-            unchanged = self._unchanged_with(origin, commit, record.wanted_with_good)
+        unchanged = set() if commit == record.good else self._unchanged_with(origin, commit, record.wanted_with_good)
         rows = self._outcomes.of_names(names - unchanged)
         apps = [app for app in (app_of(row, is_being_read) for row in rows) if app.name in names]
         unchanged |= {app.name for app in apps if is_unchanged(app, record.wanted_with_good or {})}
         return apps
+
+    def wanted_with(self, origin: str, commit: str) -> Wanted | None:
+        """Return the revision that each app of an origin wants with a commit; None while that is not known."""
+        names = self._names_with(origin, commit)
+        if names is None:
+            return None
+        self._with_good[origin] = self._manifests.catalog.apps
+        return self._outcomes.wanted(names)
+
+    def _names_with(self, origin: str, commit: str) -> set[str] | None:
+        """Return the apps and services in force from an origin, None unless they are those of a commit."""
+        catalog = self._manifests.catalog
+        if not self._manifests.is_current or catalog.identities.get(origin) != commit:
+            return None
+        return {name for entry in catalog.files.values() if entry.origin == origin for name in entry.all_names}
 
     def _unchanged_with(self, origin: str, commit: str, with_good: Wanted | None) -> set[str]:
         """Return the apps of which it is known that a commit leaves them as they were with the last good one.

@@ -27,7 +27,7 @@ from reconciler.planning.apps.revision import TREE_MARK
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.origins.commit_status import CommitStatus
 from reconciler.planning.origins.plan import short
-from reconciler.planning.origins.proof import OriginApp
+from reconciler.planning.origins.proof import OriginApp, Wanted, wanted
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
@@ -192,6 +192,11 @@ class GitSources:
         changed = {path for path, tree in found.trees.items() if before.get(path) != tree}
         apps = [a.name for a, source in self._taking() if source.followed.name == name and source.path in changed]
         return [self._read(row) for row in self._outcomes.of_apps(apps)] if apps else []
+
+    def wanted_with(self, name: str, commit: str) -> Wanted | None:
+        """Return the revision that each of these apps wants; None while that is not known."""
+        apps = self.with_commit(name, commit)
+        return None if apps is None else wanted(apps)
 
     def _taking(self) -> Iterator[tuple[App, GitSource]]:
         return ((app, app.in_git) for app in self._manifests.catalog.apps.values() if app.in_git is not None)

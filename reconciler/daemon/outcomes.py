@@ -3,6 +3,7 @@
 An outcome counts only while `current` is true: then all that was saved before the last request to look is in effect.
 """
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -85,6 +86,18 @@ class Outcomes:
         A service is named as a file of manifests tells it from an app: `service NAME`.
         """
         return [*self._rows(names)]
+
+    def wanted(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Return the revision that each of these apps wants, None where that is not known and of a service."""
+        return {name: self._wanted(name) for name in sorted(names)}
+
+    def _wanted(self, name: str) -> str | None:
+        app = self._manifests.catalog.apps.get(name)
+        if app is None or app.source.missing or self.is_being_read(name):
+            return None
+        with contextlib.suppress(Exception):  # an internal error in one is told of that one elsewhere
+            return self._plan(name, app, self._observe(name)).wanted
+        return None
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the outcome of each app, service and refused manifest, and of the host where something is wrong."""

@@ -9,6 +9,7 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePath
 from typing import TypeAlias, TypeVar
 
@@ -49,7 +50,7 @@ class Rules:
     sources: SourcesInForce = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ManifestFile:
     """One file: its newest content and what is wrong with it, and what is in force from its last good content."""
 
@@ -62,12 +63,12 @@ class ManifestFile:
     content: bytes | str = field(default="", repr=False)
     parsed: Parsed = field(default_factory=Parsed, repr=False)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The apps in force from this file."""
         return tuple(document.name for document in self.in_force)
 
-    @property
+    @cached_property
     def subjects(self) -> tuple[Subject, ...]:
         """The apps and services that are in force from this file or described in it; else the app that has its name."""
         in_force = (
@@ -79,7 +80,7 @@ class ManifestFile:
         stem = PurePath(self.file).stem
         return (Subject("app", stem),) if is_name(stem) else (HOST,)
 
-    @property
+    @cached_property
     def all_names(self) -> tuple[str, ...]:
         """The apps and the services in force from this file, told apart."""
         return (*self.names, *(f"service {document.name}" for document in self.services_in_force))

@@ -34,7 +34,7 @@ from reconciler.metrics.origin_figures import OriginFigures
 from reconciler.planning.origins.commit_status import CommitStatus
 from reconciler.planning.origins.observed import FetchFailure
 from reconciler.planning.origins.plan import OriginPlan
-from reconciler.planning.origins.proof import OriginApp
+from reconciler.planning.origins.proof import OriginApp, Wanted, wanted
 from reconciler.settings.git import GitOrigin
 from reconciler.settings.git import Repository as Settings
 from reconciler.state.journal import Journal
@@ -58,6 +58,10 @@ class Apps:
 
     def with_commit(self, _: str, commit: str) -> Sequence[OriginApp] | None:
         return self.by_commit.get(commit, ())
+
+    def wanted_with(self, origin: str, commit: str) -> Wanted | None:
+        apps = self.with_commit(origin, commit)
+        return None if apps is None else wanted(apps)
 
 
 @dataclass(slots=True)

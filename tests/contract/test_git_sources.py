@@ -109,6 +109,9 @@ class Host:
     def with_commit(self, _: str, __: str) -> tuple[()]:
         return ()
 
+    def wanted_with(self, _: str, __: str) -> dict[str, str | None]:
+        return {}
+
     @property
     def in_force(self) -> str | None:
         return self.trees.in_force()

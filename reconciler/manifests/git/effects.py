@@ -27,7 +27,6 @@ from reconciler.planning.origins import actions
 from reconciler.planning.origins.fetch_times import deviation_of, wait_s
 from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, TrialBranch, Verdict
 from reconciler.planning.origins.plan import short
-from reconciler.planning.origins.proof import wanted
 from reconciler.planning.origins.webhook import LEAST_APART_S
 from reconciler.settings.git import GitOrigin
 from reconciler.state.paths import StatePaths
@@ -289,8 +288,8 @@ class Effects:
         before = self._observed.in_force
         if before is not None and before == self.record.good:
             # First, as a daemon that is killed in between could not tell any more what a commit has changed.
-            apps = self._apps.with_commit(self.origin.name, before)
-            await self._remember(replace(self.record, wanted_with_good=None if apps is None else wanted(apps)))
+            wanted = self._apps.wanted_with(self.origin.name, before)
+            await self._remember(replace(self.record, wanted_with_good=wanted))
         accepted = self.record.accepted
         await asyncio.to_thread(self._trees.take_effect, commit, accepted if commit != accepted else None)
         self._candidate, self._proof_s = None, FIRST_PROOF_S

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from reconciler.planning.origins.proof import OriginApp
+from reconciler.planning.origins.proof import OriginApp, Wanted
 
 
 class OriginApps(Protocol):
@@ -14,4 +14,8 @@ class OriginApps(Protocol):
 
         Those may be left out that a commit which is not good yet surely leaves as they were.
         """
+        ...
+
+    def wanted_with(self, origin: str, commit: str) -> Wanted | None:
+        """Return the revision that each of them wants, and nothing else about it; None in the same case."""
         ...
