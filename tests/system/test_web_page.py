@@ -53,6 +53,9 @@ _SHOWN = """
     return Object.fromEntries([...document.querySelectorAll("#apps tbody tr")].map(
         (row) => [row.dataset.app, row.querySelector("[data-cell=state]").textContent]))
 """
+_ORDER = """
+    return [...document.querySelectorAll("#apps tbody tr")].map((row) => row.dataset.app)
+"""
 _SHIFTS = """
     const done = arguments[0];
     const found = [];
@@ -404,8 +407,7 @@ def test_the_arrows_move_from_app_to_app_and_what_is_typed_is_kept_in_the_addres
         driver.switch_to.active_element.send_keys(Keys.ENTER)
         eventually(lambda: driver.current_url == f"{page}/apps/blog")
         driver.get(f"{page}/?sort=-app")
-        names = [each.get_attribute("data-app") for each in driver.find_elements("css selector", "#apps tbody tr")]
-        assert names == sorted(_STATES, reverse=True)
+        eventually(lambda: driver.execute_script(_ORDER) == sorted(_STATES, reverse=True))
         driver.get(f"{page}/events")
         assert axe(driver) == []
         driver.find_element("css selector", "#events summary").click()
