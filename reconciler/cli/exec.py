@@ -124,6 +124,8 @@ def _become(found: "Foreground", app: str) -> NoReturn:
     """Replace this process. Raises ClickException if that cannot be."""
     import fcntl
 
+    if not found.isolated:
+        click.echo(f"warning: {app} asks for isolation, and 'exec' isolates nothing: its supervisor may", err=True)
     lock = fcntl.fcntl(found.lock, fcntl.F_DUPFD, _CLEAR_OF_IT)  # inherited: the directory is in use until it ends
     for each in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(each, signal.SIG_DFL)  # Python ignores them, and a program would inherit that

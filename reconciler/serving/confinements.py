@@ -47,7 +47,7 @@ class Confinements:
         self._paths = paths
         self._secrets = tuple(map(str, secrets))
         self._sockets = sockets
-        self._required = required
+        self.required = required
         self._mounts = [os.path.realpath(path) for path in mounts]
 
     def of(self, program: Program, places: InstancePaths, instance: str, cells: tuple[str, ...]) -> Confinement | None:
@@ -123,7 +123,7 @@ class Confinements:
             daemon=os.getpid(),
             connects=sight.isolation.connects,
             listens="all" if sight.opens else "none",
-            required=(*self._required, *(("network",) if sight.isolation.connects == "none" else ())),
+            required=(*self.required, *(("network",) if sight.isolation.connects == "none" else ())),
         )
 
     def _may_see(self, path: str) -> bool:

@@ -168,3 +168,18 @@ def test_two_that_stage_at_once_wait_for_each_other(site: Site, run: Run) -> Non
     site.app("shop")
     both = [run(name, "--", "true") for name in ("blog", "shop")]
     assert [each.wait(120) for each in both] == [0, 0]
+
+
+def test_exec_says_that_it_isolates_nothing_and_runs_nothing_where_isolation_is_required(
+    site: Site, run: Run, printed: Callable[[str], str], tmp_path: Path
+) -> None:
+    site.app("shut", isolation="strict")
+    asked = ("shut", "--", "python", "-c", "print('ran')")
+    assert run(*asked).wait(60) == 0
+    assert printed("out").splitlines()[-1] == "ran"
+    assert "warning: shut asks for isolation, and 'exec' isolates nothing" in printed("err")
+    settings = tmp_path / "host.yaml"
+    settings.write_text("isolation: {default: strict, require: [files]}\n")
+    assert run("--settings", str(settings), *asked).wait(60) != 0
+    assert printed("out").count("ran") == 1
+    assert "isolation requires files (isolation.require of the host's settings)" in printed("err")

@@ -25,13 +25,15 @@ _TERMINAL = ("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR")
 class Foreground:
     """What to become, with which variables, and where it listens.
 
-    `lock` is the descriptor that it holds as long as it lives.
+    `lock` is the descriptor that it holds as long as it lives. `isolated` says whether it is as isolated as its app
+    asks for.
     """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     address: Address | None = None
     lock: int = -1
+    isolated: bool = True
 
 
 def web_server(place: Place, directory: Path, state: str, workers: int) -> Foreground:

@@ -23,6 +23,7 @@ def started(wanted: Wanted, app: App, revision: Revision, places: AppPlaces, pat
     directory, lock = claim(paths.foreground(app.name), use)
     try:
         place = places.in_foreground(revision, directory)
+        _require_nothing(place)
         state = state_id(paths.state)
         if wanted.command:
             found = command(place, directory, state, wanted.command)
@@ -34,7 +35,17 @@ def started(wanted: Wanted, app: App, revision: Revision, places: AppPlaces, pat
     except BaseException:
         os.close(lock)
         raise
-    return replace(found, lock=lock)
+    return replace(found, lock=lock, isolated=not revision.isolation)
+
+
+def _require_nothing(place: Place) -> None:
+    """Raise CannotStart if the host requires parts of isolation, which nothing in the foreground has."""
+    required = () if place.confinements is None else place.confinements.required
+    if required:
+        raise CannotStart(
+            f"isolation requires {', '.join(required)} (isolation.require of the host's settings),"
+            " and 'exec' isolates nothing"
+        )
 
 
 def _process(name: str, app: App, places: AppPlaces, place: Place) -> AppProcess:
