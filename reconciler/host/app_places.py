@@ -54,15 +54,22 @@ class Place:
         return {**self.sandbox.environment, **variables, **self.own, **marks}
 
     def confined(
-        self, words: Sequence[str], environment: Mapping[str, str], *, builds: bool = False
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        builds: bool = False,
+        cells: tuple[str, ...] = (),
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """Return a command and its variables as they run here: confined as an instance is, if the app is isolated.
 
-        One that `builds` may write in its build.
+        One that `builds` may write in its build. It enters `cells` first.
         """
         if self.confinements is None:
             return tuple(words), dict(environment)
-        return self.confinements.around(words, environment, self.revision, self.code, self.paths, builds=builds)
+        return self.confinements.around(
+            words, environment, self.revision, self.code, self.paths, builds=builds, cells=cells
+        )
 
 
 class AppPlaces:

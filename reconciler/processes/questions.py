@@ -1,6 +1,5 @@
 """Make the commands that are run about a process, in the place of what it runs: as its app, with its variables."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from reconciler.host.app_places import AppPlaces
@@ -8,7 +7,6 @@ from reconciler.isolation.cells import CELL_VARIABLE
 from reconciler.isolation.limiting import hold
 from reconciler.planning.command_line import Command
 from reconciler.planning.processes.process import AppProcess, Target
-from reconciler.planning.schedules.schedule import NO_VARIABLES
 from reconciler.processes.commands import Question
 from reconciler.processes.programs import ProcessPlace
 from reconciler.processes.targets import Targets
@@ -42,8 +40,7 @@ class Questions:
         cell = cells.make(asked.app, identity.instance, limits.controllers)
         held = hold(cell, limits, (), sandbox.nofile) if limits else {}
         limited = replace(where, place=replace(where.place, sandbox=sandbox.limited(limits, held)))
-        entrances = {CELL_VARIABLE: "\n".join(cell.entrances)} if cell else {}
-        return replace(self._question(limited, by.command, entrances), cell=cell)
+        return replace(self._question(limited, by.command, cell.entrances), cell=cell)
 
     def _where(self, asked: AppProcess, found: Target | None, revision: str, slot: int) -> ProcessPlace | None:
         known = None if found is None else self._targets.revision(asked.app, revision)
@@ -55,11 +52,11 @@ class Questions:
             return None
         return ProcessPlace(asked=asked, slot=slot, place=place, command=found.command, secrets=secrets)
 
-    def _question(self, where: ProcessPlace, command: Command, more: Mapping[str, str] = NO_VARIABLES) -> Question:
+    def _question(self, where: ProcessPlace, command: Command, cells: tuple[str, ...] = ()) -> Question:
         environment = {
             **where.environment(self._instances.new_identity()),
             SANDBOX_VARIABLE: where.place.sandbox.as_variable(),
-            **more,
+            **({CELL_VARIABLE: "\n".join(cells)} if cells else {}),
         }
-        arguments, given = where.place.confined(where.launched(command), environment)
+        arguments, given = where.place.confined(where.launched(command), environment, cells=cells)
         return Question(arguments=arguments, environment=given)

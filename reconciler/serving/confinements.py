@@ -73,10 +73,12 @@ class Confinements:
         *,
         builds: bool = False,
         beside: int | None = None,
+        cells: tuple[str, ...] = (),
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """Return a command of a revision, and its variables, as one that confines itself; as it is without isolation.
 
-        One that `builds` may write in its build. It tries to reach the process `beside`, the daemon unless given.
+        One that `builds` may write in its build. It tries to reach the process `beside`, the daemon unless given. It
+        enters `cells`, and none that a variable names: the manifest may have set that, and nothing is confined yet.
         """
         sight = sight_of(revision, code.python)
         if sight is None:
@@ -91,8 +93,7 @@ class Confinements:
                 writable=(*seen.writable, build),
                 fixed=tuple(path for path in seen.fixed if path != build),
             )
-        given = dict(environment)
-        cells = tuple(given.pop(CELL_VARIABLE, "").split())
+        given = {name: value for name, value in environment.items() if name != CELL_VARIABLE}
         seen = replace(seen, cells=cells, directory=code.directory, daemon=seen.daemon if beside is None else beside)
         return confined(words, seen, NO_REPORT), held_back(given)
 

@@ -118,10 +118,17 @@ if name == "worker":
 def test_all_commands_of_an_isolated_app_see_what_it_sees(site: Site) -> None:
     other = site.app("other")
     paths = [str(site.paths.database), str(site.paths.home("shut").parent), str(os.getpid()), str(other)]
+    theirs = site.root / "theirs"
+    theirs.write_text("as it was")
     site.app(
         "shut",
         isolation="strict",
-        env={"COLOUR": "green", "LD_DEBUG": "libs", "LD_DEBUG_OUTPUT": str(site.root / "escaped")},
+        env={
+            "COLOUR": "green",
+            "LD_DEBUG": "libs",
+            "LD_DEBUG_OUTPUT": str(site.root / "escaped"),
+            "RECONCILER_CELL": str(theirs),
+        },
         release=f"python seen.py release {' '.join(paths)}",
         processes={
             "worker": {
@@ -154,6 +161,7 @@ def test_all_commands_of_an_isolated_app_see_what_it_sees(site: Site) -> None:
     for name in ("worker", "ready", "task", "shell"):
         assert seen(name) == {**apart, "code": "OSError"}, name
     assert seen("release") == {**apart, "code": len("written")}
+    assert theirs.read_text() == "as it was"
     assert not list(site.root.glob("escaped*"))
 
 
