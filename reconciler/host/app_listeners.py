@@ -248,8 +248,9 @@ class AppListeners:
         return desired if desired in opened else min(opened, key=str, default=desired)
 
     def arm(self, name: str, address: Address) -> None:
-        """Wake the app at the next connection."""
+        """Wake the app at the next connection, also at a port or a socket that it is passing from."""
         self._listeners.arm(address, partial(self._on_connection, name))
+        self._pass_between(name, address)
 
     def serve_holding_page(self, address: Address, page: str | None) -> None:
         """Answer 503 at this address."""

@@ -258,6 +258,39 @@ def test_a_daemon_that_is_killed_while_an_app_passes_to_a_socket_leaves_its_port
 
 
 @pytest.mark.nightly
+def test_one_that_falls_asleep_while_it_passes_to_a_socket_is_woken_at_its_port_by_the_next_daemon(
+    site: Site, proxy: Proxy
+) -> None:
+    lazy = {"start": "lazy", "idle_after": "1s", "probation": "0s"}
+    site.source("shop", "0")
+    site.manifest("shop", **lazy)
+    daemon = site.live()
+    eventually(lambda: site.told("shop")["state"] == "sleeping", 60)
+    port = site.told("shop")["port"]
+    assert b"\r\n0\r\n" in asked_at_port(port)
+    site.end(daemon)
+    site.manifest("shop", domains=["shop.localhost"], **lazy)
+    daemon = site.live(proxy=proxy)
+    eventually(lambda: answers("shop.localhost", proxy.front.https, "0"), 60)
+    caddy = kept_pid(site.paths.proxy)
+    assert caddy is not None
+    os.kill(caddy, signal.SIGSTOP)  # it cannot be told of the socket, nor asked what it dials
+    try:
+        site.source("shop", "1")
+        eventually(lambda: b"\r\n1\r\n" in asked_at(site.paths.socket("shop"), REQUEST), 60)
+        for _ in range(2):
+            eventually(lambda: site.told("shop")["state"] == "sleeping" and not site.instances("shop"), 60)
+            assert b"\r\n1\r\n" in asked_at_port(port)
+            eventually(lambda: site.told("shop")["state"] == "sleeping" and not site.instances("shop"), 60)
+            site.end(daemon, signal.SIGKILL)
+            daemon = site.live(proxy=proxy)
+    finally:
+        os.kill(caddy, signal.SIGCONT)
+    eventually(lambda: answers("shop.localhost", proxy.front.https, "1"), 60)
+    eventually(lambda: is_refused(port), 60)
+
+
+@pytest.mark.nightly
 def test_one_that_sleeps_at_a_socket_is_woken_through_tls(site: Site, proxy: Proxy) -> None:
     site.source("lazy", "awake")
     site.manifest("lazy", domains=["lazy.localhost"], start="lazy", idle_after="1s")
