@@ -6,10 +6,11 @@ server with a name of ours; all else of it comes out as it went in.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from reconciler.planning.routing import linked_names
-from reconciler.planning.routing.domain_names import is_private, is_wildcard
+from reconciler.planning.routing.certificates import MARK, Config, certified
+from reconciler.planning.routing.domain_names import is_wildcard
 from reconciler.planning.routing.route import (
     CLIENT_HEADER,
     FORGEABLE_HEADERS,
@@ -25,9 +26,6 @@ from reconciler.planning.routing.route import (
 from reconciler.planning.routing.routing import Routing
 from reconciler.planning.routing.static_files import caddy_handlers
 
-Config: TypeAlias = dict[str, Any]
-
-MARK = "reconciler"
 _PLAIN = f"{MARK}-http"
 _SECOND = 1_000_000_000  # Caddy's durations are nanoseconds
 _KEEP_STREAMS_S = 24 * 3600
@@ -89,7 +87,7 @@ def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: st
                     _PLAIN: {**plain, "automatic_https": {"disable": True}, **trusted},
                 },
             },
-            "tls": _tls(routes, front, links=links),
+            "tls": certified(routes, front, links=links),
             "pki": {"certificate_authorities": {"local": {"install_trust": False}}},
         },
     }
@@ -110,7 +108,7 @@ def spliced(theirs: Config, routes: tuple[Route, ...], front: Front, abilities: 
     for name, port, made in ours:
         _place(servers, name, front.listen(port), port, list(made))
     http["servers"] = servers
-    tls = _tls(routes, front)
+    tls = certified(routes, front)
     if tls:
         mine = _child(apps, "tls")
         for path in (("automation", "policies"), ("certificates", "load_files")):
@@ -298,54 +296,6 @@ def _trusted(front: Front, abilities: Abilities) -> Config:
     if not front.trusted or not abilities.knows_client:
         return {}
     return {"trusted_proxies": {"source": "static", "ranges": [*front.trusted]}, "trusted_proxies_strict": 1}
-
-
-def _tls(routes: tuple[Route, ...], front: Front, *, links: bool = False) -> Config:
-    """Return which authority certifies which names, and which certificates are read from files."""
-    internal, public = set[str](), set[str]()
-    for route in routes:
-        names = route.routing.names
-        if route.routing.tls == "internal":
-            internal.update(names)
-        elif route.routing.tls == "auto":
-            private = {name for name in names if is_private(name)} if not front.ca else set[str]()
-            internal |= private
-            public.update(set(names) - private)
-    policies: list[Config] = []
-    issuer = _issuer(front)
-    if public and (issuer or links):
-        chosen = {"issuers": [issuer]} if issuer else {}
-        policies.append({"@id": f"{MARK}:auto", "subjects": sorted(public), **chosen})
-    if internal:
-        internal_issuer = {"module": "internal"}
-        policies.append({"@id": f"{MARK}:internal", "subjects": sorted(internal), "issuers": [internal_issuer]})
-    files = {
-        (route.routing.certificate.chain, route.routing.certificate.key, route.certificate_id)
-        for route in routes
-        if route.routing.certificate is not None
-    }
-    loaded = [
-        {"@id": f"{MARK}:files:{number}", "certificate": chain, "key": key, "tags": [f"{MARK}-{content}"]}
-        for number, (chain, key, content) in enumerate(sorted(files))
-    ]
-    tls: Config = {}
-    if links:
-        added = linked_names.automation(front, issuer)
-        tls["automation"] = {**added, "policies": [*policies, *added["policies"]]}
-    elif policies:
-        tls["automation"] = {"policies": policies}
-    if loaded:
-        tls["certificates"] = {"load_files": loaded}
-    return tls
-
-
-def _issuer(front: Front) -> Config:
-    """Return the authority as the settings have it, nothing for Caddy's own choice."""
-    given: Config = {"email": front.email, "ca": front.ca}
-    chosen = {name: value for name, value in given.items() if value}
-    if front.ca_root:
-        chosen["trusted_roots_pem_files"] = [front.ca_root]
-    return {"module": "acme", **chosen} if chosen else {}
 
 
 def _log_writer(log: str) -> Config:

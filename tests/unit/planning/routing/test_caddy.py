@@ -182,3 +182,19 @@ def test_what_another_program_has_made_of_a_configuration_is_repaired_and_stops_
     assert ours_in(config).keys() == {"routes", "policies", "load_files"}
     assert names_in(spliced(config, (route(),), Front(), TODAY)) == {"shop.example.com"}
     assert names_in(without(config)) == frozenset()
+
+
+@pytest.mark.parametrize("links", [False, True])
+def test_certificates_of_an_authority_of_ones_own_are_looked_at_often_enough_for_those_of_minutes(links: bool) -> None:
+    def automation(ca: str) -> Any:
+        return whole((route(),), Front(ca=ca), TODAY, "log", links=links)["apps"]["tls"].get("automation", {})
+
+    assert automation("https://ca.example.com/directory")["renew_interval"] == 60 * 10**9
+    assert "renew_interval" not in automation("")
+
+
+@pytest.mark.parametrize("tls", ["auto", "off"])
+def test_how_often_the_operators_caddy_looks_at_certificates_is_left_to_them(tls: str) -> None:
+    config = spliced({}, (route(tls=tls),), Front(ca="https://ca.example.com/directory"), TODAY)
+    assert "renew_interval" not in json.dumps(config)
+    assert ("tls" in config["apps"]) == (tls == "auto")
