@@ -7,12 +7,14 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,13 +49,17 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": f"{scope['client'][0]} {said}".encode()})
 """
 KILLS = 200
+# As another user, from within the directory, so that nothing above it is what denies.
 KNOCK = """
 import socket, sys, os
+os.chdir(sys.argv[1])
 os.setgid(65534); os.setgroups([]); os.setuid(65534)
-line = socket.socket(socket.AF_UNIX)
 try:
-    os.chdir(sys.argv[1])
-    line.connect(sys.argv[2])
+    if sys.argv[2] == "key":
+        open(sys.argv[2]).close()
+    else:
+        socket.socket(socket.AF_UNIX).connect(sys.argv[2])
+    print("let in")
 except PermissionError as error:
     print("denied")
 """
@@ -228,14 +234,26 @@ def test_only_what_a_trusted_network_says_of_its_clients_is_believed_from_the_ri
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_another_user_reaches_neither_the_admin_socket_nor_the_key_nor_the_certificates(
+def test_another_user_reaches_neither_the_admin_socket_nor_the_key_nor_the_socket_of_an_app(
     site: Site, proxy: Proxy
 ) -> None:
-    site.app("shop", domains=["shop.localhost"])
+    site.source("shop", "shop")
+    site.manifest("shop", domains=["shop.localhost"])
     site.live(proxy=proxy)
     eventually(lambda: ask("shop.localhost", proxy.front.https)[0] == 200, 60)
-    words = [sys.executable, "-I", "-c", KNOCK, str(site.paths.proxy), "admin.sock"]
-    assert subprocess.run(words, capture_output=True, text=True, check=False, timeout=30).stdout == "denied\n"
+
+    def met(directory: Path, name: str) -> str:
+        words = [sys.executable, "-I", "-W", "ignore", "-c", KNOCK, str(directory), name]
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+    assert [met(site.paths.proxy, name) for name in ("admin.sock", "key")] == ["denied"] * 2
+    assert met(site.paths.socket("shop").parent, "shop.sock") == "denied"
+    with tempfile.TemporaryDirectory() as made, socket.socket(socket.AF_UNIX) as open_to_all:
+        open_to_all.bind(f"{made}/any.sock")
+        open_to_all.listen()
+        for place in (made, f"{made}/any.sock"):
+            Path(place).chmod(0o777)
+        assert met(Path(made), "any.sock") == "let in"
     assert site.paths.proxy.stat().st_mode & 0o077 == 0
     assert (site.paths.proxy / "key").stat().st_mode & 0o077 == 0
 

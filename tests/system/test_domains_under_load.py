@@ -25,7 +25,7 @@ from tests.system.test_handover import said, upgraded
 
 pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
 
-DEPLOYS = 50
+DEPLOYS, EARLY_ANSWERS = 50, 500
 STREAMS = """
 import asyncio
 
@@ -289,7 +289,7 @@ def test_an_answer_before_the_body_is_read_arrives_whole(site: Site, proxy: Prox
 
     def post() -> tuple[bytes, int]:
         with socket.create_connection(("127.0.0.1", port), 30) as line:
-            body = b"x" * 2_000_000
+            body = b"x" * 10_000_000
             head = (
                 f"POST / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
             )
@@ -308,8 +308,8 @@ def test_an_answer_before_the_body_is_read_arrives_whole(site: Site, proxy: Prox
         return answer.partition(b"\r\n")[0], len(answer.partition(b"\r\n\r\n")[2])
 
     with ThreadPoolExecutor(4) as pool:
-        answers = Counter(each.result() for each in [pool.submit(post) for _ in range(100)])
-    assert answers == {(b"HTTP/1.1 401 Unauthorized", 20000): 100}
+        answers = Counter(each.result() for each in [pool.submit(post) for _ in range(EARLY_ANSWERS)])
+    assert answers == {(b"HTTP/1.1 401 Unauthorized", 20000): EARLY_ANSWERS}
 
 
 @pytest.mark.parametrize("at_port", [True, False])
