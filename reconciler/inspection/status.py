@@ -186,11 +186,13 @@ def _known(snapshot: HostSnapshot) -> list[str]:
 
 def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], histories: Mapping[str, str | None]) -> AppRow:
     serving = [record for record in snapshot.instances.get(name, []) if record.ready_at is not None]
-    newest = serving[-1] if serving else None
-    build = snapshot.staged(name, newest.build) if newest else None
     last = snapshot.app_statuses.get(name) or AppStatus(
         state="pending", message=_NOT_OBSERVED, wanted=None, since=0, next_try_at=None
     )
+    if last.state == "canary":  # what most clients get is told as what serves, and the canary as what should
+        serving.sort(key=lambda record: record.revision != last.wanted)
+    newest = serving[-1] if serving else None
+    build = snapshot.staged(name, newest.build) if newest else None
     if snapshot.daemon is None and desired:
         last = without_daemon(last, serves=newest is not None)
     if newest is not None and last.state == "running" and not last.message:

@@ -38,6 +38,39 @@ def test_a_canary_gets_its_share_is_promoted_and_no_request_is_lost(site: Site, 
     assert record.workers == 2
 
 
+_SLOW_TO_START = """
+import os, time
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"2"]
+
+if os.path.exists("FLAG"):
+    time.sleep(3600)
+"""
+
+
+def test_one_that_is_aborted_while_it_starts_ends_and_its_restart_costs_no_client_a_wait(site: Site) -> None:
+    port = begun(site)
+    flag = site.root / "flag"
+    with under_load(port) as load:
+        site.save(site.root / "apps/shop/wsgi.py", _SLOW_TO_START.replace("FLAG", str(flag)))
+        answers_of(load, "2")
+        eventually(lambda: is_canary(site), 30)
+        row = site.told("shop")
+        assert (row["revision"] != row["wanted_revision"], row["workers"]) == (True, 2)
+        flag.touch()
+        assert site.cli("restart", "shop").returncode == 0
+        eventually(lambda: any(record.ready_at is None for record in site.instances("shop")), 30)
+        answers_of(load, "1", 50)
+        assert site.cli("abort", "shop").returncode == 0
+        eventually(lambda: site.told("shop")["state"] == "degraded" and len(site.instances("shop")) == 1, 30)
+        answers_of(load, "1", 50)
+    assert load.failed == {}
+    assert "an operator aborted it; revision" in site.told("shop")["message"]
+    assert "tried again after an edit" in site.told("shop")["message"]
+
+
 def test_one_that_fails_is_taken_away_by_itself_and_is_bad_until_an_edit(site: Site) -> None:
     port = begun(site)
     with under_load(port) as load:

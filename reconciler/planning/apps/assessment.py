@@ -258,6 +258,8 @@ class Assessment:
             mine = [i for i in self.observed.instances if i.revision == split.revision]
             if split.harm or any(i.end is not None or has_failed(i, self.observed) for i in mine):
                 return False
+            if split.weight and self.current is None:
+                return False  # one that starts anew has no clients, who would wait for it
             return self.stable is not None or (self.current is not None and self.current.ready)
         if is_known_good(self.target.id, self.observed) or self._is_alive():
             return False

@@ -61,7 +61,7 @@ def record_failures(app: App, observed: Observed, now: float) -> tuple[RecordFai
             reason=Reason.UNHEALTHY if i.unhealthy else Reason.ABORTED if _harm(i, observed) else Reason.WORKER_EXITED,
         )
         for i in observed.alive
-        if i.serves
+        if (i.serves or _harm(i, observed))
         and has_failed(i, observed)
         and not is_known_good(i.revision, observed)
         and not _is_recorded(i, observed)
@@ -147,10 +147,11 @@ def _failure(app: App, observed: Observed, instance: Instance, now: float, reaso
         last_at=now,
         reason=reason,
         workers=workers,
-        phase="serving" if instance.ready else "starting",
+        phase="serving" if instance.ready or _harm(instance, observed) else "starting",
     )
 
 
 def _is_recorded(instance: Instance, observed: Observed) -> bool:
     failure = observed.failure_of(instance.revision)
-    return failure is not None and instance.ready_at is not None and failure.last_at >= instance.ready_at
+    since = instance.started_at if instance.ready_at is None else instance.ready_at
+    return failure is not None and failure.last_at >= since

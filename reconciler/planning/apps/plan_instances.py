@@ -354,7 +354,7 @@ def to_scale(known: Assessment, instance: Instance, wanted: int) -> list[Action]
         actions.append(ApplyLimits(instance=instance.id, limits=limits, cause=cause, reason=Reason.LIMITS_CHANGED))
     keeps_all = known.app.worker_range is not None and (bool(known.others) or not known.is_proven)
     if instance.workers < wanted or (instance.workers > wanted and not keeps_all):
-        cause = why_scaled(known.app, instance, known.observed, known.now)
+        cause = why_scaled(known.app.with_workers(wanted), instance, known.observed, known.now)
         actions.append(Scale(instance=instance.id, workers=wanted, cause=cause, reason=Reason.SCALING))
     return actions
 

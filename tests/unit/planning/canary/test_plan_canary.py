@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from reconciler.planning.apps.actions import RecordFailure, Start
+from reconciler.planning.apps.actions import RecordFailure, Scale, Start
 from reconciler.planning.apps.observed import Failure, Observed, Override
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.canary.actions import EndCanary, WeighCanary
@@ -254,3 +254,33 @@ def test_it_gets_every_connection_after_its_probation_and_none_if_it_fails_again
 def test_a_revision_that_failed_in_its_gate_only_is_no_canary_by_itself() -> None:
     failure = Failure(revision=V2.id, kind="rejected", count=1, last_at=NOW - 1e4, reason="exited", phase="starting")
     assert "second listener" not in text(edited(failures=(failure,)), APP)
+
+
+def test_one_that_is_to_start_anew_has_no_clients_before_it_is_stopped() -> None:
+    restarted = replace(on_trial(), restart_before=NOW)
+    assert text(restarted).splitlines()[:3] == [
+        "give revision v2 no new connection: the canary is over",
+        "stop instance i2: the canary is over",
+        "close the second of two listeners on 127.0.0.1:8001: the canary is over",
+    ]
+
+
+def test_one_that_an_operator_aborts_while_it_starts_is_not_tried_again_by_itself() -> None:
+    starting = on_trial(0, -1, harm="an operator aborted it")
+    starting = replace(starting, instances=(OLD, replace(NEW, ready_at=None)))
+    noted = next(action for action in plan(WITH, starting, NOW).actions if isinstance(action, RecordFailure))
+    assert noted.reason == "aborted"
+    recorded = replace(starting, failures=(noted.failure,))
+    assert not any(isinstance(action, RecordFailure) for action in plan(WITH, recorded, NOW).actions)
+    over = replace(recorded, split=None, instances=(OLD,))
+    for later in (0.0, 86400.0):
+        decided = plan(WITH, over, NOW + later)
+        assert (decided.actions, decided.state) == ((), "degraded")
+
+
+def test_its_number_of_workers_is_told_as_the_one_that_its_share_takes() -> None:
+    app = replace(WITH.with_workers(4), canary=replace(CANARY, share=(500,)))
+    split = on_trial(500).split
+    decided = plan(app, edited(instances=(OLD, NEW), split=split), NOW)
+    told = {action.instance: (action.workers, action.cause) for action in decided.actions if isinstance(action, Scale)}
+    assert told == {"i1": (4, "4 workers desired, 1 running"), "i2": (2, "2 workers desired, 1 running")}
