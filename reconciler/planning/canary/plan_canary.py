@@ -100,7 +100,7 @@ def _step(known: Assessment, split: Split) -> WeighCanary | None:
     assert canary is not None
     if split.promoted:
         return _weigh(split.revision, WHOLE, split.step, Cause(Reason.PROMOTED, "an operator promoted it"))
-    if split.step < 0:
+    if not split.weight:  # also of one that has started anew
         cause = Cause(Reason.CANARY, "it passed its gate")
         return _weigh(split.revision, canary.weight(0), 0, cause, canary)
     if split.weight != canary.weight(split.step):

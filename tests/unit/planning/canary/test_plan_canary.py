@@ -284,3 +284,9 @@ def test_its_number_of_workers_is_told_as_the_one_that_its_share_takes() -> None
     decided = plan(app, edited(instances=(OLD, NEW), split=split), NOW)
     told = {action.instance: (action.workers, action.cause) for action in decided.actions if isinstance(action, Scale)}
     assert told == {"i1": (4, "4 workers desired, 1 running"), "i2": (2, "2 workers desired, 1 running")}
+
+
+def test_one_that_has_started_anew_begins_with_its_first_share_again() -> None:
+    first = plan(WITH, on_trial(0, 1), NOW).first
+    assert isinstance(first, WeighCanary)
+    assert (first.weight, first.step, first.cause) == (50, 0, "it passed its gate")
