@@ -18,6 +18,8 @@ _LARGEST = 64 * 1024 * 1024
 _LONGEST_LINE = 64 * 1024
 _PRECONDITION_FAILED = 412
 _REFUSED = 400
+# As a version before 2.7 says with another status of what it does not know yet.
+_UNKNOWN = ("unknown field", "module not registered")
 
 
 class ProxyError(Exception):
@@ -64,7 +66,8 @@ class AdminSocket:
         answer = await self._ask("POST", "/config/", json.dumps(config).encode(), headers)
         if answer.status == _PRECONDITION_FAILED:
             raise ConfigChanged("the proxy was configured by another program just now")
-        if answer.status == _REFUSED:
+        is_older = answer.status != 200 and any(each in _said(answer) for each in _UNKNOWN)
+        if answer.status == _REFUSED or is_older:
             raise ConfigRefused(f"the proxy refuses its configuration: {_said(answer)} (the one before stays in force)")
         if answer.status != 200:
             raise ProxyError(f"the proxy cannot take its configuration: {_said(answer)}")

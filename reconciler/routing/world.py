@@ -253,10 +253,10 @@ class RoutingWorld:
         self._record.write(tuple(rows_of(self._asked, self._observed, names, self._failure)))
 
     def _store_wanted(self, asked: Routes) -> None:
-        files = self._observed.files
-        if self._stored == (asked, files, self._observed.version):
+        observed = self._observed
+        if self._stored == (asked, observed.files, observed.version, observed.limited):
             return
-        self._stored = (asked, files, self._observed.version)
+        self._stored = (asked, observed.files, observed.version, observed.limited)
         # Of a Caddy of the host's only our part, without what others have there.
         config = wanted(asked, replace(self._observed, config=None))
         proxy = self._proxy

@@ -19,7 +19,7 @@ from reconciler.settings.proxy import Proxy, ProxyFile
 from tests.support.certificates import write_certificate
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
-from tests.support.proxies import ask, needs_caddy, newest_caddy
+from tests.support.proxies import CADDIES, ask, needs_caddy, version
 from tests.support.site import Site
 
 pytestmark = pytest.mark.system
@@ -35,8 +35,8 @@ def answers(name: str, port: int, body: str) -> bool:
 class HostCaddy:
     """A Caddy with a site of the operator's, as a service of the distribution runs one."""
 
-    def __init__(self, directory: Path, *words: str) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, program: str, *words: str) -> None:
+        self.directory, self.program = directory, program
         self.words = words
         self.http, self.https = a_port(), a_port()
         self.admin = directory / "admin.sock"
@@ -73,7 +73,7 @@ class HostCaddy:
         env = {name: str(self.directory) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
-                [newest_caddy(), "run", "--config", "caddy.json", *self.words],
+                [self.program, "run", "--config", "caddy.json", *self.words],
                 cwd=self.directory, env={**os.environ, **env}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
@@ -98,9 +98,15 @@ class HostCaddy:
         self.process.wait(20)
 
 
+@pytest.fixture(params=CADDIES, ids=lambda program: ".".join(map(str, version(program))))
+def program(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
 @pytest.fixture
-def caddy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostCaddy]:
-    found = HostCaddy(tmp_path_factory.mktemp("caddy"))
+def caddy(tmp_path_factory: pytest.TempPathFactory, program: str) -> Iterator[HostCaddy]:
+    found = HostCaddy(tmp_path_factory.mktemp("caddy"), program)
     try:
         yield found
     finally:
@@ -146,9 +152,9 @@ def sockets() -> Iterator[Path]:
 @needs_caddy
 @pytest.mark.nightly
 def test_a_caddy_that_resumes_has_all_names_again_while_no_daemon_runs(
-    site: Site, tmp_path_factory: pytest.TempPathFactory
+    site: Site, tmp_path_factory: pytest.TempPathFactory, program: str
 ) -> None:
-    caddy = HostCaddy(tmp_path_factory.mktemp("caddy"), "--resume")
+    caddy = HostCaddy(tmp_path_factory.mktemp("caddy"), program, "--resume")
     try:
         front = Front(http=caddy.http, https=caddy.https, address="127.0.0.1")
         eventually(lambda: answers("own.localhost", caddy.https, "own"))
