@@ -26,7 +26,7 @@ from tests.fakes.post_office import webhook
 from tests.support.certificates import write_certificate
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
-from tests.support.proxies import ask, kept_proxy, needs_caddy
+from tests.support.proxies import CADDIES, ask, kept_proxy, needs_caddy, version
 from tests.support.site import Site, get
 
 pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
@@ -49,6 +49,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": f"{scope['client'][0]} {said}".encode()})
 """
 KILLS = 200
+EACH_CADDY = pytest.mark.parametrize("program", CADDIES, ids=lambda program: ".".join(map(str, version(program))))
 # As another user, from within the directory, so that nothing above it is what denies.
 KNOCK = """
 import socket, sys, os
@@ -258,8 +259,10 @@ def test_another_user_reaches_neither_the_admin_socket_nor_the_key_nor_the_socke
     assert (site.paths.proxy / "key").stat().st_mode & 0o077 == 0
 
 
-def test_no_kill_of_the_daemon_and_no_kill_of_the_proxy_leaves_a_name_half_published(site: Site, proxy: Proxy) -> None:
+@EACH_CADDY
+def test_no_kill_of_the_daemon_and_no_kill_of_the_proxy_leaves_a_name_half_published(site: Site, program: str) -> None:
     """Each life of the daemon is to serve the other of two names, and ends in the middle of that."""
+    proxy = kept_proxy(program)
     https = proxy.front.https
     port = site.app("shop", "here", domains=["a.localhost"])
     daemon = site.live(proxy=proxy)

@@ -120,6 +120,49 @@ try:
 """
 
 
+# A certificate of five minutes, the shortest that this authority makes, which is renewed with a third of that left. All
+# the while a client asks.
+RENEWED = r"""
+import threading
+
+def certificate():
+    with socket.create_connection(("127.0.0.1", 443), 5) as line:
+        context = ssl.create_default_context(cafile=str(trusted))
+        with context.wrap_socket(line, server_hostname="shop.example.com") as secure:
+            found = secure.getpeercert()
+            return found["serialNumber"], ssl.cert_time_to_seconds(found["notAfter"])
+
+over, met = threading.Event(), {}
+
+def client():
+    while not over.wait(0.2):
+        try:
+            said = str(ask("shop.example.com")[0])
+        except OSError as error:
+            said = repr(error)
+        met[said] = met.get(said, 0) + 1
+
+try:
+    save("shop.yaml", "path: ../apps/shop\ndomains: [shop.example.com]\nstate: maintenance\n")
+    until(lambda: ask("shop.example.com")[0] == 503)
+    first, ends_at = certificate()
+    asking = threading.Thread(target=client)
+    asking.start()
+    try:
+        until(lambda: (row := status().get("shop.example.com")) and row["state"] == "served")
+        until(lambda: certificate()[0] != first, ends_at - time.time())
+        renewed_ends_at = certificate()[1]
+        said["renewed"] = renewed_ends_at - ends_at
+        until(lambda: (row := status()["shop.example.com"])["state"] == "served" and row["ends_at"] == renewed_ends_at)
+        time.sleep(max(0, ends_at - time.time() + 2))
+        said["row"] = status()["shop.example.com"]["state"]
+    finally:
+        over.set()
+        asking.join(30)
+    said["met"] = met
+"""
+
+
 def may_unshare() -> bool:
     program = shutil.which("unshare")
     words = [str(program), "--net", "--mount", "true"]
@@ -138,6 +181,17 @@ def test_an_authority_certifies_a_name_also_while_its_app_is_in_maintenance_and_
     assert said["elsewhere"].startswith("has no certificate yet")
     assert said["elsewhere"].endswith(", and DNS leads it to 192.0.2.1, which this host does not have")
     assert "warn  DNS: 192.0.2.1, none of which this host has" in said["check"]
+
+
+@pytest.mark.skipif(not may_unshare(), reason="this user may make no network namespace")
+def test_a_certificate_is_renewed_while_its_app_is_in_maintenance_and_status_has_the_new_one_before_the_old_has_ended(
+    site: Site,
+) -> None:
+    said = told(site, RENEWED, lifetime="5m")
+    assert said["renewed"] > 0
+    assert said["row"] == "served"
+    assert set(said["met"]) == {"503"}, said["met"]
+    assert said["met"]["503"] > 100
 
 
 def told(site: Site, story: str, lifetime: str = "12h") -> dict[str, Any]:
