@@ -16,7 +16,7 @@ from reconciler.convergence.world import Report
 from reconciler.daemon.daemon import Daemon
 from reconciler.daemon.shutdown import is_going_down
 from reconciler.daemon.summary import HostSummary
-from reconciler.linux.heap import keep_collections_short, share_one_heap
+from reconciler.linux.heap import share_one_heap
 from reconciler.linux.open_files import allow_many_open_files
 from reconciler.linux.processes import adopt_orphans, keep_descriptors
 from reconciler.linux.systemd import ServiceManager
@@ -71,7 +71,6 @@ async def built(settings: Settings, kind: type[DaemonT]) -> AsyncIterator[tuple[
     keep_descriptors()
     allow_many_open_files()  # a sleeping app costs one
     share_one_heap()
-    keep_collections_short()
     adopt_orphans()
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

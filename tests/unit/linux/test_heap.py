@@ -3,9 +3,7 @@
 import subprocess
 import sys
 
-import pytest
-
-from reconciler.linux.heap import Heap, ShortCollections, resident_bytes
+from reconciler.linux.heap import Heap, resident_bytes
 
 MEGABYTE = 1 << 20
 # A large share of the memory below a small piece that is still in use, as after the manifests were read.
@@ -75,25 +73,3 @@ def test_what_was_freed_below_something_in_use_goes_back_to_the_kernel() -> None
 
 def test_the_kernel_tells_what_a_process_holds() -> None:
     assert resident_bytes() > MEGABYTE
-
-
-@pytest.mark.parametrize(("generation", "took_s", "freezes"), [(2, 0.02, 1), (2, 0.004, 0), (1, 0.02, 0), (0, 0.02, 0)])
-def test_what_outlived_a_long_collection_of_all_objects_is_left_out_of_later_ones(
-    generation: int, took_s: float, freezes: int
-) -> None:
-    now, frozen = [100.0], list[None]()
-    collections = ShortCollections(lambda: frozen.append(None), lambda: now[0])
-    collections("start", {"generation": generation})
-    now[0] += took_s
-    collections("stop", {"generation": generation})
-    assert len(frozen) == freezes
-
-
-def test_a_process_keeps_its_collections_short_once_and_many_objects_are_looked_at_once() -> None:
-    looked = (
-        "import gc\nfrom reconciler.linux.heap import keep_collections_short\n"
-        "keep_collections_short()\nkeep_collections_short()\nprint(len(gc.callbacks))\n"
-        "kept = [[number] for number in range(2_000_000)]\ngc.collect()\nprint(gc.get_freeze_count() > 1_000_000)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", looked], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["1", "True"]
