@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from reconciler.planning.apps.app import App
 from reconciler.planning.fingerprint import Json
 from reconciler.state.records import Records
 
 if TYPE_CHECKING:  # a reader of the facts need not load what reads manifests
     from reconciler.manifests.catalog import Catalog, ManifestFile, Rules
     from reconciler.manifests.origin import Identity
+    from reconciler.planning.apps.app import App
 
 Described = TypeVar("Described")
 
@@ -136,7 +136,7 @@ def _facts_of_file(entry: "ManifestFile") -> Json:
     }
 
 
-def _facts_of_app(app: App) -> Json:
+def _facts_of_app(app: "App") -> Json:
     return {
         "manifest": app.manifest,
         "commit": app.commit,
@@ -174,20 +174,20 @@ def _last_good(catalog: "Catalog", file: str) -> bytes | None:
     return None if entry is None else entry.last_good
 
 
-def _worker_range(app: App) -> dict[str, Any]:
+def _worker_range(app: "App") -> dict[str, Any]:
     """Return between which numbers of workers an app has as many as it needs; nothing for one with a number."""
     asked = app.worker_range
     return {} if asked is None else {"worker_range": [asked.least, asked.most]}
 
 
-def _limits(app: App) -> dict[str, Any]:
+def _limits(app: "App") -> dict[str, Any]:
     """Return the limits of an app, by "" for its web and by process; nothing for an app without any."""
     limited = {"": app.limits} | {process.name: process.limits for process in app.processes}
     found = {name: asdict(limits) for name, limits in limited.items() if limits}
     return {"limits": found} if found else {}
 
 
-def _schedules(app: App) -> dict[str, Any]:
+def _schedules(app: "App") -> dict[str, Any]:
     """Return when the schedules of an app run; nothing for an app without any."""
     if not app.schedules:
         return {}
