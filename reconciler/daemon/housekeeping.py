@@ -102,6 +102,8 @@ class Housekeeping:
     async def _end_idle(self) -> None:
         """End fork servers that nothing needs, and give freed memory back."""
         heap = own_heap()
+        await next_tick(_WRITE_EVERY_S)
+        heap.give_back()  # what starting took
         while True:
             await next_tick(_END_IDLE_EVERY_S)
             heap.give_back()

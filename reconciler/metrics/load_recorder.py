@@ -23,6 +23,7 @@ from reconciler.state.paths import StatePaths
 
 _SHARE = 0.001
 _SHARE_AT_REST = _SHARE / 30
+_FIRST_S = 600.0  # a daemon that has just started has better to do than to measure what does nothing
 _IDLE_CPU = 0.001
 _AT_REST_S = 30 * 60
 _AT_ONCE = 2
@@ -59,7 +60,7 @@ class LoadRecorder:
         self._unmeasured: dict[str, Contents] = {}
         self._collected: dict[str, list[LoadPoint]] = {}
         self._collected_until = 0
-        self._patient_at = 0.0
+        self._patient_at: float | None = None
 
     async def run(self) -> None:
         """Record now and then, and never return."""
@@ -86,6 +87,8 @@ class LoadRecorder:
         step = int(now) // DAY.step_s
         due, patient = self._due(running, now, at)
         self._measure(due, now, at)
+        if self._patient_at is None:
+            self._patient_at = at + _FIRST_S
         if patient and at >= self._patient_at:
             began = time.thread_time()
             self._measure(patient, now, at)

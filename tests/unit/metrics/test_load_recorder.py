@@ -67,6 +67,7 @@ class _Host:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Host:
     """Return a host on which measuring takes no time."""
     monkeypatch.setattr(load_recorder, "_SHARE_AT_REST", 1.0)
+    monkeypatch.setattr(load_recorder, "_FIRST_S", 0.0)
     return _Host(tmp_path)
 
 
@@ -134,6 +135,17 @@ def test_apps_that_have_answered_nothing_yet_wait_while_measuring_them_takes_too
     host.answered(60)
     host.look()
     assert "blog" in host.sampled
+
+
+def test_apps_that_have_answered_nothing_yet_are_left_alone_while_the_daemon_is_young(
+    host: _Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_recorder, "_FIRST_S", 120.0)
+    host.add(20)
+    host.look(2)
+    assert not host.sampled
+    host.look()
+    assert len(host.sampled) == 2
 
 
 def test_a_new_app_that_answers_waits_for_no_other(host: _Host) -> None:
