@@ -1,5 +1,6 @@
 """Serve static files of the builds that are alive: which trees each app needs, and what lays them out."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
@@ -79,15 +80,8 @@ class StaticFiles:
         return self._trees.ahead_of(revision.app, self._tree(revision.app, revision.id, revision.build.id))
 
     async def lay(self, action: LayFiles) -> None:
-        """Lay out the trees of all apps of an action. Raises the first OSError, after the others have been laid out."""
-        errors = []
-        for app, names in action.apps:
-            try:
-                await self._lay(app, names)
-            except OSError as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        """Lay out the trees of all apps of an action at once. Raises the first OSError; the others go on."""
+        await asyncio.gather(*(self._lay(app, names) for app, names in action.apps))
 
     async def _lay(self, app: str, names: Sequence[str]) -> None:
         assert self._trees is not None

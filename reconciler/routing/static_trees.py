@@ -8,10 +8,12 @@ nothing else is written into or removed.
 import asyncio
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.files import draft, leftovers, remove, replace_file, require_no_link
@@ -26,6 +28,7 @@ _LONGEST_BOOT = 64
 _LACKS = ".lacks-"  # and the name of a tree: what is wrong with its directories
 _LONGEST_LACKS = 1 << 20
 _PATIENCE_S = 10.0  # that a start waits for a copy
+_AT_ONCE = 4  # copies of different apps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +50,15 @@ class StaticTrees:
     def __init__(self, root: Path, boot: str) -> None:
         self._root = root
         self._boot = boot
-        self._threads = DaemonThreads("static", 1)  # one after the other
+        # One for each app that something is copied of: they are gone when their threads are.
+        self._threads: WeakValueDictionary[str, DaemonThreads] = WeakValueDictionary()
+        self._places, self._noting = threading.Semaphore(_AT_ONCE), threading.Lock()
         self._starting: dict[str, Tree] = {}
+        self._laying: dict[str, tuple[tuple[Tree, ...], asyncio.Future[None]]] = {}
         self.laid: Mapping[str, tuple[str, ...]] = dict(_laid_below(root, boot))
         with suppress(OSError):
             if left := list(leftovers(root)):
-                self._threads.run(lambda: _remove_all(left))
+                self._thread_of("").run(lambda: _remove_all(left))
 
     def of(self, app: str) -> Path:
         """Return the directory of an app's trees."""
@@ -80,28 +86,47 @@ class StaticTrees:
     async def lay(self, app: str, trees: Sequence[Tree]) -> None:
         """Have exactly these trees of an app laid out, the newest first. Raises OSError; what is laid out stays.
 
-        It goes on when the caller is cancelled.
+        It goes on when the caller is cancelled, and one that asks for the same meanwhile waits for it.
         """
-        await asyncio.shield(self._run(app, lambda: self._lay(app, trees)))
+        known, future = self._laying.get(app, ((), None))
+        if future is None or future.done() or known != tuple(trees):
+            future = self._run(app, lambda: self._lay(app, trees))
+            self._laying[app] = tuple(trees), future
+            future.add_done_callback(lambda done: self._laid(app, done))
+        await asyncio.shield(future)
+
+    def _laid(self, app: str, done: "asyncio.Future[None]") -> None:
+        if app in self._laying and self._laying[app][1] is done:
+            del self._laying[app]
+
+    def _thread_of(self, app: str) -> DaemonThreads:
+        """Return the one thread in which all is done to an app's trees, in order: another app's wait for none of it."""
+        found = self._threads.get(app)
+        if found is None:
+            found = self._threads[app] = DaemonThreads("static", 1, kept_s=1.0)
+        return found
 
     def _run(self, app: str, work: Callable[[], None]) -> "asyncio.Future[None]":
         """Return the future of work on an app's trees, which goes on whether it is waited for or not."""
 
         def done() -> None:
             try:
-                work()
+                with self._places:
+                    work()
             finally:
                 self._note(app)
 
-        future = asyncio.wrap_future(self._threads.run(done))
+        future = asyncio.wrap_future(self._thread_of(app).run(done))
         future.add_done_callback(lambda each: each.cancelled() or each.exception())
         return future
 
     def _note(self, app: str) -> None:
         """Remember what is laid out of an app now; called by the one thread that changes it."""
         place = self.of(app)
-        others = {each: laid for each, laid in self.laid.items() if each != app}
-        self.laid = {**others, app: _names(place)} if _is_ours(place) else others
+        found = _names(place) if _is_ours(place) else None
+        with self._noting:
+            others = {each: laid for each, laid in self.laid.items() if each != app}
+            self.laid = others if found is None else {**others, app: found}
 
     def lacks(self, app: str, directories: Sequence[tuple[str, str]]) -> str:
         """Return which of these directories of the newest build of an app are not served, in words; "" for none."""

@@ -75,10 +75,11 @@ def plan(asked: Routes | None, observed: ObservedProxy, now: float) -> Plan[Acti
     if names:
         attempt = TryDomains(names=names, since=now, cause="their time has come", reason=Reason.LOOK_DUE)
         return replace(_state(asked, observed), actions=(attempt,), settled=False)
-    if (laying := _files(asked, observed)) is not None:
-        return replace(_state(asked, observed), actions=(laying,), settled=False)
     times = [_again_at(name, observed) for name in tried(asked, observed)]
-    return replace(_state(asked, observed), recheck_at=min([look_at, *times]))
+    planned = replace(_state(asked, observed), recheck_at=min([look_at, *times]))
+    if (laying := _files(asked, observed)) is not None:  # the last of all: it may take long, and nothing waits for it
+        return replace(planned, actions=(laying,), settled=False)
+    return planned
 
 
 def wanted(asked: Routes, observed: ObservedProxy) -> Any:

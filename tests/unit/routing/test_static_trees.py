@@ -212,7 +212,7 @@ def test_a_start_that_is_cancelled_leaves_known_what_is_laid_out(tmp_path: Path)
 
     async def cancelled() -> None:
         held = threading.Event()
-        trees._threads.run(held.wait)
+        trees._thread_of("shop").run(held.wait)
         starts = [
             asyncio.ensure_future(trees.lay("shop", (one,))),
             asyncio.ensure_future(trees.ahead_of("shop", two).__aenter__()),
@@ -239,7 +239,7 @@ def test_a_start_waits_neither_for_another_apps_copy_nor_for_what_is_laid_out(
 
     async def started() -> None:
         held = threading.Event()
-        trees._threads.run(held.wait)
+        trees._thread_of("shop").run(held.wait)
         async with trees.ahead_of("shop", one):
             pass
         monkeypatch.setattr("reconciler.routing.static_trees._PATIENCE_S", 0.01)
