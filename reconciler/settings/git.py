@@ -21,7 +21,8 @@ class Repository:
     without one. `scopes` are what each signer may change, as the settings have it; none if each may change all.
     `urgent` are the signers whose commits may be urgent, None for all.
     This host signs its reports with `report_sign`, and pushes them below `report_refs` with `report_key` or
-    `report_token`, if those are not what it fetches with.
+    `report_token`, if those are not what it fetches with. All reports are in the repository `report_to`, if that is not
+    this one.
     """
 
     name: str
@@ -52,6 +53,12 @@ class Repository:
     report_key: Path | None = None
     report_token: Path | None = None
     report_refs: str = "refs/reconciler/"
+    report_to: "Repository | None" = field(default=None, repr=False)
+
+    @property
+    def of_reports(self) -> "Repository":
+        """The repository that holds the reports of the hosts."""
+        return self.report_to or self
 
     @property
     def most_memory(self) -> int:

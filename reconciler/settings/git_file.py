@@ -30,11 +30,7 @@ def git_of(file: str, tree: Node) -> tuple[dict[str, Any], list[Problem]]:
         return {}, problems
     host = this_host(tree)
     repositories, node = tree.given("git", "repositories"), tree.given("origins")
-    found = (
-        {str(name): _repository(file, str(name), part) for name, part in repositories.parts.items()}
-        if repositories
-        else {}
-    )
+    found = _repositories(file, repositories) if repositories else {}
     origins = tuple(_origin(str(name), part, found, host) for name, part in node.parts.items()) if node else ()
     given: dict[str, Any] = {"repositories": found, "git_host": host} if found else {}
     return (given | {"origins": origins} if origins else given), []
@@ -44,6 +40,18 @@ def this_host(tree: Node) -> str:
     """Return the name of this host in `{host}`: as the file has it, otherwise the host's own, without its domain."""
     given = tree.given("git", "host")
     return str(given.written) if given is not None else socket.gethostname().partition(".")[0]
+
+
+def _repositories(file: str, node: Node) -> dict[str, Repository]:
+    found = {str(name): _repository(file, str(name), part) for name, part in node.parts.items()}
+    named = {name: _reports_to(node.parts[name]) for name in found}
+    return {name: replace(each, report_to=found[named[name]]) if named[name] else each for name, each in found.items()}
+
+
+def _reports_to(repository: Node) -> str:
+    """Return the name of the repository that holds the reports about another one, "" if that does so itself."""
+    given = repository.given("report", "to")
+    return str(given.written) if given is not None else ""
 
 
 def _repository(file: str, name: str, node: Node) -> Repository:
@@ -131,23 +139,31 @@ def _problems(file: str, tree: Node) -> Iterator[Problem]:
         for at, message in _problems_of_repository(part, has_address=has_address):
             yield _problem(file, part.at(at), ("git", "repositories", name, *at), message)
     known = frozenset(map(str, repositories.parts)) if repositories else frozenset()
+    for name, part in repositories.parts.items() if repositories else ():
+        if message := _problem_of_place(str(name), _reports_to(part), known):
+            at = ("report", "to")
+            yield _problem(file, part.at(at), ("git", "repositories", name, *at), message)
     for name, part in origins.parts.items() if origins else ():
         if message := _problem_of_followed(part, repositories):
             yield _problem(file, part, ("origins", name), message)
-        repository = part.written_at("repository")
-        if repository not in known:
-            close = suggestion(repository, known)
-            hint = (
-                f"; did you mean '{close}'?"
-                if close
-                else f"; 'git.repositories' has {', '.join(sorted(known)) or 'none'}"
-            )
-            yield _problem(
-                file,
-                part.at(("repository",)),
-                ("origins", name, "repository"),
-                f"no repository is named '{repository}'{hint}",
-            )
+        if message := _unknown(part.written_at("repository"), known):
+            yield _problem(file, part.at(("repository",)), ("origins", name, "repository"), message)
+
+
+def _problem_of_place(name: str, to: str, known: frozenset[str]) -> str:
+    """Return what is wrong with the repository that the reports about another one are to be in, "" if nothing is."""
+    if to == name:
+        return "is this very repository: leave 'to' out"
+    return _unknown(to, known) if to else ""
+
+
+def _unknown(repository: str, known: frozenset[str]) -> str:
+    """Return that there is no such repository, "" if there is."""
+    if repository in known:
+        return ""
+    close = suggestion(repository, known)
+    hint = f"did you mean '{close}'?" if close else f"'git.repositories' has {', '.join(sorted(known)) or 'none'}"
+    return f"no repository is named '{repository}'; {hint}"
 
 
 def _problem_of_followed(origin: Node, repositories: Node | None) -> str:
@@ -191,8 +207,18 @@ def _problems_of_repository(node: Node, *, has_address: bool) -> Iterator[tuple[
     if given.get("every") is not None and duration_s(node.written_at("every")) < 1:
         yield ("every",), "must be at least 1s"
     yield from _problems_of_statuses(given["url"], given.get("statuses"))
+    yield from _problems_of_report(given.get("report"))
     if "webhook" in given and not has_address:
         yield ("webhook",), "requires 'api.address', at which the git server calls it"
+
+
+def _problems_of_report(given: Mapping[str, Any] | None) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if given is None or "sign" in given:
+        return
+    if pushes := [each for each in ("key", "token") if each in given]:
+        yield ("report", pushes[0]), "is for pushing reports, which requires 'sign', the key to sign them with"
+    elif not given:
+        yield ("report",), "requires 'sign', or where the reports of other hosts are: 'to' or 'refs'"
 
 
 def _problems_of_signatures(given: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:

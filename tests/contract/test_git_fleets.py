@@ -712,7 +712,7 @@ def test_a_host_whose_settings_and_fleet_disagree_about_its_reports_says_so(flee
         )
         web.host.origin = replace(web.host.origin, host="web9")
         await fleet.pass_time(30)
-        no_settings = "this host does not report: fleet.yaml has a key of 'canary1', and the settings no 'report'"
+        no_settings = "this host does not report: fleet.yaml has a key of 'canary1', and the settings no 'report.sign'"
         assert canary.told("failed") == [no_settings]
         assert canary.host.facts["fleet"] == [no_settings]
         assert reports(fleet) == []

@@ -27,8 +27,8 @@ class Authority:
         return context
 
 
-def made_in(directory: Path, *addresses: str) -> Authority:
-    """Make one, whose certificate is also for other addresses."""
+def made_in(directory: Path, *addresses: str, ended: bool = False) -> Authority:
+    """Make one, whose certificate is also for other addresses; what it vouches for may have ended."""
     ours, theirs = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     us, them = _named("an authority of these tests"), _named("localhost")
     at = [x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", *addresses)]
@@ -36,7 +36,7 @@ def made_in(directory: Path, *addresses: str) -> Authority:
     vouches = x509.BasicConstraints(ca=True, path_length=None)
     signs = x509.KeyUsage(**dict.fromkeys(_OTHER_USES, False), key_cert_sign=True, crl_sign=True)
     root = _about(us, us, ours).add_extension(vouches, critical=True).add_extension(signs, critical=True)
-    leaf = _about(them, us, theirs).add_extension(local, critical=False)
+    leaf = _about(them, us, theirs, ended=ended).add_extension(local, critical=False)
     (directory / "ca.pem").write_bytes(_pem(root.sign(ours, hashes.SHA256())))
     key = theirs.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -55,8 +55,11 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _about(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now, day = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
+def _about(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, ended: bool = False
+) -> x509.CertificateBuilder:
+    day = dt.timedelta(days=1)
+    now = dt.datetime.now(dt.UTC) - (2 * day if ended else dt.timedelta())
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
     return builder.serial_number(x509.random_serial_number()).not_valid_before(now - day).not_valid_after(now + day)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from reconciler.inspection.checks import (
     disk,
     encrypted_files,
+    git_clocks,
     git_programs,
     isolation,
     kernel,
@@ -45,6 +46,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: reconciler.settings_file(settings, unusable),
         lambda: git_programs.git_programs(settings),
         lambda: origins.origins(settings),
+        lambda: git_clocks.git_clocks(settings),
         lambda: encrypted_files.identities(settings),
         lambda: encrypted_files.encrypted_files(settings, catalog),
         lambda: network.servers(settings),

@@ -62,9 +62,27 @@ def _origin(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | Non
     elif found.head is not None:
         told = f"{origin.followed} is at commit {found.head.id[:7]}, which is accepted"
         yield Check(level="ok", subject=subject, found=told)
+    yield from _reports(hasty)
     if repository.signed == "no":
         advice = f"name the keys that may sign: 'signers' and 'signed: every' of 'git.repositories.{repository.name}'"
         yield Check(level="warn", subject=subject, found=_UNSIGNED, advice=advice)
+
+
+def _reports(origin: GitOrigin) -> Iterator[Check]:
+    """Check that this host can read the reports about an origin, and may push its own, where the settings name any."""
+    repository = origin.repository
+    if origin.commit or (repository.report_sign is None and repository.report_to is None):
+        return
+    from reconciler.inspection.fleet_reports import reports_tried
+
+    subject, to = f"reports of {origin.name}", repository.of_reports.name
+    there, problem = reports_tried(origin)
+    if problem:
+        advice = f"see 'report' of 'git.repositories.{repository.name}', and what the server lets this host push"
+        yield Check(level="warn", subject=subject, found=f"{problem} (repository {to})", advice=advice)
+        return
+    own = "this host may push there" if repository.report_sign is not None else "this host makes none"
+    yield Check(level="ok", subject=subject, found=f"{there} in the repository {to}; {own}")
 
 
 def _last_call(followed: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:

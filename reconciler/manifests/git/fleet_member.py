@@ -302,7 +302,7 @@ class FleetMember:
         if settings and not has_key:
             problem = f"this host does not report: fleet.yaml of the commit in force has no key of '{host}'"
         elif has_key and not settings:
-            problem = f"this host does not report: fleet.yaml has a key of '{host}', and the settings no 'report'"
+            problem = f"this host does not report: fleet.yaml has a key of '{host}', and the settings no 'report.sign'"
         self._tell("member", problem)
         return settings and has_key
 

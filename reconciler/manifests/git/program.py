@@ -164,9 +164,11 @@ class GitProgram:
         """List the tags of one address that match a pattern, each with its object. Raises OSError, TimeoutError."""
         return await self._ask(store, repository, url, ("ls-remote", "--quiet", "--refs"), (f"refs/tags/{pattern}",))
 
-    async def push(self, store: Path, repository: Repository, url: str, refspecs: Sequence[str]) -> Finished:
+    async def push(
+        self, store: Path, repository: Repository, url: str, refspecs: Sequence[str], *options: str
+    ) -> Finished:
         """Push objects of a store to references of one address. Raises OSError, TimeoutError."""
-        return await self._ask(store, repository, url, ("push", "--quiet", "--no-verify"), refspecs)
+        return await self._ask(store, repository, url, ("push", "--quiet", "--no-verify", *options), refspecs)
 
     async def _ask(
         self, store: Path, repository: Repository, url: str, command: Sequence[str], refs: Sequence[str]

@@ -1,4 +1,7 @@
-"""Fetch the reports of a fleet's hosts from their references in the repository, and push this host's own."""
+"""Fetch the reports of a fleet's hosts from their references in the repository, and push this host's own.
+
+They may be in another repository than the commits that they are about; nothing else is ever fetched from that.
+"""
 
 import asyncio
 from collections.abc import Collection
@@ -21,7 +24,8 @@ class ReportStore:
     def __init__(self, git: GitProgram, store: Store, origin: GitOrigin, scratch: Path) -> None:
         self._git = git
         self._store = store
-        self._repository = origin.repository
+        self._repository = origin.repository.of_reports
+        self._pushed_with = _pushing(origin.repository)
         refs = origin.repository.report_refs
         self._remote = f"{refs}origins/{origin.reported}/"
         self._local = f"refs/reconciler/{origin.name}/reports/"
@@ -86,14 +90,17 @@ class ReportStore:
         """Return the id of a signed report, which is written. Raises DamagedStore, OSError, TimeoutError."""
         return await self._written(text, "mktag")
 
-    async def push(self, host: str, tag: str, *, also_as_before: bool) -> None:
+    async def push(self, host: str, tag: str, *, also_as_before: bool, only_try: bool = False) -> None:
         """Push this host's report, by its id; also to where hosts of an earlier version look for it, if there are any.
+
+        With `only_try`, the server is asked, and gets nothing.
 
         Raises CannotFetch, OSError, TimeoutError.
         """
         url, places = self._repository.urls[0], (self._remote, *((self._remote_before,) if also_as_before else ()))
         refspecs = [f"+{tag}:{place}{host}" for place in places]
-        done = await self._git.push(self._store.path, _pushing(self._repository), url, refspecs)
+        options = ("--dry-run",) if only_try else ()
+        done = await self._git.push(self._store.path, self._pushed_with, url, refspecs, *options)
         if done.status != 0:
             raise _failed(done, url)
 
@@ -114,9 +121,9 @@ class ReportStore:
 
 
 def _pushing(repository: Repository) -> Repository:
-    """Return a repository as this host pushes to it: with what the settings give it for that."""
-    key, token = repository.report_key or repository.key, repository.report_token or repository.token
-    return replace(repository, key=key, token=token)
+    """Return where reports go, with what the settings give this host to push with."""
+    to = repository.of_reports
+    return replace(to, key=repository.report_key or to.key, token=repository.report_token or to.token)
 
 
 def _failed(done: Finished, url: str) -> CannotFetch:

@@ -16,6 +16,7 @@ from reconciler.state.paths import StatePaths
 from reconciler.state.records import Records
 from reconciler.state.schema import open_database
 from tests.support.repository import Repository
+from tests.support.signing import make_key
 
 FACTS: dict[str, object] = {
     "name": "fleet", "repository": "fleet", "branch": "main", "paths": [""], "state": "refused",
@@ -156,3 +157,34 @@ def test_doctor_tries_each_origin_and_warns_of_one_that_is_not_signed(settings: 
     told = reconciler("doctor", *options).output
     assert f"origin fleet: main is at commit {commit[:7]}, which is accepted" in told
     assert "origin fleet: not signed: every user who can push to it decides what this host runs" in told
+
+
+@pytest.mark.parametrize("to", ["", "notes"])
+def test_doctor_says_whether_reports_of_a_fleet_can_be_read_and_pushed(
+    settings: tuple[Repository, list[str]], tmp_path: Path, to: str
+) -> None:
+    repository, options = settings
+    repository.push({"shop.yaml": "path: shop\n", "shop/wsgi.py": "application = 1\n"})
+    notes = Repository.at(tmp_path, "notes") if to else repository
+    make_key(tmp_path / "host-key")
+    file = Path(options[1])
+    text = yaml.safe_load(file.read_text())
+    text["git"]["repositories"]["fleet"]["report"] = {"sign": {"file": "host-key"}, **({"to": to} if to else {})}
+    text["git"]["repositories"]["notes"] = {"url": str(notes.bare), "signed": "no"}
+    file.write_text(yaml.safe_dump(text))
+
+    def check() -> dict[str, str]:
+        done = json.loads(reconciler("doctor", "--json", *options).stdout)
+        (found,) = [each for each in done if each["subject"] == "reports of fleet"]
+        return dict(found)
+
+    there = to or "fleet"
+    assert check()["found"] == f"0 in the repository {there}; this host may push there"
+    refs = notes.git("for-each-ref", "refs/reconciler", at=notes.bare)
+    assert refs == "", "nothing was pushed"
+    notes.bare.rename(tmp_path / "gone.git")
+    found = check()
+    assert found["level"] == "warn"
+    assert found["found"].startswith("cannot read the reports: there is no repository at this address of ")
+    assert found["found"].endswith(f"(repository {there})")
+    assert found["advice"].startswith("see 'report' of 'git.repositories.fleet'")

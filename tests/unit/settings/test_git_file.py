@@ -18,8 +18,8 @@ def problems(text: str) -> list[str]:
     return [str(problem) for problem in parse("/h.yaml", text.encode(), DEFAULTS).problems]
 
 
-def repository(fields: str) -> str:
-    return f"git: {{repositories: {{fleet: {{{fields}}}}}}}\n"
+def repository(fields: str, more: str = "") -> str:
+    return f"git: {{repositories: {{fleet: {{{fields}}}{more}}}}}\n"
 
 
 def test_every_setting_reaches_its_origin() -> None:
@@ -307,18 +307,47 @@ def test_where_statuses_are_told_is_checked_with_the_settings(fields: str, told:
 
 
 def test_how_a_host_reports_to_its_fleet_is_read_with_the_repository() -> None:
-    report = "report: {sign: {file: host-key}, token: {file: /etc/push}, refs: refs/heads/reports/}"
+    report = "report: {sign: {file: host-key}, token: {file: /etc/push}, refs: refs/tags/reports/}"
     text = repository(f"url: https://x/y, signed: no, {report}") + "origins: {a: {repository: fleet, branch: main}}\n"
     (origin,) = parse("/etc/host.yaml", text.encode(), DEFAULTS).applied(DEFAULTS).origins
     found = origin.repository
     assert (found.report_sign, found.report_token) == (Path("/etc/host-key"), Path("/etc/push"))
-    assert (found.report_key, found.report_refs) == (None, "refs/heads/reports/")
+    assert (found.report_key, found.report_refs) == (None, "refs/tags/reports/")
 
 
-@pytest.mark.parametrize("refs", ["heads/x/", "refs/heads/x", "refs/../x/", "refs//x/", "refs/.x/"])
+def test_reports_may_be_in_another_repository_which_has_an_address_and_a_key_of_its_own() -> None:
+    notes = ", notes: {url: https://n/notes.git, signed: no, token: {file: /etc/notes}}"
+    text = repository("url: https://x/y, signed: no, report: {sign: {file: host-key}, to: notes}", notes)
+    text += "origins: {a: {repository: fleet, branch: main}}\n"
+    (origin,) = parse("/etc/host.yaml", text.encode(), DEFAULTS).applied(DEFAULTS).origins
+    assert origin.repository.report_to is not None
+    assert origin.repository.of_reports.urls == ("https://n/notes.git",)
+    assert origin.repository.of_reports.token == Path("/etc/notes")
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        ("{sign: {file: k}, to: note}", "report.to: no repository is named 'note'; did you mean 'notes'?"),
+        ("{sign: {file: k}, to: fleet}", "report.to: is this very repository: leave 'to' out"),
+        ("{sign: {file: k}, to: ''}", "report.to: expected the name of another repository of git.repositories"),
+        ("{to: notes, token: {file: t}}", "report.token: is for pushing reports, which requires 'sign'"),
+        ("{}", "report: requires 'sign', or where the reports of other hosts are: 'to' or 'refs'"),
+    ],
+)
+def test_where_reports_go_is_checked_with_the_settings(report: str, told: str) -> None:
+    (found,) = problems(repository(f"url: /x, signed: no, report: {report}", ", notes: {url: /n, signed: no}"))
+    assert f"git.repositories.fleet.{told}" in found
+
+
+def test_a_host_that_makes_no_report_may_read_those_in_another_repository() -> None:
+    assert not problems(repository("url: /x, signed: no, report: {to: notes}", ", notes: {url: /n, signed: no}"))
+
+
+@pytest.mark.parametrize("refs", ["heads/x/", "refs/x", "refs/heads/x/", "refs/../x/", "refs//x/", "refs/.x/"])
 def test_references_of_reports_are_the_beginning_of_some(refs: str) -> None:
     (told,) = problems(repository(f"url: /x, signed: no, report: {{sign: {{file: k}}, refs: {refs}}}"))
-    assert "report.refs: expected the beginning of references, such as refs/heads/reconciler/" in told
+    assert "report.refs: expected the beginning of references that are no branches, such as refs/tags/" in told
 
 
 def test_several_origins_of_a_repository_report_each_for_itself() -> None:
