@@ -368,4 +368,4 @@ def _shortcoming(version: tuple[int, ...]) -> str:
     if Abilities.of(version).keeps_streams:
         return ""
     shown = ".".join(map(str, version))
-    return f"; Caddy {shown} closes every websocket and event stream whenever names change, 2.7 or newer does not"
+    return f"; Caddy {shown} closes every websocket whenever names change, 2.7 or newer does not"

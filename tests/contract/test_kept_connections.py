@@ -19,7 +19,8 @@ from reconciler.planning.fingerprint import Json
 from reconciler.serving.programs.gunicorn import Code, InstancePaths, argv, config_text
 from reconciler.state.paths import StatePaths
 from tests.support.eventually import eventually
-from tests.system.test_handover import said, websocket
+from tests.support.websockets import said
+from tests.system.test_handover import websocket
 
 _WSGI = """
     def application(environ, start_response):

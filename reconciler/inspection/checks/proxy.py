@@ -55,7 +55,7 @@ def _kept(proxy: Proxy, directory: Path) -> Iterator[Check]:
         version = version_of(program)
         shown = f"Caddy {'.'.join(map(str, version)) or 'of an unknown version'}, {program}"
         if version and version < (2, 7):
-            lacks = f"{shown}: closes every websocket and event stream whenever names change, 2.7 or newer does not"
+            lacks = f"{shown}: closes every websocket whenever names change, 2.7 or newer does not"
             yield Check(level="warn", subject="proxy", found=lacks, advice=_NEWER)
         else:
             yield Check(level="ok", subject="proxy", found=shown)
