@@ -7,6 +7,7 @@ import asyncio
 import shlex
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,8 +17,11 @@ from reconciler.linux.removals import Removals
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Build, CodeCommands
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.states import AppState
+from reconciler.serving.confinements import Confinements
 from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.programs.gunicorn import Code
+from reconciler.staging.build_cell import BuildCell
 from reconciler.staging.concurrency import DetachedWork
 from reconciler.staging.progress import Phase
 from reconciler.staging.stager import Staged, Stager
@@ -29,15 +33,25 @@ _NONE: Mapping[str, CodeCommands] = MappingProxyType({})
 
 
 class AppBuilds:
-    """The finished builds of every app. `progress` is called with an app and the phase its installation is in."""
+    """The finished builds of every app. `progress` is called with an app, its state and the phase of that.
+
+    `confinements` say what isolated apps see on this host, None where none is isolated.
+    """
 
     def __init__(
-        self, paths: StatePaths, stager: Stager, removals: Removals, progress: Callable[[str, Phase], None]
+        self,
+        paths: StatePaths,
+        stager: Stager,
+        removals: Removals,
+        progress: Callable[[str, AppState, Phase], None],
+        *,
+        confinements: Confinements | None,
     ) -> None:
         self._paths = paths
         self._removals = removals
         self._stager = stager
         self._progress = progress
+        self._confinements = confinements
         self._builds = {name: stager.build_ids(name) for name in _directories(paths.apps)}
         found = {name: stager.commands(name, ids) for name, ids in self._builds.items()}
         self._commands: dict[str, Mapping[str, CodeCommands]] = {name: each for name, each in found.items() if each}
@@ -66,7 +80,7 @@ class AppBuilds:
 
     async def stage(self, name: str, build: Build, app: App | None) -> str:
         """Make a build, and return what it consists of, as an app uses it. Raises StagingError, SourceChanged."""
-        staged = await self._staging.result(name, build.id, lambda: self._stage(name, build))
+        staged = await self._staging.result(name, build.id, lambda: self._stage(name, build, self._cell(app)))
         self._builds[name] = (*self._without(name, build.id), build.id)
         if staged.commands:
             self._commands[name] = {**self.commands(name), build.id: staged.commands}
@@ -144,13 +158,23 @@ class AppBuilds:
         staged = self._stager.finished(name, build)
         return staged is not None and staged.reused
 
-    async def _stage(self, name: str, build: Build) -> Staged:
+    def _cell(self, app: App | None) -> BuildCell | None:
+        """Return where code of an app's packages runs, None for one that is not isolated."""
+        if app is None or self._confinements is None or app.isolation.kind != "strict":
+            return None
+        return BuildCell(
+            app=app.name,
+            directory=self._paths.build_cell(app.name),
+            confines=partial(self._confinements.of_builds, app.isolation),
+        )
+
+    async def _stage(self, name: str, build: Build, cell: BuildCell | None) -> Staged:
         def progress(phase: Phase) -> None:
             if self._staging.is_awaited(name):
-                self._progress(name, phase)
+                self._progress(name, "staging", phase)
 
         log, kept = self._paths.log(name, "staging"), self._paths.persisted(name)
-        return await self._stager.stage(name, build, log, progress, kept=kept)
+        return await self._stager.stage(name, build, log, progress, kept=kept, cell=cell)
 
     def _without(self, name: str, build: str) -> tuple[str, ...]:
         return tuple(b for b in self.of(name) if b != build)

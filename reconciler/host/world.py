@@ -110,7 +110,7 @@ class AppWorld:
         self._standings = Standings(stores, runtime.publish)
         self._listeners = AppListeners(instances, keeper, self._on_connection, socket_directories(settings))
         self._builds = AppBuilds(
-            settings.paths, stager, runtime.removals, lambda name, phase: self._on_phase(name, "staging", phase)
+            settings.paths, stager, runtime.removals, self._on_phase, confinements=instances.confinements
         )
         self.places = AppPlaces(self._paths, self._history, self._builds, instances, secret_source)
         self.proxy = ProxyView(self._listeners, self._instances)

@@ -119,6 +119,14 @@ def make_below(top: Path, relative: Path) -> Path:
     return directory
 
 
+def require_within(top: Path, relative: Path) -> Path:
+    """Return a path below `top`. Raises OSError where a link, which a stranger may have made, leads out of it."""
+    found = Path(os.path.realpath(top / relative))
+    if not found.is_relative_to(os.path.realpath(top)):
+        raise UnfitFile(f"it is a symbolic link that leads out of {top}", top / relative)
+    return top / relative
+
+
 def require_no_link(directory: Path) -> None:
     """Raise OSError if a link, which an app may have made, or a file is in the place of a directory that exists."""
     mode = directory.lstat().st_mode

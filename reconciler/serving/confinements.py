@@ -4,7 +4,7 @@ Of the state directory it sees its own directories, and nothing else is there.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +12,17 @@ from reconciler.isolation.cells import CELL_VARIABLE
 from reconciler.isolation.launching import confined, held_back
 from reconciler.isolation.main import NO_REPORT
 from reconciler.planning.apps.revision import Revision
-from reconciler.planning.isolation.confinement import Confinement, Part
+from reconciler.planning.isolation.confinement import Confinement, Isolated, Part
 from reconciler.serving.programs.gunicorn import Code, InstancePaths
 from reconciler.serving.programs.program import Program, Sight
-from reconciler.serving.programs.sight import sight_of
+from reconciler.serving.programs.sight import ours, sight_of
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32", "/etc")
 _OF_THE_KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 _RESOLVER = "/etc/resolv.conf"  # a link to what /run has, where systemd resolves names
+_OF_BUILDS: tuple[Part, ...] = ("files", "processes", "syscalls")
 _SECRET = (
     "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssh", "/etc/reconciler", "/etc/sudoers",
     "/etc/sudoers.d", "/etc/ssl/private", "/etc/pki/tls/private", "/etc/letsencrypt", "/etc/krb5.keytab",
@@ -97,6 +98,27 @@ class Confinements:
         seen = replace(seen, cells=cells, directory=code.directory, daemon=seen.daemon if beside is None else beside)
         return confined(words, seen, NO_REPORT), held_back(given)
 
+    def of_builds(
+        self, isolation: Isolated, directory: str, *, visible: Sequence[str], writable: Sequence[str]
+    ) -> Callable[[Sequence[str], Mapping[str, str]], tuple[tuple[str, ...], dict[str, str]]]:
+        """Return what confines a command that builds for an app of that isolation, and begins in `directory`.
+
+        It reaches the network for packages, and sees these paths and what the app may see of the host, no app's own.
+        """
+        mounts = [mount.path for mount in isolation.mounts if self._may_see(mount.path)]
+        seen = Confinement(
+            isolation="strict",
+            visible=(*_of_the_system(), *ours(), *mounts, *visible),
+            writable=tuple(writable),
+            hidden=(*_SECRET, *self._secrets),
+            shut=(str(self._paths.database), str(self._paths.control), *self._secrets),
+            alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
+            daemon=os.getpid(),
+            directory=directory,
+            required=tuple(part for part in self.required if part in _OF_BUILDS),
+        )
+        return lambda words, environment: (confined(words, seen, NO_REPORT), held_back(environment))
+
     def _seen(self, sight: Sight, app: str, directory: str, places: InstancePaths) -> Confinement:
         """Return what anything of an app sees."""
         build = str(self._paths.builds(app) / sight.build)
@@ -107,9 +129,7 @@ class Confinements:
         return Confinement(
             isolation=sight.isolation.kind,
             visible=(
-                *_SYSTEM,
-                *((_RESOLVER,) if Path(_RESOLVER).is_symlink() else ()),
-                *_OF_THE_KERNEL,
+                *_of_the_system(),
                 *sight.readable,
                 build,
                 str(places.revisions / directory),
@@ -131,6 +151,10 @@ class Confinements:
         """Whether a path is where the host's settings allow it: a link that an app has made there may lead anywhere."""
         found = os.path.realpath(path)
         return any(f"{found}/".startswith(f"{each}/") for each in self._mounts)
+
+
+def _of_the_system() -> tuple[str, ...]:
+    return *_SYSTEM, *((_RESOLVER,) if Path(_RESOLVER).is_symlink() else ()), *_OF_THE_KERNEL
 
 
 def confinements_of(settings: Settings) -> Confinements:

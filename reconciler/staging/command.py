@@ -7,11 +7,12 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
+from typing import TypeAlias
 
 from reconciler.linux.child import Child
 from reconciler.linux.child_processes import bound_with_descendants, end, start
@@ -33,13 +34,17 @@ _LINES_AT_ONCE = 500
 _REST = 4.0  # times as long as the lines before took
 
 
+# Returns a command and its variables as those of a command that confines itself first.
+Confined: TypeAlias = Callable[[tuple[str, ...], Mapping[str, str]], tuple[tuple[str, ...], Mapping[str, str]]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A command line with its environment; `activity` describes it to an operator: "installing requirements.txt".
 
     `pass_fds` are descriptors that stay open until the command and all that it started have ended, `stdout` is a file
     for its standard output, which is logged otherwise, and `progress` turns its output into how far it is. `shown` is
-    logged instead of the arguments.
+    logged instead of the arguments. `confined` is None for one that runs as the daemon does.
     """
 
     activity: str
@@ -50,6 +55,7 @@ class Command:
     stdout: Path | None = None
     progress: InstallerProgress | None = None
     shown: str = ""
+    confined: Confined | None = None
 
 
 async def run(command: Command, log: Log, progress: Progress) -> None:
@@ -78,11 +84,14 @@ async def run(command: Command, log: Log, progress: Progress) -> None:
 async def _start(command: Command) -> Child:
     with ExitStack() as files:
         stdout = None if command.stdout is None else files.enter_context(os.fdopen(written_anew(command.stdout), "wb"))
+        arguments, environment = command.arguments, command.environment
+        if command.confined is not None:
+            arguments, environment = command.confined(arguments, environment)
         return await start(
-            bound_with_descendants(command.arguments, nice=_NICE),
+            bound_with_descendants(arguments, nice=_NICE),
             _GRACE_S,
             cwd=command.directory,
-            env=dict(command.environment),
+            env=dict(environment),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout or asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE if stdout else asyncio.subprocess.STDOUT,

@@ -54,6 +54,10 @@ class CommandFailed(StagingError):
         self.output = output
 
 
+class NeedsBuild(CommandFailed):
+    """A package has no wheel for the app: its code would have to be run to make one."""
+
+
 class UnsuitablePython(CommandFailed):
     """A package cannot be installed for the Python of a build; `reason` says which, in an operator's words.
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from reconciler.linux.files import draft, leftovers, remove
+from reconciler.linux.files import draft, leftovers, remove, require_within
 from reconciler.planning.apps.revision import Build
 from reconciler.staging import staged
+from reconciler.staging.build_cell import BuildCell
 from reconciler.staging.concurrency import in_thread, look_in_thread
 from reconciler.staging.detection import django
 from reconciler.staging.detection.entry_point import EntryPoint
@@ -61,9 +62,11 @@ class Maker:
     boot: str
     hopeless: set[str] = field(default_factory=set)
 
-    async def make(self, app: str, build: Build, log: Log, progress: Progress, *, kept: Path) -> Staged:
+    async def make(  # noqa: PLR0913  each is another part of what is made
+        self, app: str, build: Build, log: Log, progress: Progress, *, kept: Path, cell: BuildCell | None
+    ) -> Staged:
         """Return the finished build. Raises StagingError, SourceChanged, TimeoutError, OSError."""
-        request = _Request(app=app, build=build, log=log, progress=progress, kept=kept)
+        request = _Request(app=app, build=build, log=log, progress=progress, kept=kept, cell=cell)
         builds = self.builds(request.app)
         directory, unfinished = builds / request.build.id, draft(builds, request.build.id)
         recipe = request.build.recipe
@@ -112,10 +115,12 @@ class Maker:
     async def _built(self, request: "_Request", program: ServingProgram, code: Path, scripts: str = "") -> str:
         """Build a program in the code, and return what runs it. `scripts` are the commands of its environment."""
         home = self.builds(request.app).parent / "build-home"
-        build = ProgramBuild(code=code, scripts=scripts, home=home, environment=for_builds(self.environ()))
+        build = ProgramBuild(
+            code=code, scripts=scripts, home=home, environment=for_builds(self.environ()), cell=request.cell
+        )
         async with slot_of(self.slots, request.progress), asyncio.timeout(self.timeout_s):
             await build_program(build, program, request.log, request.progress)
-        return await in_thread(lambda _: runtime_of(program.language_program, build.variables()))
+        return await in_thread(lambda _: runtime_of(program.language_program, build.trusted()))
 
     async def _made_without_python(
         self, request: "_Request", program: ServingProgram, directory: Path, unfinished: Path
@@ -191,10 +196,13 @@ class Maker:
             environment=for_installers(environ),
             offline=selection.offline,
             python_advice=selection.python_advice,
+            cell=request.cell,
         )
         return await environment_for(self.environments, needed, selection.entry, runtimes)
 
     def _persist(self, request: "_Request", code: Path) -> None:
+        for path in request.build.recipe.persist:
+            require_within(code, Path(path).parent)
         builds = self.builds(request.app)
         earlier = [builds / build / _CODE for build in reversed(staged.build_ids(builds))]
         link_persisted(code, request.build.recipe.persist, request.kept, earlier, has_written)
@@ -221,6 +229,7 @@ class _Request:
     log: Log
     progress: Progress
     kept: Path
+    cell: BuildCell | None
 
 
 def _staged(directory: Path, selection: Selection, environment: Environment, runtime: str) -> Staged:
@@ -256,7 +265,7 @@ def _worker_class(entry: EntryPoint, environment: Environment) -> str:
 
 
 def _finish(unfinished: Path, selection: Selection, made: Staged, boot: str) -> None:
-    served = unfinished / _CODE / selection.entry.chdir
+    served = require_within(unfinished / _CODE, Path(selection.entry.chdir))
     if selection.entry.settings is not None:
         django.write_module(served, selection.entry.settings)
     if selection.entry.expression is not None:

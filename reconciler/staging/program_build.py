@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.isolation.pythons import pythons_below
 from reconciler.planning.apps.command_words import OWN_COMMANDS
 from reconciler.planning.apps.revision import CodeCommands
+from reconciler.staging.build_cell import BuildCell, seen_by_installers
 from reconciler.staging.command import Command, run
+from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.programs.languages import SEARCHED, how_to_install
 from reconciler.staging.detection.programs.program import ServingProgram
 from reconciler.staging.environments.installer_env import clean_environment, variables
@@ -34,18 +37,34 @@ class ProgramBuild:
     """What a program is built with: `scripts` is the directory of the environment's commands, "" without Python.
 
     `home` is where tools keep what they have fetched, `environment` the variables that say where packages come from.
+    An isolated app is built in its `cell`.
     """
 
     code: Path
     scripts: str
     home: Path
     environment: Mapping[str, str] = field(repr=False)
+    cell: BuildCell | None = None
 
     def variables(self) -> dict[str, str]:
         """Return the environment of a build command."""
         own = [str(self.code / each) for each in reversed(OWN_COMMANDS)]
         path = ":".join(filter(None, (self.scripts, *own, SEARCHED)))
         return {**_DEFAULTS, **self.environment, "HOME": str(self.home), "PATH": path, "CI": "1"}
+
+    def trusted(self) -> dict[str, str]:
+        """Return the environment of a command that runs as the daemon: an isolated app's own programs are none."""
+        return self.variables() if self.cell is None else {"PATH": SEARCHED}
+
+    def enclosed(self, command: Command) -> Command:
+        """Return the build command as it is to run."""
+        if self.cell is None:
+            return command
+        self.cell.make()
+        environments = (str(Path(self.scripts).parent),) if self.scripts else ()
+        pythons = pythons_below(f"{self.scripts}/python") if self.scripts else ()
+        seen = (*environments, *pythons, *seen_by_installers(self.environment, ()))
+        return self.cell.around(command, visible=seen, writable=(self.code, self.home))
 
     def check(self, program: str, what: str) -> None:
         """Raise StagingError if a program is neither in the code nor on this host."""
@@ -74,7 +93,7 @@ async def build_program(build: ProgramBuild, program: ServingProgram, log: Log, 
             environment=build.variables(),
         )
         try:
-            await run(command, log, progress)
+            await run(await in_thread(lambda _: build.enclosed(command)), log, progress)
         except CommandFailed as error:
             raise CommandFailed(f"the build command failed: {error}", error.status, error.output) from error
     if program.command:

@@ -8,10 +8,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 from reconciler.planning.program_output import last_words
-from reconciler.staging.command import Command, run
+from reconciler.staging.command import Command, Confined, run
 from reconciler.staging.detection.shown_text import shown
 from reconciler.staging.errors import CommandFailed, StagingError, where_all_is
 from reconciler.staging.log import CopiedLog, Log
@@ -24,15 +23,11 @@ _SHELL = "/bin/sh"
 _APPLYING = re.compile(r"^ *Applying (?P<migration>\S+?)\.\.\.(?! OK)", re.MULTILINE)
 
 
-Confined: TypeAlias = Callable[[tuple[str, ...], Mapping[str, str]], tuple[tuple[str, ...], Mapping[str, str]]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseCommand:
     """The release command of a manifest, with the directory and environment that an instance would have.
 
-    What it prints is in the staging log, `log`, and in one of its own. `confined` returns a command and its variables
-    as they are run.
+    What it prints is in the staging log, `log`, and in one of its own. `confined` is that of a `Command`.
     """
 
     app: str
@@ -42,7 +37,7 @@ class ReleaseCommand:
     log: Path
     own_log: Path
     timeout_s: float
-    confined: Confined = lambda words, environment: (words, dict(environment))
+    confined: Confined | None = None
 
 
 async def run_release(release: ReleaseCommand, progress: Progress, redact: Callable[[str], str]) -> None:
@@ -50,13 +45,13 @@ async def run_release(release: ReleaseCommand, progress: Progress, redact: Calla
 
     `redact` returns a line of its output without what the app was given.
     """
-    arguments, environment = release.confined((_SHELL, "-c", release.command), release.environment)
     command = Command(
         activity="running the release command",
-        arguments=arguments,
+        arguments=(_SHELL, "-c", release.command),
         directory=release.directory,
-        environment=environment,
+        environment=release.environment,
         shown=redacted_command(release.command),
+        confined=release.confined,
     )
     secrets = secrets_in(release.environment)
     with Log(release.own_log) as own, CopiedLog(release.log, secrets, redact, copy=own) as log:

@@ -24,6 +24,7 @@ from reconciler.staging.staged import Staged
 from reconciler.staging.written_files import WrittenFiles, keep_written, mark_served, written_files
 
 if TYPE_CHECKING:  # a daemon that only adopts makes no build
+    from reconciler.staging.build_cell import BuildCell
     from reconciler.staging.making import Maker
 
 __all__ = ["SourceChanged", "Staged", "Stager", "StagingError"]
@@ -62,10 +63,13 @@ class Stager:
         self._maker: Maker | None = None
         self._loaded: dict[Path, tuple[tuple[int, int], Staged | None]] = {}
 
-    async def stage(self, app: str, build: Build, log: Path, progress: Progress, *, kept: Path) -> Staged:
+    async def stage(  # noqa: PLR0913  each is another part of what is made
+        self, app: str, build: Build, log: Path, progress: Progress, *, kept: Path, cell: "BuildCell | None" = None
+    ) -> Staged:
         """Return the finished build, made now unless it exists already; raises StagingError or SourceChanged.
 
-        `progress` gets the phase, once a second; `log` is appended to. What the recipe persists is below `kept`.
+        `progress` gets the phase, once a second; `log` is appended to. What the recipe persists is below `kept`. Code
+        of an isolated app's packages runs in its `cell`.
         """
         finished = self.finished(app, build.id)
         if finished is not None:
@@ -77,7 +81,7 @@ class Stager:
             try:
                 if self._maker is None:
                     self._maker = await in_thread(lambda _: self._made_maker())
-                made = await self._maker.make(app, build, lines, progress, kept=kept)
+                made = await self._maker.make(app, build, lines, progress, kept=kept, cell=cell)
             except BaseException as error:
                 why = str(error) or ("cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__)
                 lines.step(f"build {build.id} failed: {why}")

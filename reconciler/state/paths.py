@@ -155,6 +155,10 @@ class StatePaths:
     def builds(self, name: str) -> Path:
         return self.app(name) / "builds"
 
+    def build_cell(self, name: str) -> Path:
+        """Return the directory for what an isolated app's builds fetch and make."""
+        return self.app(name) / "build-cell"
+
     def revisions(self, name: str) -> Path:
         return self.app(name) / "revisions"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from reconciler.linux.files import replace_file
 from reconciler.staging.detection.conventions import module_of
 from reconciler.staging.detection.modules import find
 from reconciler.staging.detection.target import EntryPoint
@@ -119,4 +120,5 @@ def write_module(directory: Path, settings: str) -> None:
     template = (
         resources.files("reconciler.staging.detection").joinpath("reconciler_wsgi.py.template").read_text("utf-8")
     )
-    (directory / f"{GENERATED_MODULE}.py").write_text(template.replace("{{ settings }}", settings), "utf-8")
+    written = template.replace("{{ settings }}", settings)
+    replace_file(directory / f"{GENERATED_MODULE}.py", written, mode=0o644, durable=False)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
+from reconciler.linux.files import replace_file
 from reconciler.planning.apps.entrypoint import FORM, expression, is_plain, is_self_contained, is_well_formed
 from reconciler.staging.detection.frameworks import Interface, of_call
 from reconciler.staging.detection.modules import Scope, dotted, find, read, required_arguments
@@ -132,7 +133,7 @@ def write_app(directory: Path, entrypoint: str) -> None:
     template = resources.files("reconciler.staging.detection").joinpath("reconciler_app.py.template").read_text("utf-8")
     name = dotted(expression(entrypoint)).partition(".")[0]
     text = template.replace("{{ module }}", module).replace("{{ name }}", name).replace("{{ app }}", made.strip())
-    (directory / f"{GENERATED_APP}.py").write_text(text, "utf-8")
+    replace_file(directory / f"{GENERATED_APP}.py", text, mode=0o644, durable=False)
 
 
 def conventional_name(scope: Scope) -> str | None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reconciler.isolation.pythons import pythons_below
 from reconciler.linux.files import leftovers, remove, replace_file
+from reconciler.staging.build_cell import BuildCell
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.runtimes import Runtime
@@ -73,16 +75,22 @@ class Creation:
                 remove(leftover)
 
 
-async def compile_bytecode(directory: Path) -> None:
-    """Write the bytecode of an environment's packages at the lowest priority. Raises StagingError, OSError."""
+async def compile_bytecode(directory: Path, cell: BuildCell | None) -> None:
+    """Write the bytecode of an environment's packages at the lowest priority. Raises StagingError, OSError.
+
+    The interpreter runs code of packages as it starts, in the `cell` of the app for which they were installed.
+    """
+    site, python = site_packages(directory), directory / "bin" / "python"
     command = Command(
         activity="compiling",
         arguments=(
-            *("nice", "-n", "19", str(directory / "bin" / "python"), "-m", "compileall", "-q"),
-            str(site_packages(directory)),
+            *("nice", "-n", "19", str(python), "-m", "compileall", "-q"),
+            str(site),
         ),
         environment={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
     )
+    if cell is not None:
+        command = cell.around(command, visible=(str(directory), *pythons_below(str(python))), writable=(site,))
     with Log(Path(os.devnull)) as log:
         await run(command, log, lambda _: None)
 

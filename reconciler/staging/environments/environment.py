@@ -1,7 +1,7 @@
 """An environment as an app asks for it, and as the store has it when it is finished."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +9,14 @@ from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
 
 if TYPE_CHECKING:  # what looks at finished environments needs nothing of what chooses and installs
+    from reconciler.staging.build_cell import BuildCell
     from reconciler.staging.detection.offline import OfflinePackages
     from reconciler.staging.environments.identity import Ingredients
 
 # An environment counts only once it contains this file.
 RECORD = "finished.json"
+# Of isolated apps: one that has packages as they were published, which no code of any has touched.
+WITHOUT_BUILDS = "wheels only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +24,8 @@ class EnvironmentRequest:
     """The environment that an app needs: its ingredients, and `previous`, those of the one it had ({} for none).
 
     `environment` are the variables that an installer may see, `offline` the packages in the app's source.
-    `python_advice` says how to get another Python where neither a manifest nor a file of the app names it.
+    `python_advice` says how to get another Python where neither a manifest nor a file of the app names it. What runs
+    code of an isolated app's packages runs in its `cell`; the others have none.
     """
 
     ingredients: "Ingredients"
@@ -32,6 +36,16 @@ class EnvironmentRequest:
     environment: Mapping[str, str]
     offline: "OfflinePackages | None" = None
     python_advice: str = ""
+    cell: "BuildCell | None" = None
+
+    @property
+    def builds(self) -> bool:
+        """Whether packages may be built from their sources, which runs their code."""
+        return self.ingredients.builds != WITHOUT_BUILDS
+
+    def with_builds(self, builds: str) -> "EnvironmentRequest":
+        """Return the request for an environment that is isolated from others in that way."""
+        return replace(self, ingredients=replace(self.ingredients, builds=builds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

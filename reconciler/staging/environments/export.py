@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from reconciler.linux.files import replace_file
+from reconciler.linux.regular_files import read_file
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.dependencies import Dependencies
@@ -24,10 +26,10 @@ from reconciler.staging.detection.lockfiles.format import (
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
 from reconciler.staging.detection.pyproject import project_table
 from reconciler.staging.detection.runtimes import Runtime, choose
-from reconciler.staging.environments.installers import is_old
+from reconciler.staging.environments.installers import is_old, kept_in
 from reconciler.staging.environments.tools import CommandContext, Tools
 from reconciler.staging.errors import CommandFailed, StagingError
-from reconciler.staging.source.reading import LARGEST_LOCK, source_text
+from reconciler.staging.source.reading import LARGEST_LOCK
 
 # A path with its extras, and a marker or hashes behind it.
 _PATH = re.compile(r"(?P<path>[^\s;\[]*)(?P<extras>\[[^\]]*\])?(?P<rest>.*)")
@@ -45,10 +47,15 @@ class Exporter:
     async def export(
         self, code: Path, found: Dependencies, runtime: Runtime, output: Path, context: CommandContext
     ) -> None:
-        """Write the locked requirements to the file `output`; raises StagingError if the lock is stale."""
+        """Write the locked requirements to the file `output`; raises StagingError if the lock is stale.
+
+        A tool's output is a draft, read as a stranger's: code of the app may have run.
+        """
         lock, directory = found.lock, code / found.directory
         assert lock is not None
         project = await in_thread(lambda _: project_table(directory))
+        draft = (context.drafts or output.parent) / f"{output.name}.draft"
+        await in_thread(lambda _: draft.unlink(missing_ok=True))
         without = posixpath.join(found.directory, PYPROJECT) if project else ""
         match lock.export:
             case ExportByTool() as export:
@@ -57,11 +64,12 @@ class Exporter:
                     python=None if is_old(runtime) else runtime.path,
                     extras=found.extras,
                     groups=found.groups,
-                    output=output,
+                    output=draft,
                 )
                 checking = await in_thread(partial(self._checking, lock, options, directory))
                 commands = _commands(lock, export, (checking, options), directory)
-                await _export_by_tool(lock, commands, context, without)
+                caching = replace(context, environment={**context.environment, **kept_in(self.cache)})
+                await _export_by_tool(lock, commands, caching, without)
             case ExportByConversion() as export:
 
                 def convert(_: object) -> None:
@@ -69,13 +77,14 @@ class Exporter:
                     mismatch = export.mismatch(content, project, runtime.version)
                     if mismatch:
                         raise lock.stale(mismatch, without)
-                    output.write_text(export.requirements(content, found.extras, found.groups), encoding="utf-8")
+                    draft.write_text(export.requirements(content, found.extras, found.groups), encoding="utf-8")
 
                 await in_thread(convert)
 
         def rewrite(_: object) -> None:
-            text = installable(source_text(output, most=LARGEST_LOCK), directory, itself=found.itself)
-            output.write_text(text, encoding="utf-8")
+            text = read_file(draft, LARGEST_LOCK, within=draft.parent).decode(errors="replace")
+            draft.unlink()
+            replace_file(output, installable(text, directory, itself=found.itself), mode=0o644, durable=False)
 
         await in_thread(rewrite)
 
@@ -97,7 +106,7 @@ class Exporter:
 
     async def _program(self, tool: Tool | None, context: CommandContext) -> tuple[str, ...]:
         if tool is None:
-            return (self.uv, "--quiet", "--cache-dir", str(self.cache / "uv"), "--color", "never")
+            return (self.uv, "--quiet", "--color", "never")
         return (await self.tools.python(tool, self.runtimes, context), "-I", "-m", tool.name)
 
 
@@ -121,7 +130,7 @@ async def _export_by_tool(lock: LockFormat, commands: Iterable[Command], context
     for command in commands:
         environment = _tool_environment(context, Path(command.directory))
         try:
-            await run(replace(command, environment=environment), context.log, context.progress)
+            await run(context.enclosed(replace(command, environment=environment)), context.log, context.progress)
         except CommandFailed as error:
             if lock.export.stale.search("\n".join(error.output)):
                 raise lock.stale(without=without) from error

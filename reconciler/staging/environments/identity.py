@@ -27,6 +27,7 @@ _INDEX_SETTINGS = frozenset(
         *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"),
     )
 )
+ISOLATION = "the isolation"
 _CREDENTIALS = ("_USERNAME", "_PASSWORD")
 _CREDENTIALS_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)[^/\s@]+@", re.IGNORECASE)
 
@@ -36,7 +37,8 @@ class Ingredients:
     """Everything that decides what is in an environment; `servers` are installed beside the app's own dependencies.
 
     `offline` is a digest of the packages in the app's source, "" if they come from an index. `pkg_resources` says that
-    the code imports it, `variables` is a digest of those that decide what is installed, "" if there are none.
+    the code imports it, `variables` is a digest of those that decide what is installed, "" if there are none. `builds`
+    says which code may have run in it before it was finished, "" where nothing keeps that apart.
     """
 
     runtime: Runtime
@@ -47,6 +49,7 @@ class Ingredients:
     offline: str = ""
     pkg_resources: bool = False
     variables: str = ""
+    builds: str = ""
 
     @property
     def facts(self) -> dict[str, str]:
@@ -61,6 +64,7 @@ class Ingredients:
             **({"the bundled packages": self.offline} if self.offline else {}),
             **({"pkg_resources": "imported by the code"} if self.pkg_resources else {}),
             **({"the variables": self.variables} if self.variables else {}),
+            **({ISOLATION: self.builds} if self.builds else {}),
             **self.dependencies.contents,
         }
 

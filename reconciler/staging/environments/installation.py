@@ -5,10 +5,13 @@ as they are, and the server beside them without a say in any version.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from reconciler.isolation.pythons import pythons_below
+from reconciler.linux.files import replace_file
+from reconciler.staging.build_cell import seen_by_installers
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.dependencies import Dependencies, has_uv_configuration
@@ -22,12 +25,22 @@ from reconciler.staging.environments.blamed_requirement import blamed
 from reconciler.staging.environments.environment import EnvironmentRequest
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.installer_env import host_files
-from reconciler.staging.environments.installers import Installer, Pip, Uv, check_directory, is_old, link_mode
+from reconciler.staging.environments.installers import (
+    Installer,
+    Pip,
+    Uv,
+    check_directory,
+    is_old,
+    kept_in,
+    link_mode,
+    needs_build,
+)
+from reconciler.staging.environments.integrity import own_python, require_own
 from reconciler.staging.environments.outlook import retry_of
 from reconciler.staging.environments.server_needs import SETUPTOOLS, needs_setuptools, worker_needs
 from reconciler.staging.environments.tools import OLD_VIRTUALENV, CommandContext
 from reconciler.staging.environments.unsuitable import may_depend_on_python, unsuitable
-from reconciler.staging.errors import CommandFailed, StagingError, UnsuitablePython
+from reconciler.staging.errors import CommandFailed, NeedsBuild, StagingError, UnsuitablePython
 from reconciler.staging.installer_output import explained
 from reconciler.staging.installer_progress import InstallerProgress
 from reconciler.staging.source.reading import LARGEST_LOCK, source_text
@@ -50,6 +63,7 @@ class Installation:
         self._runtime = request.ingredients.runtime
         self._found: Dependencies = request.ingredients.dependencies
         self._root = request.code / self._found.directory
+        self._has_packages = False
 
     async def make(self) -> None:
         """Take all the steps; a failure raises StagingError and leaves an incomplete directory."""
@@ -57,7 +71,9 @@ class Installation:
         self._directory.mkdir(parents=True)
         if has_uv_configuration(self._root):
             await in_thread(lambda _: drop_required_uv(self._root))
-        offline = self._request.offline
+        offline, cell = self._request.offline, self._request.cell
+        if cell is not None:
+            await in_thread(lambda _: cell.make())
         built: tuple[str, ...] = ()
         packages: tuple[str, ...] = ()
         if offline is not None:
@@ -72,6 +88,8 @@ class Installation:
             progress=self._request.progress,
             environment=self._request.environment,
             packages=packages,
+            enclosed=self._enclosed,
+            drafts=None if cell is None else cell.scratch,
         )
         lock = self._found.lock if offline is None or not offline.is_bundle else None
         if lock is not None:
@@ -80,15 +98,18 @@ class Installation:
         await self._run(
             f"creating an environment for {self._runtime.name}", installer.create(self._runtime.path, self._directory)
         )
+        own = await in_thread(lambda _: own_python(self._directory))
         if offline is not None and offline.is_bundle:
             await self._install_bundle(installer, self._directory / _BUNDLE, built)
-            return
-        if lock is not None:
-            await self._install_locked(installer, lock)
         else:
-            await self._install_resolved(installer)
-        if not is_old(self._runtime):
-            await self._complete(self._for_servers(installer))
+            if lock is not None:
+                await self._install_locked(installer, lock)
+            else:
+                await self._install_resolved(installer)
+            if not is_old(self._runtime):
+                await self._complete(self._for_servers(installer))
+        if cell is not None:
+            await in_thread(lambda _: require_own(self._directory, own, site_packages(self._directory)))
 
     async def _complete(self, installer: Installer) -> None:
         """Install what gunicorn, its workers or the app import, and no package requires."""
@@ -131,7 +152,14 @@ class Installation:
         cache = self._exporter.cache
         if not is_old(self._runtime):
             links = await in_thread(lambda _: link_mode(cache))
-            return Uv(uv=self._exporter.uv, cache=cache, python=python, link_mode=links, packages=context.packages)
+            return Uv(
+                uv=self._exporter.uv,
+                cache=cache,
+                python=python,
+                link_mode=links,
+                packages=context.packages,
+                builds=self._request.builds,
+            )
         # A bundle for such a Python contains the tool as well; a vendor/ directory cannot be expected to.
         offline = self._request.offline
         for_tools = context if offline is not None and offline.is_bundle else replace(context, packages=())
@@ -230,7 +258,7 @@ class Installation:
         """Write requirements into one file that includes no other."""
         file = self._directory / _FLATTENED
         self._request.log.name(file, self._found.file)
-        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        _write(file, lines)
         return file
 
     async def _install_servers(self, installer: Installer) -> None:
@@ -243,7 +271,7 @@ class Installation:
     def _beside(self, installer: Installer, packages: Sequence[str]) -> tuple[str, ...]:
         """Return the command that installs packages beside those installed already, without changing any of them."""
         pinned = self._directory / _PINNED
-        pinned.write_text("".join(f"{line}\n" for line in installed(self._directory)), encoding="utf-8")
+        _write(pinned, installed(self._directory))
         return installer.install(("-c", str(pinned), *packages))
 
     async def _run(self, activity: str, arguments: tuple[str, ...]) -> None:
@@ -256,12 +284,13 @@ class Installation:
             directory=directory,
             environment=self._request.environment,
             pass_fds=(self._lock_fd,),
-            progress=InstallerProgress(self._exporter.cache / "uv" / "archive-v0") if installs else None,
         )
         try:
-            await run(command, self._request.log, self._request.progress)
+            await run(self._installing(command) if installs else command, self._request.log, self._request.progress)
         except CommandFailed as error:
             output = "\n".join(error.output)
+            if not self._request.builds and (needing := needs_build(error.output)):
+                raise NeedsBuild(needing) from error
             reason = unsuitable(output, self._runtime) if installs else ""
             # Where a package cannot have the Python, others are tried.
             advice = self._request.python_advice if installs and not reason and may_depend_on_python(output) else ""
@@ -277,6 +306,37 @@ class Installation:
                 host_files=host_files(self._request.environment),
             )
             raise CommandFailed(said, retry=retry) from error
+
+    def _installing(self, command: Command) -> Command:
+        """Return an installer's command as it is to run, with the cache that is right for it.
+
+        An isolated app shares the host's cache for wheels alone, which run nothing. Once a package is in the
+        environment its code may run with the interpreter: from then on it is all in the app's cell.
+        """
+        cell = self._request.cell
+        shares = cell is None or not (self._request.builds or self._has_packages)
+        cache = self._exporter.cache if cell is None or shares else cell.cache
+        self._has_packages = True
+        command = replace(
+            command,
+            environment={**command.environment, **kept_in(cache)},
+            progress=InstallerProgress(cache / "uv" / "archive-v0"),
+        )
+        return command if shares else self._enclosed(command)
+
+    def _enclosed(self, command: Command) -> Command:
+        """Return a command that may run code of the app or of its packages, in the app's cell if it is isolated."""
+        cell, offline = self._request.cell, self._request.offline
+        if cell is None:
+            return command
+        visible = (
+            *(self._exporter.uv, str(self._exporter.tools.directory)),
+            *(each for runtime in self._exporter.runtimes for each in pythons_below(runtime.path)),
+            *((str(offline.path),) if offline is not None else ()),
+            *seen_by_installers(self._request.environment, host_files(self._request.environment)),
+        )
+        command = replace(command, environment={**command.environment, **kept_in(cell.cache)})
+        return cell.around(command, visible=visible, writable=(self._directory, self._request.code))
 
     def _requirement_files(self) -> tuple[str, ...]:
         """Return the files of the code that may name a package to install, relative to it."""
@@ -320,6 +380,11 @@ def installed(directory: Path) -> tuple[str, ...]:
         *(f"{name}=={version}" for name, _, version in names),
         *(f"{parts[0]}=={parts[1]}" for parts in eggs),
     )
+
+
+def _write(file: Path, lines: Iterable[str]) -> None:
+    """Write lines to a file of ours in an environment: code of packages may have put a link in its place."""
+    replace_file(file, "".join(f"{line}\n" for line in lines), mode=0o644, durable=False)
 
 
 def _lines(file: Path) -> list[str]:

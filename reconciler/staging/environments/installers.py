@@ -1,5 +1,6 @@
 """Command lines of the installers: uv, and pip for the Pythons that uv gave up."""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from reconciler.staging.errors import StagingError
 from reconciler.staging.source.tree import printable
 
 OLDEST_FOR_UV = (3, 8)
+_NEEDS_BUILD = re.compile(r"building (?:from source|source distributions?) .*is disabled|--no-build\b", re.IGNORECASE)
+_NAMED = re.compile(r"(?:are required for|marked as|distributions? for|Package) `(?P<package>[^`\s]+)`")
 
 
 class Installer(Protocol):
@@ -34,7 +37,8 @@ class Installer(Protocol):
 class Uv:
     """Installs with uv into the environment of `python`, which shares no file with the cache.
 
-    `packages` are options that say where packages come from, `link_mode` is how files get there.
+    `packages` are options that say where packages come from, `link_mode` is how files get there. Unless it `builds`,
+    it takes wheels alone, and runs no code of a package.
     """
 
     uv: str
@@ -42,6 +46,7 @@ class Uv:
     python: Path
     link_mode: str
     packages: tuple[str, ...] = ()
+    builds: bool = True
 
     def create(self, interpreter: str, directory: Path) -> tuple[str, ...]:
         return (
@@ -52,9 +57,10 @@ class Uv:
 
     def install(self, requirements: Sequence[str], *, exactly: bool = False) -> tuple[str, ...]:
         return (
-            *(self.uv, "pip", "install", "--python", str(self.python), "--cache-dir", str(self.cache / "uv")),
+            *(self.uv, "pip", "install", "--python", str(self.python)),
             *("--link-mode", self.link_mode, "--no-editable", "--color", "never"),
             *(("--no-deps",) if exactly else ()),
+            *(() if self.builds else ("--no-build",)),
             *(("--offline",) if "--no-index" in self.packages else ()),
             *self.packages,
             *requirements,
@@ -81,7 +87,7 @@ class Pip:
 
     def install(self, requirements: Sequence[str], *, exactly: bool = False) -> tuple[str, ...]:
         return (
-            *(str(self.python), "-m", "pip", "install", "--cache-dir", str(self.cache / "pip")),
+            *(str(self.python), "-m", "pip", "install"),
             *(("--no-deps",) if exactly else ()),
             *self.packages,
             *requirements,
@@ -89,6 +95,20 @@ class Pip:
 
     def from_index(self) -> Installer:
         return replace(self, packages=())
+
+
+def kept_in(cache: Path) -> dict[str, str]:
+    """Return the variables by which uv and pip keep what they fetch and build in `cache`."""
+    return {"UV_CACHE_DIR": str(cache / "uv"), "PIP_CACHE_DIR": str(cache / "pip")}
+
+
+def needs_build(output: Sequence[str]) -> str:
+    """Return what uv says it would have to build, where it may build nothing; "" if it failed for something else."""
+    said = [line for line in output if _NEEDS_BUILD.search(line)]
+    if not said:
+        return ""
+    named = next((found["package"] for line in said if (found := _NAMED.search(line))), "a package")
+    return f"there is no wheel of {named}"
 
 
 def link_mode(cache: Path) -> str:

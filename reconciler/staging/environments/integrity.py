@@ -9,19 +9,45 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_file
+from reconciler.staging.errors import StagingError
 
 LIST = "files.txt"
 # Tens of thousands of files are checked before each reuse: find does it in a fraction of Python's time.
 _FIND = ("-name", "__pycache__", "-prune", "-o", "!", "-type", "d", "!", "-name", "*.pyc", "-printf", "%s %T@ %p\\n")
 _TIMEOUT_S = 60
+_MOST_OF_SETTINGS = 1 << 16
 _MOST_OF_A_LIST = 64 << 20  # a hundred bytes for each of half a million files
 
 
 def write_list(directory: Path, roots: tuple[str, ...]) -> None:
     """Record each file below `roots` of the environment, except for the bytecode that Python writes there."""
     head = b"".join(f"{root}\n".encode() for root in roots)
-    (directory / LIST).write_bytes(head + b"\n" + _listing(directory, roots))
+    content = head + b"\n" + _listing(directory, roots)
+    replace_file(directory / LIST, content, mode=0o644, durable=False)
+
+
+def own_python(directory: Path) -> tuple[str, bytes]:
+    """Return where the Python of an environment leads, and its settings: what an isolated app sees depends on both."""
+    python = directory / "bin" / "python"
+    return os.path.realpath(python), read_file(directory / "pyvenv.cfg", _MOST_OF_SETTINGS)
+
+
+def require_own(directory: Path, own: tuple[str, bytes], site: Path) -> None:
+    """Raise StagingError unless the Python is as `own` has it, and the packages in `site` are no link's.
+
+    Code of packages may have changed that while they were installed.
+    """
+    real = Path(os.path.realpath(directory))
+    try:
+        is_own = own_python(directory) == own
+    except OSError:
+        is_own = False
+    if not is_own or any(
+        os.path.realpath(path) != str(real / path.relative_to(directory)) for path in (site, directory / "bin")
+    ):
+        raise StagingError("code of a package changed the Python of the environment that it is installed in")
 
 
 def damaged(directory: Path) -> tuple[str, ...]:

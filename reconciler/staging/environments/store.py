@@ -27,6 +27,7 @@ from reconciler.staging.progress import Phase
 from reconciler.staging.slots import slot_of
 
 if TYPE_CHECKING:  # a daemon whose environments all exist creates none
+    from reconciler.staging.build_cell import BuildCell
     from reconciler.staging.environments.creation import Creation
 
 # Verifying tens of thousands of files takes a quarter of a second: it is not repeated for each edit, nor for each of
@@ -61,7 +62,7 @@ class Environments:
         self._survived_boot: dict[str, bool] = {}
         self._suspected_at: dict[str, float] = {}
         self._damaged: set[str] = set()
-        self._uncompiled: asyncio.Queue[str] = asyncio.Queue()
+        self._uncompiled: asyncio.Queue[tuple[Path, BuildCell | None]] = asyncio.Queue()
 
     async def obtain(self, request: EnvironmentRequest, runtimes: tuple[Runtime, ...]) -> Environment:
         """Return the requested environment, from the store or created now; raises StagingError.
@@ -116,12 +117,12 @@ class Environments:
         Python would do so as well, module by module, when an app first imports them.
         """
         while True:
-            directory = Path(await self._uncompiled.get())
+            directory, cell = await self._uncompiled.get()
             from reconciler.staging.environments.creation import compile_bytecode  # loaded by what created it
 
             # Packages may contain files for other Pythons, which cannot be compiled, and `gc` may remove all of it.
             with suppress(StagingError, OSError):
-                await compile_bytecode(directory)
+                await compile_bytecode(directory, cell)
 
     def facts(self, directory: str) -> dict[str, str]:
         """Return what the environment in `directory` was made from; empty if its record cannot be read."""
@@ -206,7 +207,7 @@ class Environments:
             made = await creation.create(request, damage, lock)
             self._verified_at[key] = time.monotonic()
             self._damaged.discard(key)
-            self._uncompiled.put_nowait(made.directory)
+            self._uncompiled.put_nowait((directory, request.cell))
             return made
 
     def _creation(self, runtimes: tuple[Runtime, ...]) -> "Creation":

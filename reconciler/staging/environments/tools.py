@@ -6,7 +6,7 @@ They do what only they can: read their own lock files, and create environments f
 import hashlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,20 +31,23 @@ OLD_VIRTUALENV = Tool(name="virtualenv", needs=("virtualenv>=20.21,<20.22",), ne
 class CommandContext:
     """What commands are run with: their log, progress and environment, and where packages come from.
 
-    `packages` are an installer's options; uv and pip share those that are used.
+    `packages` are an installer's options; uv and pip share those that are used. `enclosed` returns a command that reads
+    the app's files as it is to run, `drafts` is where that may write, None for beside the result.
     """
 
     log: Log
     progress: Progress
     environment: Mapping[str, str]
     packages: tuple[str, ...] = ()
+    enclosed: Callable[[Command], Command] = lambda command: command
+    drafts: Path | None = None
 
 
 class Tools:
     """The tool environments of this host in `directory`."""
 
     def __init__(self, directory: Path, cache: Path, uv: str) -> None:
-        self._directory = directory
+        self.directory = directory
         self._cache = cache
         self._uv = uv
 
@@ -52,7 +55,7 @@ class Tools:
         """Return the interpreter of the tool's environment, created from one of `runtimes` if there is none yet."""
         base = _base(tool, runtimes)
         key = hashlib.sha256(" ".join((base, *tool.needs)).encode()).hexdigest()[:12]
-        directory = self._directory / f"{tool.name}-{key}"
+        directory = self.directory / f"{tool.name}-{key}"
         python = directory / "bin" / "python"
         waiting = Phase(activity=f"waiting for another installation of {tool.name}")
         async with locked(directory.with_suffix(".lock"), lambda: context.progress(waiting)) as lock:
