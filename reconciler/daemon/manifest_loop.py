@@ -96,7 +96,7 @@ class ManifestLoop:
         """Let each app that runs keep its port, even if its lease was lost, or never written to a full disk."""
         leases = self.catalog.leases
         lost = {n: p for n, p in ports.items() if p in self._settings.ports and p not in leases.values()}
-        self.catalog = replace(self.catalog, leases={**lost, **leases})
+        self.catalog = replace(self.catalog, leases={**lost, **leases}, is_reviewed=False)
 
     def on_report(self, subject: Subject, report: Report | None) -> None:
         """Free the port of an app that was removed."""

@@ -14,7 +14,7 @@ from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.worlds import Converging
 from reconciler.documents.problem import Problem
-from reconciler.manifests.catalog import ManifestFile
+from reconciler.manifests.manifest_file import ManifestFile
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.outcome import Outcome, app_outcome, probation_left_s, service_outcome

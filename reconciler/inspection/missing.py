@@ -15,7 +15,8 @@ from reconciler.linux.readable_paths import readable_path
 from reconciler.planning.wording import persist_field
 
 if TYPE_CHECKING:
-    from reconciler.manifests.catalog import Catalog, ManifestFile
+    from reconciler.manifests.catalog import Catalog
+    from reconciler.manifests.manifest_file import ManifestFile
     from reconciler.manifests.service_document import ServiceDocument
     from reconciler.planning.apps.app import App
     from reconciler.planning.apps.revision import Recipe

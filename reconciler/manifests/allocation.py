@@ -86,12 +86,13 @@ def allocate(candidates: Mapping[str, Proposal], leases: Mapping[str, int], port
         if not newly:
             found = {file: tuple(problems) for file, problems in refused.items()}
             desired = {document.name: document.service for document in sorted(services, key=lambda d: d.name)}
-            return Allocation(apps=_apps(chosen, leased), leases=leased, services=desired, refused=found)
+            return Allocation(apps=apps_of(chosen, leased), leases=leased, services=desired, refused=found)
         for problem in newly:
             refused.setdefault(problem.file, []).append(problem)
 
 
-def _apps(chosen: list[AppDocument], leases: Mapping[str, int]) -> dict[str, App]:
+def apps_of(chosen: Sequence[AppDocument], leases: Mapping[str, int]) -> dict[str, App]:
+    """Return the apps that documents describe, by name: those that have what they listen at."""
     apps = {}
     for document in sorted(chosen, key=lambda document: document.name):
         port = document.port or leases.get(document.name)

@@ -9,14 +9,12 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import PurePath
 from typing import TypeAlias, TypeVar
 
-from reconciler.documents.names import is_name
 from reconciler.documents.problem import Problem, with_free_name
-from reconciler.manifests.allocation import Allocation, Ports, Proposal
+from reconciler.manifests.allocation import Allocation, Ports, Proposal, apps_of
 from reconciler.manifests.app_document import AppDocument, HostDefaults
+from reconciler.manifests.manifest_file import ManifestFile
 from reconciler.manifests.origin import Identity, Listing, Look, Unreadable
 from reconciler.manifests.parse_file import Parsed, name_of_file, parse
 from reconciler.manifests.precedence import allocated
@@ -25,7 +23,6 @@ from reconciler.manifests.source_versions import versioned
 from reconciler.manifests.sources_in_git import SourcesInForce, resolved
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service
-from reconciler.planning.subject import HOST, Subject
 from reconciler.planning.wording import counted, listed
 
 Desired = TypeVar("Desired", App, Service)
@@ -50,47 +47,12 @@ class Rules:
     sources: SourcesInForce = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ManifestFile:
-    """One file: its newest content and what is wrong with it, and what is in force from its last good content."""
-
-    file: str
-    origin: str
-    problems: tuple[Problem, ...] = ()
-    in_force: tuple[AppDocument, ...] = field(default=(), repr=False)
-    services_in_force: tuple[ServiceDocument, ...] = field(default=(), repr=False)
-    last_good: bytes | None = field(default=None, repr=False)
-    content: bytes | str = field(default="", repr=False)
-    parsed: Parsed = field(default_factory=Parsed, repr=False)
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The apps in force from this file."""
-        return tuple(document.name for document in self.in_force)
-
-    @cached_property
-    def subjects(self) -> tuple[Subject, ...]:
-        """The apps and services that are in force from this file or described in it; else the app that has its name."""
-        in_force = (
-            *(Subject("app", name) for name in self.names),
-            *(Subject("service", document.name) for document in self.services_in_force),
-        )
-        if found := tuple(dict.fromkeys((*in_force, *self.parsed.subjects))):
-            return found
-        stem = PurePath(self.file).stem
-        return (Subject("app", stem),) if is_name(stem) else (HOST,)
-
-    @cached_property
-    def all_names(self) -> tuple[str, ...]:
-        """The apps and the services in force from this file, told apart."""
-        return (*self.names, *(f"service {document.name}" for document in self.services_in_force))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """The desired state of this host, and where it comes from.
 
-    `pending_removals` says until when (monotonic) a file's loss of apps is not believed.
+    `pending_removals` says until when (monotonic) a file's loss of apps is not believed. `is_reviewed` says that it is
+    what a review came to, with these leases.
     """
 
     apps: Mapping[str, App] = field(default_factory=dict)
@@ -101,6 +63,7 @@ class Catalog:
     recheck_at: float | None = None
     identities: Identities = field(default_factory=dict)
     pending_removals: Mapping[str, float] = field(default_factory=dict)
+    is_reviewed: bool = field(default=False, compare=False)
 
     @classmethod
     def restored(
@@ -169,14 +132,11 @@ def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float, *
     }
     unseen = _unseen(previous, read, looks)
     identities = _identities(previous, looks)
-    allocation, missing, pending = _Review(
+    allocation, missing, pending, entries = _Review(
         previous=previous, read=read, unseen=unseen, identities=identities, rules=rules, now=now
-    ).allocation()
-    kept = {file: previous.files[file] for file in pending if file not in read}
+    ).outcome()
     versions = {listing.origin: listing.versions for listing in listings if listing.versions}
     commits = {name: identity for name, identity in identities.items() if isinstance(identity, str)}
-    entries = {file: _entry(entry, allocation, is_pending=file in pending) for file, entry in {**read, **kept}.items()}
-    entries = _with_free_names(entries, allocation)
     if pending:
         notices.append(_notice(missing & _names(allocation), allocation, rules))
     return Catalog(
@@ -194,6 +154,7 @@ def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float, *
         recheck_at=min(pending.values(), default=None),
         identities=identities,
         pending_removals={**pending, **dict.fromkeys(previous.pending_removals.keys() & unseen.keys(), math.inf)},
+        is_reviewed=True,
     )
 
 
@@ -276,6 +237,29 @@ class _Review:
     identities: Identities
     rules: Rules
     now: float
+
+    def outcome(self) -> tuple[Allocation, frozenset[str], dict[str, float], Mapping[str, ManifestFile]]:
+        """Return the allocation, what would be removed, which files keep theirs until when, and the files read."""
+        if self._is_as_before():
+            documents = [document for entry in self.previous.files.values() for document in entry.in_force]
+            apps, leases = apps_of(documents, self.previous.leases), self.previous.leases
+            return Allocation(apps=apps, leases=leases, services=self.previous.services), frozenset(), {}, self.read
+        allocation, missing, pending = self.allocation()
+        kept = {file: self.previous.files[file] for file in pending if file not in self.read}
+        entries = {
+            file: _entry(entry, allocation, is_pending=file in pending) for file, entry in {**self.read, **kept}.items()
+        }
+        return allocation, missing, pending, _with_free_names(entries, allocation)
+
+    def _is_as_before(self) -> bool:
+        """Return whether every file is as it was, and in force: allocating the same again comes to the same."""
+        before = self.previous
+        if not before.is_reviewed or before.pending_removals or len(self.read) + len(self.unseen) != len(before.files):
+            return False
+        return all(
+            (self.read.get(file) or self.unseen.get(file)) is entry and entry.is_in_force
+            for file, entry in before.files.items()
+        )
 
     def allocation(self) -> tuple[Allocation, frozenset[str], dict[str, float]]:
         """Return the allocation, the names that would be removed, and the files that keep theirs, until when.

@@ -12,7 +12,8 @@ from reconciler.planning.fingerprint import Json
 from reconciler.state.records import Records
 
 if TYPE_CHECKING:  # a reader of the facts need not load what reads manifests
-    from reconciler.manifests.catalog import Catalog, ManifestFile, Rules
+    from reconciler.manifests.catalog import Catalog, Rules
+    from reconciler.manifests.manifest_file import ManifestFile
     from reconciler.manifests.origin import Identity
     from reconciler.planning.apps.app import App
 

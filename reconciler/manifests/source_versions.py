@@ -27,8 +27,14 @@ def versioned(app: App, before: App | None, versions: Versions, commits: Mapping
     origin = app.manifest.partition("/")[0]
     known, commit = versions.get(origin), commits.get(origin, "")
     if known is not None:
-        version = known.get(posixpath.normpath(source.path), "")
-        return app.with_source(replace(source, pinned=f"{TREE_MARK}{version}"), commit) if version else app
+        # Few paths are written another way than git has them, and few sources are others than before.
+        version = known.get(source.path) or known.get(posixpath.normpath(source.path), "")
+        if not version:
+            return app
+        pinned = f"{TREE_MARK}{version}"
+        if before is not None and before.source.pinned == pinned and before.source.path == source.path:
+            return app.with_source(before.source, before.commit)
+        return app.with_source(replace(source, pinned=pinned), commit)
     if before is not None and before.source.path == source.path:
         return app.with_source(before.source, before.commit)
     return app

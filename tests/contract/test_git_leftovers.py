@@ -13,9 +13,10 @@ import pytest
 from reconciler.daemon.git_leftovers import GitLeftovers
 from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.linux.file_lock import try_lock
-from reconciler.manifests.catalog import Catalog, ManifestFile
+from reconciler.manifests.catalog import Catalog
 from reconciler.manifests.git.directories import Directories
 from reconciler.manifests.git.tree_index import Index
+from reconciler.manifests.manifest_file import ManifestFile
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.git_source import Followed, GitSource
 from reconciler.planning.apps.revision import Source

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.tree_limits import Entry, directories_above
-from reconciler.manifests.git.written_files import Stamp, is_same
+from reconciler.manifests.git.written_files import Stamp, seen_as
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +26,14 @@ class Stamped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reused:
-    """The tree of the commit of `index`, which is to become another's; `kept` are the files and links that stay."""
+    """The tree of the commit of `index`, which is to become another's; `kept` are the files and links that stay.
+
+    `stamps` are those of the files of these.
+    """
 
     index: Index
     kept: frozenset[str]
+    stamps: Mapping[str, Stamp] = field(default_factory=dict, repr=False)
 
     def strip(self, top: str, new: Index) -> tuple[dict[str, str], set[str]]:
         """Remove what the other commit does not have from the tree, which is at `top` by now. Raises OSError; blocks.
@@ -58,19 +62,20 @@ def reused(top: str, old: Index, new: Index, target: Callable[[str, str], str], 
                 if {each.name: each.is_dir(follow_symlinks=False) for each in found} != names:
                     return None
         before = old.own_files
-        kept = {
-            path
+        stamps = {
+            path: stamp
             for path, entry in new.own_files.items()
-            if before.get(path) == entry and is_same(f"{top}/{path}", entry, last.of(path, entry))
+            if before.get(path) == entry
+            and (stamp := seen_as(f"{top}/{path}", entry, last.of(path, entry))) is not None
         }
-        kept |= {
+        links = frozenset(
             path
             for path, tree in new.shared.items()
             if old.shared.get(path) == tree and os.readlink(f"{top}/{path}") == target(path, tree)  # noqa: PTH115  its text
-        }
+        )
     except OSError:
         return None
-    return Reused(index=old, kept=frozenset(kept))
+    return Reused(index=old, kept=links.union(stamps), stamps=stamps)
 
 
 def _placed(index: Index) -> Iterable[str]:

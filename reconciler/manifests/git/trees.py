@@ -27,6 +27,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOST_OF_AN_INDEX = 64 * 1024 * 1024
 _MOST_OF_BASES = 4096
 _CURRENT = "current"
+_MOST_INDEXES, _MOST_KNOWN = 4, 8000
 _BLOCK = 65536
 _UP = "../"
 
@@ -56,7 +57,7 @@ class Trees:
         self._base_of_trial = directory / "base-of-trial"
         self._shared_at = ""  # the place of shared directories, from `directory`
         self._planned: _Planned | None = None
-        self._known: tuple[Stamp | None, Index] = (None, Index(commit=""))  # the index that was written last
+        self._known: dict[str, tuple[Stamp, Index]] = {}  # the indexes that were written last
         self._last = Stamped()
 
     def in_force(self) -> str | None:
@@ -90,9 +91,10 @@ class Trees:
 
     def index(self, commit: str) -> Index:
         """Return the index of a tree. Raises DamagedTree; blocks."""
+        known = self._known.get(commit)
         with contextlib.suppress(OSError):
-            if self._known[0] == stamp_of(os.lstat(self._index(commit))):
-                return self._known[1]
+            if known is not None and known[0] == stamp_of(os.lstat(self._index(commit))):
+                return known[1]
         try:
             found: dict[str, Any] = read_record(self._index(commit), _MOST_OF_AN_INDEX)
             files = {path: Entry(kind=kind, id=id_, size=size) for path, (kind, id_, size) in found["files"].items()}
@@ -101,6 +103,13 @@ class Trees:
             return Index(commit=commit, files=files, directories=found["directories"], invalid=invalid, shared=shared)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DamagedTree(f"the index of commit {commit[:7]} cannot be read: {error}") from error
+
+    def _note(self, stamp: Stamp, index: Index) -> None:
+        """Keep the index of a tree that was written; of several, as long as they are small together."""
+        kept = [*((c, known) for c, known in self._known.items() if c != index.commit), (index.commit, (stamp, index))]
+        while len(kept) > 1 and (len(kept) > _MOST_INDEXES or sum(len(e[1].files) for _, e in kept) > _MOST_KNOWN):
+            del kept[0]
+        self._known = dict(kept)
 
     def read(self, index: Index, path: str) -> bytes:
         """Return the content of a file of a tree. Raises DamagedTree; blocks."""
@@ -143,8 +152,11 @@ class Trees:
             remove(self._trees / index.commit)
             publish(fresh, self._trees / index.commit)
             top, own = self._trees / index.commit, index.own_files
-            self._known = (stamp_of(os.lstat(self._index(index.commit))), replace(index, inside={}))
-            self._last = Stamped(files=own, stamps={path: stamp_of(os.lstat(f"{top}/{path}")) for path in own})
+            self._note(stamp_of(os.lstat(self._index(index.commit))), replace(index, inside={}))
+            # What was linked from another tree has changed there, too.
+            seen = planned.reused.stamps if planned.reused is not None and not planned.same else {}
+            stamps = {path: seen.get(path) or stamp_of(os.lstat(f"{top}/{path}")) for path in own}
+            self._last = Stamped(files=own, stamps=stamps)
         except BaseException:
             with contextlib.suppress(OSError):
                 remove(fresh)

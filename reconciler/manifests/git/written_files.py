@@ -23,17 +23,23 @@ def is_same(path: str, entry: Entry, stamp: Stamp | None = None) -> bool:
 
     That is not looked at of a file which is as it was with this stamp.
     """
+    return seen_as(path, entry, stamp) is not None
+
+
+def seen_as(path: str, entry: Entry, stamp: Stamp | None = None) -> Stamp | None:
+    """Return the stamp of a file for which `is_same` holds, None for any other."""
     if entry.kind == "link":
-        return False
+        return None
     mode = PROGRAM_MODE if entry.kind == "program" else FILE_MODE
     try:
         facts = os.lstat(path)
-        if stamp is not None and stamp_of(facts) == stamp:
-            return True
+        found = stamp_of(facts)
+        if stamp is not None and found == stamp:
+            return stamp
         is_alike = facts.st_size == entry.size and facts.st_mode & 0o777 == mode
-        return is_alike and is_object(read_own(path, entry.size + 1), entry.id)
+        return found if is_alike and is_object(read_own(path, entry.size + 1), entry.id) else None
     except OSError:
-        return False
+        return None
 
 
 def is_as_written(top: str, files: Mapping[str, Entry]) -> bool:

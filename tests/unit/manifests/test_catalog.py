@@ -1,6 +1,7 @@
 """What is in force after each look: never colliding, never in a circle, never less because of what cannot be read."""
 
 import random
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from itertools import pairwise
 from pathlib import PurePath
@@ -466,6 +467,24 @@ def test_nothing_in_force_waits_for_itself(story: list[tuple[Look, float]]) -> N
 def test_looking_twice_changes_nothing(story: list[tuple[Look, float]]) -> None:
     for catalog, look, now in told(story):
         assert review(catalog, [look], NARROW, now) == catalog
+
+
+@settings(max_examples=300)
+@given(STORIES, st.sampled_from([1, 2]))
+def test_files_that_are_as_they_were_come_to_the_same_as_if_all_was_allocated_again(
+    story: list[tuple[Look, float]], identity: int
+) -> None:
+    for catalog, look, now in told(story):
+        again = look if isinstance(look, Unreadable) else replace(look, identity=(1, identity))
+        assert review(catalog, [again], NARROW, now) == review(
+            replace(catalog, is_reviewed=False), [again], NARROW, now
+        )
+
+
+def test_an_app_whose_lease_was_lost_gets_one_though_no_file_has_changed() -> None:
+    catalog = reviewed(listing(blog="path: x"))
+    lost = replace(catalog, leases={}, is_reviewed=False)
+    assert addresses(review(lost, [listing(blog="path: x")], RULES, 0.0)) == addresses(catalog)
 
 
 @given(STORIES)
