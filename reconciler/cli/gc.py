@@ -20,13 +20,15 @@ from reconciler.settings.settings import Settings
 @click.option(
     "--older-than", type=DURATION, help="Keep anything used within this time.  [default: the host's retention, 7d]"
 )
-@click.option("--cache", is_flag=True, help="Also remove entries of uv's cache that can no longer be used.")
+@click.option(
+    "--cache", is_flag=True, help="Also remove what uv's cache has no use for, and isolated apps' own caches."
+)
 @json_option
 @with_settings()
 def command(settings: Settings, older_than: float | None, cache: bool, as_json: bool) -> None:
     import uv
 
-    from reconciler.host.staging_settings import collect, stager_of
+    from reconciler.host.staging_settings import collect, remove_own_caches, stager_of
 
     paths_to_change(settings.paths.state)
     if older_than is not None:
@@ -36,10 +38,12 @@ def command(settings: Settings, older_than: float | None, cache: bool, as_json: 
     if cache:
         prune = [os.fsdecode(uv.find_uv_bin()), "cache", "prune", "--quiet", "--cache-dir"]
         subprocess.run([*prune, str(settings.paths.cache / "uv")], check=False)
+    caches = remove_own_caches(settings) if cache else ()
     if as_json:
-        show_json({"environments": list(removed), "scratch": list(scratch)})
-    elif removed or scratch:
+        show_json({"environments": list(removed), "scratch": list(scratch), "caches": list(caches)})
+    elif removed or scratch or caches:
         lines = [f"removed environment {key}" for key in removed]
+        lines += [f"removed the cache of the builds of {name}" for name in caches]
         click.echo("\n".join([*lines, *(f"removed {name}, which an interrupted backup left" for name in scratch)]))
     else:
         click.echo("nothing to remove")

@@ -8,8 +8,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.linux.files import is_leftover
+from reconciler.linux.files import is_leftover, leftovers, remove
 from reconciler.settings.settings import Settings
+from reconciler.state.paths import OWN_CACHE
 from reconciler.vault.dotenv import Unusable
 from reconciler.vault.secret_reader import SecretReader
 
@@ -64,6 +65,23 @@ def package_environments(settings: Settings, environ: Mapping[str, str]) -> Call
 
 def collect(settings: Settings, stager: "Stager") -> tuple[str, ...]:
     """Remove every environment that no build refers to and whose retention is over; returns their keys. Blocks."""
+    return stager.collect(_apps(settings), settings.retention_s)
+
+
+def remove_own_caches(settings: Settings) -> tuple[str, ...]:
+    """Remove what the builds of isolated apps have fetched and made, and return their names. Blocks.
+
+    One of an app that is being staged stays.
+    """
+    removed = []
+    for name in _apps(settings):
+        builds, cache = settings.paths.builds(name), settings.paths.build_cell(name) / OWN_CACHE
+        if cache.exists() and not (builds.is_dir() and any(leftovers(builds))):
+            remove(cache)
+            removed.append(name)
+    return tuple(removed)
+
+
+def _apps(settings: Settings) -> list[str]:
     apps = settings.paths.apps
-    names = [entry.name for entry in apps.iterdir() if not is_leftover(entry.name)] if apps.is_dir() else []
-    return stager.collect(names, settings.retention_s)
+    return sorted(each.name for each in apps.iterdir() if not is_leftover(each.name)) if apps.is_dir() else []

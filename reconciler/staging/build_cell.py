@@ -10,8 +10,9 @@ from typing import Protocol
 
 from reconciler.linux.files import make_below, remove
 from reconciler.staging.command import Command, Confined
+from reconciler.state.paths import OWN_CACHE
 
-_CACHE, _SCRATCH = "cache", "tmp"
+_SCRATCH = "tmp"
 
 
 class Confines(Protocol):
@@ -33,7 +34,7 @@ class BuildCell:
     @property
     def cache(self) -> Path:
         """The directory of what the app's installers have fetched and built."""
-        return self.directory / _CACHE
+        return self.directory / OWN_CACHE
 
     @property
     def scratch(self) -> Path:
@@ -43,7 +44,7 @@ class BuildCell:
     def make(self) -> None:
         """Create its directories; that of temporary files is empty. Raises OSError; blocks."""
         remove(self.scratch)
-        for name in (_CACHE, _SCRATCH):
+        for name in (OWN_CACHE, _SCRATCH):
             make_below(self.directory, Path(name))
 
     def around(self, command: Command, *, visible: Sequence[str], writable: Sequence[Path]) -> Command:

@@ -7,6 +7,8 @@ from pathlib import Path
 from reconciler.planning.address import SOCKET_SUFFIX
 
 # A socket's path has 107 bytes (unix(7)); multiprocessing's are 32 longer than the directory that it is given.
+# Of a build cell: what its installers have fetched and built.
+OWN_CACHE = "cache"
 _LONGEST_SCRATCH = 107 - 40
 
 

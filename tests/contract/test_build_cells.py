@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.linux.files import require_within
+from reconciler.host.staging_settings import remove_own_caches
+from reconciler.linux.files import draft, require_within
 from reconciler.linux.regular_files import UnfitFile
 from reconciler.planning.isolation.confinement import Isolated
 from reconciler.serving.confinements import Confinements
+from reconciler.settings.settings import Settings
 from reconciler.staging.build_cell import BuildCell, seen_by_installers
 from reconciler.staging.environments.installers import needs_build
 from reconciler.staging.errors import StagingError
@@ -252,3 +254,16 @@ def test_a_path_that_a_link_leads_out_of_the_code_is_refused(tmp_path: Path) -> 
     assert require_within(code, Path("link/sub")) == code / "link/sub"
     with pytest.raises(UnfitFile, match="leads out of"):
         require_within(code, Path("out/sub"))
+
+
+def test_own_caches_are_removed_on_request_but_for_those_in_use(tmp_path: Path) -> None:
+    settings = Settings(manifests=tmp_path, paths=StatePaths(state=tmp_path))
+    for name in ("idle", "staging", "shared"):
+        settings.paths.builds(name).mkdir(parents=True)
+    for name in ("idle", "staging"):
+        (settings.paths.build_cell(name) / "cache" / "uv").mkdir(parents=True)
+    draft(settings.paths.builds("staging"), "0123456789ab").mkdir()
+    assert remove_own_caches(settings) == ("idle",)
+    assert not (settings.paths.build_cell("idle") / "cache").exists()
+    assert (settings.paths.build_cell("staging") / "cache" / "uv").is_dir()
+    assert remove_own_caches(settings) == ()
