@@ -14,7 +14,6 @@ import click
 
 from reconciler.cli.failure import Failure, JsonFailure, asks_for_json
 from reconciler.cli.options import HOST, WORDS, examples, host_option
-from reconciler.inspection.printable import visible
 from reconciler.linux.standard_streams import ensure_standard_streams, give_up_output, has_no_room
 from reconciler.version import VERSION
 
@@ -74,11 +73,11 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click calls it so
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  the same
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"reconciler.cli.{_module(cmd_name)}").command
-        for parameter in command.params:
+        for parameter in command.params if ctx.resilient_parsing else ():  # the shell completes
             if parameter.name in _COMPLETED and parameter.type is click.STRING:
                 parameter.type = _completed(parameter.name, str(parameter.metavar))
         if cmd_name not in _HERE and all(HOST not in parameter.opts for parameter in command.params):
@@ -90,6 +89,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
+            from reconciler.inspection.printable import visible
+
             vars(error)["message"] = visible(f"{error.message}{_other_option(error)}")
             if not self._prints_json(ctx):
                 raise

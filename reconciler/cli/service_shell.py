@@ -20,7 +20,7 @@ _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TERM", "COLORTERM", "COLUMNS", "LINE
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples("reconciler service-shell blog-db", "reconciler service-shell --app blog blog-db -- -c 'select 1'"),
 )
-@click.option("--app", help="The app whose credentials to use, if several are bound.")
+@click.option("--app", metavar="APP", help="The app whose credentials to use, if several are bound.")
 @host_options
 @click.argument("service")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

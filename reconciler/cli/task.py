@@ -37,7 +37,9 @@ _WAITING_AFTER_S = 2.0
 @click.option("-d", "--detach", is_flag=True, help="Return at once; 'reconciler tasks APP' says what became of it.")
 @click.option("--name", help="A name for the history.  [default: the first word of CMD]")
 @click.option("--timeout", type=DURATION, help="End it after so long.  [default: tasks.timeout of the host, 24h]")
-@click.option("--revision", help="Run it in a revision that does not serve, by a beginning of its id.")
+@click.option(
+    "--revision", metavar="REVISION", help="Run it in a revision that does not serve, by a beginning of its id."
+)
 @json_option
 @state_option
 def command(  # noqa: PLR0913, PLR0917  one for each option

@@ -31,7 +31,7 @@ from reconciler.host.world import AppWorld
 from reconciler.inspection.redaction import Redactor
 from reconciler.linux.followed_paths import FollowedPaths
 from reconciler.linux.inotify import Watch
-from reconciler.linux.processes import boot_id
+from reconciler.linux.process_identity import boot_id
 from reconciler.linux.removals import Removals
 from reconciler.manifests.origins import look_once, watched
 from reconciler.manifests.persisted import remember_origins

@@ -17,7 +17,7 @@ from reconciler.daemon.outcomes import Outcomes
 from reconciler.daemon.reports import ReportListener
 from reconciler.host.manifest_rules import rules_of
 from reconciler.host.stores import Stores
-from reconciler.linux.processes import boot_id
+from reconciler.linux.process_identity import boot_id
 from reconciler.manifests import persisted
 from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.fleet_record import clock_s

@@ -2,7 +2,7 @@
 
 from reconciler.host.app_places import AppPlaces
 from reconciler.host.stores import Stores
-from reconciler.linux.processes import boot_id
+from reconciler.linux.process_identity import boot_id
 from reconciler.settings.settings import Settings
 from reconciler.state.schema import state_id
 from reconciler.tasks.runners import TaskLimits

@@ -15,7 +15,8 @@ from reconciler.linux.files import is_leftover
 from reconciler.linux.listing import names_in
 from reconciler.linux.removals import Removals
 from reconciler.planning.apps.app import App
-from reconciler.planning.apps.revision import Build, CodeCommands
+from reconciler.planning.apps.code_commands import CodeCommands
+from reconciler.planning.apps.revision import Build
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.states import AppState
 from reconciler.serving.confinements import Confinements

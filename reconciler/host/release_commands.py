@@ -11,7 +11,8 @@ from reconciler.host.release_history import ReleaseHistory
 from reconciler.host.secret_source import SecretSource
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Release
-from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, ReleaseOrigin, ReleaseStep, Revision
+from reconciler.planning.apps.code_commands import NO_COMMANDS, CodeCommands
+from reconciler.planning.apps.revision import ReleaseOrigin, ReleaseStep, Revision
 from reconciler.planning.isolation.remedies import remedy
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings

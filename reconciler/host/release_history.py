@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconciler.host.stores import Stores
-from reconciler.linux.processes import boot_id
+from reconciler.linux.process_identity import boot_id
 from reconciler.planning.apps.actions import Release
 from reconciler.planning.apps.revision import ReleaseStep
 from reconciler.planning.subject import Subject

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from reconciler.planning.apps.revision import revision_from
 from reconciler.state.records import AppStatus
 
 
@@ -49,10 +48,12 @@ def override_in_effect(pin: str | None, last: AppStatus) -> OverrideInEffect | N
             return OverrideInEffect(kind="stopped") if _is_stopped_by_operator(last) else None
         if data["kind"] == "maintenance":
             return OverrideInEffect(kind="maintenance") if _is_maintained_by_operator(last) else None
+        from reconciler.planning.apps.revision import revision_from  # few apps have an override
+
         revision = revision_from(data["revision"]).id
     except (KeyError, TypeError, ValueError):  # written by another version
         return None
-    from reconciler.planning.reason import Reason  # few apps have an override
+    from reconciler.planning.reason import Reason
 
     in_effect = last.reason == Reason.ROLLED_BACK_BY_OPERATOR or last.wanted == revision
     return OverrideInEffect(kind="rolled back", revision=revision) if in_effect else None

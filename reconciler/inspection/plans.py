@@ -206,7 +206,7 @@ def _app_plan(
     with_sources: bool,
 ) -> AppPlan:
     from reconciler.host.revision_differences import difference
-    from reconciler.inspection.snapshot import SourceReading, read_source
+    from reconciler.inspection.source_readings import SourceReading, read_source
     from reconciler.planning.apps.actions import MarkGood
     from reconciler.planning.apps.observed import ExternalInputs, Observed, SourceState
     from reconciler.planning.apps.plan import plan

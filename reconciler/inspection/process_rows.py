@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.planning.fingerprint import Json
-from reconciler.planning.processes.stop import parsed
 from reconciler.state.records import InstanceRecord
 
 _NOT_OBSERVED = "the daemon has not looked at it yet"
@@ -64,6 +63,8 @@ def _known(remembered: str | None) -> dict[str, dict[str, Any]]:
 
 
 def _patience_s(record: InstanceRecord) -> float:
+    from reconciler.planning.processes.stop import parsed  # few processes are being stopped
+
     sequence = parsed(record.stop)
     return record.stop_timeout_s if sequence is None else sequence.kill_after_s
 

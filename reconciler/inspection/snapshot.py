@@ -5,24 +5,23 @@ The daemon need not be running, and nothing here waits for it.
 
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler.linux.processes import boot_id, start_ticks
+from reconciler.linux.process_identity import boot_id, start_ticks
 from reconciler.manifests import persisted
 from reconciler.planning.address import Address
-from reconciler.services.records import ServiceRecords
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
 from reconciler.state.lock import holder
 from reconciler.state.records import NO_ADDRESS, AppStatus, InstanceRecord, Records
 from reconciler.state.schema import open_database
-from reconciler.vault.vault import Vault
 
 # `status` needs none of these and its user waits for every import, so the functions that need them import them.
 if TYPE_CHECKING:
+    from reconciler.inspection.source_readings import SourceReading
     from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import Failure, Instance, Observed, SleepState
     from reconciler.planning.apps.revision import Revision, Source
@@ -31,19 +30,12 @@ if TYPE_CHECKING:
     from reconciler.planning.services.service import Service
     from reconciler.planning.tasks.task import Task
     from reconciler.services.observer import ServiceObserver
+    from reconciler.services.records import ServiceRecords
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
     from reconciler.state.records import ServiceStatus
     from reconciler.state.revision_history import RevisionHistory
     from reconciler.vault.env_files import EnvFiles
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceReading:
-    """The fingerprint of an app's source: the current one, or the last one known and why there is no newer one."""
-
-    content: str | None
-    problem: str | None = None
 
 
 class HostSnapshot:
@@ -130,8 +122,10 @@ class HostSnapshot:
         """Return a finished build, None when it does not exist."""
         return staged.read(self.paths.builds(app) / build, self._boot)
 
-    def read_source(self, app: "App") -> SourceReading:
+    def read_source(self, app: "App") -> "SourceReading":
         """Read an app's source as the daemon would read it now. Blocks while it is hashed."""
+        from reconciler.inspection.source_readings import SourceReading, read_source
+
         known = self.known_content(app)
         if app.source.pinned and not app.source.missing and known is not None:
             return SourceReading(content=known)
@@ -199,8 +193,16 @@ class HostSnapshot:
         return self.records.task_log.last_of_schedules()
 
     @cached_property
-    def service_records(self) -> ServiceRecords:
+    def has_services(self) -> bool:
+        """Whether any service is on record."""
+        return bool(self._database.execute("SELECT EXISTS (SELECT 1 FROM service)").fetchone()[0])
+
+    @cached_property
+    def service_records(self) -> "ServiceRecords":
         """The records of services; secrets in them can only be read once `key_file` is set."""
+        from reconciler.services.records import ServiceRecords
+        from reconciler.vault.vault import Vault
+
         return ServiceRecords(self._database, Vault(self._database, self.key_file or self.paths.state / "key"))
 
     @cached_property
@@ -320,20 +322,6 @@ class HostSnapshot:
     def _passed(self, record: InstanceRecord) -> int:
         """Return how many workers of an instance have passed their gate."""
         return record.workers_passed(path.name for path in _listing(self.paths.readiness(record.app) / record.id))
-
-
-def read_source(app: "App", known: str | None = None, path: str | None = None) -> SourceReading:
-    """Read an app's source, at `path` if given; if it cannot be read, return the `known` fingerprint and why."""
-    from reconciler.staging.errors import SourceError
-    from reconciler.staging.source.snapshot import fingerprint
-
-    if app.source.missing:
-        return SourceReading(content=known, problem=app.source.missing)
-    try:
-        return SourceReading(content=fingerprint(path or app.source.path))
-    except SourceError as error:
-        said = str(error)
-        return SourceReading(content=known, problem=said.replace(path, app.source.path) if path else said)
 
 
 def _alive(record: InstanceRecord) -> bool:

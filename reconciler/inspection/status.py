@@ -287,7 +287,8 @@ def _services(
 ) -> Iterator[ServiceRow]:
     """Yield a row for each service that is desired, left over from before, or refused and in effect in no version."""
     known = snapshot.records.service_statuses()
-    names = sorted({*desired, *known, *snapshot.service_records.names()})
+    recorded = snapshot.service_records.names() if snapshot.has_services else ()
+    names = sorted({*desired, *known, *recorded})
     for name in names:
         yield _service(snapshot, name, desired.get(name, {}), known.get(name))
     for each in _refused(files):
@@ -298,7 +299,7 @@ def _services(
 
 
 def _service(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], last: ServiceStatus | None) -> ServiceRow:
-    records = snapshot.service_records.of(name)
+    records = snapshot.service_records.of(name) if snapshot.has_services else ()
     record = max(records, key=lambda r: (r.type == desired.get("type"), r.left_at is None), default=None)
     row = ServiceRow(
         name=name,

@@ -12,8 +12,9 @@ from pathlib import Path
 from threading import Lock
 
 from reconciler.linux.control_groups import PROCS, TASKS, Group, Hierarchy, Version, hierarchies
+from reconciler.linux.process_identity import parent_of, start_ticks
 from reconciler.linux.process_table import family
-from reconciler.linux.processes import Process, parent_of, start_ticks
+from reconciler.linux.processes import Process
 from reconciler.planning.apps.app import App
 from reconciler.planning.isolation.layout import LIMITING, Layout, Place, layout
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits

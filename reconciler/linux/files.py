@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from secrets import token_hex
 
 from reconciler.linux.regular_files import UnfitFile
 from reconciler.linux.remove_tree import remove_tree
@@ -65,7 +64,7 @@ def _sync(path: Path) -> None:
 
 def draft(directory: Path, name: str) -> Path:
     """Name a path in `directory` for work on `name`, to be renamed when finished and a leftover until then."""
-    return directory / f"{_DRAFT}{name}-{token_hex(_RANDOM_BYTES)}"
+    return directory / f"{_DRAFT}{name}-{os.urandom(_RANDOM_BYTES).hex()}"
 
 
 def remove(path: Path) -> None:
@@ -81,7 +80,7 @@ def set_aside(path: Path) -> Path | None:
     """
     if is_leftover(path.name):
         return path
-    gone = path.with_name(f"{_GONE}{path.name[:_LONGEST]}-{token_hex(_RANDOM_BYTES)}")
+    gone = path.with_name(f"{_GONE}{path.name[:_LONGEST]}-{os.urandom(_RANDOM_BYTES).hex()}")
     try:
         return path.rename(gone)
     except FileNotFoundError:

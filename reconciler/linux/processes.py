@@ -1,7 +1,6 @@
 """Start processes that outlive the daemon, recognise them, learn of their exits, and end them for certain.
 
-A process is identified by pid, start time and boot id together; a pid alone is never trusted. Exits are noticed through
-pidfd, for children and adopted processes alike.
+Exits are noticed through pidfd, for children and adopted processes alike.
 """
 
 import contextlib
@@ -16,56 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux.proc_files import read_proc
+from reconciler.linux.process_identity import owner_of, start_ticks, stat_of
 from reconciler.linux.regular_files import append_to
 
 KILLED = "was ended by SIGKILL"
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _ORPHANS_END_S = 0.1
 _ORPHAN_CHECKS = 20
-
-
-def boot_id() -> str:
-    """Return the kernel's random id of this boot."""
-    return read_proc("/proc/sys/kernel/random/boot_id").strip()
-
-
-def start_ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot (proc(5), field 22 of stat); None when it is gone."""
-    stat = _stat_of(pid)
-    return None if stat is None or stat[0] in "ZX" else int(stat[19])
-
-
-def group_of(pid: int) -> int | None:
-    """Return the process group of a process, None when it is gone."""
-    stat = _stat_of(pid)
-    return None if stat is None else int(stat[2])
-
-
-def parent_of(pid: int) -> int | None:
-    """Return the parent of a process, None when it is gone."""
-    stat = _stat_of(pid)
-    return None if stat is None else int(stat[1])
-
-
-def _stat_of(pid: int) -> list[str] | None:
-    try:
-        text = read_proc(f"/proc/{pid}/stat")
-    except OSError:
-        return None
-    return text[text.rindex(")") + 2 :].split()
-
-
-def owner_of(pid: int) -> int | None:
-    """Return the user of a process, None when it is gone, or has more than one (real, effective, saved, file system).
-
-    The owner of its directory in /proc would not do: that is root as soon as a process forbids to be traced.
-    """
-    try:
-        with open(f"/proc/{pid}/status", "rb") as status:  # noqa: PTH123  as cheap as can be
-            users = next((line.split()[1:] for line in status if line.startswith(b"Uid:")), [])
-    except OSError:
-        return None
-    return int(users[0]) if len(set(users)) == 1 else None
 
 
 class Process:
@@ -201,7 +157,7 @@ class Orphans:
         if not _is_any_dead():
             self._seen = frozenset()
             return False
-        dead = frozenset(pid for pid in _children(os.getpid()) if (_stat_of(pid) or "?")[0] == "Z")
+        dead = frozenset(pid for pid in _children(os.getpid()) if (stat_of(pid) or "?")[0] == "Z")
         for pid in dead & self._seen:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)

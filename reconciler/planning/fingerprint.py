@@ -4,7 +4,6 @@ A field that holds its default is left out, so a field that a later version adds
 which values are not compared.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -37,5 +36,7 @@ def _defaults(of: Any) -> tuple[tuple[str, object], ...]:
 
 def fingerprint(value: object) -> str:
     """Return twelve hexadecimal digits that depend on the content of JSON data, not on the order of its keys."""
+    import hashlib  # loads OpenSSL: commands that only look wait for it
+
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

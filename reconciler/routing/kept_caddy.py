@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.linux.files import replace_file
-from reconciler.linux.processes import Command, Process, adopt, await_end, kill_group, owner_of, spawn, start_ticks
+from reconciler.linux.process_identity import owner_of, start_ticks
+from reconciler.linux.processes import Command, Process, adopt, await_end, kill_group, spawn
 from reconciler.linux.regular_files import opened_file, read_own
 from reconciler.routing.admin import LOG, SOCKET, AdminSocket, ConfigChanged, ProxyError
 

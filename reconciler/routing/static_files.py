@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from reconciler.linux.processes import boot_id
+from reconciler.linux.process_identity import boot_id
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.routing.actions import LayFiles

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.documents.names import is_name, is_process_name
-from reconciler.linux.processes import adopt, await_end, kill_group, start_ticks
+from reconciler.linux.process_identity import start_ticks
+from reconciler.linux.processes import adopt, await_end, kill_group
 from reconciler.planning.address import Address
 from reconciler.planning.processes.stop import parsed
 from reconciler.serving import logs

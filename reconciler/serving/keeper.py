@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.linux.process_identity import owner_of
 from reconciler.linux.process_table import arguments_of
-from reconciler.linux.processes import await_end, owner_of
+from reconciler.linux.processes import await_end
 from reconciler.linux.unix_sockets import connected, peer_pid, reachable
 from reconciler.planning.address import Address
 from reconciler.serving import keeper_main

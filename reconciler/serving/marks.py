@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from reconciler.documents.names import is_name
 from reconciler.linux.proc_files import proc_bytes, proc_text
-from reconciler.linux.processes import group_of, owner_of, start_ticks
+from reconciler.linux.process_identity import group_of, owner_of, start_ticks
 
 STATE_MARK = "RECONCILER_STATE_ID"
 INSTANCE_MARK = "RECONCILER_INSTANCE"

@@ -20,8 +20,9 @@ from reconciler.convergence.wake_queue import Wakes
 from reconciler.isolation.cells import CELL_VARIABLE, Cells
 from reconciler.isolation.limiting import hold, in_force, memory_kills
 from reconciler.linux.oom import OomKillCounter
+from reconciler.linux.process_identity import start_ticks
 from reconciler.linux.process_table import family
-from reconciler.linux.processes import KILLED, Command, Process, start_ticks
+from reconciler.linux.processes import KILLED, Command, Process
 from reconciler.linux.removals import Removals
 from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Instance
@@ -70,8 +71,7 @@ class SupervisedInstances:
         self._records = records
         self._fork_servers = templates
         self._on_launch = launched
-        self._state_id = state_id
-        self._boot = boot
+        self._state_id, self._boot = state_id, boot
         self._wakeups = wakeups
         self._removals = removals
         self._oom_kills = OomKillCounter()

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.isolation.pythons import pythons_below
+from reconciler.planning.apps.code_commands import CodeCommands
 from reconciler.planning.apps.command_words import OWN_COMMANDS
-from reconciler.planning.apps.revision import CodeCommands
 from reconciler.staging.build_cell import BuildCell, seen_by_installers
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread

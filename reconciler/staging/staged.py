@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.regular_files import read_record
-from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, Listen
+from reconciler.planning.apps.code_commands import NO_COMMANDS, CodeCommands, Listen
 
 if TYPE_CHECKING:
     from reconciler.staging.detection.frameworks import Interface

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.planning.apps.revision import Build, CodeCommands
+from reconciler.planning.apps.code_commands import CodeCommands
+from reconciler.planning.apps.revision import Build
 from reconciler.staging import staged
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.runtimes import Interpreters, Runtime

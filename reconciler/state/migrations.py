@@ -10,8 +10,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from reconciler.linux.files import replacing
-
 _SERVICES_OF_2 = """
 CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, box BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS service (
@@ -195,6 +193,8 @@ def copy_of(file: Path, version: int) -> Path:
 
 def _keep_copy(database: sqlite3.Connection, copy: Path) -> None:
     """Write the copy, readable by its owner only, and rename it into place once it is on the disk."""
+    from reconciler.linux.files import replacing  # a database of this version needs no copy
+
     with replacing(copy) as draft:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with contextlib.closing(sqlite3.connect(draft)) as opened:

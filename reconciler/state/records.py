@@ -8,14 +8,18 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reconciler.planning.address import Address
-from reconciler.planning.apps.revision import Source
 from reconciler.planning.subject import Subject
 from reconciler.state.database import Database
-from reconciler.state.release_log import ReleaseLog
 from reconciler.state.table import Table
-from reconciler.state.task_log import TaskLog
+
+# Whoever looks at statuses alone waits for none of these.
+if TYPE_CHECKING:
+    from reconciler.planning.apps.revision import Source
+    from reconciler.state.release_log import ReleaseLog
+    from reconciler.state.task_log import TaskLog
 
 NO_ADDRESS = Address(host="", port=0)  # of an instance that listens nowhere; the columns are not null
 
@@ -149,12 +153,14 @@ class Records:
             else:
                 self._database.execute("INSERT OR REPLACE INTO manifest VALUES (?, ?)", (file, content))
 
-    def sources(self) -> dict[str, tuple[Source, str]]:
+    def sources(self) -> "dict[str, tuple[Source, str]]":
         """Return, for each app, the source that was last read and its fingerprint."""
+        from reconciler.planning.apps.revision import Source
+
         rows = self._database.execute("SELECT app, path, pinned, content FROM source")
         return {app: (Source(path=path, pinned=pinned), content) for app, path, pinned, content in rows}
 
-    def set_source(self, app: str, source: Source, content: str) -> None:
+    def set_source(self, app: str, source: "Source", content: str) -> None:
         """Store the fingerprint of an app's source."""
         row = (app, source.path, source.pinned, content)
         self._database.write(("source", app), "INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?)", row)
@@ -204,13 +210,17 @@ class Records:
         self._database.write(key, "INSERT OR REPLACE INTO release VALUES (?, ?)", (app, release))
 
     @property
-    def release_log(self) -> ReleaseLog:
+    def release_log(self) -> "ReleaseLog":
         """The releases of each app."""
+        from reconciler.state.release_log import ReleaseLog
+
         return ReleaseLog(self._database)
 
     @property
-    def task_log(self) -> TaskLog:
+    def task_log(self) -> "TaskLog":
         """The tasks of each app."""
+        from reconciler.state.task_log import TaskLog
+
         return TaskLog(self._database)
 
     def app_statuses(self) -> dict[str, AppStatus]:

@@ -6,7 +6,6 @@ Every table is under one version, and a database is used at this version only.
 import contextlib
 import os
 import re
-import secrets
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,7 +196,7 @@ def state_id(state: Path) -> str:
                 f"{file} is damaged: it must hold the 16 hexadecimal digits that {_STATE_MARK} says in the environment"
                 " of every running app; write them there, or remove the file if no app is running"
             )
-    generated = secrets.token_hex(8)
+    generated = os.urandom(8).hex()
     draft = file.with_suffix(".draft")
     draft.write_text(generated, encoding="ascii")
     draft.replace(file)

@@ -20,7 +20,8 @@ from reconciler.host.app_places import Place
 from reconciler.isolation.cells import Cell, Cells
 from reconciler.isolation.limiting import hold, memory_kills
 from reconciler.linux.memory_files import memory_files
-from reconciler.linux.processes import Command, Process, adopt, spawn, start_ticks
+from reconciler.linux.process_identity import start_ticks
+from reconciler.linux.processes import Command, Process, adopt, spawn
 from reconciler.planning.command_line import Command as CommandLine
 from reconciler.planning.isolation.limits import size
 from reconciler.planning.tasks.task import Task

@@ -18,7 +18,7 @@ from reconciler.host.runtime import Runtime
 from reconciler.host.staging_settings import stager_of
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
-from reconciler.linux.processes import boot_id
+from reconciler.linux.process_identity import boot_id
 from reconciler.linux.removals import Removals
 from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import Action, Listen, ReadSource, Reap, Start

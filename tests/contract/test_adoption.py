@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.linux.processes import start_ticks
+from reconciler.linux.process_identity import start_ticks
 from reconciler.planning.apps.actions import Listen
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.plan import plan

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.isolation.cells import CELL_VARIABLE, Cells
 from reconciler.linux.control_groups import Group, hierarchies
-from reconciler.linux.processes import start_ticks
+from reconciler.linux.process_identity import start_ticks
 from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.support.eventually import eventually, soon
 from tests.support.site import Site, get

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from reconciler.linux.files import replace_file
-from reconciler.linux.processes import boot_id
+from reconciler.linux.process_identity import boot_id
 from reconciler.manifests.git import tree_files
 from reconciler.manifests.git import trees as trees_written
 from reconciler.manifests.git.effects import now_s

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.linux.processes import start_ticks
+from reconciler.linux.process_identity import start_ticks
 from reconciler.planning.routing.caddy import Abilities, whole
 from reconciler.planning.routing.route import Front, Route
 from reconciler.planning.routing.routing import Routing

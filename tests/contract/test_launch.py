@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.linux.processes import Command, Orphans, Process, adopt_orphans, spawn, start_ticks
+from reconciler.linux.process_identity import start_ticks
+from reconciler.linux.processes import Command, Orphans, Process, adopt_orphans, spawn
 from reconciler.planning.apps.revision import Server
 from reconciler.serving.fork_or_exec import Launched, launch
 from reconciler.serving.forkserver import client as template_module

@@ -12,8 +12,8 @@ from reconciler.host.limit_watch import LimitWatch
 from reconciler.host.stores import Stores
 from reconciler.isolation.cells import Cells
 from reconciler.linux.control_groups import Group
+from reconciler.linux.process_identity import start_ticks
 from reconciler.linux.process_table import children, family
-from reconciler.linux.processes import start_ticks
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Server

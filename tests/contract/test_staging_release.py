@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from reconciler.planning.apps.actions import Release
 from reconciler.planning.apps.app import App
+from reconciler.planning.apps.code_commands import CodeCommands
 from reconciler.planning.apps.observed import Failure
-from reconciler.planning.apps.revision import CodeCommands
 from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.support.site import Site
 

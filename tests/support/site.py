@@ -24,7 +24,7 @@ import yaml
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status
 from reconciler.isolation.cells import Cells
-from reconciler.linux.processes import boot_id, start_ticks
+from reconciler.linux.process_identity import boot_id, start_ticks
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.subject import Subject
 from reconciler.routing.kept_caddy import dismiss as dismiss_proxy

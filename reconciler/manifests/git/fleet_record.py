@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.linux.files import replace_file
-from reconciler.linux.processes import boot_id
+from reconciler.linux.process_identity import boot_id
 from reconciler.linux.regular_files import read_record
 from reconciler.planning.fleet.reports import Report, Run
 

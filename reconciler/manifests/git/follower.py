@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from reconciler.linux.processes import boot_id
+from reconciler.linux.process_identity import boot_id
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.effects import AGAIN_S, FIRST_PROOF_S, Effects, now_s
 from reconciler.manifests.git.fleet_record import clock_s

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
-from reconciler.planning.apps.revision import Bound, CodeCommands, Revision, Source
+from reconciler.planning.apps.code_commands import CodeCommands
+from reconciler.planning.apps.revision import Bound, Revision, Source
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 
 if TYPE_CHECKING:  # most hosts have no canary, and most apps a number of workers

@@ -37,11 +37,12 @@ from reconciler.planning.apps.causes import (
     why_start,
     withheld,
 )
+from reconciler.planning.apps.code_commands import NO_COMMANDS
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
 from reconciler.planning.apps.files_in_builds import files_in_builds
 from reconciler.planning.apps.observed import Instance, Observed
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, stay, unlisten
-from reconciler.planning.apps.revision import NO_COMMANDS, Revision
+from reconciler.planning.apps.revision import Revision
 from reconciler.planning.apps.revision_choice import best_instance
 from reconciler.planning.apps.shortcomings import shortcoming, unknown_apps
 from reconciler.planning.apps.worker_number import scaled, told_of_workers, until_scaled, why_scaled, without_superseded

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from reconciler.planning.apps.actions import Action, ReadSource, Release, RemoveBuild, Stage
 from reconciler.planning.apps.app import App
+from reconciler.planning.apps.code_commands import NO_COMMANDS
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.passing import where_it_listens
-from reconciler.planning.apps.revision import NO_COMMANDS, Revision
+from reconciler.planning.apps.revision import Revision
 from reconciler.planning.apps.revision_choice import desired_revision
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Reason

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from reconciler.planning.address import Address
+from reconciler.planning.apps.code_commands import CodeCommands, Listen
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
 from reconciler.planning.isolation.confinement import NOT_ISOLATED, Isolated, Mount
 
@@ -17,9 +18,6 @@ from reconciler.planning.isolation.confinement import NOT_ISOLATED, Isolated, Mo
 TREE_MARK = "tree:"
 # What begins that of a source in a commit that is not on this host: not yet, or not as things are. A sentence follows.
 AWAITED_MARK, ABSENT_MARK = "awaited:", "absent:"
-
-# How a program of another kind than gunicorn is reached: it inherits a socket, or opens one at $SOCKET or $PORT.
-Listen: TypeAlias = Literal["descriptor", "socket", "port"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,23 +96,6 @@ class ReleaseStep:
 
     command: str
     origin: ReleaseOrigin
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeCommands:
-    """The commands that a build's own code asks for before it serves, each "" for none.
-
-    `collect` collects the static files of a Django project, `release` is the release line of a Procfile.
-    """
-
-    collect: str = ""
-    release: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.collect or self.release)
-
-
-NO_COMMANDS = CodeCommands()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from reconciler.linux.files import replace_file, require_no_link
 from reconciler.linux.regular_files import read_own
+from reconciler.planning.apps.code_commands import Listen
 from reconciler.planning.apps.command_words import OWN_COMMANDS
-from reconciler.planning.apps.revision import Listen, Revision, Server
+from reconciler.planning.apps.revision import Revision, Server
 from reconciler.planning.fingerprint import Json
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, Identity
 from reconciler.serving.programs.program import Forkable, Program, WorkersReady

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, Recipe
+from reconciler.planning.apps.code_commands import NO_COMMANDS, CodeCommands
+from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.dependencies import Dependencies, DependencyOptions, dependencies
 from reconciler.staging.detection.entry_point import EntryPoint, detect
 from reconciler.staging.detection.offline import OfflinePackages, find_offline_packages

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reconciler.cli.main import _COMMANDS, _TASKS, group
-from reconciler.linux.processes import boot_id
+from reconciler.linux.process_identity import boot_id
 from reconciler.linux.unix_sockets import reachable
 from reconciler.planning.address import Address
 from reconciler.planning.subject import Subject

@@ -66,7 +66,7 @@ def test_an_app_or_a_service_is_completed(state: Path, command: str) -> None:
 
 
 def test_every_argument_that_names_something_is_completed() -> None:
-    context = click.Context(group)
+    context = click.Context(group, resilient_parsing=True)
     named = {"app", "apps", "service", "revision"}
     for name in group.list_commands(context):
         command = group.get_command(context, name)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from reconciler.cli.main import _COMMANDS, _HERE, group
 from reconciler.cli.remote import RemoteHost, remote_host, without_host
-from reconciler.linux.processes import start_ticks
+from reconciler.linux.process_identity import start_ticks
 from tests.support.eventually import eventually
 
 NASTY = ["", " ", "a b", "'", '"', "$(touch x)", "`id`", "a;b", "a\nb", "-n", "--", "ü", "\\", "*", "~", "!x", "\udcff"]

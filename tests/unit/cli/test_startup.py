@@ -45,6 +45,22 @@ SLOW = {
     ),
 }
 
+# What `status` loads where there is something to tell of it: a service, an override, a process that is being stopped.
+NEEDED_BY_FEW = {
+    *("click.shell_completion", "ctypes", "hashlib", "hmac", "random", "secrets"),
+    *(
+        "reconciler.linux.files",
+        "reconciler.planning.apps.revision",
+        "reconciler.planning.processes.stop",
+        "reconciler.planning.services.service",
+        "reconciler.planning.tasks.task",
+        "reconciler.services.records",
+        "reconciler.state.release_log",
+        "reconciler.state.task_log",
+        "reconciler.vault.vault",
+    ),
+}
+
 
 def loaded(*command: str) -> set[str]:
     """The modules a command has imported when it is done."""
@@ -73,6 +89,11 @@ def test_status_imports_nothing_slow(state: Path, options: tuple[str, ...]) -> N
     found = loaded("status", "--state", str(state), *options)
     assert "reconciler.state.records" in found
     assert not found & (SLOW | {"reconciler.cli.remote"})
+    assert not found & NEEDED_BY_FEW
+
+
+def test_help_loads_nothing_that_only_errors_need() -> None:
+    assert not loaded("--help") & {"reconciler.inspection.printable", "reconciler.planning.wording"}
 
 
 @pytest.mark.parametrize("command", ["trigger shop sync", "restart shop", "task shop --detach -- true"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.linux.control_groups import Group, hierarchies, parsed
-from reconciler.linux.processes import start_ticks
+from reconciler.linux.process_identity import start_ticks
 from tests.support.eventually import eventually
 
 _V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.linux.process_identity import group_of, start_ticks
 from reconciler.linux.process_table import family, listening_sockets, name_of, pids, sockets_of
-from reconciler.linux.processes import group_of, start_ticks
 from reconciler.serving.marks import marked
 
 

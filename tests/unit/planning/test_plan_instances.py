@@ -11,10 +11,11 @@ from reconciler.planning.apps.actions import (
     Stop,
 )
 from reconciler.planning.apps.app import App
+from reconciler.planning.apps.code_commands import NO_COMMANDS, CodeCommands
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_preparation import prepared
-from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, Server
+from reconciler.planning.apps.revision import Server
 from reconciler.planning.reason import Reason
 from tests.support.plans import (
     APP,

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from reconciler.planning.apps.app import App
+from reconciler.planning.apps.code_commands import NO_COMMANDS
 from reconciler.planning.apps.observed import ExternalInputs, Observed
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_preparation import preparation, prepared_revision
-from reconciler.planning.apps.revision import NO_COMMANDS
 from tests.support.plans import APP, B1, B2, BOTH, V1, V2, named
 from tests.world import NOW, a_look, a_trouble, an_app, an_instance, serving
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App, CrashPolicy, Liveness
-from reconciler.planning.apps.revision import Bound, CodeCommands, Health, Recipe, Server, Source, revision_from
+from reconciler.planning.apps.code_commands import CodeCommands
+from reconciler.planning.apps.revision import Bound, Health, Recipe, Server, Source, revision_from
 from reconciler.planning.fingerprint import canonical, fingerprint
 from tests.world import an_app, release_id
 

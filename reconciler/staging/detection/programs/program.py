@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass
 
-from reconciler.planning.apps.revision import Listen
+from reconciler.planning.apps.code_commands import Listen
 from reconciler.staging.detection.programs.languages import language_of
 from reconciler.staging.detection.shown_text import shown
 

@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from reconciler.planning.apps.code_commands import Listen
 from reconciler.planning.apps.command_words import words_of_shell_line
-from reconciler.planning.apps.revision import Listen, Recipe
+from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.bounded_json import parse_json
 from reconciler.staging.detection.dependencies import dependency_file
 from reconciler.staging.detection.entry_point import detect
