@@ -1,10 +1,13 @@
 """Start an app in its image: without arguments its web server, otherwise a command in its place.
 
+usage: start.py [[--expand] COMMAND...]   with --expand, $NAME, ${NAME} and ${NAME:-otherwise} stand for variables
+
 Run by the Python of the image, of 3.6 or newer; nothing of the daemon is imported here.
 """
 
 import json
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -13,6 +16,8 @@ from typing import Any, Dict, List, Mapping  # noqa: UP035  of 3.6, too
 _LISTENER = 3
 _BACKLOG = 2048
 _PORT = "8000"
+_EXPAND = "--expand"
+_VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::?-([^}]*))?\})", re.ASCII)
 _WRITABLE = "/tmp"  # noqa: S108  where a container without a home may write
 
 
@@ -23,6 +28,8 @@ def main(arguments: List[str]) -> None:  # noqa: UP006  the same
     environ = variables(image, os.environ)
     os.chdir(image["directory"])
     try:
+        if arguments[:1] == [_EXPAND]:
+            arguments = [expanded(word, environ) for word in arguments[1:]]
         if arguments:
             os.execvpe(arguments[0], arguments, environ)  # noqa: S606  that is its purpose
         if not image["target"]:
@@ -48,11 +55,22 @@ def variables(image: Mapping[str, Any], given: Mapping[str, str]) -> Dict[str, s
     environ.setdefault("PORT", _PORT)
     environ.setdefault("VCAP_SERVICES", "{}")
     version = environ.get("RECONCILER_REVISION", "")
-    told = {**image["application"], "application_version": version, "version": version}
+    kind = {"process_type": environ["RECONCILER_PROCESS"]} if environ.get("RECONCILER_PROCESS") else {}
+    told = {**image["application"], **kind, "application_version": version, "version": version}
     environ.setdefault("VCAP_APPLICATION", json.dumps(told, sort_keys=True))
     if not os.access(environ.get("HOME") or "/", os.W_OK):
         environ["HOME"] = _WRITABLE
     return {**environ, "RECONCILER_APP": image["app"], "RECONCILER_INSTANCE": os.urandom(6).hex()}
+
+
+def expanded(word: str, environ: Mapping[str, str]) -> str:
+    """Return a word of a command line with its variables filled in, as the daemon of a host does."""
+
+    def value(found: "re.Match[str]") -> str:
+        itself, name, braced, otherwise = found.groups()
+        return itself or environ.get(name or braced) or otherwise or ""
+
+    return _VARIABLE.sub(value, word)
 
 
 def listen(port: int) -> None:

@@ -130,8 +130,9 @@ def _run_entries(app: App, revision: Revision, staged: Staged) -> Iterator[Entry
         if file.name == "gate_figures_reader.py":  # of the daemon alone
             continue
         yield Entry(path=f"{_RUN}/{file.name}", content=read_file(file, _MOST_OF_OURS))
-    for name, as_name in (("launcher.py", "launcher.py"), ("image_start.py", "start.py")):
-        yield Entry(path=f"{_RUN}/{as_name}", content=read_file(serving / name, _MOST_OF_OURS))
+    for name in ("launcher.py", "image_start.py", "image_ready.py", "image_stop.py"):
+        content = read_file(serving / name, _MOST_OF_OURS)
+        yield Entry(path=f"{_RUN}/{name.removeprefix('image_')}", content=content)
     yield Entry(path=f"{_RUN}/packages.cdx.json", content=bill_of_materials(Path(staged.environment)))
     code = _code_there(staged)
     anywhere = _anywhere(revision)

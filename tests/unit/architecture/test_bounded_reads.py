@@ -25,6 +25,8 @@ _EXEMPT = {
     "serving/gate_figures.py": _BY_APPS,
     "serving/gate_import.py": _BY_APPS,
     "serving/image_start.py": _BY_APPS,
+    "serving/image_ready.py": _BY_APPS,
+    "serving/image_stop.py": _BY_APPS,
     "serving/forkserver/main.py": _BY_APPS,
     "staging/environments/identity.py": _OPERATORS,
     "inspection/checks/network.py": _OPERATORS,
