@@ -42,7 +42,7 @@ _TASKS: Mapping[str, Sequence[str]] = {
         "promote",
         "abort",
     ),
-    "Run an app elsewhere": ("exec", "image"),
+    "Run an app elsewhere": ("exec", "image", "export"),
     "Work inside an app": ("env", "shell", "task", "tasks", "cancel", "trigger"),
     "Look after services": (
         "services",
@@ -63,7 +63,7 @@ _LONGEST_SUMMARY = 120
 _COMMANDS = tuple(name for names in _TASKS.values() for name in names)
 
 # These are about files of this host, or a process in the foreground.
-_HERE = frozenset(("run", "init", "import", "bundle", "exec", "image", "completion"))
+_HERE = frozenset(("run", "init", "import", "bundle", "exec", "image", "export", "completion"))
 _COMPLETED = frozenset(("app", "apps", "service", "revision", "variable", "variables", "backup"))
 
 

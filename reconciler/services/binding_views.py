@@ -15,13 +15,13 @@ from pathlib import Path
 from reconciler.linux.files import replace_file, set_aside
 from reconciler.planning.apps.revision import Bound
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.services.service import directory_of
 
 FILE_NAME = "vcap_services.json"
 BINDINGS = "bindings"
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
 _LONGEST_VARIABLE = 128 * 1024 - 1
 _OF_DATABASES = re.compile(r"(postgres|postgresql|mysql|mysql2|mariadb)://", re.IGNORECASE)
-_UNFIT = re.compile(r"[^a-z0-9.-]+")
 _UNFIT_KEY = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -63,7 +63,7 @@ def shown(services: Iterable[OpenBinding]) -> BindingViews:
     return BindingViews(
         whole=json.dumps(entries, ensure_ascii=False),
         database_url=url,
-        files={_folder(one.name): _files(one) for one in opened},
+        files={directory_of(one.name): _files(one) for one in opened},
     )
 
 
@@ -95,11 +95,6 @@ def _files(one: OpenBinding) -> dict[str, str]:
         if given is not None and _UNFIT_KEY.sub("", key) == key and not key.startswith(".")
     }
     return {**told, "type": str(one.credentials.get("type") or one.bound.type), "provider": "reconciler"}
-
-
-def _folder(name: str) -> str:
-    """Return a name that the specification allows for a directory: lowercase letters, digits, dots and hyphens."""
-    return _UNFIT.sub("-", name.lower()).strip("-.") or "binding"
 
 
 def lay_out(told: BindingViews, directory: Path) -> None:

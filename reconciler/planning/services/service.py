@@ -1,9 +1,12 @@
 """A desired service: everything in its manifest, as one value that compares by content."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.planning.fingerprint import Json
+
+_UNFIT = re.compile(r"[^a-z0-9.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +36,10 @@ class Service:
     grace_s: float | None = None
     backup: BackupSchedule | None = None
     asked: Mapping[str, Json] = field(default_factory=dict, repr=False)
+
+
+def directory_of(binding: str) -> str:
+    """Return the name of a binding's directory, of lowercase letters, digits, dots and hyphens, as servicebinding.io
+    has it.
+    """
+    return _UNFIT.sub("-", binding.lower()).strip("-.") or "binding"

@@ -15,7 +15,7 @@ from tests.support.site import REPOSITORY
 
 PACKAGE = REPOSITORY / "reconciler"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MOST_ENTRIES = 24
+MOST_ENTRIES = 25
 MOST_LINES = 400
 MOST_COLLABORATORS = 8
 # One program, run by an app's own interpreter: it imports nothing of ours, so it is one file.
@@ -30,7 +30,7 @@ def folders() -> set[str]:
     return {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
 
 
-def test_the_top_level_has_at_most_twenty_four_folders_and_the_architecture_names_each() -> None:
+def test_the_top_level_has_at_most_twenty_five_folders_and_the_architecture_names_each() -> None:
     text = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
     assert len(folders()) <= MOST_ENTRIES
     assert {folder for folder in folders() if f"{folder}/" not in text} == set()

@@ -1,0 +1,146 @@
+"""Read what exporting apps takes: their documents and, where they are to be known, their secrets. Changes nothing."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.cluster.findings import given_fields
+from reconciler.cluster.target import Values
+from reconciler.documents.in_place import CannotEdit, without_field
+from reconciler.documents.problem import Problem, dotted
+from reconciler.documents.text import text_of
+from reconciler.documents.tree import Node, trees_of
+from reconciler.host.manifest_rules import rules_of
+from reconciler.inspection.manifests import checked
+from reconciler.manifests.app_document import AppDocument
+from reconciler.manifests.parse_file import apps_of, parse
+from reconciler.planning.address import Address
+from reconciler.planning.apps.app import App
+from reconciler.planning.services.service import Service
+from reconciler.settings.settings import Settings
+
+if TYPE_CHECKING:  # most exports hold no secret
+    from reconciler.inspection.snapshot import HostSnapshot
+    from reconciler.manifests.catalog import Catalog
+    from reconciler.services.binding_views import BindingViews
+
+
+class CannotExport(Exception):
+    """Why an app cannot be exported; `problems` are the mistakes of its manifest."""
+
+    def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """The document of an app as it is written, and the app that it defines without the fields that are left out.
+
+    The app's address has the port of the document, if any: none of this host is leased for it.
+    """
+
+    app: App
+    tree: Node
+    services: Mapping[str, Service] = field(default_factory=dict)
+
+
+def documents(settings: Settings, names: Collection[str], without: Collection[str]) -> dict[str, Documents]:
+    """Return the documents of apps. Raises CannotExport."""
+    catalog = checked(settings)
+    found = {name: _document(settings, catalog, name, without) for name in names}
+    unset = [each for each in without if not any(_is_set(document.tree, each) for document in found.values())]
+    if unset:
+        raise CannotExport(f"no manifest sets {', '.join(unset)}, to be left out")
+    return found
+
+
+def _document(settings: Settings, catalog: "Catalog", name: str, without: Collection[str]) -> Documents:
+    for file, entry in catalog.files.items():
+        if not any(subject.kind == "app" and subject.name == name for subject in entry.subjects):
+            continue
+        text = text_of(file, entry.content) if isinstance(entry.content, bytes) else entry.content
+        if entry.problems or isinstance(text, Problem):
+            raise CannotExport(f"the manifest of {name} has errors", entry.problems)
+        tree = apps_of(file, trees_of(file, text)[0])[name]
+        app = _app(_fewer(settings, file, text, tree, name, without))
+        return Documents(app=app, tree=tree, services=catalog.services)
+    raise CannotExport(catalog.notice or f"no manifest in {settings.manifests} describes an app named '{name}'")
+
+
+def _fewer(  # noqa: PLR0913, PLR0917  one document, and what is left out of it
+    settings: Settings, file: str, text: str, tree: Node, name: str, without: Collection[str]
+) -> AppDocument:
+    """Return the document without some fields. Raises CannotExport if it makes no sense then."""
+    for path in without:
+        if _is_set(tree, path):
+            try:
+                line = apps_of(file, trees_of(file, text)[0])[name].line
+                text = without_field(text, line, path.split("."))
+            except CannotEdit as error:
+                raise CannotExport(f"cannot leave out {path} of {name}: {error}") from error
+    parsed = parse(file, text.encode(), rules_of(settings).host)
+    if parsed.problems:
+        raise CannotExport(f"the manifest of {name} has errors without {', '.join(without)}", parsed.problems)
+    return next(each for each in parsed.apps if each.name == name)
+
+
+def _is_set(tree: Node, path: str) -> bool:
+    return any(dotted(place) == path for _, place, _ in given_fields(tree))
+
+
+def _app(document: AppDocument) -> App:
+    """Return the app without what this host would add: a port, a socket, and a domain where the document has none."""
+    app = document.unleased
+    if "domains" not in document.places:
+        app = replace(app, routing=None)
+    return app if document.port is None else app.listening_at(Address(host=document.host, port=document.port))
+
+
+def values_of(app: App, settings: Settings, snapshot: "HostSnapshot | None") -> Values:
+    """Return the secrets of an app; a snapshot has the credentials of its services. Raises CannotExport."""
+    from reconciler.vault.dotenv import Unusable
+    from reconciler.vault.secret_reader import SecretReader
+
+    reader = SecretReader(settings)
+    try:
+        lists: dict[str, str] = {}
+        for path in app.env_lists:
+            lists |= reader.variables_of(Path(path))
+        parts = {
+            f"{kind}.{part.name}": {name: reader.value_of(Path(path)) for name, path in part.env_files.items()}
+            for kind, found in (("processes", app.processes), ("schedules", app.schedules))
+            for part in found
+        }
+        certificate = app.routing.certificate if app.routing is not None else None
+        tls = ("", "")
+        if certificate is not None:
+            tls = reader.text_of(Path(certificate.chain)), reader.text_of(Path(certificate.key))
+        env = {name: reader.value_of(Path(path)) for name, path in app.env_files.items()}
+    except Unusable as error:
+        raise CannotExport(f"cannot export the secrets of {app.name}: {error}") from error
+    values = Values(env=env, env_lists=lists, parts=parts, tls=tls)
+    if not app.bindings:
+        return values
+    views = _views(app, settings, snapshot)
+    return replace(values, vcap=views.whole, database_url=views.database_url, files=views.files)
+
+
+def _views(app: App, settings: Settings, snapshot: "HostSnapshot | None") -> "BindingViews":
+    import sqlite3
+
+    from reconciler.inspection.manifests import desired
+    from reconciler.services.binding_views import OpenBinding, shown
+    from reconciler.vault.vault import VaultLocked
+
+    assert snapshot is not None
+    catalog = desired(settings, snapshot)
+    inputs = snapshot.service_observer(settings, catalog.services, catalog.apps).inputs(app, app.name)
+    if len(inputs.bound) < len(app.bindings):
+        raise CannotExport(f"cannot export the secrets of {app.name}: {'; '.join(inputs.missing)}")
+    records = snapshot.service_records
+    try:
+        return shown(OpenBinding(bound=b, credentials=records.credentials(b.credentials)) for b in inputs.bound)
+    except (VaultLocked, sqlite3.Error) as error:
+        raise CannotExport(f"cannot read the secrets of {app.name}: {error}") from error
