@@ -132,6 +132,7 @@ class _Folder:
     ) -> None:
         self.identity = identity
         self.names = names
+        self._folder = folder
         self.watched: Watched | None = None
         self._content = content
         self.watched = watch.folder(folder, self._on_change, lambda name: name not in names, content=content)
@@ -157,12 +158,15 @@ class _Folder:
             path.on_step()  # a file may have become a link
             if self._content and change.name:
                 path.on_change(change)
+            if change.created or (self._content and change.name and change.complete and not change.gone):
+                path.ended(f"{self._folder.rstrip('/')}/{change.name}")
 
 
 class FollowedPath:
     """One path that is followed. `problem` says why changes may go unseen, None while all are seen.
 
-    `on_arrival`, if it is set, is called in place of all other callbacks when a step was moved into place.
+    `on_arrival`, if it is set, is called in place of all other callbacks when a step was moved into place. `on_ended`,
+    if it is set, is called with a step, after the other callbacks, when it is new or was written and closed.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -181,6 +185,7 @@ class FollowedPath:
         self._paths = paths
         self._tell_step, self._tell_change = on_step, on_change
         self.on_arrival: Callable[[], None] | None = None
+        self.on_ended: Callable[[str], None] | None = None
         self._renewing = threading.Lock()
         self._steps: frozenset[tuple[str, str, bool]] = frozenset()
         self._step_problem: WatchProblem | None = None
@@ -245,6 +250,11 @@ class FollowedPath:
         """Pass on that a step of the path was moved into place."""
         if not self._closed and self.on_arrival is not None:
             self.on_arrival()
+
+    def ended(self, step: str) -> None:
+        """Pass on that a step may be complete: it is new, or was written and closed."""
+        if not self._closed and self.on_ended is not None:
+            self.on_ended(step)
 
     def on_change(self, change: Change) -> None:
         """Pass on a change at the end of the path, or that the end is gone."""

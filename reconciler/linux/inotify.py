@@ -82,12 +82,14 @@ class Change:
     """A change of `name`, relative to its directory; an empty name says that anything may have changed.
 
     `complete`: nothing more is being written to it. `gone`: it was deleted or moved away. `arrived`: it was moved here.
+    `created`: it is new here, and no directory.
     """
 
     name: str
     complete: bool
     gone: bool = False
     arrived: bool = False
+    created: bool = False
 
 
 # So many lost watches in a few seconds, and the other trees hear of their changes too late. A look through a thousand
@@ -203,7 +205,9 @@ class Watched:
         if event.mask & ATTRIB and name in self._pending:
             return
         complete, gone = bool(event.mask & _COMPLETE), bool(event.mask & _GONE)
-        self._note(Change(name=name, complete=complete, gone=gone, arrived=bool(event.mask & MOVED_TO)))
+        created = event.mask & (CREATE | ISDIR) == CREATE
+        arrived = bool(event.mask & MOVED_TO)
+        self._note(Change(name=name, complete=complete, gone=gone, arrived=arrived, created=created))
 
     def on_watch_deleted(self, wd: int) -> None:
         """Forget a watch that the kernel removed: its directory is gone, or its file system unmounted."""

@@ -8,17 +8,19 @@ _MOST_NAMES = 3
 
 
 class Burst:
-    """Changes of one source without a rest, the first of which was at `began_at`."""
+    """Changes of one source without a rest, so many, the first of which was at `began_at`."""
 
     def __init__(self, began_at: float) -> None:
         self.began_at = began_at
         self.last_at = began_at
+        self.changes = 0
         self._last: dict[str, Change] = {}
         self._is_of_many = False
 
     def note(self, change: Change | None, now: float) -> None:
         """Take one more change, None for one that may be of anything."""
         self.last_at = now
+        self.changes += 1
         if change is not None and is_dropping(change.name):
             return
         if change is None or not change.name or (change.name not in self._last and len(self._last) >= _MOST_NAMES):

@@ -1,9 +1,10 @@
 """Follow the sources of apps to where their paths lead, and report a change once it is complete.
 
-What was moved into place is complete, a saved file is in a moment, and what git checks out when git is done; all else
-is once it has been quiet for a while. Apps that share a path share a watch. What sends no events, such as a network
-file system, is found by looking now and then; a source of which every change is noticed is read only when there was
-one, and seldom besides. A source that never comes to rest is reported less and less often.
+What was moved into place is complete, as are a new link and a whole archive; a saved file is in a moment, and what git
+checks out when git is done; all else is once it has been quiet for a while. Apps that share a path share a watch. What
+sends no events, such as a network file system, is found by looking now and then; a source of which every change is
+noticed is read only when there was one, and seldom besides. A source that never comes to rest is reported less and less
+often.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from reconciler.linux.mounts import Mounts
 from reconciler.staging.concurrency import apart
 from reconciler.staging.source.bursts import Burst
 from reconciler.staging.source.checkouts import is_being_checked_out
+from reconciler.staging.source.completeness import is_complete
 from reconciler.staging.source.tree import ignored
 
 # Sources are looked at in so many parts, and read at every so manieth look though nothing can have changed unseen.
@@ -173,6 +175,7 @@ class SourceWatches:
             ignore=ignored,
         )
         followed.on_arrival = partial(self._on_arrival, path)
+        followed.on_ended = partial(self._on_ended, path)
         return followed
 
     def _begin_to_look(self, path: str, source: _Source, quiet_s: float | None = None) -> None:
@@ -219,6 +222,25 @@ class SourceWatches:
             source.timer.cancel()
             source.timer = None
         self._begin_to_look(path, source, quiet_s=0.0)
+
+    def _on_ended(self, path: str, step: str) -> None:
+        """Look at a step that may be complete though it was not moved into place."""
+        source = self._sources.get(path)
+        if source is None or source.burst is None or source.is_locked:
+            return
+        try:
+            looking = apart(partial(is_complete, step))
+        except RuntimeError:  # no thread: it is complete once it has been quiet
+            return
+        looking.add_done_callback(partial(self._known, path, source.burst, source.burst.changes))
+
+    def _known(self, path: str, burst: Burst, changes: int, looking: "asyncio.Future[bool]") -> None:
+        """Take a step that is complete as moved into place, unless something happened to it meanwhile."""
+        source = self._sources.get(path)
+        if source is None or source.burst is not burst or burst.changes != changes:
+            return
+        if not looking.cancelled() and looking.exception() is None and looking.result():
+            self._on_arrival(path)
 
     def _stir(self, path: str, source: _Source, change: Change | None) -> None:
         """Have a source reported once nothing has happened to it for a moment."""

@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import io
+import random
+import tarfile
 import threading
+import zipfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from reconciler.linux import followed_paths, mounts
 from reconciler.linux.followed_paths import FollowedPaths
 from reconciler.linux.inotify import Change, Watch
 from reconciler.staging.source import watches
+from reconciler.staging.source.completeness import is_complete
 from reconciler.staging.source.watches import Debounce, SourceWatches
 from tests.support.eventually import soon
 
@@ -297,5 +302,99 @@ def test_a_lock_under_which_nothing_is_written_any_more_is_waited_for_so_long_on
             (source / "app.py").write_text("2")
             await soon(lambda: suspected)
             assert suspected.quiet_s == [DEFAULT_S]
+
+    asyncio.run(within(story()))
+
+
+CODE = random.Random(7).randbytes(5_000)
+
+
+def a_zip() -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as zipped:
+        zipped.writestr("app.py", CODE)
+    return written.getvalue()
+
+
+def a_tar() -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as tarred:
+        header = tarfile.TarInfo("app.py")
+        header.size = len(CODE)
+        tarred.addfile(header, io.BytesIO(CODE))
+    return written.getvalue()
+
+
+ARCHIVES = pytest.mark.parametrize(
+    ("name", "content"), [("shop.zip", a_zip()), ("shop.tar.gz", a_tar())], ids=["zip", "tar"]
+)
+
+
+def test_a_link_that_is_removed_and_made_again_is_read_at_once(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "shop").symlink_to("first")
+
+    async def story() -> None:
+        async with following(tmp_path / "shop", NEVER) as (_, suspected):
+            (tmp_path / "shop").unlink()
+            (tmp_path / "shop").symlink_to("other")
+            await soon(lambda: suspected)
+            assert (suspected, suspected.quiet_s) == (["blog"], [0.0])
+
+    asyncio.run(within(story()))
+
+
+@ARCHIVES
+def test_an_archive_that_is_overwritten_is_read_as_soon_as_it_is_whole(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    source = tmp_path / name
+    source.write_bytes(content)
+
+    async def story() -> None:
+        async with following(source, NEVER) as (_, suspected):
+            source.write_bytes(content)
+            await soon(lambda: suspected)
+            assert (suspected, suspected.quiet_s) == (["blog"], [0.0])
+
+    asyncio.run(within(story()))
+
+
+@ARCHIVES
+def test_an_archive_of_which_a_part_is_missing_has_to_rest(tmp_path: Path, name: str, content: bytes) -> None:
+    source = tmp_path / name
+    source.write_bytes(content)
+
+    async def story() -> None:
+        async with following(source, NEVER) as (followed, suspected):
+            looked_at: list[str] = []
+            step = followed._sources[str(source)].followed
+            tell = step.on_ended
+            assert tell is not None
+            step.on_ended = lambda place: (looked_at.append(place), tell(place))[1]
+            for size in (0, 40, len(content) - 200, len(content) // 2):
+                source.write_bytes(content[:size])
+                assert not is_complete(str(source))
+                await soon(lambda: looked_at)
+                looked_at.clear()
+            assert suspected == []
+            source.write_bytes(content)
+            await soon(lambda: suspected)
+
+    asyncio.run(within(story()))
+
+
+def test_a_directory_that_is_made_again_has_to_rest(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+
+    async def story() -> None:
+        async with following(tmp_path / "shop", NEVER) as (followed, suspected):
+            (tmp_path / "shop").rmdir()
+            (tmp_path / "shop").mkdir()
+            source = followed._sources[str(tmp_path / "shop")]
+            await soon(lambda: source.burst is not None and source.burst.changes > 0)
+            assert not is_complete(str(tmp_path / "shop"))
+            assert suspected == []
 
     asyncio.run(within(story()))

@@ -1,0 +1,46 @@
+"""Tell from a look at a source that nothing is missing of it: a link always is complete, an archive has an end."""
+
+import os
+import zipfile
+from pathlib import Path
+
+from reconciler.staging.errors import SourceError
+from reconciler.staging.source.archive import check, refuse_many, refuse_unfit
+from reconciler.staging.source.tree import is_archive
+
+# A zip file ends with the list of its files; any other archive has to be read to its end, which must not take long.
+_ZIPS = (".zip", ".whl", ".bundle")
+_MOST_READ_BYTES = 4 << 20
+
+
+def is_complete(place: str) -> bool:
+    """Return whether a link, or a whole archive, is at this place; not which of two that are whole. Blocks."""
+    path = Path(place)
+    try:
+        if path.is_symlink():
+            return True
+        if not is_archive(path.name) or not path.is_file():
+            return False
+        refuse_unfit(path)
+        if path.name.endswith(_ZIPS):
+            return _ends_with_its_list(path)
+        if path.stat().st_size > _MOST_READ_BYTES:
+            return False
+        check(path)
+    except (OSError, SourceError):
+        return False
+    return True
+
+
+def _ends_with_its_list(path: Path) -> bool:
+    """Return whether the list of files in a zip file is whole and all that it lists is there."""
+    refuse_many(path)
+    size = os.stat(path).st_size  # noqa: PTH116  beside the open file
+    try:
+        with zipfile.ZipFile(path) as zipped:
+            end = zipped.start_dir
+            return (
+                all(member.header_offset + member.compress_size <= end for member in zipped.infolist()) and end < size
+            )
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
