@@ -12,6 +12,7 @@ from reconciler.daemon.log_rotation import LogRotation
 from reconciler.host.staging_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
+from reconciler.linux.garbage import CalmCollections
 from reconciler.linux.heap import own_heap
 from reconciler.linux.processes import Orphans
 from reconciler.metrics.load_recorder import LoadRecorder
@@ -70,6 +71,7 @@ class Housekeeping:
         tasks.keep("end idle fork servers", self._end_idle)
         tasks.keep("reap orphans", self._reap)
         tasks.keep("write what is owed", self._catch_up)
+        tasks.keep("collect garbage", _collect_garbage)
         tasks.keep("look for files in builds", self._apps.files.run)
         tasks.keep("watch the limits", self._apps.limits.run)
         tasks.keep("scale the workers", self._apps.scaling.run)
@@ -128,3 +130,12 @@ class Housekeeping:
         while True:
             await next_tick(_WRITE_EVERY_S)
             self._journal.catch_up()
+
+
+async def _collect_garbage() -> None:
+    """Collect garbage while the loop has nothing else to do, and soon after much was loaded."""
+    collections = CalmCollections()
+    collections.begin()
+    while True:
+        await next_tick(_WRITE_EVERY_S)
+        collections.collect()

@@ -1,0 +1,50 @@
+"""Garbage is collected at calm moments only, and what stays is not looked at again."""
+
+import subprocess
+import sys
+
+_BEGIN = """
+import gc, weakref
+from reconciler.linux.garbage import CalmCollections
+calm = CalmCollections()
+calm.begin()
+
+class Node:
+    def __init__(self):
+        self.me = self
+        self.more = [[], [], []]
+"""
+
+
+def _printed(code: str) -> list[str]:
+    ran = subprocess.run([sys.executable, "-c", _BEGIN + code], capture_output=True, text=True, check=True)
+    return ran.stdout.split()
+
+
+def test_what_a_program_has_imported_is_left_out_from_the_beginning() -> None:
+    assert int(_printed("print(gc.get_freeze_count())")[0]) > 1_000
+
+
+def test_the_interpreter_collects_all_objects_no_more_however_many_come() -> None:
+    collected = "before = gc.get_stats()[2]['collections']\nkept = [[n] for n in range(1_000_000)]\n"
+    assert _printed(f"{collected}print(gc.get_stats()[2]['collections'] - before)") == ["0"]
+
+
+def test_many_objects_that_stay_are_left_out_unseen() -> None:
+    code = "kept = [[n] for n in range(200_000)]\nbefore = gc.get_stats()[2]['collections']\ncalm.collect()\n"
+    left_out, collections = _printed(f"{code}print(gc.get_freeze_count(), gc.get_stats()[2]['collections'] - before)")
+    assert int(left_out) > 200_000
+    assert collections == "0"
+
+
+def test_cycles_that_outlived_the_younger_collections_are_freed() -> None:
+    code = (
+        "first = Node()\nkept = [first]\nseen = weakref.ref(first)\nkept += [Node() for _ in range(4_000)]\n"
+        "print(seen() is not None)\ndel first\nkept.clear()\nprint(seen() is not None)\ncalm.collect()\nprint(seen())"
+    )
+    assert _printed(code) == ["True", "True", "None"]
+
+
+def test_nothing_is_looked_at_while_nothing_new_came_to_stay() -> None:
+    code = "calm.collect()\nbefore = gc.get_stats()[2]['collections']\nfor _ in range(9):\n    calm.collect()\n"
+    assert _printed(f"{code}print(gc.get_stats()[2]['collections'] - before)") == ["0"]
