@@ -1,12 +1,10 @@
 """Tell from a look at a source that nothing is missing of it: a link always is complete, an archive has an end."""
 
 import os
-import zipfile
 from pathlib import Path
 
 from reconciler.staging.errors import SourceError
-from reconciler.staging.source.archive import check, refuse_many, refuse_unfit
-from reconciler.staging.source.tree import is_archive
+from reconciler.staging.source.tree import is_archive, refuse_sparse
 
 # A zip file ends with the list of its files; any other archive has to be read to its end, which must not take long.
 _ZIPS = (".zip", ".whl", ".bundle")
@@ -21,19 +19,27 @@ def is_complete(place: str) -> bool:
             return True
         if not is_archive(path.name) or not path.is_file():
             return False
-        refuse_unfit(path)
+        refuse_sparse(path)
         if path.name.endswith(_ZIPS):
             return _ends_with_its_list(path)
-        if path.stat().st_size > _MOST_READ_BYTES:
-            return False
-        check(path)
+        return path.stat().st_size <= _MOST_READ_BYTES and _can_be_unpacked(path)
     except (OSError, SourceError):
         return False
+
+
+def _can_be_unpacked(path: Path) -> bool:
+    from reconciler.staging.source.archive import check  # most sources are directories
+
+    check(path)
     return True
 
 
 def _ends_with_its_list(path: Path) -> bool:
     """Return whether the list of files in a zip file is whole and all that it lists is there."""
+    import zipfile
+
+    from reconciler.staging.source.archive import refuse_many
+
     refuse_many(path)
     size = os.stat(path).st_size  # noqa: PTH116  beside the open file
     try:
