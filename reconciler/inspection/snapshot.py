@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.linux.process_identity import boot_id, start_ticks
 from reconciler.manifests import persisted
+from reconciler.manifests.last_answer import with_last_answers
 from reconciler.planning.address import Address
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
@@ -110,7 +111,7 @@ class HostSnapshot:
     @cached_property
     def origins(self) -> list[dict[str, Any]]:
         """The facts about the origins in git, as the daemon last wrote them down: JSON data."""
-        return persisted.remembered_origins(self.records)
+        return with_last_answers(persisted.remembered_origins(self.records), self.paths)
 
     @property
     def names(self) -> frozenset[str]:

@@ -993,3 +993,34 @@ def test_a_manifest_that_stays_as_it_is_is_judged_again_once_the_fence_or_what_i
     host.origin = replace(host.origin, may={"apps": "blog"})
     assert judged({**bound, **declared}) == ["name"]
     assert judged({**bound, **declared}) == ["name"]
+
+
+def test_a_look_that_finds_nothing_new_writes_nothing_but_when_it_was(host: Host, repository: Repository) -> None:
+    async def looked(follower: Follower) -> None:
+        follower.look_now()
+        for _ in range(30):
+            if (await follower.step()).action is None:
+                return
+
+    def written() -> dict[str, int]:
+        files = [path for path in host.state.state.rglob("*") if path.is_file() and not path.is_symlink()]
+        return {str(path): path.stat().st_mtime_ns for path in files if path.name not in {"answered", "fleet.lock"}}
+
+    async def story() -> None:
+        follower = host.follower()
+        await follower.begin()
+        await looked(follower)
+        await looked(follower)
+        before, facts, heard_at = written(), host.facts, follower.record.heard_at
+        assert heard_at is not None
+        for _ in range(3):
+            await looked(follower)
+        assert follower.looks == 5
+        assert (written(), host.facts is facts) == (before, True)
+        assert follower.record.heard_at > heard_at  # type: ignore[operator]
+        again = host.follower()
+        await again.begin()
+        assert again.record.heard_at == pytest.approx(follower.record.heard_at, abs=0.001)
+
+    repository.push(app("shop"))
+    asyncio.run(story())

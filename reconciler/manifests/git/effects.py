@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from reconciler.manifests import last_answer
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures
 from reconciler.manifests.git.fleet_member import FleetMember
@@ -319,9 +320,11 @@ class Effects:
                 await self._store.renew(self.origin, None)
 
     async def _remember(self, record: records.Record) -> None:
+        if record.heard_at is not None and record.heard_at != self.record.heard_at:
+            await asyncio.to_thread(last_answer.note, self._directory, record.heard_at)
         if record != self.record:
             await asyncio.to_thread(records.write, self._directory / "record.json", record)
-            self.record = record
+        self.record = record
 
 
 def now_s() -> float:

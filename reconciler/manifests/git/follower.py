@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from reconciler.linux.process_identity import boot_id
+from reconciler.manifests import last_answer
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.effects import AGAIN_S, FIRST_PROOF_S, Effects, now_s
 from reconciler.manifests.git.fleet_record import clock_s
@@ -106,8 +107,12 @@ class Follower(Effects):
         await asyncio.to_thread(self._prepare)
         with contextlib.suppress(OSError, TimeoutError):
             await self._store.clean()
-        self.record = await asyncio.to_thread(records.read, self._directory / "record.json")
+        self.record = await asyncio.to_thread(self._recalled)
         self._observed = ObservedOrigin(began_at=now_s(), is_untidy=True)
+
+    def _recalled(self) -> records.Record:
+        record = records.read(self._directory / "record.json")
+        return replace(record, heard_at=last_answer.noted(self._directory) or record.heard_at)
 
     def _prepare(self) -> None:
         self._git.prepare()

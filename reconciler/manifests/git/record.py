@@ -31,6 +31,7 @@ class Record:
     None if that is not known. `returned` are the commits that were left again, each with why. `trial` is the branch
     that is tried on top of what is accepted.
 
+    `heard_at` is when the repository last answered; what differs in that alone is written down with the next change.
     `subjects` are the first lines of the messages of the commits that are named here.
     """
 
@@ -45,7 +46,7 @@ class Record:
     pause: Pause | None = None
     taken: str | None = None
     refusals: tuple[str, ...] = ()
-    heard_at: float | None = None
+    heard_at: float | None = field(default=None, compare=False)
     in_force_since: float | None = None
     signed_by: str = ""
     tag: str = ""

@@ -189,10 +189,13 @@ class Telling:
             "trial": _trial(origin, record, observed),
             "webhook": None if origin.repository.webhook is None else _facts_of(record.webhook),
         }
-        if facts != self._facts:
-            self._facts = facts
+        if {**facts, **_UNTOLD} != {**self._facts, **_UNTOLD}:
             self._publish(origin.name, facts)
+        self._facts = facts
 
+
+# What each look changes is read from where it is noted.
+_UNTOLD = {"heard_at": None}
 
 _VERBS = {
     "materialise": "write its files",
