@@ -105,11 +105,11 @@ class Confinements:
 
         It reaches the network for packages, and sees these paths and what the app may see of the host, no app's own.
         """
-        mounts = [mount.path for mount in isolation.mounts if self._may_see(mount.path)]
+        mounts = [mount for mount in isolation.mounts if self._may_see(mount.path)]
         seen = Confinement(
             isolation="strict",
-            visible=(*_of_the_system(), *ours(), *mounts, *visible),
-            writable=tuple(writable),
+            visible=(*_of_the_system(), *ours(), *(each.path for each in mounts if not each.write), *visible),
+            writable=(*(each.path for each in mounts if each.write), *writable),
             hidden=(*_SECRET, *self._secrets),
             shut=(str(self._paths.database), str(self._paths.control), *self._secrets),
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),

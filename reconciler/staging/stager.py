@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.planning.apps.code_commands import CodeCommands
 from reconciler.planning.apps.revision import Build
+from reconciler.planning.isolation.remedies import remedy_of_build
 from reconciler.staging import staged
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.runtimes import Interpreters, Runtime
@@ -75,7 +76,10 @@ class Stager:
         finished = self.finished(app, build.id)
         if finished is not None:
             return finished
-        with _error_context(app, self._timeout_s), Log(log, secrets_of(self._environ())) as lines:
+        with (
+            _error_context(app, self._timeout_s, isolated=cell is not None),
+            Log(log, secrets_of(self._environ())) as lines,
+        ):
             loop = asyncio.get_running_loop()
             began = loop.time()
             lines.step(f"staging build {build.id} of {app} from {build.source.path}")
@@ -178,12 +182,14 @@ class Stager:
 
 
 @contextmanager
-def _error_context(app: str, timeout_s: float) -> Iterator[None]:
+def _error_context(app: str, timeout_s: float, *, isolated: bool) -> Iterator[None]:
     """Add the app's name to every error of staging."""
     try:
         yield
     except CommandFailed as error:
-        raise CommandFailed(f"cannot stage {app}: {error}; {where_all_is(app)}") from error
+        helps = remedy_of_build(str(error)) if isolated else ""
+        said = "; ".join(filter(None, (str(error), helps, where_all_is(app))))
+        raise CommandFailed(f"cannot stage {app}: {said}") from error
     except StagingError as error:
         raise type(error)(f"cannot stage {app}: {error}") from error
     except TimeoutError as error:

@@ -16,7 +16,7 @@ import pytest
 from reconciler.host.staging_settings import remove_own_caches
 from reconciler.linux.files import draft, require_within
 from reconciler.linux.regular_files import UnfitFile
-from reconciler.planning.isolation.confinement import Isolated
+from reconciler.planning.isolation.confinement import Isolated, Mount
 from reconciler.serving.confinements import Confinements
 from reconciler.settings.settings import Settings
 from reconciler.staging.build_cell import BuildCell, seen_by_installers
@@ -25,7 +25,7 @@ from reconciler.staging.errors import StagingError
 from reconciler.staging.staged import Staged
 from reconciler.staging.stager import Stager
 from reconciler.state.paths import StatePaths
-from tests.contract.test_staging import WSGI, Host, host, shared
+from tests.contract.test_staging import WSGI, Host, host, shared, version_of
 from tests.support.probe_of_isolation import LACKS
 
 __all__ = ["host", "shared"]
@@ -225,6 +225,23 @@ def test_a_required_part_that_is_missing_keeps_packages_from_being_built(
                 "needy", build, host.log("needy"), host.progress.append, kept=host.root / "kept", cell=cell
             )
         )
+
+
+def test_a_package_outside_the_code_is_out_of_sight_unless_mounts_name_it(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "setup.py").write_text(SETUP)
+    files = {"wsgi.py": WSGI, "requirements.txt": f"pkg @ file://{tmp_path}\n"}
+    with pytest.raises(StagingError, match="Distribution not found at: file://"):
+        staged(host, "outside", files)
+    mounted = replace(STRICT, mounts=(Mount(path=str(tmp_path), write=True),))
+    confinements = Confinements(StatePaths(state=host.root), mounts=(str(tmp_path),))
+    cell = replace(cell_of(host, "outside"), confines=partial(confinements.of_builds, mounted))
+    build = host.build("outside", files, runtime="3.12")
+    made = asyncio.run(
+        host.stager().stage(
+            "outside", build, host.log("outside"), host.progress.append, kept=host.root / "kept", cell=cell
+        )
+    )
+    assert version_of(made, "pkg") == "1"
 
 
 @pytest.mark.parametrize(

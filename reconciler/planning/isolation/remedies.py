@@ -10,6 +10,7 @@ _READ_ONLY = re.compile(rf"(?:\[Errno 30\]|EROFS\b){_PATH}")
 _ABSENT = re.compile(rf"(?:\[Errno 2\]|ENOENT\b|\[Errno 13\]|EACCES\b){_PATH}")
 _OUT_OF_SIGHT = ("/srv/", "/opt/", "/var/", "/home/", "/root/", "/run/", "/mnt/", "/media/")
 _NO_PORT = re.compile(r"\[Errno 13\] Permission denied(?! *: *')|EACCES: permission denied \d|listen EACCES")
+_NO_PACKAGE = re.compile(r"(?:Distribution not found at: |cannot install from )(?:file://)?(?P<path>/[^\s:;'`]{1,300})")
 _NO_NETWORK = re.compile(r"\[Errno 97\]|EAFNOSUPPORT")
 _NO_CALL = re.compile(r"\[Errno 1\] Operation not permitted|EPERM: operation not permitted")
 
@@ -26,4 +27,14 @@ def remedy(said: str) -> str:
         return "isolated, it opens no port of its own: 'network: {listen: true}' lets it"
     if _NO_CALL.search(said):
         return "isolated, it may not make a system call that it made: 'isolation: none' lets it"
+    return ""
+
+
+def remedy_of_build(said: str) -> str:
+    """Return the same for a command that builds for an isolated app, or installs its packages."""
+    if found := _READ_ONLY.search(said):
+        return f"isolated, its build cannot write {found['path']}: its code, $HOME and $TMPDIR are there for that"
+    absent = _ABSENT.search(said) or _NO_PACKAGE.search(said)
+    if absent and absent["path"].startswith(_OUT_OF_SIGHT):
+        return f"isolated, its build sees {absent['path']} only if 'mounts' names a directory that it is in"
     return ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.planning.isolation.remedies import remedy
+from reconciler.planning.isolation.remedies import remedy, remedy_of_build
 
 CASES = {
     "OSError: [Errno 30] Read-only file system: '/state/apps/shop/code/cache.db' at app.py:3": (
@@ -42,3 +42,25 @@ CASES = {
 @pytest.mark.parametrize("said", CASES)
 def test_an_error_that_isolation_causes_is_told_with_the_field_that_helps(said: str) -> None:
     assert remedy(said) == CASES[said]
+
+
+@pytest.mark.parametrize(
+    ("said", "helps"),
+    [
+        (
+            "uv failed (exit code 1): Distribution not found at: file:///srv/x-1-py3-none-any.whl",
+            "isolated, its build sees /srv/x-1-py3-none-any.whl only if 'mounts' names a directory that it is in",
+        ),
+        (
+            "OSError: [Errno 30] Read-only file system: '/usr/local/x'",
+            "isolated, its build cannot write /usr/local/x: its code, $HOME and $TMPDIR are there for that",
+        ),
+        (
+            "FileNotFoundError: [Errno 2] No such file or directory: '/opt/headers'",
+            "isolated, its build sees /opt/headers only if 'mounts' names a directory that it is in",
+        ),
+        ("uv failed (exit code 1): No solution found", ""),
+    ],
+)
+def test_a_build_that_isolation_stops_is_told_what_helps(said: str, helps: str) -> None:
+    assert remedy_of_build(said) == helps
