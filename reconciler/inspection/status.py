@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.inspection.asked_by_operators import HeldNumber, OverrideInEffect, held_number, override_in_effect
+from reconciler.inspection.canary_share import canary_share
 from reconciler.inspection.process_rows import ProcessRow, process_rows
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.without_daemon import without_daemon
@@ -21,6 +22,7 @@ from reconciler.state.records import NO_ADDRESS, AppStatus, ServiceStatus
 if TYPE_CHECKING:
     from reconciler.staging.staged import Staged
 
+_CANARY = "canary"
 _NOT_OBSERVED = "the daemon has not looked at it yet"
 # With less, SQLite cannot be relied on to write: a transaction takes pages of the database and of its log.
 _ROOM_TO_RECORD = 256 * 1024
@@ -36,6 +38,7 @@ class AppRow(NamedTuple):
     serve if that is another address. `restarts` counts from when the revision served first. `commit` is the commit that
     brought the source which is desired. `processes` are those that are not web. `worker_range` are the fewest and the
     most workers of an app that has as many as it needs. `held_workers` is the number that an operator asked for.
+    `canary_share` is the part of new connections that a canary gets, of 1; None without one.
     """
 
     name: str
@@ -62,6 +65,7 @@ class AppRow(NamedTuple):
     commit: str | None = None
     processes: Sequence[ProcessRow] = ()
     schedules: Sequence[Mapping[str, Any]] = ()
+    canary_share: float | None = None
 
     def facts(self) -> dict[str, Json]:
         """Return the row as JSON data."""
@@ -151,7 +155,10 @@ def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
     desired = snapshot.desired
     files: list[dict[str, Any]] = desired.get("files", [])
     apps: dict[str, dict[str, Any]] = desired.get("apps", {})
-    histories = {what: snapshot.records.history_of(what) for what in ("restarts", "pin", "processes", "held_workers")}
+    kinds = ["restarts", "pin", "processes", "held_workers"]
+    if any(last.state == _CANARY for last in snapshot.app_statuses.values()):
+        kinds.append(_CANARY)
+    histories = {what: snapshot.records.history_of(what) for what in kinds}
     names = _known(snapshot)
     rows = [
         _app(snapshot, name, apps.get(name, {}), {what: found.get(name) for what, found in histories.items()})
@@ -189,7 +196,7 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
     last = snapshot.app_statuses.get(name) or AppStatus(
         state="pending", message=_NOT_OBSERVED, wanted=None, since=0, next_try_at=None
     )
-    if last.state == "canary":  # what most clients get is told as what serves, and the canary as what should
+    if last.state == _CANARY:  # what most clients get is told as what serves, and the canary as what should
         serving.sort(key=lambda record: record.revision != last.wanted)
     newest = serving[-1] if serving else None
     build = snapshot.staged(name, newest.build) if newest else None
@@ -223,6 +230,7 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
         workers=newest.workers if newest and newest.has_program else 0,
         worker_range=desired.get("worker_range"),
         held_workers=held_number(histories["held_workers"], desired),
+        canary_share=canary_share(histories.get(_CANARY)) if last.state == _CANARY else None,
         restarts=_restarts(histories["restarts"]),
         since=last.since or None,
         next_try_at=last.next_try_at,

@@ -74,6 +74,10 @@ SCHEMAS: Mapping[str, Schema] = {
             "description": "A number of workers that an operator asked for, until seconds since 1970.",
             "oneOf": [{"type": "null"}, object_of(workers=INTEGER, until=NULLABLE_NUMBER)],
         },
+        canary_share={
+            "type": ["number", "null"],
+            "description": "The part of new connections that the wanted revision gets as a canary, of 1.",
+        },
         restarts={
             "type": "integer",
             "description": "Instances that served and exited on their own, since this revision served first.",

@@ -7,6 +7,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from reconciler.control.requests import offered_for
+from reconciler.inspection.canary_share import state_of
 from reconciler.inspection.printable import workers_of
 from reconciler.metrics.load_history import Load
 from reconciler.planning.origins.plan import OriginState
@@ -82,7 +83,7 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
     revision, wanted = app["revision"], app["wanted_revision"]
     state = str(app["state"])
     cells = {
-        "state": state,
+        "state": state_of(state, app.get("canary_share")),
         "message": app["message"] or "",
         "address": " → ".join(filter(None, (app["url"], app["wanted_url"]))),
         "revision": revision or wanted or "",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.cli.live.cells import cell_count
 from reconciler.cli.live.facts import Facts
 from reconciler.cli.live.selection import View
+from reconciler.inspection.canary_share import state_of
 from reconciler.inspection.printable import ago, megabytes, plain, short, workers_of
 from reconciler.planning.states import WORST_FIRST
 
@@ -105,7 +106,7 @@ def _severity(row: Row) -> int:
 
 COLUMNS = (
     Column(name="APP", cell=lambda row: row.label, order=lambda row: row.name),
-    Column(name="STATE", cell=lambda row: row.state, order=_severity),
+    Column(name="STATE", cell=lambda row: state_of(row.state, row.app.canary_share), order=_severity),
     Column(name="URL", cell=_url, order=lambda row: row.app.url),
     Column(name="REVISION", cell=_revision, order=lambda row: row.app.revision),
     Column(name="RUNTIME", cell=lambda row: row.app.runtime or "-", order=lambda row: row.app.runtime),

@@ -41,7 +41,7 @@ def _rule(name: str, width: int) -> str:
 
 def _facts(row: Row) -> str:
     cells = {column.name: plain(column.cell(row)) for column in COLUMNS}
-    facts = [row.state + (f" for {cells['SINCE']}" if cells["SINCE"] != "-" else "")]
+    facts = [cells["STATE"] + (f" for {cells['SINCE']}" if cells["SINCE"] != "-" else "")]
     facts += [cells[name] for name in ("URL", "RUNTIME") if cells[name] != "-"]
     facts += [f"{title} {cells[name]}" for name, title in _TITLED.items() if cells[name] != "-"]
     facts += [f"pid {row.app.pid}"] if row.app.pid else []

@@ -106,6 +106,9 @@ def _step(known: Assessment, split: Split) -> WeighCanary | None:
     if split.weight != canary.weight(split.step):
         cause = Cause(Reason.CANARY, "its manifest has another share")
         return _weigh(split.revision, canary.weight(split.step), split.step, cause, canary)
+    if split.by != canary.by:
+        cause = Cause(Reason.CANARY, f"its manifest divides by {canary.by} now")
+        return _weigh(split.revision, canary.weight(split.step), split.step, cause, canary)
     enough = trial.canary.answered >= canary.requests
     if known.now < split.since + canary.for_s or not (enough or canary.undecided == "go_on"):
         return None

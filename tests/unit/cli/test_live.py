@@ -403,3 +403,10 @@ def test_the_captures_in_the_documentation_are_of_the_size_they_claim() -> None:
         assert len(told) == rows
         assert max(map(cell_count, told)) <= columns
         assert "? help  q quit" in told[-1]
+
+
+def test_a_canary_stands_with_its_part_of_new_connections() -> None:
+    of = facts(app("shop", "canary", wanted_revision="111111111111", canary_share=0.25), app("wiki"))
+    assert any(re.search(r"shop +canary 25%", line) for line in shown(View(), of=of))
+    assert any("canary 25%" in line for line in shown(View(details=True, selected="shop"), of=of, columns=120))
+    assert [row.name for row in rows_of(of, View(filter="canary"))] == ["shop"]

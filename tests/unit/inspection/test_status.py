@@ -13,7 +13,9 @@ import pytest
 from reconciler.inspection.asked_by_operators import OverrideInEffect
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import AppRow, HostStatus, ServiceRow, names_of, status
+from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Override
+from reconciler.planning.canary.canary import Split
 from reconciler.planning.reason import Reason
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import AppStatus, Records
@@ -224,3 +226,19 @@ def test_that_the_apps_keep_serving_is_said_only_while_one_does() -> None:
     assert HostStatus(daemon=1, apps=[serving]).without_daemon is None
     assert "the apps keep serving" in (HostStatus(apps=[serving, stopped]).without_daemon or "")
     assert "no app is serving" in (HostStatus(apps=[stopped]).without_daemon or "")
+
+
+def test_a_canary_is_shown_with_the_part_of_new_connections_that_it_gets(tmp_path: Path, records: Records) -> None:
+    split = Split(address=Address(host="127.0.0.1", port=8001), revision="next", weight=50, step=0)
+    RevisionHistory(records, "boot").set_canary("blog", split)
+    records.set_app_status("blog", replace(RUNNING, state="canary"))
+    assert the_app(tmp_path).canary_share == 0.05
+    records.set_app_status("blog", RUNNING)
+    assert the_app(tmp_path).canary_share is None
+
+
+@pytest.mark.parametrize("stored", ["null", '{"canary": null}', "7", '{"canary": {"weight": 0}}'])
+def test_a_canary_without_connections_has_no_part(tmp_path: Path, records: Records, stored: str) -> None:
+    records.set_app_status("blog", replace(RUNNING, state="canary"))
+    records.set_history("blog", "canary", stored)
+    assert the_app(tmp_path).canary_share is None

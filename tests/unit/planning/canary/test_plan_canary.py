@@ -70,6 +70,15 @@ def test_the_next_share_follows_when_its_time_is_over_with_its_figures_as_the_ca
     )
 
 
+def test_another_way_to_divide_is_in_effect_at_once_and_begins_the_step_again() -> None:
+    by_client = replace(WITH, canary=replace(CANARY, by="client"))
+    decided = plan(by_client, on_trial(trial=ENOUGH), NOW).first
+    assert isinstance(decided, WeighCanary)
+    assert (decided.by, decided.weight, decided.step) == ("client", 50, 0)
+    assert decided.cause == "its manifest divides by client now"
+    assert plan(by_client, on_trial(trial=ENOUGH, by="client"), NOW).first is None
+
+
 def test_after_the_last_share_it_gets_all_and_what_served_before_is_stopped() -> None:
     decided = plan(WITH, on_trial(250, 1, ago=600, trial=ENOUGH), NOW)
     assert str(decided.first) == f"give revision {V2.id} every new connection"
