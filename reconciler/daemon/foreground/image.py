@@ -3,20 +3,20 @@
 Nothing in it names this host: not its paths, users and times, and no secret.
 """
 
+import hashlib
 import json
 import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from reconciler.host.builds import code_of
-from reconciler.linux.file_lock import try_lock
-from reconciler.linux.regular_files import read_file
+from reconciler.linux.files import replacing
+from reconciler.linux.regular_files import opened_file, read_file
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Revision, Source
@@ -25,7 +25,7 @@ from reconciler.serving.programs.gunicorn import Code, InstancePaths, config_tex
 from reconciler.staging.errors import StagingError
 from reconciler.staging.images.environment_layer import bill_of_materials, environment_entries, relocated
 from reconciler.staging.images.layers import Compression, Entry, Layer, entries_of, write_layer
-from reconciler.staging.images.layout import Base, base_in, write_image
+from reconciler.staging.images.layout import Base, base_in, locked_layout, write_image
 from reconciler.staging.staged import Staged
 
 _TOP, _CREATED = "reconciler", "1980-01-01T00:00:01Z"
@@ -73,10 +73,7 @@ def write(request: ImageRequest, app: App, revision: Revision, staged: Staged) -
     python = base.interpreter(minor)
     blobs = request.output / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
-    lock = try_lock(request.output / ".lock")
-    if lock is None:
-        raise StagingError(f"another command writes into {request.output}")
-    try:
+    with locked_layout(request.output):
         environment = environment_entries(Path(staged.environment), _ENVIRONMENT, python, minor, _moved(staged))
         layers = tuple(
             write_layer(role, entries, blobs, request.compression)
@@ -89,9 +86,6 @@ def write(request: ImageRequest, app: App, revision: Revision, staged: Staged) -
         shared = [_shared(base, layer, blobs) for layer in base.layers]
         own = [{"mediaType": each.media_type, "digest": f"sha256:{each.digest}", "size": each.size} for each in layers]
         digest = write_image(request.output, _config(base, app, revision, staged, layers), shared + own, app.name)
-    finally:
-        (request.output / ".lock").unlink(missing_ok=True)
-        os.close(lock)
     return Image(digest=digest, layers=layers, to_give=_to_give(app))
 
 
@@ -192,12 +186,16 @@ def _shared(base: Base, layer: Mapping[str, Any], blobs: Path) -> dict[str, Any]
     digest, kind = str(layer["digest"]), str(layer["mediaType"])
     source = base.blob(digest)
     target = blobs / source.name
-    if not target.exists():
-        with suppress(OSError):
-            os.link(source, target)
-        if not target.exists():
-            shutil.copyfile(source, draft := blobs / f".{source.name}.draft")
-            draft.replace(target)
+    if not target.exists() or target.stat().st_size != layer["size"]:
+        with replacing(target) as draft:
+            try:
+                os.link(source, draft)
+            except OSError:
+                shutil.copyfile(source, draft)
+            with opened_file(draft) as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if f"sha256:{found}" != digest:
+                raise StagingError(f"blob {digest} in {base.directory} is damaged: copy the base again")
     return {"mediaType": _AS_OCI.get(kind, kind), "digest": digest, "size": layer["size"]}
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
+from reconciler.linux.files import publish
 from reconciler.linux.regular_files import opened_file, written_anew
 from reconciler.staging.errors import StagingError
 
@@ -67,7 +68,7 @@ def write_layer(role: str, entries: Iterable[Entry], blobs: Path, compression: C
                 for entry in sorted(with_directories(entries), key=lambda each: each.path):
                     _add(archive, entry)
             out.finish()
-        draft.replace(blobs / out.digest)
+        publish(draft, blobs / out.digest)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

@@ -5,14 +5,16 @@ See https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md.
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.file_lock import try_lock
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_file
 from reconciler.staging.errors import StagingError
@@ -80,6 +82,30 @@ def base_in(directory: Path, digest: str) -> Base:
     return Base(directory=directory, digest=chosen, config=config, layers=tuple(manifest["layers"]))
 
 
+def manifest_in(directory: Path, digest: str) -> Mapping[str, Any]:
+    """Return the manifest of the image that a layout has now. Raises StagingError, also where that is another one."""
+    try:
+        index = json.loads(read_file(directory / "index.json", _MOST_BYTES))
+        if [each["digest"] for each in index["manifests"]] != [digest]:
+            raise StagingError(f"another command has replaced the image in {directory}")
+        return _document(directory, digest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StagingError(f"cannot read the image in {directory}: {error}") from error
+
+
+@contextmanager
+def locked_layout(directory: Path) -> Iterator[None]:
+    """Keep a layout from every other command meanwhile. Raises StagingError if one has it, OSError."""
+    lock = try_lock(directory / ".lock")
+    if lock is None:
+        raise StagingError(f"another command uses {directory}: wait until it has ended, or name another directory")
+    try:
+        yield
+    finally:
+        (directory / ".lock").unlink(missing_ok=True)
+        os.close(lock)
+
+
 def blob_of(directory: Path, digest: str) -> Path:
     """Return the file of a blob. Raises StagingError for what is no digest."""
     match = _DIGEST.fullmatch(digest)
@@ -100,14 +126,15 @@ def write_document(blobs: Path, document: Mapping[str, Any], media_type: str) ->
     """Write a document as a blob, and return what refers to it."""
     content = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     digest = hashlib.sha256(content).hexdigest()
-    replace_file(blobs / digest, content, mode=0o644, durable=False)
+    replace_file(blobs / digest, content, mode=0o644)
     return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
 
 
 def write_image(directory: Path, config: Mapping[str, Any], layers: list[dict[str, Any]], name: str) -> str:
     """Write configuration, manifest and index of an image whose layers are there; return its digest.
 
-    The index comes last: a layout that has it is complete. It has this image and no other.
+    The index comes last, when all else is on the disk: a layout that has it is complete, also after a power cut. It has
+    this image and no other.
     """
     blobs = directory / "blobs" / "sha256"
     written = write_document(blobs, config, _CONFIG)
