@@ -5,9 +5,15 @@ const FACES = "⚀⚁⚂⚃⚄⚅";
 const page = (face) => `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Dice</title>
-<style>body { font: 40vmin system-ui; display: grid; place-items: center; height: 90vh; margin: 0 }</style>
-<body>${face}</body>
+<link rel="icon" href="data:,">
+<style>
+  :root { color-scheme: light dark }
+  body { display: grid; place-items: center; height: 90vh; margin: 0 }
+  h1 { font: 40vmin system-ui; margin: 0 }
+</style>
+<main><h1>${face}</h1></main>
 </html>
 `;
 

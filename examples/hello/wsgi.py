@@ -12,6 +12,7 @@ PAGE = string.Template("""<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Hello from $name</title>
+<link rel="icon" href="data:,">
 <style>
   :root { color-scheme: light dark; --ink: #1d2433; --quiet: #5d6780; --paper: #f6f7fb; --card: #fff; --line: #e4e7ef;
           --accent: #3f6df6; }

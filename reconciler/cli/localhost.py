@@ -6,7 +6,7 @@ from dataclasses import replace
 import click
 
 from reconciler.planning.routing.route import Front
-from reconciler.routing.kept_caddy import found, kept_pid
+from reconciler.routing.kept_caddy import ROOT, found, kept_pid
 from reconciler.settings.proxy import Proxy
 from reconciler.settings.settings import Settings
 
@@ -21,6 +21,11 @@ def with_localhost(settings: Settings) -> Settings:
         for port in (_FRONT.http, _FRONT.https):
             if not _is_free(port):
                 return _without(settings, f"another program has port {port}")
+    click.echo(
+        f"apps are served at https://NAME.localhost:{_FRONT.https}; browsers warn of them until they trust"
+        f" {settings.paths.proxy / ROOT}",
+        err=True,
+    )
     return replace(settings, proxy=Proxy(run=True, front=_FRONT, domain="{app}.localhost"))
 
 

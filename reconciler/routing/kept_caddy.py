@@ -24,6 +24,7 @@ from reconciler.linux.processes import Command, Process, adopt, await_end, kill_
 from reconciler.linux.regular_files import opened_file, read_own
 from reconciler.routing.admin import LOG, SOCKET, AdminSocket, ConfigChanged, ProxyError
 
+ROOT = Path("data/pki/authorities/local/root.crt")  # of its own certificate authority, below its directory
 _CONFIG, _OUTPUT, _PID = "caddy.json", "start.log", "pid"
 # Relative paths: a socket's has room for 107 bytes only.
 _RUN = 'cd "$1" && echo $$ > pid && exec "$2" run --config caddy.json'

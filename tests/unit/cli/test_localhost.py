@@ -38,6 +38,10 @@ def test_each_app_gets_a_name_unless_another_program_has_a_port(
         monkeypatch.setattr(localhost, "_FRONT", Front(http=taken, https=taken, address="127.0.0.1"))
         assert with_localhost(plain) is plain
         assert f"another program has port {taken}" in capsys.readouterr().err
+    capsys.readouterr()
     proxy = with_localhost(plain).proxy
     assert proxy is not None
     assert (proxy.run, proxy.domain, proxy.front.https) == (True, "{app}.localhost", taken)
+    said = capsys.readouterr().err
+    assert f"apps are served at https://NAME.localhost:{taken}; browsers warn" in said
+    assert str(plain.paths.proxy) in said
