@@ -124,4 +124,6 @@ def routed(app: "App | None", world: "RoutingWorld | None") -> Routed | None:
     """Return what the instances of an app learn of the proxy, None if it has no domain."""
     if app is None or app.routing is None:
         return None
-    return Routed(domains=app.routing.domains, key="" if world is None else world.key_of(app.name))
+    if world is None:
+        return Routed(domains=app.routing.domains)
+    return Routed(domains=app.routing.domains, key=world.key_of(app.name), names_client=world.names_client)

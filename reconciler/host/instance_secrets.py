@@ -26,10 +26,14 @@ from reconciler.vault.vault import VaultLocked
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
-    """What an instance learns of the proxy: its app's domains, and the key of the proxy's requests, "" without one."""
+    """What an instance learns of the proxy: its app's domains, and the key of the proxy's requests, "" without one.
+
+    `names_client` tells whether the proxy says in X-Forwarded-For who the client is, and nothing besides.
+    """
 
     domains: tuple[str, ...]
     key: str = field(default="", repr=False)
+    names_client: bool = False
 
 
 def with_routing(injected: InjectedEnv, routed: Routed | None) -> InjectedEnv:
@@ -37,7 +41,8 @@ def with_routing(injected: InjectedEnv, routed: Routed | None) -> InjectedEnv:
     if routed is None:
         return injected
     key = {CLIENT_KEY_MARK: routed.key} if routed.key else {}
-    return replace(injected, domains=routed.domains, ours={**injected.ours, **key})
+    ours = {**injected.ours, **key}
+    return replace(injected, domains=routed.domains, ours=ours, names_client=routed.names_client)
 
 
 class InstanceSecrets:

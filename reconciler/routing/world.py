@@ -132,6 +132,11 @@ class RoutingWorld:
         """Return the key by which an app's instances know the proxy, "" for a proxy that sends none."""
         return "" if self._proxy.driver == "traefik" else self._keys.of(app)
 
+    @property
+    def names_client(self) -> bool:
+        """Whether X-Forwarded-For is the client alone, and no chain that a trusted proxy may have begun."""
+        return not self._proxy.front.trusted
+
     def _route(self, app: App, routing: Routing) -> Route:
         assert app.address is not None
         return Route(

@@ -267,6 +267,9 @@ def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities)
     if route.key:
         client = "{http.vars.client_ip}" if abilities.knows_client else "{http.request.remote.host}"
         headers[CLIENT_HEADER] = [f"{route.key} {client}"]
+    if front.trusted and abilities.knows_client:
+        # Not the whole chain, of which programs take the one end or the other: both are the client then.
+        headers["X-Forwarded-For"] = ["{http.vars.client_ip}"]
     handler: Config = {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": route.upstream}],

@@ -42,7 +42,7 @@ def command_program(  # noqa: PLR0913, PLR0917  each is another part of what an 
         revision=revision.id,
         build=revision.build.id,
         argv=_argv(_written(revision, code, paths, sandbox)),
-        environment=partial(environment, revision, code, paths, given=given),
+        environment=partial(environment, revision, code, paths, given=_told_of_proxy(revision, code, given)),
         readiness=WorkersReady(workers=workers),
         directory=revision.id,
         start_timeout_s=server.start_timeout_s,
@@ -51,6 +51,16 @@ def command_program(  # noqa: PLR0913, PLR0917  each is another part of what an 
         counts_requests=server.counts,
         sight=sight_of(revision, code.python, opens=code.listen == "port"),
     )
+
+
+def _told_of_proxy(revision: Revision, code: Code, given: InjectedEnv) -> InjectedEnv:
+    """Return the variables with one by which servers of Python believe the proxy who the client is.
+
+    They believe clients at 127.0.0.1 by themselves, and none at a unix socket. Behind a port, any client could lie.
+    """
+    if not given.names_client or code.listen != "socket" or revision.address is None or not revision.address.path:
+        return given
+    return replace(given, fallback={"FORWARDED_ALLOW_IPS": "*", **given.fallback})
 
 
 def _argv(settings: Path) -> tuple[str, ...]:

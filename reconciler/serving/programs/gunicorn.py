@@ -106,12 +106,14 @@ class InjectedEnv:
     """Secret variables of an instance, which its revision only names.
 
     The manifest's own variables override `fallback` and `env`; nothing overrides `ours`. `domains` are the app's names.
+    `names_client` tells whether the proxy says in X-Forwarded-For who the client is, and nothing besides.
     """
 
     fallback: Mapping[str, str] = field(default_factory=dict, repr=False)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     ours: Mapping[str, str] = field(default_factory=dict, repr=False)
     domains: tuple[str, ...] = ()
+    names_client: bool = False
 
 
 def gunicorn_program(  # noqa: PLR0913, PLR0917  each is another part of what an instance is made of

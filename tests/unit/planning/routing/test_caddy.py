@@ -102,6 +102,13 @@ def test_an_upstream_keeps_no_connection_and_streams_survive_a_change() -> None:
     assert proxy["stream_close_delay"] == 86400_000_000_000
 
 
+def test_behind_a_trusted_network_an_app_is_told_its_client_and_no_chain() -> None:
+    (alone,) = first_handlers(whole((route(),), Front(), TODAY, "log"))
+    assert "X-Forwarded-For" not in alone["headers"]["request"]["set"]
+    (behind,) = first_handlers(whole((route(),), Front(trusted=("10.0.0.0/8",)), TODAY, "log"))
+    assert behind["headers"]["request"]["set"]["X-Forwarded-For"] == ["{http.vars.client_ip}"]
+
+
 def test_an_older_caddy_gets_no_field_that_it_refuses() -> None:
     old = Abilities.of((2, 6, 2))
     text = json.dumps(whole((route(allow_from=("10.0.0.0/8",)),), Front(trusted=("10.0.0.0/8",)), old, "log"))
