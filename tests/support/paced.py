@@ -39,9 +39,9 @@ class Outcomes:
 class Http1:
     """HTTP/1.1 on one connection; `kept` for all requests, else on a new one for each."""
 
-    def __init__(self, name: str, port: int, *, kept: bool) -> None:
-        self._name, self._port, self._kept = name, port, kept
-        self._connection = http.client.HTTPConnection(name, timeout=30)
+    def __init__(self, name: str, port: int, *, kept: bool, within: float = 30) -> None:
+        self._name, self._port, self._kept, self._within = name, port, kept, within
+        self._connection = http.client.HTTPConnection(name)
         self._line: socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -52,12 +52,12 @@ class Http1:
     ) -> None:
         self._hang_up()
 
-    def ask(self, body: bytes | None = None) -> tuple[int, bytes]:
+    def ask(self, body: bytes | None = None, path: str = "/") -> tuple[int, bytes]:
         """Status and body of a GET, or of a POST with a body. Raises OSError or HTTPException for one without."""
         try:
             if self._line is None:
-                self._connection.sock = self._line = connected(self._name, self._port, 30)
-            self._connection.request("GET" if body is None else "POST", "/", body=body, headers={"Host": self._name})
+                self._connection.sock = self._line = connected(self._name, self._port, self._within)
+            self._connection.request("GET" if body is None else "POST", path, body=body, headers={"Host": self._name})
             answer = self._connection.getresponse()
             found = answer.status, answer.read()
         except BaseException:

@@ -4,6 +4,7 @@ import http.client
 import os
 import signal
 import ssl
+import time
 from contextlib import suppress
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from reconciler.routing.kept_caddy import kept_pid
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
-from tests.support.proxies import ask, connected, kept_proxy, needs_caddy
+from tests.support.proxies import CADDIES, ask, connected, kept_proxy, needs_caddy, version
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.system, needs_caddy]
@@ -93,6 +94,28 @@ def test_a_name_is_served_over_tls_through_deploys_and_kills_until_its_manifest_
     # It may take its time to end, up to 10 s of the daemon's patience, and longer on a busy machine.
     eventually(lambda: kept_pid(site.paths.proxy) is None, 90)
     eventually(lambda: site.status()["domains"] == [], 90)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("program", CADDIES, ids=lambda program: ".".join(map(str, version(program))))
+def test_a_name_that_is_saved_is_served_over_tls_after_one_change_of_the_proxy(site: Site, program: str) -> None:
+    proxy = kept_proxy(program)
+    names = ["shop.localhost"]
+    site.source("shop", "shop")
+    site.manifest("shop", domains=names)
+    site.live(proxy=proxy)
+    taken = []
+    for number in range(20):
+        eventually(lambda: {each["state"] for each in site.status()["domains"]} == {"served"}, 60)
+        time.sleep(proxy.settle_s)
+        before = configured(site)
+        names.append(f"n{number}.localhost")
+        saved = time.perf_counter()
+        site.manifest("shop", domains=names)
+        eventually(lambda: answers(names[-1], proxy.front.https, "shop"))
+        taken.append((time.perf_counter() - saved) * 1000)
+        assert configured(site) == before + 1
+    print(f"saved to first 200: median {sorted(taken)[10]:.0f} ms, longest {max(taken):.0f} ms of {len(taken)}")
 
 
 def configured(site: Site) -> int:

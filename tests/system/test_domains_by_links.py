@@ -12,11 +12,14 @@ from reconciler.routing.kept_caddy import kept_pid
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.http_2 import Http2
+from tests.support.paced import at_rate
 from tests.support.ports import a_port
 from tests.support.proxies import ask, connected, needs_caddy, newest_caddy, version
 from tests.support.site import Site
 from tests.system.test_domains import WHOSE, configured, is_unserved
 from tests.system.test_domains_at_sockets import answers
+from tests.system.test_domains_at_the_asked_rate import LIVE, streaming, told_of_changes, write
+from tests.system.test_domains_of_many import APPS, many, published
 from tests.system.test_domains_under_load import load
 
 pytestmark = [
@@ -124,6 +127,38 @@ def test_no_host_of_a_request_leads_out_of_the_links_over_http_1_and_2(site: Sit
             answer += part
         line.close()
         assert answer.split()[1] in {b"308", b"400", b"404", b"421"}, (host, answer)
+
+
+@pytest.mark.nightly
+def test_names_of_fifty_apps_come_change_and_go_by_links_and_no_request_fails_nor_is_caddy_told(
+    site: Site, proxy: Proxy
+) -> None:
+    """At two hundred requests a second by clients that try nothing again, with websockets and event streams open."""
+    https = proxy.front.https
+    site.source("shop", "shop")
+    site.manifest("shop", domains=["shop.localhost"], workers=2)
+    write(site, "live", "asgi", LIVE, 0)
+    site.manifest("live", entrypoint="asgi:app", domains=["live.localhost"])
+    for number in range(APPS):
+        many(site, number)
+    site.live(proxy=proxy)
+    eventually(lambda: answers("shop.localhost", https, "shop"), 120)
+    eventually(lambda: answers("live.localhost", https, "0"), 120)
+    eventually(lambda: [each["state"] for each in site.status()["domains"]] == ["served"] * 2, 60)
+    before = told_of_changes(site.paths.proxy / "proxy.log")
+    with streaming("live.localhost", https, "0") as go_on, at_rate("shop.localhost", https) as seen:
+        for step in ("one", "two", ""):
+            for number in range(APPS):
+                many(site, number, step)
+            names = {f"{step}{number}.localhost" for number in range(APPS)} if step else set[str]()
+            eventually(lambda names=names: published(site) == names, 120)  # type: ignore[misc]
+            if step:
+                eventually(lambda step=step: answers(f"{step}7.localhost", https, "shop"), 60)  # type: ignore[misc]
+            go_on()
+    print(f"{APPS} names came, changed and went: {seen.total()} requests, {seen.failed} failed")
+    assert seen.failed == {}
+    assert seen.total() > 0
+    assert told_of_changes(site.paths.proxy / "proxy.log") == before
 
 
 @pytest.mark.nightly

@@ -17,6 +17,7 @@ from reconciler.linux.unix_sockets import connected as connected_to
 from reconciler.settings.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.http_2 import Http2
+from tests.support.paced import BODY, Http1
 from tests.support.ports import a_port
 from tests.support.proxies import CADDIES, ask, connected, hang_up, kept_proxy, needs_caddy, version
 from tests.support.site import Site
@@ -99,16 +100,22 @@ def load(name: str, port: int, clients: int = 3, *, kept: bool = True) -> Iterat
 
 
 def all_at_once(name: str, port: int, paths: list[str]) -> tuple[list[threading.Thread], list[str]]:
-    """Clients that ask for each path at the same time, and what each was answered, or met, so far; they wait long."""
+    """Clients that ask for each path at the same time, every other one by POST; what each was answered, or met, so far.
+
+    They wait long, and try nothing again.
+    """
     met: list[str] = []
 
-    def client(path: str) -> None:
+    def client(path: str, body: bytes | None) -> None:
         try:
-            met.append(str(ask(name, port, path, within=60)[0]))
-        except OSError as error:
+            with Http1(name, port, kept=False, within=60) as line:
+                met.append(str(line.ask(body, path)[0]))
+        except (OSError, http.client.HTTPException) as error:
             met.append(repr(error))
 
-    threads = [threading.Thread(target=client, args=(path,)) for path in paths]
+    threads = [
+        threading.Thread(target=client, args=(path, BODY if number % 2 else None)) for number, path in enumerate(paths)
+    ]
     for thread in threads:
         thread.start()
     return threads, met
@@ -126,7 +133,9 @@ def test_sixty_clients_of_one_busy_worker_wait_and_none_gets_502(site: Site, pro
     assert Counter(met) == {"200": 61}
 
 
-def test_more_clients_than_the_queue_of_a_socket_holds_wait_and_none_gets_502(site: Site, proxy: Proxy) -> None:
+def test_more_clients_than_the_queue_of_a_socket_holds_wait_and_none_gets_502_but_posts_of_an_old_caddy(
+    site: Site, proxy: Proxy
+) -> None:
     site.source("busy").joinpath("wsgi.py").write_text(BUSY)
     site.manifest("busy", domains=["busy.localhost"], patience="30s", probation="0s")
     site.live(proxy=proxy)
@@ -141,7 +150,7 @@ def test_more_clients_than_the_queue_of_a_socket_holds_wait_and_none_gets_502(si
                 waiting.append(connected_to(site.paths.socket("busy"), socket.SOCK_STREAM, 0))
         assert 1000 < len(waiting) < 10_000
         threads, met = all_at_once("busy.localhost", https, ["/"] * 20)
-        time.sleep(2)
+        time.sleep(3)
         assert met == []
     finally:
         for each in waiting:
@@ -149,7 +158,8 @@ def test_more_clients_than_the_queue_of_a_socket_holds_wait_and_none_gets_502(si
         os.killpg(master, signal.SIGCONT)
     for thread in threads:
         thread.join(120)
-    assert Counter(met) == {"200": 20}
+    # Up to 2.11.1, a Caddy that dials once more has closed the body of the request (its issue 7546).
+    assert Counter(met) == ({"200": 20} if version(proxy.program) >= (2, 11, 2) else {"200": 10, "502": 10})
 
 
 @pytest.mark.parametrize("at_port", [True, False])
