@@ -241,6 +241,17 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
     assert server.asked == []
 
 
+def test_a_server_with_a_good_certificate_for_another_name_is_refused_and_gets_no_token(
+    host: Host, repository: Repository, authority: Authority
+) -> None:
+    with git_server(repository.bare.parent, authority.serving, TOKEN, "127.0.0.2") as server:
+        over_https(host, server, authority, urls=(server.url(host="127.0.0.2"),))
+        repository.push(app("shop"))
+        host.follow()
+    assert host.failure is not None
+    assert (host.failure.code, server.asked) == ("tls", [])
+
+
 def test_a_server_that_never_answers_is_given_up_with_its_whole_group(
     host: Host, repository: Repository, server: GitServer, authority: Authority
 ) -> None:

@@ -139,6 +139,31 @@ def test_a_daemon_that_is_killed_leaves_the_apps_and_the_next_one_carries_on(
     assert origin(site)["in_force"] == commit
 
 
+def test_a_state_database_that_is_lost_stops_no_app_and_the_commit_in_force_stays_known(
+    site: Site, repository: Repository
+) -> None:
+    port = a_port()
+    commit = repository.push(app("shop"))
+    file = str(settings(site, repository, port))
+    daemon = site.start("--settings", file)
+    eventually(site.serves("shop", "1", port), 60)
+    eventually(lambda: origin(site)["good"] == commit, 60)
+    before = site.pid("shop")
+    daemon.kill()
+    daemon.wait()
+    for path in site.paths.state.glob(f"{site.paths.database.name}*"):
+        path.unlink()
+    with under_load(port) as load:
+        site.start("--settings", file)
+        eventually(lambda: origin(site)["in_force"] == commit, 60)
+        assert site.pid("shop") == before
+        newest = repository.push(app("shop", "2"))
+        eventually(site.serves("shop", "2", port), 60)
+        load.await_more(5)
+    assert load.failed == {}
+    eventually(lambda: (origin(site)["state"], origin(site)["good"]) == ("current", newest), 60)
+
+
 def test_a_pull_that_fetches_nothing_says_so_though_all_is_as_it_was(site: Site, repository: Repository) -> None:
     port = a_port()
     repository.push(app("shop"))
