@@ -212,6 +212,7 @@ def born(
         revision=revision.id,
         build=revision.build.id,
         address=revision.address,
+        beside=revision.beside,
         pid=pid,
         started_at=now,
         workers=workers,
@@ -242,7 +243,7 @@ def stranding(observed: Observed, address: Address) -> Observed:
     return replace(
         observed,
         instances=tuple(
-            replace(i, detached=True) if i.address == address and i.end is None else i for i in observed.instances
+            replace(i, detached=True) if address in i.addresses and i.end is None else i for i in observed.instances
         ),
     )
 
@@ -268,8 +269,8 @@ def address_of(one: App | Revision) -> Address:
 
 
 def listeners_of(app: App) -> frozenset[Address]:
-    """Return the listeners an app is to have: one, or none without an address."""
-    return frozenset() if app.address is None else frozenset({app.address})
+    """Return the listeners an app is to have: none without an address, two with a port beside a socket."""
+    return frozenset(app.addresses)
 
 
 def an_instance(revision: Revision, name: str = "i1", **different: Any) -> Instance:
@@ -329,14 +330,20 @@ def as_text(planned: Plan[Action], **words: Revision | Build) -> str:
 # Anything that could be the case, likely or not
 
 CONTENTS = ("c1", "c2", "c3")
-ADDRESSES = (ADDRESS, Address(host="/s/listeners/blog.sock"))
+BESIDE = Address(host="127.0.0.1", port=8002)
+ADDRESSES = (ADDRESS, Address(host="/s/listeners/blog.sock"), BESIDE)
 
-apps = st.builds(
+
+def _with_port(app: App, beside: Address | None) -> App:
+    return replace(app, beside=beside) if app.address is not None and app.address.path else app
+
+
+_apps = st.builds(
     App,
     name=st.just("blog"),
     manifest=st.just("blog.yaml"),
     source=st.sampled_from((SOURCE, Source(path="/apps/blog", pinned="d1"), Source(path="/apps/other"))),
-    address=st.sampled_from((*ADDRESSES, *ADDRESSES, None)),
+    address=st.sampled_from((*ADDRESSES[:2], *ADDRESSES[:2], None)),
     recipe=st.sampled_from((Recipe(), Recipe(runtime="3.12"))),
     server=st.sampled_from((Server(), Server(workers=2))),
     env=st.sampled_from(({}, {"LOG_LEVEL": "info"})),
@@ -349,6 +356,8 @@ apps = st.builds(
     holding_page=st.sampled_from((None, "/apps/503.html")),
     canary=st.sampled_from((None, None, None, Canary(share=(50,), requests=0), Canary(share=(50, 250), for_s=0.0))),
 )
+# One that changes its port in place has had the other one, or the one alone.
+apps = st.builds(_with_port, _apps, st.sampled_from((None, ADDRESS, BESIDE)))
 _pasts = st.sampled_from((NOW - 500, NOW - 70, NOW - 20, NOW - 0.5, NOW))
 
 
@@ -559,7 +568,7 @@ def wanted_of(app: App, observed: Observed) -> Revision | None:
         return None
     asked, override = app.revision(observed.source.content), observed.override
     if override is not None and override.revision is not None and override.holds_for == asked.id:
-        back = replace(override.revision, address=app.address)
+        back = replace(override.revision, address=app.address, beside=app.beside)
         return back if back.build.id in observed.builds else asked
     return asked
 
@@ -568,8 +577,8 @@ def is_served(app: App, content: str, observed: Observed, revision: Revision | N
     """True when exactly what the app asks for serves, or this revision, and nothing else of it is there."""
     wanted = revision or app.revision(content)
     return (
-        [(i.revision, i.serves, i.address, i.workers, i.detached, i.unhealthy) for i in observed.instances]
-        == [(wanted.id, True, app.address, app.workers, False, None)]
+        [(i.revision, i.serves, i.addresses, i.workers, i.detached, i.unhealthy) for i in observed.instances]
+        == [(wanted.id, True, app.addresses, app.workers, False, None)]
         and observed.listeners == listeners_of(app)
         and observed.holding == frozenset()
         and wanted.build.id in observed.builds
@@ -580,7 +589,7 @@ def is_asleep(app: App, revision: Revision, observed: Observed) -> bool:
     """True when nothing of a staged app runs, and somebody waits for a knock at its door and nowhere else."""
     return (
         observed.instances == ()
-        and observed.listeners == observed.armed == {app.address}
+        and observed.listeners == observed.armed == listeners_of(app)
         and observed.holding == frozenset()
         and revision.build.id in observed.builds
     )

@@ -71,22 +71,23 @@ def _browsable(row: "AppRow") -> str:
     """Return the URL at which a browser on this host finds the app. Raises ClickException without one."""
     from ipaddress import ip_address
 
-    if row.url is not None and row.url.startswith("unix:"):
+    url = row.port_url or row.url
+    if url is not None and url.startswith("unix:"):
         raise click.ClickException(
-            plain(f"{row.name} has no domain that leads to it: curl --unix-socket {row.url[5:]} http://localhost/")
+            plain(f"{row.name} has no domain that leads to it: curl --unix-socket {url[5:]} http://localhost/")
         )
-    if row.url is None and row.state in _ANSWERING:
+    if url is None and row.state in _ANSWERING:
         raise click.ClickException(plain(f"{row.name} has no URL: it has no web server"))
-    if row.url is None or not row.url.startswith(("http://", "https://")):
+    if url is None or not url.startswith(("http://", "https://")):
         raise click.ClickException(
             plain(f"{row.name} has no URL: it is {row.state}{f': {row.message}' * bool(row.message)}")
         )
-    parts = urlsplit(row.url)
+    parts = urlsplit(url)
     try:
         everywhere = ip_address(parts.hostname or "").is_unspecified
     except ValueError:
         everywhere = False
-    return plain(f"{parts.scheme}://127.0.0.1:{parts.port}/" if everywhere else row.url)
+    return plain(f"{parts.scheme}://127.0.0.1:{parts.port}/" if everywhere else url)
 
 
 def _opener(environment: Mapping[str, str]) -> str | None:

@@ -193,10 +193,10 @@ def _cells(app: "AppRow", busy: float | None) -> list[str]:
     revision = app.revision or "-"
     if app.wanted_revision and app.wanted_revision != app.revision:
         revision = f"{revision} → {app.wanted_revision}"
-    url = f"{app.url} → {app.wanted_url}" if app.wanted_url else app.url
+    workers = workers_of(app.workers, app.worker_range, busy)
     cells = [
-        app.name, app.state, url, revision, app.runtime, app.pid, workers_of(app.workers, app.worker_range, busy),
-        app.restarts, since, message_of(app),
+        app.name, app.state, app.places or None, revision, app.runtime, app.pid, workers, app.restarts, since,
+        message_of(app),
     ]  # fmt: skip
     return [plain("-" if cell is None else cell) for cell in cells]
 

@@ -17,6 +17,7 @@ from reconciler.planning.address import SOCKET_SUFFIX, Address, Spot
 from reconciler.planning.apps.actions import Listen
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
+from reconciler.planning.apps.revision import Revision
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.listening_sockets import Listeners, fetched_from, is_reached
@@ -49,7 +50,7 @@ class AppListeners:
         self.second = SecondListeners(self._listeners)
         self._open: dict[str, frozenset[Address]] = {}
         self._at_spot: defaultdict[Spot, set[str]] = defaultdict(set)
-        self._desired: dict[str, Address] = {}
+        self._desired: dict[str, tuple[Address, ...]] = {}
         self._desired_at_spot: defaultdict[Spot, set[str]] = defaultdict(set)
         self._unserved: dict[str, float] = {}
 
@@ -83,13 +84,18 @@ class AppListeners:
         for address in self.of(name):
             self._listeners.expect(address, arrived)
 
-    def passed(self, address: Address | None) -> int | None:
-        """Return the descriptor to hand to an instance, None to one without a listener."""
-        return None if address is None else self.fd(address)
+    def ports(self) -> dict[str, int]:
+        """Return the port of each app that has instances, 0 for one with a socket alone."""
+        instances = ((app, i) for app in self._instances.apps() for i in self._instances.of(app))
+        return {app: address.port for app, i in instances for address in i.addresses}
+
+    def passed(self, revision: Revision, second: int | None) -> tuple[int, ...]:
+        """Return the descriptors to hand to an instance, none to one without a listener; `second` is a canary's."""
+        return (second,) if second is not None else tuple(map(self.fd, revision.addresses))
 
     def unserved_since(self, name: str, instances: tuple[Instance, ...]) -> float | None:
         """Return since when (monotonic) no instance, of any app, accepts what one of the app's listeners receives."""
-        served = {instance.address for instance in instances if instance.serves} if instances else _NOWHERE
+        served = {a for i in instances if i.serves for a in i.addresses} if instances else _NOWHERE
         passing = self._passing(name, wanted=not served)
         if all(a in served or a in passing or self._others_serve(name, a) for a in self.of(name)):
             self._unserved.pop(name, None)
@@ -100,13 +106,12 @@ class AppListeners:
         """Return the addresses of an app's instances that another app desires, and where that one serves already."""
         if not instances:
             return _NOWHERE
-        desired = self._desired.get(name)
-        left = {i.address for i in instances if i.address is not None and i.address != desired}
+        left = {address for i in instances for address in i.addresses}.difference(self._desired.get(name, ()))
         return frozenset(address for address in left if self._is_claimed(name, address)) or _NOWHERE
 
-    def neighbours(self, name: str, address: Address | None) -> frozenset[str]:
+    def neighbours(self, name: str, *addresses: Address) -> frozenset[str]:
         """Return the other apps with a listener at the port, or the socket, of an address."""
-        return frozenset() if address is None else frozenset(self._at_spot[address.spot] - {name})
+        return frozenset().union(*(self._at_spot[address.spot] - {name} for address in addresses))
 
     # Adopt what an earlier daemon opened
 
@@ -154,10 +159,8 @@ class AppListeners:
         """Mark every instance that listens on another socket than ours: its connections are not seen here."""
         for name in self._instances.apps():
             for instance, process in self._instances.processes(name):
-                address = instance.address
-                if address is None or self._listeners.is_known_to(process.pid, address) is not False:
-                    continue
-                if not self.second.is_known_to(address, process.pid):
+                lost = [a for a in instance.addresses if self._listeners.is_known_to(process.pid, a) is False]
+                if any(not self.second.is_known_to(address, process.pid) for address in lost):
                     self._instances.mark_detached(name, instance.id)
 
     def resume(self, name: str, instances: tuple[Instance, ...]) -> None:
@@ -166,8 +169,8 @@ class AppListeners:
         What else overlaps is not known before `follow`, which says whose it is.
         """
         newest = _newest(instances)
-        if newest is not None and newest.address is not None:
-            self._pass_between(name, newest.address)
+        if newest is not None:
+            self._pass_between(name, newest.addresses)
 
     def complete(self, name: str, address: Address) -> bool:
         """Return whether an app has both listeners of a canary; a second one that is alone becomes the first."""
@@ -198,7 +201,7 @@ class AppListeners:
         if sharing:
             self._opened(name, address)
             return f"its socket passes on from {', '.join(sorted(sharing))}"
-        owners = [(i, p) for i, p in self._instances.processes(name) if i.address == address and not i.detached]
+        owners = [(i, p) for i, p in self._instances.processes(name) if address in i.addresses and not i.detached]
         fetched = any(self._listeners.fetch(address, process.fd, process.pid) for _, process in owners[:1])
         if not fetched and owners:
             self._listeners.open_beside(address)
@@ -215,7 +218,7 @@ class AppListeners:
     def unlisten(self, name: str, address: Address) -> frozenset[str]:
         """Close an address, or leave its socket to the apps that have it or desire it; return those."""
         heirs = self._sharing(name, address)
-        for heir in [h for h in self._desired_at_spot[address.spot] - {name} if self._desired[h] == address]:
+        for heir in [h for h in self._desired_at_spot[address.spot] - {name} if address in self._desired[h]]:
             self._opened(heir, address)
             heirs |= {heir}
         self._keeper.drop(name, address)
@@ -226,18 +229,17 @@ class AppListeners:
         self._closed(name, address)
         return heirs
 
-    def succeed(self, app: str, address: Address | None) -> None:
-        """Pass on to this address, where an instance serves now, the clients of overlapping ones that are to close.
+    def succeed(self, app: str, addresses: tuple[Address, ...]) -> None:
+        """Pass on to where an instance serves now the clients of overlapping addresses that are to close.
 
         Also those of the app's other listeners, if the one is a port and the other a socket: the proxy still dials it.
         """
-        if address is None:
-            return
-        for name in self._at_spot[address.spot]:
-            for other in self.of(name):
-                if other != address and other.overlaps(address) and other != self._desired.get(name):
-                    self._listeners.relay(other, address)
-        self._pass_between(app, address)
+        for address in addresses:
+            for name in self._at_spot[address.spot]:
+                for other in self.of(name):
+                    if other != address and other.overlaps(address) and other not in self._desired.get(name, ()):
+                        self._listeners.relay(other, address)
+        self._pass_between(app, addresses)
 
     def reached(self, name: str, instances: tuple[Instance, ...], desired: Address) -> Address:
         """Return where the proxy is to reach an app: where the newest instance serves, else where it listens."""
@@ -250,7 +252,8 @@ class AppListeners:
     def arm(self, name: str, address: Address) -> None:
         """Wake the app at the next connection, also at a port or a socket that it is passing from."""
         self._listeners.arm(address, partial(self._on_connection, name))
-        self._pass_between(name, address)
+        beside = self.armed(name).intersection(self._desired.get(name, ())) - {address}
+        self._pass_between(name, (address, *beside))
 
     def serve_holding_page(self, address: Address, page: str | None) -> None:
         """Answer 503 at this address."""
@@ -262,11 +265,11 @@ class AppListeners:
 
     def follow(self, apps: Mapping[str, App]) -> None:
         """Adjust what is open to what is desired: the holding page, and whether connections wake the app."""
-        addresses = {n: app.address for n, app in apps.items() if app.state != "stopped"}
-        self._desired = {name: address for name, address in addresses.items() if address is not None}
+        self._desired = {n: app.addresses for n, app in apps.items() if app.state != "stopped" and app.addresses}
         self._desired_at_spot.clear()
-        for name, address in self._desired.items():
-            self._desired_at_spot[address.spot].add(name)
+        for name, addresses in self._desired.items():
+            for address in addresses:
+                self._desired_at_spot[address.spot].add(name)
         for app in apps.values():
             if not app.may_sleep:
                 for address in self.of(app.name):
@@ -301,16 +304,18 @@ class AppListeners:
     def _sharing(self, name: str, address: Address) -> frozenset[str]:
         return frozenset(other for other in self.neighbours(name, address) if address in self.of(other))
 
-    def _pass_between(self, app: str, address: Address) -> None:
-        self._listeners.stop_relay(address)
-        for other in self.of(app):
-            if bool(other.path) != bool(address.path) and not self._sharing(app, other):
-                self._listeners.relay(other, address)
+    def _pass_between(self, app: str, addresses: tuple[Address, ...]) -> None:
+        """Pass the clients of an app's other listeners on to the first of these, at which it is served now."""
+        for address in addresses:
+            self._listeners.stop_relay(address)
+        for other in self.of(app).difference(addresses) if addresses else ():
+            if bool(other.path) != bool(addresses[0].path) and not self._sharing(app, other):
+                self._listeners.relay(other, addresses[0])
 
     def _passing(self, name: str, *, wanted: bool) -> frozenset[Address]:
         """Return the addresses that are passed on, without the app's own if that is `wanted`: no instance serves."""
         found = filter(self._listeners.is_relayed, self.of(name))
-        return frozenset(a for a in found if not wanted or a != self._desired.get(name)) or _NOWHERE
+        return frozenset(a for a in found if not wanted or a not in self._desired.get(name, ())) or _NOWHERE
 
     def _others_serve(self, name: str, address: Address) -> bool:
         if len(self._at_spot[address.spot]) < 2:  # nobody but this app
@@ -318,11 +323,11 @@ class AppListeners:
         return any(self._serves_at(other, address) for other in self._sharing(name, address))
 
     def _is_claimed(self, name: str, address: Address) -> bool:
-        claims = ((n, self._desired[n]) for n in self._desired_at_spot[address.spot] if n != name)
+        claims = ((n, a) for n in self._desired_at_spot[address.spot] if n != name for a in self._desired[n])
         return any(claim.overlaps(address) and self._serves_at(other, claim) for other, claim in claims)
 
     def _serves_at(self, name: str, address: Address) -> bool:
-        return any(i.serves and i.address == address for i in self._instances.of(name))
+        return any(i.serves and address in i.addresses for i in self._instances.of(name))
 
 
 def _newest(instances: tuple[Instance, ...]) -> Instance | None:

@@ -24,6 +24,8 @@ _IN_A_MANIFEST: Mapping[str, str] = {
     "build.commit": "commit",
     "address.host": "host",
     "address.port": "port",
+    "beside.host": "host",
+    "beside.port": "port",
     "server.start_timeout_s": "health.start_timeout",
     "server.stop_timeout_s": "stop_timeout",
     "server.health.timeout_s": "health.timeout",

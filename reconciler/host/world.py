@@ -169,7 +169,7 @@ class AppWorld:
             self._history.staged(name)  # this daemon tries once more what only an edit can fix
             self._instances.remove_unused(name, self.paths(name))
         self._builds.remove_leftovers()
-        return {app: i.address.port for app in self._instances.apps() for i in self._instances.of(app) if i.address}
+        return self._listeners.ports()
 
     def now(self) -> float:
         return time.monotonic()
@@ -325,11 +325,11 @@ class AppWorld:
         self._history.start(name, revision, {i.revision for i in self._instances.of(name)})
         async with self._slots.slot(), self.places.taking_over(revision):
             try:
-                listener = self.canaries.listener(name, revision) or self._listeners.passed(revision.address)
+                listeners = self._listeners.passed(revision, self.canaries.listener(name, revision))
                 since = self._restart_before.get(name, float("-inf"))
                 place = self.places.of(revision, code)
                 program = program_of(revision, code, place.paths, place.given, place.sandbox, action.workers)
-                instance = await self._instances.start(program, place.paths, listener, since=since)
+                instance = await self._instances.start(program, place.paths, listeners, since=since)
             except CannotStart as error:
                 missing = self._builds.missing(name, revision.build.id, of_python=error.of_python)
                 damaged = await self._builds.suspect(name, revision.build.id)
@@ -344,9 +344,9 @@ class AppWorld:
         self._record_action(name, "ready", f"{instance.in_force}{remark}", action)
         if self._history.served(name, revision.id):
             self._standings.deployed(name)
-        self._listeners.succeed(name, revision.address)
+        self._listeners.succeed(name, revision.addresses)
         self.scaling.awake(name)
-        self._wake_all((*self._dependencies.dependents(name), *self._listeners.neighbours(name, revision.address)))
+        self._wake_all((*self._dependencies.dependents(name), *self._listeners.neighbours(name, *revision.addresses)))
 
     async def _sleep(self, name: str, action: Sleep) -> None:
         # Asleep from here on: a client that connects while the last requests finish wakes it at once.

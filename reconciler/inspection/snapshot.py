@@ -150,9 +150,9 @@ class HostSnapshot:
         builds = staged.build_ids(self.paths.builds(name))
         alive = self.instances.get(name, [])
         exited = [record for record in records if not _alive(record) and (record.pid or self.daemon is None)]
-        open_addresses = {record.address for record in alive if record.address != NO_ADDRESS}
+        open_addresses = {address for record in alive for address in record.addresses}
         history = self._history.of(name)
-        held = self._held_by_daemon(open_addresses | ({app.address} if app is not None and app.address else set()))
+        held = self._held_by_daemon(open_addresses.union(() if app is None else app.addresses))
         return Observed(
             source=None if content is None or app is None else SourceState(source=self._read(app), content=content),
             builds=builds,
@@ -358,7 +358,7 @@ def _instance(record: InstanceRecord, end: str | None) -> "Instance":
         id=record.id,
         revision=record.revision,
         build=record.build,
-        address=None if record.address == NO_ADDRESS else record.address,
+        address=None if record.address == NO_ADDRESS else record.address, beside=record.beside_address,
         pid=record.pid or 0,
         started_at=record.started_at,
         workers=record.workers,
@@ -366,7 +366,7 @@ def _instance(record: InstanceRecord, end: str | None) -> "Instance":
         stopping_since=record.stopping_since,
         end=end,
         stop_timeout_s=record.stop_timeout_s,
-    )
+    )  # fmt: skip
 
 
 def _limits(record: InstanceRecord, app: "App | None") -> "Limits":

@@ -17,7 +17,7 @@ from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.without_daemon import without_daemon
 from reconciler.planning.address import Address
 from reconciler.planning.fingerprint import Json
-from reconciler.state.records import NO_ADDRESS, AppStatus, ServiceStatus
+from reconciler.state.records import AppStatus, ServiceStatus
 
 if TYPE_CHECKING:
     from reconciler.staging.staged import Staged
@@ -34,11 +34,12 @@ _ROOM_TO_RECORD = 256 * 1024
 class AppRow(NamedTuple):
     """One app. `revision` serves, `wanted_revision` should; `since` and `next_try_at` are wall-clock seconds.
 
-    `url` and `port` are where it serves, or where it is to serve while it does not; `wanted_url` is where it is to
-    serve if that is another address. `restarts` counts from when the revision served first. `commit` is the commit that
-    brought the source which is desired. `processes` are those that are not web. `worker_range` are the fewest and the
-    most workers of an app that has as many as it needs. `held_workers` is the number that an operator asked for.
-    `canary_share` is the part of new connections that a canary gets, of 1; None without one.
+    `url` and `port` are where it serves, or where it is to serve while it does not, `port_url` the port at which it
+    serves as well as at a domain; `wanted_url` is where it is to serve if that is another. `restarts` counts from
+    when the revision served first. `commit` is the commit that brought the source which is desired. `processes` are
+    those that are not web. `worker_range` are the fewest and the most workers of an app that has as many as it needs.
+    `held_workers` is the number that an operator asked for. `canary_share` is the part of new connections that a canary
+    gets, of 1; None without one.
     """
 
     name: str
@@ -66,6 +67,12 @@ class AppRow(NamedTuple):
     processes: Sequence[ProcessRow] = ()
     schedules: Sequence[Mapping[str, Any]] = ()
     canary_share: float | None = None
+    port_url: str | None = None
+
+    @property
+    def places(self) -> str:
+        """Where it serves and where it is to, as one text; "" for nowhere."""
+        return places(self.url, self.port_url, self.wanted_url)
 
     def facts(self) -> dict[str, Json]:
         """Return the row as JSON data."""
@@ -79,6 +86,12 @@ class AppRow(NamedTuple):
             "processes": [row.facts() for row in self.processes],
             "schedules": [*self.schedules],
         }
+
+
+def places(url: str | None, port_url: str | None, wanted_url: str | None) -> str:
+    """Return where an app serves, and where it is to, as one text; "" for nowhere."""
+    served = " ".join(filter(None, (url, port_url)))
+    return " → ".join(filter(None, (served, wanted_url)))
 
 
 class ServiceRow(NamedTuple):
@@ -212,7 +225,8 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
         if last.state in {"running", "sleeping"} and not last.message:
             last = replace(last, message=note_on_schedules(schedules))
     url, port = desired.get("url"), desired.get("port")
-    address = None if newest is None or newest.address == NO_ADDRESS else newest.address
+    address, *others = (None,) if newest is None else newest.addresses or (None,)
+    beside = next(iter(others), None)
     moves = address is not None and url is not None and not _is_at(url, address)
     return AppRow(
         name=name,
@@ -220,7 +234,7 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
         reason=last.reason,
         message=last.message,
         url=_at_domain(snapshot, name, _url_at(address, url) if moves and address is not None and url else url),
-        port=(address.port or None) if address is not None and moves else port,
+        port=((beside or address).port or None) if address is not None and (moves or beside) else port,
         wanted_url=_at_domain(snapshot, name, url) if moves else None,
         revision=newest.revision if newest else None,
         wanted_revision=last.wanted,
@@ -240,6 +254,7 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
         commit=desired.get("commit") or None,
         processes=process_rows(desired.get("processes", {}), histories["processes"], snapshot, name),
         schedules=schedules,
+        port_url=desired.get("port_url") if address is None else _url_at(beside, desired.get("port_url") or ""),
     )
 
 
@@ -267,8 +282,10 @@ def _at_domain(snapshot: HostSnapshot, app: str, url: str | None) -> str | None:
     return url if first is None else f"{first['url']}{first['below']}"
 
 
-def _url_at(address: Address, url: str) -> str:
-    """Return the URL of an address, with the scheme of another one of the same app."""
+def _url_at(address: Address | None, url: str) -> str | None:
+    """Return the URL of an address, with the scheme of another one of the same app; None without one."""
+    if address is None:
+        return None
     if address.path:
         return str(address)
     scheme, separator, _ = url.partition("://")

@@ -55,9 +55,9 @@ def main(arguments: "list[str]", environment: "dict[str, str]") -> None:
     middle = arguments.index("--")
     given = type(sys.implementation)(**read(arguments[:middle]))  # a namespace: other ways to make one load slowly
     command = arguments[middle + 1 :]
-    _keep_none_but(given, environment)
-    proof = confine(given)  # type: ignore[arg-type]
     report = _report(arguments[:middle])
+    _keep_none_but(given, environment, report)
+    proof = confine(given)  # type: ignore[arg-type]
     if report != NO_REPORT:
         os.write(report, proof.encode(errors="replace"))
     missing = [line.split(" ", 2)[1:] for line in proof.splitlines() if line.startswith("missing ")]
@@ -84,11 +84,11 @@ def _report(arguments: "list[str]") -> int:
     return int(given[0].partition("=")[2]) if given else REPORT
 
 
-def _keep_none_but(given: object, environment: "dict[str, str]") -> None:
-    """Have the command inherit its listener and its logs, and nothing else that is open."""
+def _keep_none_but(given: object, environment: "dict[str, str]", report: int) -> None:
+    """Have the command inherit its listeners, which come before the report, its logs, and nothing else that is open."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  pathlib would have to be loaded
         number = int(name)
-        if number > 3:
+        if number > max(3, report - 1):
             try:  # noqa: SIM105  contextlib would have to be loaded
                 os.set_inheritable(number, False)
             except OSError:  # that of the listing

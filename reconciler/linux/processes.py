@@ -6,6 +6,7 @@ Exits are noticed through pidfd, for children and adopted processes alike.
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -19,6 +20,7 @@ from reconciler.linux.process_identity import owner_of, start_ticks, stat_of
 from reconciler.linux.regular_files import append_to
 
 KILLED = "was ended by SIGKILL"
+_BEYOND = 10  # the descriptors that a command is given
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _ORPHANS_END_S = 0.1
 _ORPHAN_CHECKS = 20
@@ -201,7 +203,7 @@ def _signal_name(number: int) -> str:
 class Command:
     """A command to execute: a `listener` becomes descriptor 3, `output` standard output and error.
 
-    `report` becomes descriptor 4, None for none.
+    A second listener, `beside`, becomes descriptor 4. `report` becomes 4, or 5 if that is taken; None for none.
 
     `output_mode` is the mode of the output file if it has to be created.
     """
@@ -212,6 +214,12 @@ class Command:
     output: Path
     output_mode: int = 0o600
     report: int | None = None
+    beside: int | None = None
+
+    @property
+    def reports_at(self) -> int:
+        """The descriptor that `report` becomes."""
+        return 4 if self.beside is None else 5
 
 
 def keep_descriptors() -> None:
@@ -235,10 +243,14 @@ def open_output(log: Path, mode: int = 0o600) -> int:
 def spawn(command: Command, ended: Callable[[], None]) -> Process:
     """Start a process as the leader of a session of its own; raises OSError when the kernel refuses."""
     output = open_output(command.output, command.output_mode)
-    passed = [
-        (descriptor, at) for descriptor, at in ((command.listener, 3), (command.report, 4)) if descriptor is not None
-    ]
+    given = ((command.listener, 3), (command.beside, 4), (command.report, command.reports_at))
+    passed = [(descriptor, at) for descriptor, at in given if descriptor is not None]
+    beyond: list[int] = []
     try:
+        if command.beside is not None:  # or the first might take the place of the second
+            for descriptor, _ in passed:
+                beyond.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _BEYOND))
+            passed = [(copy, at) for copy, (_, at) in zip(beyond, passed, strict=True)]
         pid = os.posix_spawn(
             command.argv[0],
             list(command.argv),
@@ -254,7 +266,8 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
             setsigdef=list(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}),
         )
     finally:
-        os.close(output)
+        for each in (output, *beyond):
+            os.close(each)
     return Process(pid, watched_or_killed(pid), child=True, ended=ended)
 
 

@@ -96,7 +96,7 @@ def apps_of(chosen: Sequence[AppDocument], leases: Mapping[str, int]) -> dict[st
     apps = {}
     for document in sorted(chosen, key=lambda document: document.name):
         port = document.port or leases.get(document.name)
-        if port is not None or document.socket or not document.has_web:
+        if port is not None or not document.has_port:
             apps[document.name] = document.app(port)
     return apps
 
@@ -205,7 +205,7 @@ def _leased(
     walks: defaultdict[str, Iterator[int]] = defaultdict(lambda: iter(ports.range))
     problems = []
     for document in chosen:
-        if document.port is not None or document.socket or document.name in leased:
+        if document.port is not None or not document.has_port or document.name in leased:
             continue
         walk = walks[document.host]
         port = next((port for port in walk if port not in taken and ports.is_free(document.host, port)), None)

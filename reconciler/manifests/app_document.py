@@ -64,7 +64,7 @@ class AppDocument:
     """An app as one document defines it: without an address, as the port may be left to the host (None).
 
     One without a web server, `has_web` False, never has an address. `socket` is the path of the unix socket at which it
-    listens, empty for one that listens at a port.
+    listens, empty for one that listens at a port; `beside` says that it listens at a port as well.
 
     `line` is where the document begins in its file, `places` the line and column of each field that is given.
     """
@@ -76,6 +76,7 @@ class AppDocument:
     has_web: bool = True
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     socket: str = ""
+    beside: bool = False
 
     @property
     def name(self) -> str:
@@ -87,17 +88,24 @@ class AppDocument:
         """The file of the document."""
         return self.unleased.manifest
 
+    @property
+    def has_port(self) -> bool:
+        """Whether it listens at a port, that of its manifest or one that it leases."""
+        return self.has_web and (self.beside or not self.socket)
+
     def app(self, port: int | None) -> App:
-        """Return the app, listening at its socket or on `port`, which one with a socket may have leased before."""
+        """Return the app at its socket, on `port`, or at both; one with a socket may have leased the port before."""
         at_port = None if port is None else Address(host=self.host, port=port)
         if self.socket:
-            return self.unleased.listening_at(Address(host=self.socket), leased=at_port)
+            beside = at_port if self.beside else None
+            return self.unleased.listening_at(Address(host=self.socket), leased=at_port, beside=beside)
         return self.unleased if at_port is None else self.unleased.listening_at(at_port)
 
 
 def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocument:
     """Return the app of a document that has no problem."""
     given: dict[str, Any] = tree.value  # type: ignore[assignment]  # the schema has seen to it
+    socket = _socket(given, name, host.sockets)
     return AppDocument(
         unleased=_app(file, tree, given, name, host),
         host=given.get("host", "127.0.0.1"),
@@ -105,15 +113,16 @@ def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocu
         line=tree.line,
         has_web=given.get("web") is not False,
         places=_places(tree),
-        socket=_socket(given, name, host.sockets),
+        socket=socket,
+        beside=bool(socket) and not {"host", "port"}.isdisjoint(given),
     )
 
 
 def _socket(given: dict[str, Any], name: str, directory: str) -> str:
-    """Return the path of an app's socket: of one that has domains, and says nothing of an address."""
+    """Return the path of an app's socket: of one that has domains."""
     is_reached_by_name = bool(directory and given.get("domains")) and given.get("web") is not False
     # The kernel divides the connections of a port, and of no socket.
-    is_reached_by_name = is_reached_by_name and not {"host", "port", "canary"} & given.keys()
+    is_reached_by_name = is_reached_by_name and "canary" not in given
     return posixpath.join(directory, f"{name}{SOCKET_SUFFIX}") if is_reached_by_name else ""
 
 

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,6 @@ from reconciler.planning.address import Address
 from reconciler.serving import gate_figures_reader
 from reconciler.serving.gate_figures_reader import Figures
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import NO_ADDRESS
 
 _PSS_PROCESSES = 100  # reading the proportional share of more processes than these takes too long
 _PSS_FRESH_S = 20.0
@@ -155,14 +155,19 @@ class Sampler:
 
 def addresses_of(snapshot: HostSnapshot, app: str) -> frozenset[Address]:
     """Return where an app listens: where an instance of it does, else where its manifest says."""
-    found = frozenset(record.address for record in snapshot.instances.get(app, ()) if record.address != NO_ADDRESS)
+    found = frozenset(address for record in snapshot.instances.get(app, ()) for address in record.addresses)
     if found:
         return found
-    url = str(snapshot.desired.get("apps", {}).get(app, {}).get("url") or "")
+    facts = snapshot.desired.get("apps", {}).get(app, {})
+    return frozenset(chain.from_iterable(_address_of(str(facts.get(each) or "")) for each in ("url", "port_url")))
+
+
+def _address_of(url: str) -> tuple[Address, ...]:
+    """Return the address of which a URL was made, () of none."""
     if url.startswith("unix:"):
-        return frozenset({Address(host=url.removeprefix("unix:"))})
+        return (Address(host=url.removeprefix("unix:")),)
     host, _, port = url.rpartition("//")[2].rstrip("/").rpartition(":")
-    return frozenset({Address(host=host.strip("[]"), port=int(port))}) if port.isdecimal() else frozenset()
+    return (Address(host=host.strip("[]"), port=int(port)),) if port.isdecimal() else ()
 
 
 def queues_of(apps: Mapping[str, Collection[Address]]) -> dict[str, Queue]:

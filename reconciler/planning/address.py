@@ -56,12 +56,23 @@ class Address:
         """The IP address at which clients on this host connect."""
         return {_EVERY_IPV4: "127.0.0.1", _EVERY_IPV6: "::1"}.get(self.ip, self.ip)
 
+    @classmethod
+    def of_port(cls, text: str) -> "Address":
+        """Return the address with a port that `str()` gives as this text. Raises ValueError."""
+        host, _, port = text.rpartition(":")
+        return cls(host=host.removeprefix("[").removesuffix("]"), port=int(port))
+
     def overlaps(self, other: "Address") -> bool:
         """Whether a connection to one can reach a program that listens on the other."""
         if self.spot != other.spot:
             return False
         hosts = {self.ip, other.ip}
         return len(hosts) == 1 or not hosts.isdisjoint({_EVERY_IPV4, _EVERY_IPV6})
+
+
+def both(address: Address | None, beside: Address | None) -> tuple[Address, ...]:
+    """Return where a program listens that has an address and maybe another one beside it; () without any."""
+    return () if address is None else (address,) if beside is None else (address, beside)
 
 
 def _shortest(host: str) -> str:

@@ -68,7 +68,7 @@ def _unrecorded(known: Iterable[Marked], recorded: Collection[str]) -> Iterator[
 def is_sound(record: InstanceRecord) -> bool:
     """Return whether every value of a record is one that may be, so that it may become part of a path or be added."""
     # Any: what a database or a mark holds need not be what it should
-    texts: tuple[Any, ...] = (record.app, record.boot, record.address.host, record.isolation)
+    texts: tuple[Any, ...] = (record.app, record.boot, record.address.host, record.isolation, record.beside)
     ids: tuple[Any, ...] = (record.id, record.revision, record.build, record.directory_name)
     times: tuple[Any, ...] = (record.started_at, record.stop_timeout_s, record.ready_at, record.stopping_since)
     numbers: tuple[Any, ...] = (
@@ -81,8 +81,16 @@ def is_sound(record: InstanceRecord) -> bool:
         and all(each is None or (isinstance(each, int | float) and 0 <= each < math.inf) for each in times)
         and all(each is None or (isinstance(each, int) and 0 <= each < 2**63) for each in numbers)
         and record.address.port < 2**16
+        and _is_sound_port(record.beside)
         and _is_sound_process(record)
     )
+
+
+def _is_sound_port(beside: str) -> bool:
+    """Return whether a text is that of an address with a port, or of none."""
+    with contextlib.suppress(ValueError):
+        return not beside or 0 < Address.of_port(beside).port < 2**16
+    return False
 
 
 def _is_sound_process(record: InstanceRecord) -> bool:
@@ -94,6 +102,16 @@ def _is_sound_process(record: InstanceRecord) -> bool:
     if not all(isinstance(each, str) for each in said):
         return False
     return is_process_name(process) and is_id(version) and parsed(stop) is not None
+
+
+def holders(
+    known: Iterable[Marked], records: Sequence[InstanceRecord]
+) -> Iterator[tuple[Marked, InstanceRecord, Address]]:
+    """Yield every listener with a process that holds it and its record, those of the oldest instance first."""
+    order = {record.id: number for number, record in enumerate(records) if record.addresses}
+    for process in sorted((each for each in known if each.instance in order), key=lambda each: order[each.instance]):
+        record = records[order[process.instance]]
+        yield from ((process, record, address) for address in record.addresses)
 
 
 def with_process(record: InstanceRecord, known: Iterable[Marked]) -> InstanceRecord:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.planning.apps.observed import Instance
@@ -45,7 +46,7 @@ class Instances(SupervisedInstances):
             live.unhealthy = reason
 
     async def start(
-        self, program: Program, places: InstancePaths, listener: int | None, *, since: float = float("-inf")
+        self, program: Program, places: InstancePaths, listeners: Sequence[int], *, since: float = float("-inf")
     ) -> Instance:
         """Start an instance of the program's revision, or wait for the one that is starting. Raises CannotStart.
 
@@ -53,7 +54,7 @@ class Instances(SupervisedInstances):
         """
         if not program.argv:
             return self._in_force(program, places)
-        live = self._starting(program, since) or await self.launch(program, places, listener)
+        live = self._starting(program, since) or await self.launch(program, places, listeners)
         deadline = live.record.started_at + program.start_timeout_s
         try:
             async with asyncio.timeout_at(deadline):

@@ -49,7 +49,8 @@ async def launch_instance(
 def _confining(command: Command, confinement: Confinement, report: Report) -> Command:
     """Return a command as one that confines itself first."""
     env = {name: value for name, value in command.env.items() if name != CELL_VARIABLE}  # it enters its cell before
-    return replace(command, argv=confined(command.argv, confinement), env=held_back(env), report=report.writing)
+    at = None if command.beside is None else command.reports_at
+    return replace(command, argv=confined(command.argv, confinement, at), env=held_back(env), report=report.writing)
 
 
 async def proof_of_start(live: LiveInstance, confinement: Confinement, report: Report) -> str:

@@ -1,5 +1,5 @@
 # Run by an app's own interpreter, which may be Python 2.7: applies the sandbox, then becomes gunicorn in this process.
-# usage: launcher.py DIRECTORY -c CONFIG TARGET     (the listener is descriptor 3)
+# usage: launcher.py DIRECTORY -c CONFIG TARGET     (the listener is descriptor 3; of two, the other is 4)
 #        launcher.py DIRECTORY -- COMMAND...        (becomes any other program, without a listener)
 import errno
 import io
@@ -133,6 +133,8 @@ def read_config(filename, preloaded, cell):
     }
     with io.open(filename, "rb") as file:
         exec(compile(file.read(), filename, "exec"), settings)  # noqa: S102  a Python file, which we wrote
+    if "LISTEN_PID" in os.environ and isinstance(settings.get("bind"), list):
+        os.environ["LISTEN_FDS"] = str(len(settings["bind"]))
     enter(cell)
     return settings
 

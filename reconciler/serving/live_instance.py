@@ -101,6 +101,7 @@ class LiveInstance:
             revision=record.revision,
             build=record.build,
             address=None if record.address == NO_ADDRESS else record.address,
+            beside=record.beside_address,
             pid=record.pid or 0,
             started_at=record.started_at,
             workers=record.workers,

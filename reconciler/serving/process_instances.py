@@ -54,7 +54,7 @@ class ProcessInstances:
 
         It is not waited for.
         """
-        return await self._instances.launch(program, places, lock)
+        return await self._instances.launch(program, places, () if lock is None else (lock,))
 
     def mark_ready(self, key: str, instance: str) -> None:
         """Record that an instance is ready."""

@@ -9,7 +9,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits, missing, size
 from reconciler.serving import gate_figures_reader, logs
-from reconciler.serving.adoption import Adoption, end_strays, on_record_or_marked, restored, with_process
+from reconciler.serving.adoption import Adoption, end_strays, holders, on_record_or_marked, restored, with_process
 from reconciler.serving.build_users import BuildUsers
 from reconciler.serving.confinements import Confinements
 from reconciler.serving.forkserver.pool import ForkServerPool
@@ -181,13 +181,9 @@ class SupervisedInstances:
         known = [process for process in everything if not process.task]
         stored = on_record_or_marked(self._records, known)
         records = [with_process(record, known) for record in stored]
-        order = {record.id: number for number, record in enumerate(records) if record.address != NO_ADDRESS}
-        for process in sorted(
-            (each for each in known if each.instance in order), key=lambda each: order[each.instance]
-        ):
-            record = records[order[process.instance]]
+        for process, record, address in holders(known, records):
             with survived(f"fetch the listener of {process.app}"):
-                keep_listener(process.app, record.address, process.pid, record.revision)
+                keep_listener(process.app, address, process.pid, record.revision)
         for before, record in zip(stored, records, strict=True):
             if self.live(record.key, record.id) is not None:
                 continue  # adopted before an error made the daemon begin again
@@ -275,8 +271,8 @@ class SupervisedInstances:
         self.limited.set()
         live.unenforced = missing(limits, live.held, self.cells.layout.lacks) if live.limits or live.held else ""
 
-    async def launch(self, program: Program, places: InstancePaths, passed: int | None) -> LiveInstance:
-        """Start the process of a program; `passed` becomes its descriptor 3. Raises CannotStart."""
+    async def launch(self, program: Program, places: InstancePaths, passed: Sequence[int]) -> LiveInstance:
+        """Start the process of a program; `passed` become its descriptors from 3 on. Raises CannotStart."""
         self._leftovers.keep(program.app)
         live = self.recorded(program, places)
         identity, sandbox = self._identity(live.record.id), self.sandbox_of(program.app)
@@ -292,7 +288,10 @@ class SupervisedInstances:
             SANDBOX_VARIABLE: sandbox.as_variable(),
             **({CELL_VARIABLE: "\n".join(live.cell.entrances)} if live.cell else {}),
         }
-        command = Command(argv=program.argv, env=env, listener=passed, output=live.log, output_mode=sandbox.log)
+        first, beside = (*passed, None, None)[:2]
+        command = Command(
+            argv=program.argv, env=env, listener=first, beside=beside, output=live.log, output_mode=sandbox.log
+        )
         confinement = confinement_of(self.confinements, program, places, live)
         try:
             ended = partial(self._on_end, live)
@@ -326,6 +325,7 @@ class SupervisedInstances:
             revision=program.revision,
             build=program.build,
             address=program.address or NO_ADDRESS,
+            beside="" if program.beside is None else str(program.beside),
             boot=self._boot,
             started_at=time.monotonic(),
             stop_timeout_s=program.stop_timeout_s,

@@ -143,6 +143,11 @@ def _add_isolation(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE instance ADD COLUMN isolation TEXT NOT NULL DEFAULT ''")
 
 
+def _add_ports_beside_sockets(database: sqlite3.Connection) -> None:
+    """Let an instance listen at a port beside its socket: none of before does."""
+    database.execute("ALTER TABLE instance ADD COLUMN beside TEXT NOT NULL DEFAULT ''")
+
+
 # A change of the schema is one step more, at the end; a step that was released never changes.
 OLDEST = 2
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
@@ -154,6 +159,7 @@ _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _add_schedules,
     _add_processes_of_events,
     _add_isolation,
+    _add_ports_beside_sockets,
 )
 NEWEST = OLDEST + len(_STEPS)
 

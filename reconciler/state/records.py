@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.planning.address import Address
+from reconciler.planning.address import Address, both
 from reconciler.planning.subject import Subject
 from reconciler.state.database import Database
 from reconciler.state.table import Table
@@ -30,7 +30,7 @@ class InstanceRecord:
 
     One of a `process` that is not web has a number, its `slot`, a `version` that says what it runs, and the sequence by
     which it is stopped, of which so many `steps` were taken. `isolation` is "" for none, then the kind that it asks
-    for, then the proof of what it has.
+    for, then the proof of what it has. `beside` is the text of the port at which it listens as well as at a socket.
     """
 
     id: str
@@ -53,6 +53,17 @@ class InstanceRecord:
     stop: str = ""
     steps: int = 0
     isolation: str = ""
+    beside: str = ""
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens: nowhere, at one address, or at a socket and a port beside it."""
+        return both(None if self.address == NO_ADDRESS else self.address, self.beside_address)
+
+    @property
+    def beside_address(self) -> Address | None:
+        """The port at which it listens as well as at a socket, None without one."""
+        return Address.of_port(self.beside) if self.beside else None
 
     @property
     def has_program(self) -> bool:

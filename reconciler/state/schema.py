@@ -32,7 +32,7 @@ CREATE TABLE instance (
     stop_timeout_s REAL NOT NULL, workers INTEGER NOT NULL, pid INTEGER, ticks INTEGER,
     ready_at REAL, stopping_since REAL, directory TEXT, process TEXT NOT NULL DEFAULT '',
     slot INTEGER NOT NULL DEFAULT 0, version TEXT NOT NULL DEFAULT '', stop TEXT NOT NULL DEFAULT '',
-    steps INTEGER NOT NULL DEFAULT 0, isolation TEXT NOT NULL DEFAULT ''
+    steps INTEGER NOT NULL DEFAULT 0, isolation TEXT NOT NULL DEFAULT '', beside TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE history (app TEXT, what TEXT, value TEXT NOT NULL, PRIMARY KEY (app, what)) WITHOUT ROWID;
 CREATE TABLE standing (

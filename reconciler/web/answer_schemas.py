@@ -59,6 +59,7 @@ SCHEMAS: Mapping[str, Schema] = {
         url=NULLABLE_TEXT,
         port=NULLABLE_INTEGER,
         wanted_url=NULLABLE_TEXT,
+        port_url=NULLABLE_TEXT,
         revision=NULLABLE_TEXT,
         wanted_revision=NULLABLE_TEXT,
         override=_OVERRIDE,

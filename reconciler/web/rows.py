@@ -9,6 +9,7 @@ from urllib.parse import quote
 from reconciler.control.requests import offered_for
 from reconciler.inspection.canary_share import state_of
 from reconciler.inspection.printable import workers_of
+from reconciler.inspection.status import places
 from reconciler.metrics.load_history import Load
 from reconciler.planning.origins.plan import OriginState
 from reconciler.planning.states import APP_STATES, AppState, DomainState
@@ -85,7 +86,7 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
     cells = {
         "state": state_of(state, app.get("canary_share")),
         "message": app["message"] or "",
-        "address": " → ".join(filter(None, (app["url"], app["wanted_url"]))),
+        "address": places(app["url"], app["port_url"], app["wanted_url"]),
         "revision": revision or wanted or "",
         "wanted": wanted if wanted and revision and wanted != revision else "",
         "runtime": app["runtime"] or "",

@@ -78,7 +78,7 @@ async def test_a_program_without_a_listener_starts_is_adopted_and_stops(site: Si
     with a_life(site) as machine:
         directories(machine)
         began = machine.host.now()
-        instance = await machine.instances.start(worker(site), machine.host.paths("blog"), None)
+        instance = await machine.instances.start(worker(site), machine.host.paths("blog"), ())
         assert instance.ready
         assert machine.host.now() - began >= 0.3
         await soon((site.root / "said").exists)
@@ -103,7 +103,7 @@ async def test_one_that_is_adopted_before_its_time_is_not_yet_ready(site: Site) 
     with a_life(site) as machine:
         directories(machine)
         starting = asyncio.create_task(
-            machine.instances.start(worker(site, seconds=60), machine.host.paths("blog"), None)
+            machine.instances.start(worker(site, seconds=60), machine.host.paths("blog"), ())
         )
         await soon(lambda: machine.records.instances() and machine.records.instances()[0].pid)
         starting.cancel()
@@ -111,7 +111,7 @@ async def test_one_that_is_adopted_before_its_time_is_not_yet_ready(site: Site) 
     with a_life(site) as machine:
         (found,) = machine.instances.of("blog")
         assert (found.ready, found.end) == (False, None)
-        again = await machine.instances.start(worker(site), machine.host.paths("blog"), None)
+        again = await machine.instances.start(worker(site), machine.host.paths("blog"), ())
         assert (again.id, again.ready) == (found.id, True)
         await machine.instances.stop("blog", found.id)
 
@@ -122,10 +122,10 @@ async def test_one_that_ends_before_its_time_has_not_started(site: Site) -> None
         directories(machine)
         program = worker(site, code="raise SystemExit('LookupError: no queue')", seconds=30)
         with pytest.raises(CannotStart, match="LookupError: no queue"):
-            await machine.instances.start(program, machine.host.paths("blog"), None)
+            await machine.instances.start(program, machine.host.paths("blog"), ())
         with pytest.raises(CannotStart, match="worker exited with 4"):
             await machine.instances.start(
-                replace(program, argv=(*program.argv[:6], "raise SystemExit(4)")), machine.host.paths("blog"), None
+                replace(program, argv=(*program.argv[:6], "raise SystemExit(4)")), machine.host.paths("blog"), ()
             )
         assert machine.instances.of("blog") == ()
 
@@ -177,7 +177,7 @@ async def test_a_program_and_its_directories_are_its_users(site: Site) -> None:
         directories(machine)
         command = ("--", "/bin/sh", "-c", "echo $(id -u) $(id -g) $(id -G) >&2; exec sleep 60")
         program = replace(worker(site), argv=(sys.executable, _LAUNCHER, "/", *command))
-        instance = await machine.instances.start(program, machine.host.paths("blog"), None)
+        instance = await machine.instances.start(program, machine.host.paths("blog"), ())
         assert machine.host.paths("blog").log.read_text() == "65534 65534 65534\n"
         facts = (machine.host.paths("blog").readiness / instance.id).stat()
         assert (facts.st_uid, facts.st_gid) == (65534, 65534)

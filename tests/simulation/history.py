@@ -16,7 +16,7 @@ from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.revision import Recipe, Server, Source
 from tests.simulation.clock import run
 from tests.simulation.hostile import BACKOFF_S, Daemon, Forbidden, Killed, Machine
-from tests.world import address_of, is_asleep, is_served, wanted_of
+from tests.world import is_asleep, is_served, listeners_of, wanted_of
 
 RESYNC_S = 60.0
 CAP_S = 30.0
@@ -137,8 +137,10 @@ class History:
             replace(before, recipe=Recipe(runtime=chance.choice(("3.11", "3.12")))),
             replace(
                 before,
-                address=Address(host="127.0.0.1", port=address_of(before).port // 10 * 10 + chance.randint(0, 2)),
+                beside=None,
+                address=_port(name, chance.randint(0, 2)),
             ),
+            _at_a_socket(before, chance.choice((None, *range(3)))),
             replace(before, state=chance.choice(("running", "running", "stopped", "maintenance"))),
             replace(before, lazy=chance.random() < 0.5),
             napping(before, chance.choice((None, IDLE_S))),
@@ -169,7 +171,8 @@ class History:
         if app is None:
             self.machine.tell(name, "is removed")
         else:
-            it = (app.server.workers, dict(app.env), app.recipe.runtime, address_of(app).port, app.state, app.source)
+            where = [*map(str, app.addresses)]
+            it = (app.server.workers, dict(app.env), app.recipe.runtime, where, app.state, app.source)
             how = (app.release, app.lazy, app.idle_after_s, app.depends_on)
             self.machine.tell(name, f"is asked for: {it}, {how}")
         self.machine.events[name] = self.machine.events.get(name, 0) + 1
@@ -320,7 +323,7 @@ class History:
                 continue  # the news of its death was lost
             knocked_at = self.machine.of(name).sleep_state.activated_at
             if (
-                app.address in self.machine.of(name).listeners
+                self.machine.of(name).listeners.intersection(app.addresses)
                 and now - max(since, self.era.since, knocked_at or 0) > PATIENCE_S
             ):
                 raise Forbidden(f"somebody waits for {name} since {since:.3f}: {self.machine.of(name)}")
@@ -338,7 +341,7 @@ class History:
             if observed.instances or observed.listeners:
                 raise Forbidden(f"{name} was stopped and left {observed}")
         elif _held_as(app, observed) == "maintenance":
-            if observed.instances or observed.listeners != observed.holding or app.address not in observed.holding:
+            if observed.instances or observed.listeners != observed.holding or observed.holding != listeners_of(app):
                 raise Forbidden(f"{name} is to be held and is {observed}")
         elif not self._is_as_asked(app, observed):
             raise Forbidden(f"{name} is not as asked: {app}, but {observed}")
@@ -350,7 +353,7 @@ class History:
         if not app.source.pinned and observed.source.content != newest:
             return False
         if self._waits_for_others(app.name) and not observed.instances:
-            return wanted.build.id in observed.builds and observed.listeners == {app.address}
+            return wanted.build.id in observed.builds and observed.listeners == listeners_of(app)
         if is_served(app, "", observed, wanted):
             return observed.known_good[0].id == wanted.id and app.idle_after_s is None
         asleep = app.lazy or app.idle_after_s is not None
@@ -420,13 +423,23 @@ def napping(app: App, idle_after_s: float | None) -> App:
     return replace(app, idle_after_s=idle_after_s, server=replace(app.server, counts=idle_after_s is not None))
 
 
+def _port(name: str, number: int) -> Address:
+    return Address(host="127.0.0.1", port=8000 + 10 * NAMES.index(name) + number)
+
+
+def _at_a_socket(app: App, number: int | None) -> App:
+    """The app at a socket, and at a port beside it if that has a number."""
+    beside = None if number is None else _port(app.name, number)
+    return replace(app, address=Address(host=f"/s/listeners/{app.name}.sock"), beside=beside)
+
+
 def app_of(name: str) -> App:
     """The app as its manifest first asks for it."""
     return App(
         name=name,
         manifest=f"{name}.yaml",
         source=Source(path=f"/apps/{name}"),
-        address=Address(host="127.0.0.1", port=8000 + 10 * NAMES.index(name)),
+        address=_port(name, 0),
         server=Server(start_timeout_s=20.0, stop_timeout_s=10.0),
         probation_s=PROBATION_S,
         crash=CrashPolicy(first_s=1.0, cap_s=CAP_S, good_run_s=60.0),

@@ -398,7 +398,7 @@ class Daemon:
             case Listen():
                 self._stumble("the port is in use")
                 self._becomes(name, action)
-                if any(i.address == action.address for i in self.machine.of(name).instances) and self._unlucky():
+                if any(action.address in i.addresses for i in self.machine.of(name).instances) and self._unlucky():
                     self.machine.put(name, stranding(self.machine.of(name), action.address))
             case Unlisten() | RemoveBuild() | ForgetApp():
                 await self._takes(0.2)
@@ -538,7 +538,7 @@ class Daemon:
                     raise self.machine.forbidden(f"{instance} of {name} is scaled for no reason")
             case RemoveBuild(build=build) if build in {i.build for i in seen.alive}:
                 raise self.machine.forbidden(f"an instance of {name} runs from build {build}")
-            case Unlisten(address=address) if address in {i.address for i in seen.alive}:
+            case Unlisten(address=address) if any(address in i.addresses for i in seen.alive):
                 raise self.machine.forbidden(f"an instance of {name} listens on {address}")
             case ForgetApp() if asked is not None or seen.alive or seen.builds or seen.listeners:
                 raise self.machine.forbidden(f"{name} is not gone yet")
@@ -572,7 +572,7 @@ class Daemon:
         """A revision that failed is not tried before its time, and one that is bad not beside what serves at once."""
         revision = action.revision
         trouble = seen.failure_of(revision.id, asked.workers)
-        if trouble is None or coming_up(seen, revision) is not None:
+        if trouble is None or coming_up(seen, revision) is not None or seen.restart_before > trouble.last_at:
             return
         beside = trouble.kind == "rejected" and seen.serves
         # One more is counted when there is something to go back to; at the cap its delay may be the shorter one.
@@ -585,7 +585,7 @@ class Daemon:
 
     def _check_start(self, asked: App, seen: Observed, revision: Revision) -> None:
         name, machine = asked.name, self.machine
-        if revision.build.id not in seen.builds or revision.address not in seen.listeners:
+        if revision.build.id not in seen.builds or not seen.listeners.issuperset(revision.addresses):
             raise machine.forbidden(f"{name} has no build or no listener to start with")
         if coming_up(seen, revision) is None and seen.serves and self._waits_for_hand(asked, seen, revision):
             raise machine.forbidden(f"{name} gives clients again to a revision that failed them")
@@ -598,7 +598,7 @@ class Daemon:
             raise machine.forbidden(f"{name} sleeps, and nobody knocked")
         trouble = seen.failure_of(revision.id, asked.workers)
         back = [p for p in seen.known_good if p.id != revision.id and p.build.id in seen.builds]
-        untroubled = [replace(p, address=asked.address) for p in back]
+        untroubled = [replace(p, address=asked.address, beside=asked.beside) for p in back]
         if trouble is None or trouble.kind != "rejected" or asleep or seen.failures != (trouble,):
             return
         if untroubled and revision.id not in {p.id for p in (*seen.known_good, *untroubled)}:

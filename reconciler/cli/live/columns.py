@@ -93,7 +93,7 @@ def _since(row: Row) -> str:
 
 
 def _url(row: Row) -> str:
-    return " → ".join(filter(None, (row.app.url, row.app.wanted_url))) or "-"
+    return row.app.places or "-"
 
 
 def _workers(row: Row) -> str:

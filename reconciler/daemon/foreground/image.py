@@ -154,7 +154,8 @@ def _run_entries(app: App, revision: Revision, staged: Staged) -> Iterator[Entry
 def _anywhere(revision: Revision) -> Revision:
     """Return the revision as it is wherever its source is: its id depends on what it holds alone."""
     here = Address(host="127.0.0.1", port=_PORT) if revision.address is not None else None
-    return replace(revision, address=here, build=replace(revision.build, source=Source(path="")), bindings=())
+    build = replace(revision.build, source=Source(path=""))
+    return replace(revision, address=here, beside=None, build=build, bindings=())
 
 
 def _code_there(staged: Staged) -> Code:

@@ -42,4 +42,4 @@ class Wanted:
             if address.path or app.name in leases:
                 port = DEFAULT_PORT
             address = Address(host=self.host or (_HOST if address.path else host), port=self.port or port)
-        return replace(app, address=address, leased=None, depends_on=(), state="running")
+        return replace(app, address=address, leased=None, beside=None, depends_on=(), state="running")

@@ -28,7 +28,7 @@ def ports(settings: Settings, catalog: "Catalog") -> Iterator[Check]:
     """Check that the host's port range has free ports that the daemon may use."""
     from reconciler.serving.listening_sockets import is_free
 
-    ours = _leased(settings) | {app.address.port for app in catalog.apps.values() if app.address is not None}
+    ours = _leased(settings) | {app.port for app in catalog.apps.values()}
     taken = [port for port in settings.ports if port not in ours and not is_free("127.0.0.1", port)]
     free = len(settings.ports) - len(taken) - len(ours & set(settings.ports))
     others = f", {len(taken)} used by other programs" if taken else ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from reconciler.planning.address import Address
+from reconciler.planning.address import Address, both
 from reconciler.planning.apps.revision import Bound, Build, Recipe, Revision, Server, Source, without_workers
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
 from reconciler.planning.isolation.confinement import NOT_ISOLATED, Isolated
@@ -61,11 +61,12 @@ class Binding:
 class App:
     """One desired app: everything in its manifest, with defaults, leases and paths resolved.
 
-    `address` is None for a program without a listener; `leased` is the port at which one with a socket may have served
-    before. A `lazy` app is first started by a connection; `holding_page` is an absolute path. `env_files` are absolute
-    paths of files that hold one variable each, `env_lists` of files of NAME=VALUE lines. `retries_release` says that a
-    release command which failed is run again by itself. `in_git` is where the manifest takes the source from if that is
-    a repository; `source` is then the directory of a commit on this host. `processes` are its programs that are not
+    `address` is None for a program without a listener; `beside` is the port at which one with a socket listens as well,
+    `leased` the one at which it may have served before it had the socket. A `lazy` app is first started by a
+    connection; `holding_page` is an absolute path. `env_files` are absolute paths of files that hold one variable each,
+    `env_lists` of files of NAME=VALUE lines. `retries_release` says that a release command which failed is run again by
+    itself. `in_git` is where the manifest takes the source from if that is a repository; `source` is then the directory
+    of a commit on this host. `processes` are its programs that are not
     web. `limits` are of each instance, `isolation` is what keeps them apart from others. `worker_range` is that of the
     number of workers, None where the manifest says a number. `canary` is how a new revision is tried beside the one
     before, None if it takes over at once. `routing` is what the proxy does for it, None without a domain. `commit` is
@@ -99,6 +100,7 @@ class App:
     schedules: "tuple[Schedule, ...]" = ()
     routing: "Routing | None" = None
     leased: Address | None = None
+    beside: Address | None = None
     limits: Limits = NO_LIMITS
     worker_range: "WorkerRange | None" = None
     canary: "Canary | None" = None
@@ -107,12 +109,26 @@ class App:
     manifest_workers: int | None = field(default=None, compare=False)
 
     @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens: nowhere, at one address, or at a socket and a port beside it."""
+        return both(self.address, self.beside)
+
+    @property
+    def port(self) -> int | None:
+        """The port at which it listens, beside its socket or alone; None without one."""
+        return next((address.port for address in self.addresses if address.port), None)
+
+    @property
     def url(self) -> str | None:
         """Where it serves, by gunicorn's own TLS if it was given a certificate; None without an address."""
         if self.address is not None and self.address.path:
             return str(self.address)
-        scheme = "https" if "certfile" in self.server.settings else "http"
-        return None if self.address is None else f"{scheme}://{self.address}/"
+        return None if self.address is None else self._url_of(self.address)
+
+    @property
+    def port_url(self) -> str | None:
+        """Where it serves beside its socket, None if it does not."""
+        return None if self.beside is None else self._url_of(self.beside)
 
     @property
     def may_sleep(self) -> bool:
@@ -132,6 +148,9 @@ class App:
         """
         return 0 if self.worker_range is not None else self.manifest_workers or self.server.workers
 
+    def _url_of(self, address: Address) -> str:
+        return f"{'https' if 'certfile' in self.server.settings else 'http'}://{address}/"
+
     def with_workers(self, workers: int) -> "App":
         """Return the app with another number of workers; the same object as long as that is the same."""
         if workers == self.server.workers:
@@ -146,7 +165,7 @@ class App:
     @cached_property
     def at_its_lease(self) -> "App":
         """The same app at the port that it had before it got a socket."""
-        return replace(self, address=self.leased, leased=None)
+        return replace(self, address=self.leased, leased=None, beside=None)
 
     @property
     def parts(self) -> "Sequence[Process | Schedule]":
@@ -161,11 +180,12 @@ class App:
         asked = asked if self.in_git is None else replace(asked, source=_IN_GIT)
         return fingerprint(canonical(asked))
 
-    def listening_at(self, address: Address, *, leased: Address | None = None) -> "App":
-        """Return the app with an address and a lease; the same object as long as these are the same."""
+    def listening_at(self, address: Address, *, leased: Address | None = None, beside: Address | None = None) -> "App":
+        """Return the app with its addresses and a lease; the same object as long as these are the same."""
         last: App | None = self.__dict__.get("_last_listening")
-        if last is None or (last.address, last.leased) != (address, leased):
-            last = self.__dict__["_last_listening"] = replace(self, address=address, leased=leased)
+        if last is None or (last.address, last.leased, last.beside) != (address, leased, beside):
+            last = replace(self, address=address, leased=leased, beside=beside)
+            self.__dict__["_last_listening"] = last
         return last
 
     def with_source(self, source: Source, commit: str) -> "App":
@@ -204,4 +224,5 @@ class App:
             bindings=bindings,
             env_secrets=env_secrets,
             isolation=self.isolation,
+            beside=self.beside,
         )

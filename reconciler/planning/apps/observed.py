@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from reconciler.planning.address import Address
+from reconciler.planning.address import Address, both
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.code_commands import CodeCommands
 from reconciler.planning.apps.revision import Bound, Revision, Source
@@ -22,10 +22,11 @@ if TYPE_CHECKING:  # most hosts have no canary, and most apps a number of worker
 class Instance:
     """One running program of an app, or one that has exited and is not yet reaped: `end` then says how it ended.
 
-    `address` is None for a program without a listener. `workers` is how many it was last set to run. `ready_at` is when
-    all of them had passed their gate, so that it serves. A `detached` one listens on a socket that the daemon could not
-    fetch back, and has to be replaced; so has an `unhealthy` one, whose probes fail for the reason given. `busy_at` is
-    when it last worked on a request, None when that is not measured. `note` is a message of one of its workers;
+    `address` is None for a program without a listener, `beside` the port at which it listens as well. `workers` is how
+    many it was last set to run. `ready_at` is when all of them had passed their gate, so that it serves. A `detached`
+    one listens on a socket that the daemon could not fetch back, and has to be replaced; so has an `unhealthy` one,
+    whose probes fail for the reason given. `busy_at` is when it last worked on a request, None when that is not
+    measured. `note` is a message of one of its workers;
     `workers_died` counts the workers that exited on their own, `worker_end` says how the last of them did. `said` is
     the last line that the app wrote before that, or before the instance's own end. `failed_start` is why it cannot
     become ready, once that is known: it is being ended. A `never_idle` one has workers that do not count their
@@ -63,6 +64,12 @@ class Instance:
     lacks: str = ""
     outgrown: str = ""
     exceeded: str = ""
+    beside: Address | None = None
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens: nowhere, at one address, or at a socket and a port beside it."""
+        return both(self.address, self.beside)
 
     @property
     def called(self) -> str:
@@ -290,11 +297,11 @@ class Observed:
     @property
     def serving(self) -> tuple[Instance, ...]:
         """The instances that accept requests at an address that is not another app's by now."""
-        return tuple(i for i in self.instances if i.serves and i.address not in self.ceded)
+        return tuple(i for i in self.instances if i.serves and self.ceded.isdisjoint(i.addresses))
 
     def serves_at(self, address: Address | None) -> bool:
         """Whether an instance accepts requests at this address."""
-        return any(i.address == address for i in self.serving)
+        return any(address in i.addresses for i in self.serving)
 
     def is_canary(self, revision: str) -> bool:
         """Whether instances of this revision have the second listener of a canary."""

@@ -15,7 +15,8 @@ def where_it_listens(app: App, observed: Observed) -> App:
         return app
     before = app.at_its_lease
     if app.source.missing or observed.source is None or observed.inputs.missing:
-        is_there = any(i.address == app.leased for i in observed.alive) or app.leased in observed.listeners
+        is_there = any(i.address == app.leased for i in observed.alive)
+        is_there |= app.leased in observed.listeners and app.address not in observed.listeners
         return before if is_there else app
     if rolled_back(before, observed) is not None:
         return before

@@ -362,7 +362,8 @@ def to_scale(known: Assessment, instance: Instance, wanted: int) -> list[Action]
 
 def _stop_ceded(known: Assessment) -> list[Stop]:
     """Stop what listens at an address that is another app's by now: clients of that one would get these answers."""
-    return stops((i for i in known.others if i.address in known.observed.ceded), _CEDED)
+    ceded = known.observed.ceded
+    return stops((i for i in known.others if not ceded.isdisjoint(i.addresses)), _CEDED)
 
 
 def _make_room(others: Iterable[Instance]) -> list[Stop]:

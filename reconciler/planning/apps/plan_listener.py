@@ -1,6 +1,7 @@
 """Plan an app's listeners: which to open and close, and what answers on them: an instance, the daemon, or nothing yet.
 
-An app without an address has no listener: nothing is opened or held for it, and whatever is still open is closed.
+An app without an address has no listener: nothing is opened or held for it, and whatever is still open is closed. One
+with a port beside its socket has two, of which each is seen to by itself.
 """
 
 from collections.abc import Iterable
@@ -20,21 +21,25 @@ _SLEEPING = Cause(Reason.SLEEPING, "it is sleeping")
 def answering(app: App, observed: Observed, now: float) -> tuple[Action, ...]:
     """Decide what answers on the listener: an instance, or the daemon once a client has waited long enough."""
     served = _stop_holding_page((a for a in observed.holding if observed.serves_at(a)), _SERVING)
-    if app.address is None or app.address not in observed.listeners or observed.serves_at(app.address):
+    unserved = _unserved(app, observed)
+    if not unserved:
         return served
     if dormant(app, observed) and not observed.serves:
-        arm = ArmActivation(address=app.address, cause=_SLEEPING.text, reason=_SLEEPING.reason)
+        arms = (ArmActivation(address=a, cause=_SLEEPING.text, reason=_SLEEPING.reason) for a in unserved)
         return (
             *_stop_holding_page(observed.holding, _SLEEPING),
-            *(() if app.address in observed.armed else (arm,)),
+            *(arm for arm in arms if arm.address not in observed.armed),
         )
-    return (*served, *(serve_holding_page(app, observed, _NOT_SERVING) if now >= answer_at(app, observed) else ()))
+    if now < answer_at(app, observed):
+        return served
+    held = serve_holding_page(app, observed, _NOT_SERVING)
+    return (*served, *(each for each in held if each.address in unserved))
 
 
 def answer_at(app: App, observed: Observed) -> float:
     """Return when clients have waited for as long as the app's patience, so that the daemon is to answer them."""
     since = observed.unserved_since
-    is_answered = app.address not in observed.listeners - observed.holding or observed.serves_at(app.address)
+    is_answered = observed.holding.issuperset(_unserved(app, observed))
     if since is None or is_answered or (dormant(app, observed) and not observed.serves):
         return _NEVER
     return max(since, observed.sleep_state.activated_at or -_NEVER) + app.patience_s
@@ -48,50 +53,55 @@ def dormant(app: App, observed: Observed) -> bool:
 
 
 def listen(app: App, observed: Observed) -> tuple[Listen, ...]:
-    """Open the app's listener, unless it is open."""
-    if app.address is None or app.address in observed.listeners:
-        return ()
-    return (Listen(address=app.address, cause=f"{app.address} is not open", reason=Reason.NOT_LISTENING),)
+    """Open the app's listeners, unless they are open."""
+    absent = (address for address in app.addresses if address not in observed.listeners)
+    return tuple(Listen(address=a, cause=f"{a} is not open", reason=Reason.NOT_LISTENING) for a in absent)
 
 
 def unlisten(app: App, observed: Observed) -> tuple[Unlisten, ...]:
     """Close every listener but the app's, and those at which the proxy still reaches it."""
-    extra = sorted(observed.listeners - observed.dialled - {app.address}, key=str)
-    text = "it has no listener now" if app.address is None else f"it listens on {app.address} now"
+    extra = sorted((observed.listeners - observed.dialled).difference(app.addresses), key=str)
+    text = "it has no listener now"
+    if app.addresses:
+        text = f"it listens on {' and '.join(map(str, app.addresses))} now"
     return tuple(Unlisten(address=a, cause=text, reason=Reason.ADDRESS_CHANGED) for a in extra)
 
 
 def move(app: App, observed: Observed) -> tuple[Listen | Unlisten, ...]:
-    """Listen at the app's address, and close what no instance listens on: another app may need that address.
+    """Listen at the app's addresses, and close what no instance listens on: another app may need that address.
 
-    While an instance serves at another address, the app's own is opened only with the instance that is to serve there.
+    While an instance serves elsewhere, an address is opened only with the instance that is to serve there.
     """
-    used = {i.address for i in observed.alive}
+    used = {address for i in observed.alive for address in i.addresses}
     closed = tuple(u for u in unlisten(app, observed) if u.address not in used)
-    return closed if _serves_elsewhere(app, observed) else (*listen(app, observed), *closed)
+    opened = (step for step in listen(app, observed) if not _is_served_elsewhere(step.address, observed))
+    return (*opened, *closed)
 
 
 def stay(app: App, observed: Observed) -> tuple[Listen | Unlisten, ...]:
     """Do as `move` while no instance is to be started: an address where clients would wait in vain is closed."""
-    moved = move(app, observed)
-    if app.address not in observed.listeners or not _serves_elsewhere(app, observed):
-        return moved
-    if any(i.address == app.address for i in observed.alive):
-        return moved
-    text = f"no instance listens on {app.address} yet"
-    assert app.address is not None
-    return (Unlisten(address=app.address, cause=text, reason=Reason.ADDRESS_CHANGED), *moved)
+    used = {address for i in observed.alive for address in i.addresses}
+    vain = [a for a in app.addresses if a in observed.listeners - used and _is_served_elsewhere(a, observed)]
+    told = {address: f"no instance listens on {address} yet" for address in vain}
+    closed = (Unlisten(address=a, cause=text, reason=Reason.ADDRESS_CHANGED) for a, text in told.items())
+    return (*closed, *move(app, observed))
 
 
-def _serves_elsewhere(app: App, observed: Observed) -> bool:
-    return observed.serves and not observed.serves_at(app.address)
+def _is_served_elsewhere(address: Address, observed: Observed) -> bool:
+    return observed.serves and not observed.serves_at(address)
+
+
+def _unserved(app: App, observed: Observed) -> tuple[Address, ...]:
+    """Return the open listeners of an app at which no instance serves."""
+    return tuple(a for a in app.addresses if a in observed.listeners and not observed.serves_at(a))
 
 
 def serve_holding_page(app: App, observed: Observed, cause: Cause) -> tuple[ServeHoldingPage, ...]:
-    """Have the daemon answer at the app's open listener, unless it does."""
-    if app.address is None or app.address not in observed.listeners - observed.holding:
-        return ()
-    return (ServeHoldingPage(address=app.address, page=app.holding_page, cause=cause.text, reason=cause.reason),)
+    """Have the daemon answer at the app's open listeners, unless it does."""
+    found = (address for address in app.addresses if address in observed.listeners - observed.holding)
+    return tuple(
+        ServeHoldingPage(address=a, page=app.holding_page, cause=cause.text, reason=cause.reason) for a in found
+    )
 
 
 def _stop_holding_page(addresses: Iterable[Address], cause: Cause) -> tuple[StopHoldingPage, ...]:

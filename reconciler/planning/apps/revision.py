@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-from reconciler.planning.address import Address
+from reconciler.planning.address import Address, both
 from reconciler.planning.apps.code_commands import CodeCommands, Listen
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
 from reconciler.planning.isolation.confinement import NOT_ISOLATED, Isolated, Mount
@@ -149,7 +149,7 @@ class Revision:
     """A build plus its configuration, of which any number of instances can be started.
 
     It is stored, so it holds no secret: `env_secrets` are the ids of the values of variables. The number of workers is
-    no part of it: its server holds the default.
+    no part of it: its server holds the default. `beside` is the port at which it listens as well as at a socket.
     """
 
     app: str
@@ -161,6 +161,17 @@ class Revision:
     bindings: tuple[Bound, ...] = ()
     env_secrets: Mapping[str, str] = field(default_factory=dict)
     isolation: Isolated = NOT_ISOLATED
+    beside: Address | None = None
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where its instances listen: nowhere, at one address, or at a socket and a port beside it."""
+        return both(self.address, self.beside)
+
+    @property
+    def port(self) -> Address | None:
+        """The address with a port at which its instances listen, None without one."""
+        return next((address for address in self.addresses if address.port), None)
 
     def release_steps(self, code: CodeCommands) -> tuple[ReleaseStep, ...]:
         """Return what runs in the build before it serves, in order, given the commands that its code asks for.
@@ -219,6 +230,7 @@ def revision_from(data: Mapping[str, Any]) -> Revision:
         bindings=tuple(Bound(**{**b, "tags": tuple(b["tags"])}) for b in data.get("bindings", ())),
         env_secrets=data.get("env_secrets", {}),
         isolation=_isolation_from(data.get("isolation", {})),
+        beside=Address(**data["beside"]) if data.get("beside") else None,
     )
 
 

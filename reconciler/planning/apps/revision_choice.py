@@ -34,8 +34,10 @@ def fallback(app: App, target: Revision | None, observed: Observed) -> Revision 
 
 
 def as_of_today(app: App, earlier: Revision, inputs: ExternalInputs) -> Revision | None:
-    """Return an earlier revision with the app's address and today's credentials; None if it lacks a service."""
-    here = earlier if earlier.address == app.address else replace(earlier, address=app.address)
+    """Return an earlier revision with the app's addresses and today's credentials; None if it lacks a service."""
+    here = earlier
+    if earlier.addresses != app.addresses:
+        here = replace(earlier, address=app.address, beside=app.beside)
     return inputs.todays(here)
 
 

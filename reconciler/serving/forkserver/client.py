@@ -99,7 +99,8 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs, _encoded(command) as request, _opened(command) as output:
-                socket.send_fds(self._socket, [b"f"], [theirs.fileno(), request, command.listener, output])
+                listeners = [command.listener, *([] if command.beside is None else [command.beside])]
+                socket.send_fds(self._socket, [b"f"], [theirs.fileno(), request, output, *listeners])
         except OSError as error:
             ours.close()
             raise NotForkable(f"its fork server takes no requests: {error.strerror}") from error

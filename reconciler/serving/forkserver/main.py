@@ -18,6 +18,7 @@ import _imp  # noqa: E402
 import ast  # noqa: E402
 import contextlib  # noqa: E402
 import ctypes  # noqa: E402
+import fcntl  # noqa: E402
 import functools  # noqa: E402
 import gc  # noqa: E402
 import importlib  # noqa: E402
@@ -36,7 +37,8 @@ from importlib.machinery import SourceFileLoader  # noqa: E402
 _PR_SET_PDEATHSIG = 1
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 _PIDFD_OPEN = 434
-_FDS = 4  # to the daemon about this one launch, the order, the listener, the output
+_FDS = (4, 5)  # to the daemon about this one launch, the order, the output, and one listener or two
+_BEYOND = 10
 
 
 class _Map(ctypes.Structure):
@@ -248,7 +250,11 @@ def _fork() -> bool:
 
 def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environment) -> "list[str]":
     """Become what was requested, in the new process; say so, wait for permission, and return the arguments."""
-    line, order, listener, output = received
+    if len(received) > _FDS[0]:  # or one listener might take the place of another
+        given, received = received, [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _BEYOND) for each in received]
+        for each in given:
+            os.close(each)
+    line, order, output, *listeners = received
     os.setsid()
     arguments = _become(*_order(order), addresses)
     prefix = os.path.dirname(os.path.dirname(arguments[0]))
@@ -259,8 +265,9 @@ def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environmen
         os._exit(0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.dup2(listener, 3)
-    for extra in (listener, output):
+    for at, listener in enumerate(listeners, start=3):
+        os.dup2(listener, at)
+    for extra in (*listeners, output):
         os.close(extra)
     pidfd = _libc.syscall(_PIDFD_OPEN, os.getpid(), 0)
     if pidfd < 0:
@@ -278,7 +285,7 @@ def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environmen
 
 def _serve(daemon: socket.socket, addresses: "dict[str, int]", begun: _Environment) -> "list[str] | None":
     """Fork at every message; return the arguments in a new process, None once the daemon is gone."""
-    room = socket.CMSG_SPACE(_FDS * 4)
+    room = socket.CMSG_SPACE(_FDS[-1] * 4)
     while True:
         message, ancillary, _, _ = daemon.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
         if not message:
@@ -288,7 +295,7 @@ def _serve(daemon: socket.socket, addresses: "dict[str, int]", begun: _Environme
             for _, _, data in ancillary
             for at in range(0, len(data) - 3, 4)
         ]
-        if len(received) == _FDS and _fork():
+        if len(received) in _FDS and _fork():
             try:
                 daemon.close()
                 return _born(received, addresses, begun)

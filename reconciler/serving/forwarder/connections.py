@@ -1,4 +1,4 @@
-"""Accept connections at an app's listener and pass each on to the program, until it is told to let them go.
+"""Accept connections at an app's listeners and pass each on to the program, until it is told to let them go.
 
 A connection is accepted only once there is one to the program: whatever happens to the program before that, the client
 waits in the listener's backlog for the next instance.
@@ -9,7 +9,7 @@ import errno
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from reconciler.serving.forwarder.endpoints import Endpoint
@@ -27,9 +27,9 @@ _AT_ONCE = 256
 class Connections:
     """Every connection of an instance. `closing` has each answer from now on be the last of its connection."""
 
-    def __init__(self, listener: socket.socket, endpoint: Endpoint, figures: "Figures | None") -> None:
+    def __init__(self, listeners: Sequence[socket.socket], endpoint: Endpoint, figures: "Figures | None") -> None:
         self.closing = False
-        self._listener = listener
+        self._listeners = {listener.fileno(): listener for listener in listeners}
         self._endpoint = endpoint
         self._figures = figures
         self._epoll = select.epoll()
@@ -39,7 +39,8 @@ class Connections:
         self._spare: tuple[socket.socket, float] | None = None
         self._accept_at: float | None = None
         self._accepts = False
-        listener.setblocking(False)
+        for listener in listeners:
+            listener.setblocking(False)
 
     def watch(self, number: int, called: Callable[[], None]) -> None:
         """Call this whenever a descriptor is readable."""
@@ -55,7 +56,8 @@ class Connections:
         """Accept from now on."""
         if not self._accepts:
             self._accepts, self._accept_at = True, None
-            self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+            for number in self._listeners:
+                self._epoll.register(number, select.EPOLLIN)
 
     def stop(self) -> None:
         """Accept no more; those that were accepted go on."""
@@ -76,10 +78,9 @@ class Connections:
             waits.append(max(0.0, self._accept_at - now))
         if self._lingering:
             waits.append(1.0)
-        listener = self._listener.fileno()
         for number, events in self._epoll.poll(min(waits, default=None), _AT_ONCE):
-            if number == listener:
-                self._accept()
+            if number in self._listeners:
+                self._accept(self._listeners[number])
             elif number in self._others:
                 self._others[number]()
             elif number in self._pairs:
@@ -120,13 +121,13 @@ class Connections:
             pair.close()
             self._follow(pair, numbers)
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         program = self._to_program()
         if program is None:
             self._later()
             return
         try:
-            client, _ = self._listener.accept()
+            client, _ = listener.accept()
         except OSError as error:
             self._spare = program, time.monotonic()
             if error.errno in _EXHAUSTED:
@@ -166,7 +167,8 @@ class Connections:
     def _pause(self) -> None:
         if self._accepts:
             self._accepts = False
-            self._epoll.unregister(self._listener.fileno())
+            for number in self._listeners:
+                self._epoll.unregister(number)
 
 
 def figures_of(directory: str) -> "Figures | None":

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -53,6 +53,7 @@ class Settings:
     app: str
     command: list[str]
     listen: str
+    listeners: int
     directory: str
     readiness: str
     scratch: str
@@ -68,7 +69,7 @@ class Settings:
     def __init__(self, path: str) -> None:
         """Read a file. Raises OSError, ValueError, KeyError."""
         found: dict[str, Any] = json.loads(read_own(path, _MOST_OF_SETTINGS))
-        found.setdefault("foreground", False)  # written by a version that knew of none
+        found = {"foreground": False, "listeners": 1, **found}  # written by a version that knew of none
         for name in self.__annotations__:
             setattr(self, name, found[name])
 
@@ -107,8 +108,9 @@ class _Instance:
         self._is_ready = False
 
     def run(self) -> NoReturn:
-        listener = socket.socket(fileno=_LISTENER)
-        os.set_inheritable(_LISTENER, False)
+        listeners = [socket.socket(fileno=_LISTENER + number) for number in range(self._settings.listeners)]
+        for listener in listeners:
+            listener.set_inheritable(False)
         for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_IGN)
         self._gate.name_program(os.path.basename(self._settings.command[0]))  # noqa: PTH119  a word
@@ -128,7 +130,7 @@ class _Instance:
         if self._endpoint.descriptor is not None:
             self._endpoint.descriptor.close()
             self._endpoint.descriptor = None
-        self._forward(listener, child, output)
+        self._forward(listeners, child, output)
 
     def _started(self, writing: int) -> Child:
         variables = {name: value for name, value in os.environ.items() if name not in _OF_ACTIVATION}
@@ -194,14 +196,14 @@ class _Instance:
         self._endpoint.close()
         os._exit(code)
 
-    def _forward(self, listener: socket.socket, child: Child, output: Output) -> NoReturn:
+    def _forward(self, listeners: Sequence[socket.socket], child: Child, output: Output) -> NoReturn:
         woken, wakes = os.pipe()
         os.set_blocking(wakes, False)
         os.set_blocking(woken, False)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         self._gate.write(str(os.getpid()), "")
         figures = figures_of(str(self._directory))
-        connections = Connections(listener, self._endpoint, figures)
+        connections = Connections(listeners, self._endpoint, figures)
         connections.watch(woken, lambda: _emptied(woken))
         connections.watch(child.ends, lambda: None)
         connections.begin()

@@ -48,6 +48,7 @@ def command_program(  # noqa: PLR0913, PLR0917  each is another part of what an 
         start_timeout_s=server.start_timeout_s,
         stop_timeout_s=server.stop_timeout_s,
         address=revision.address,
+        beside=revision.beside,
         counts_requests=server.counts,
         sight=sight_of(revision, code.python, opens=code.listen == "port"),
     )
@@ -77,6 +78,7 @@ def _written(revision: Revision, code: Code, paths: InstancePaths, sandbox: Sand
         "app": revision.app,
         "command": code.command,
         "listen": code.listen,
+        "listeners": len(revision.addresses),
         "directory": code.directory,
         "readiness": str(paths.readiness),
         "scratch": str(paths.scratch),

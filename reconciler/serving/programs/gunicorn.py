@@ -133,6 +133,7 @@ def gunicorn_program(  # noqa: PLR0913, PLR0917  each is another part of what an
         start_timeout_s=server.start_timeout_s,
         stop_timeout_s=server.stop_timeout_s,
         address=revision.address,
+        beside=revision.beside,
         forkable=forkable(server, code),
         counts_requests=server.counts,
         sight=sight_of(revision, code.python),
@@ -181,11 +182,11 @@ def _holds(file: Path, content: bytes) -> bool:
 
 def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: int) -> str:
     """Return the text of gunicorn.config for instances of a revision that start with so many workers."""
-    server = revision.server
+    server, bind = revision.server, [str(address) for address in revision.addresses or (None,)]
     text = _template().substitute(
         app=repr(revision.app),
         revision=revision.id,
-        bind=repr(str(revision.address)),
+        bind=repr(bind[0] if len(bind) == 1 else bind),
         workers=workers,
         threads=server.threads,
         worker_class=repr(server.worker_class or code.worker_class),
@@ -239,7 +240,7 @@ def environment(
     revision: Revision, code: Code, paths: InstancePaths, identity: Identity, given: InjectedEnv = InjectedEnv()
 ) -> dict[str, str]:
     """Return the variables of an instance, to be added to those of its sandbox."""
-    address = revision.address
+    address = revision.port
     base = {
         "HOME": str(paths.home),
         "TMPDIR": str(paths.scratch),
@@ -255,7 +256,7 @@ def environment(
         ),
         **identity.marks(revision.app, revision.id),
     }
-    if address is not None and not address.path:  # a unix socket has no port, and is inherited
+    if address is not None:  # a unix socket has no port, and is inherited
         port = str(address.port)
         base |= {"PORT": port, "CF_INSTANCE_PORT": port, "CF_INSTANCE_ADDR": str(address)}
         ours |= {"VCAP_APP_HOST": address.host, "VCAP_APP_PORT": port}
@@ -286,11 +287,9 @@ def vcap_application(
     listener, has no port.
     """
     started = datetime.fromtimestamp(identity.started_at, UTC)
-    address = revision.address
-    uris: list[Json] = [*domains] or ([] if address is None else [str(address)])
-    where: Mapping[str, Json] = {}
-    if address is not None and not address.path:
-        where = {"host": address.host, "port": address.port}
+    address = revision.port
+    uris: list[Json] = [*domains] or ([] if revision.address is None else [str(revision.address)])
+    where: Mapping[str, Json] = {} if address is None else {"host": address.host, "port": address.port}
     return {
         **where,
         "application_id": f"{identity.state}-{revision.app}",

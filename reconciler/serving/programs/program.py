@@ -68,7 +68,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A program of a revision. `name` is what messages call it, `address` where it listens, if it does.
+    """A program of a revision. `name` is what messages call it, `address` where it listens, if it does; also `beside`.
 
     `environment` returns its variables, which may name the instance. `directory` is the name of its directory below
     the app's `revisions`. `forkable` is None for one that is always executed. `counts_requests` says whether its
@@ -87,6 +87,7 @@ class Program:
     start_timeout_s: float
     stop_timeout_s: float
     address: Address | None = None
+    beside: Address | None = None
     forkable: Forkable | None = None
     counts_requests: bool = False
     role: Role = Role()

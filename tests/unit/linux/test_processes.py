@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -105,3 +106,32 @@ def test_a_child_that_cannot_be_watched_is_killed_and_reaped_without_blocking_th
 
 def is_reaped(pid: int) -> bool:
     return not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_two_listeners_and_a_report_are_descriptors_3_4_and_5_whatever_they_are_here(
+    tmp_path: Path, *, swapped: bool
+) -> None:
+    script = "import os; [os.write(n, b'%d ' % n) for n in (3, 4, 5)]; open('/dev/null').close()"
+    places = [tmp_path / name for name in ("first", "second", "report")]
+    opened = [os.open(place, os.O_WRONLY | os.O_CREAT) for place in places]
+    # As low as can be, and in the way of each other.
+    given = [fcntl.fcntl(opened[0], fcntl.F_DUPFD_CLOEXEC, 4), fcntl.fcntl(opened[1], fcntl.F_DUPFD_CLOEXEC, 3)]
+    first, beside = reversed(given) if swapped else given
+    command = Command(
+        argv=(sys.executable, "-I", "-S", "-c", script), env={}, output=tmp_path / "log", listener=first, beside=beside,
+        report=opened[2],
+    )  # fmt: skip
+    assert command.reports_at == 5
+
+    async def story() -> None:
+        ended = asyncio.Event()
+        process = spawn(command, ended.set)
+        await ended.wait()
+        assert process.end == "exited with 0", (tmp_path / "log").read_text()
+
+    asyncio.run(story())
+    for each in (*opened, *given):
+        os.close(each)
+    said = ["3 ", "4 ", "5 "]
+    assert [place.read_text() for place in places] == ([said[1], said[0], said[2]] if swapped else said)

@@ -192,23 +192,32 @@ WITH_SOCKETS = Rules(
 
 
 def addresses(catalog: Catalog) -> dict[str, str]:
-    return {name: f"{app.address}{f' was {app.leased}' if app.leased else ''}" for name, app in catalog.apps.items()}
+    return {
+        name: " and ".join(map(str, app.addresses))
+        + (f" was {app.leased}" if app.leased and app.leased != app.beside else "")
+        for name, app in catalog.apps.items()
+    }
 
 
-def test_an_app_with_domains_listens_at_a_socket_unless_it_names_a_port_or_an_address() -> None:
+def test_an_app_with_domains_listens_at_a_socket_and_at_a_port_beside_it_if_it_names_one_or_an_address() -> None:
     files = {
         "a": "path: x\ndomains: [a.example.com]",
         "b": "path: x\ndomains: [b.example.com]\nport: 8001",
         "c": "path: x\ndomains: [c.example.com]\nhost: 0.0.0.0",
         "d": "path: x",
+        "e": "path: x\ndomains: [e.example.com]\nport: 8002\ncanary: {share: [50%]}",
     }
     catalog = reviewed(files, rules=WITH_SOCKETS)
     assert addresses(catalog) == {
         "a": "unix:/s/listeners/a.sock",
-        "b": "127.0.0.1:8001",
-        "c": "0.0.0.0:20000",
+        "b": "unix:/s/listeners/b.sock and 127.0.0.1:8001",
+        "c": "unix:/s/listeners/c.sock and 0.0.0.0:20000",
         "d": "127.0.0.1:20001",
+        "e": "127.0.0.1:8002",
     }
+    assert {name: app.port for name, app in catalog.apps.items()} == {
+        "a": None, "b": 8001, "c": 20000, "d": 20001, "e": 8002,
+    }  # fmt: skip
     assert set(catalog.leases) == {"c", "d"}
     assert addresses(reviewed(files))["a"] == "127.0.0.1:20000"
 

@@ -51,3 +51,14 @@ def test_a_socket_is_an_address_of_its_own_and_no_ports_neighbour() -> None:
 @pytest.mark.parametrize(("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("localhost", "127.0.0.1")])
 def test_an_address_of_every_interface_is_reached_on_this_host(host: str, reached: str) -> None:
     assert at(host).reached_at == reached
+
+
+@pytest.mark.parametrize("address", [at("127.0.0.1"), at("::1"), at("localhost", 80), at("0.0.0.0", 65535)])
+def test_an_address_with_a_port_is_read_from_its_text(address: Address) -> None:
+    assert Address.of_port(str(address)) == address
+
+
+@pytest.mark.parametrize("text", ["", "127.0.0.1", "unix:/s/shop.sock", "a:b"])
+def test_no_other_text_is_an_address_with_a_port(text: str) -> None:
+    with pytest.raises(ValueError, match="int"):
+        Address.of_port(text)

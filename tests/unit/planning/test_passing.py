@@ -83,3 +83,24 @@ def test_an_app_that_goes_serves_until_the_proxy_has_withdrawn_it() -> None:
         assert "stop instance i1" in map(str, plan(app, replace(dialled, dialled=frozenset()), NOW).actions)
         gone = replace(dialled, instances=())
         assert "close 127.0.0.1:8001" in map(str, plan(app, gone, NOW).actions)
+
+
+BESIDE = replace(AT_PORT, address=SOCKET, leased=ADDRESS, beside=ADDRESS)
+
+
+def test_what_serves_at_the_port_alone_gets_the_socket_beside_it_with_new_code() -> None:
+    assert plan(BESIDE, serving(AT_PORT), NOW).actions == ()
+    new = serving(AT_PORT, source=a_look(AT_PORT, "c2"), builds=(AT_PORT.build("c1").id, AT_PORT.build("c2").id))
+    planned = [str(action) for action in plan(BESIDE, new, NOW).actions]
+    assert f"listen on {SOCKET}" in planned
+    assert "close 127.0.0.1:8001" not in planned
+    assert plan(BESIDE, serving(BESIDE), NOW).actions == ()
+
+
+def test_one_that_has_both_keeps_both_while_its_source_is_missing() -> None:
+    awaited = replace(BESIDE, source=replace(BESIDE.source, pinned="awaited:the commit is not fetched yet"))
+    for there in (serving(BESIDE), serving(BESIDE, instances=())):
+        assert where_it_listens(awaited, there) == awaited
+        assert "close" not in planned(awaited, there)
+    at_port = serving(AT_PORT)
+    assert where_it_listens(awaited, at_port).addresses == (ADDRESS,)

@@ -1,6 +1,7 @@
 """Properties that hold of the plan for any situation, and of whole stories."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import event, given
 from hypothesis import strategies as st
@@ -116,7 +117,7 @@ def test_no_build_or_listener_is_taken_from_under_an_instance(situation: Situati
             case RemoveBuild(build=build):
                 assert build not in {i.build for i in seen.alive}
             case Unlisten(address=address):
-                assert address not in {i.address for i in seen.alive}
+                assert all(address not in i.addresses for i in seen.alive)
             case ForgetApp():
                 assert (seen.alive, seen.builds, seen.listeners) == ((), (), frozenset())
             case _:
@@ -136,7 +137,7 @@ def test_at_most_two_generations_and_nothing_without_build_listener_release_or_b
             assert all(i.end is None for i in seen.instances)
             assert len([i for i in seen.instances if i is not coming]) <= 1
             assert starting.build.id in seen.builds
-            assert starting.address is None or starting.address in seen.listeners
+            assert seen.listeners.issuperset(starting.addresses)
             if starting.id == decided.wanted and release_id(starting) is not None:
                 assert release_id(starting) in seen.released
 
@@ -180,7 +181,9 @@ def test_while_the_wanted_revision_is_bad_the_last_proven_one_serves_or_is_broug
             continue
         if coming_up(seen, first.revision) is not None:
             continue
-        back = [replace(p, address=app.address) for p in seen.known_good if p.build.id in seen.builds]
+        back = [
+            replace(p, address=app.address, beside=app.beside) for p in seen.known_good if p.build.id in seen.builds
+        ]
         back = [b for b in back if b.id != decided.wanted and not any(p.id == decided.wanted for p in seen.known_good)]
         if back and seen.failure_of(back[0].id, app.workers) is None:
             assert first.revision == back[0]
@@ -221,13 +224,24 @@ def test_the_daemon_never_answers_while_an_instance_serves(situation: Running, c
     app, observed = situation
     for decided, seen, now in story_of(app, observed, content, frozenset({app.revision(broken).id})):
         assert not any(seen.serves_at(address) for address in seen.holding)
-        if seen.serves_at(app.address):
+        activated_at = seen.sleep_state.activated_at
+        if activated_at is not None and now < activated_at + app.patience_s:
             continue
-        if seen.sleep_state.activated_at is None or now >= seen.sleep_state.activated_at + app.patience_s:
-            asleep = app.address in seen.armed
-            since = seen.unserved_since
-            if app.address in seen.listeners and since is not None and now >= since + app.patience_s:
-                assert asleep or app.address in seen.holding, decided
+        for address in seen.listeners.intersection(app.addresses):
+            if seen.unserved_since is not None and now >= seen.unserved_since + app.patience_s:
+                assert seen.serves_at(address) or address in seen.armed | seen.holding, decided
+
+
+@given(running_apps(), st.sampled_from(CONTENTS), st.sampled_from(CONTENTS))
+def test_no_client_is_let_in_where_no_instance_listens_while_one_serves_elsewhere(
+    situation: Running, content: str, broken: str
+) -> None:
+    """An address that is new is opened with the instance that is to serve there, and no sooner."""
+    app, observed = situation
+    story = story_of(app, observed, content, frozenset({app.revision(broken).id}))
+    for (decided, seen, _), (following, _, _) in pairwise(story):
+        if isinstance(decided.first, Listen) and seen.serves and not seen.serves_at(decided.first.address):
+            assert isinstance(following.first, Listen | Start), decided
 
 
 @given(situations())
