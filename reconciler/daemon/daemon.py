@@ -305,7 +305,7 @@ class Daemon:
             services=self._services,
             given=self._given_to_parts,
             apps=self._apps,
-        ).begin(self._tasks)
+        ).begin(self._tasks, self.reports)
         self._tasks.keep("watch the state directory", self._state.watch)
         self._tasks.keep("listen to workers", self._listen_to_workers)
 

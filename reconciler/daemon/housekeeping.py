@@ -9,11 +9,13 @@ from collections.abc import Callable
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.ticks import next_tick
 from reconciler.daemon.log_rotation import LogRotation
+from reconciler.daemon.reports import Reports
 from reconciler.host.staging_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
 from reconciler.linux.garbage import CalmCollections
 from reconciler.linux.heap import own_heap
+from reconciler.linux.next_changes import NextChanges
 from reconciler.linux.processes import Orphans
 from reconciler.metrics.load_recorder import LoadRecorder
 from reconciler.metrics.sample import MemoryMeter, Sampler
@@ -57,15 +59,17 @@ class Housekeeping:
         self._given = given
         self._apps = apps
 
-    def begin(self, tasks: StandingTasks) -> None:
+    def begin(self, tasks: StandingTasks, reports: Reports) -> None:
         """Start all of it."""
         rotation = LogRotation(
             self._settings.paths,
             self._instances,
             limit_bytes=self._settings.log_limit_bytes,
             keep=self._settings.logs_kept,
+            changes=NextChanges(asyncio.get_running_loop().call_soon_threadsafe, content=True),
             record=self._on_cut_log,
         )
+        reports.listeners.append(rotation.on_report)
         tasks.keep("rotate logs", rotation.run)
         tasks.keep("collect environments", self._collect)
         tasks.keep("end idle fork servers", self._end_idle)
@@ -127,7 +131,12 @@ class Housekeeping:
 
     async def _catch_up(self) -> None:
         """Write events that could not be written when they happened."""
+        owed = asyncio.Event()
+        self._journal.on_owed(owed.set)
         while True:
+            owed.clear()
+            if not self._journal.owes:
+                await owed.wait()
             await next_tick(_WRITE_EVERY_S)
             self._journal.catch_up()
 

@@ -1,8 +1,9 @@
 """Keep the logs of apps within their limit: rotate what grew too large, and cut what is written faster than that helps.
 
 A look at every log would cost a host with thousands of apps too much to be made each second: what the disk has left is
-asked instead, and says whether a log may have grown. Logs of apps without an instance are looked at when one has ended,
-and all that there are, those of removed apps too, a few at a time once an hour and when the daemon starts.
+asked instead, and says whether a log may have grown. The logs of an app that writes nothing are looked at again once
+the kernel tells of a change. Logs of apps without an instance are looked at when one has ended, and all that there are,
+those of removed apps too, a few at a time once an hour and when the daemon starts.
 """
 
 import asyncio
@@ -11,8 +12,11 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 
-from reconciler.convergence.ticks import next_tick
+from reconciler.convergence.ticks import next_tick, next_tick_or
+from reconciler.convergence.world import Report
 from reconciler.linux.listing import names_in
+from reconciler.linux.next_changes import NextChanges
+from reconciler.planning.subject import Subject
 from reconciler.serving import logs
 from reconciler.serving.instances import Instances
 from reconciler.serving.log_times import LogTimes
@@ -32,15 +36,16 @@ _SLACK_BYTES = 16 * 2**20  # a writer that is told to open its log again takes a
 
 
 class LogRotation:
-    """Rotates the logs of every app; `record` gets an app's name and what was cut."""
+    """Rotates the logs of every app; `record` gets an app's name and what was cut, `changes` tell what was written."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  collaborators, each named
         self,
         paths: StatePaths,
         instances: Instances,
         *,
         limit_bytes: int,
         keep: int,
+        changes: NextChanges[str],
         record: Callable[[str, str], None],
     ) -> None:
         self._paths = paths
@@ -48,8 +53,11 @@ class LogRotation:
         self._instances = instances
         self._limit_bytes = limit_bytes
         self._keep = keep
+        self._changes = changes
         self._record = record
         self._growing: dict[str, int] = {}  # by app: how many more looks it is looked at each time
+        self._quiet: set[str] = set()  # apps that have written nothing for a while, and will be told of once they do
+        self._awake = True
         self._cut: set[str] = set()
         self._rotated: set[str] = set()  # apps that have a rotated log, to which something may still write
         self._free_bytes = 0
@@ -57,20 +65,14 @@ class LogRotation:
         self._times = LogTimes()
 
     async def run(self) -> None:
-        """Look each second while a log grows, else every five, until cancelled."""
+        """Look each second while a log grows, else every five while one is written to, until cancelled."""
         loop, due_at, list_at = asyncio.get_running_loop(), 0.0, 0.0
         while True:
-            pause_s = _LOOK_EVERY_S * (1 if self._growing or self._listed else _SELDOM)
-            await next_tick(min(pause_s, _LOOK_AT_ALL_EVERY_S))
+            await self._pause()
             names = {*self._growing, *self._instances.take_ended()}
-            apps = self._instances.apps() | self._instances.apps_of_processes()
-            if apps and (loop.time() >= due_at or self._disk_shrank()):
+            if loop.time() >= due_at or (self._awake and self._disk_shrank()):
                 due_at = loop.time() + _LOOK_AT_ALL_EVERY_S
-                self._free_bytes = self._free()
-                self._cut &= self._growing.keys()  # what is cut for long is told again and again, but seldom
-                for name in apps:
-                    if self._timed_is_over_limit(name):
-                        names.add(name)
+                names |= self._over_limit()
             if loop.time() >= list_at:
                 list_at = loop.time() + _LIST_EVERY_S
                 with contextlib.suppress(OSError):
@@ -81,6 +83,35 @@ class LogRotation:
                 if name in self._growing or self._is_over_limit(name):
                     self._look(name)
 
+    def on_report(self, subject: Subject, _: Report | None) -> None:
+        """Look at the logs of an app again: what starts writes, and what failed may have written much."""
+        if subject.kind == "app":
+            self._changes.tell(subject.name)
+
+    async def _pause(self) -> None:
+        """Wait for the next look."""
+        if not (self._awake or self._growing or self._listed):
+            await next_tick_or(self._changes.happened, _LOOK_AT_ALL_EVERY_S)
+        if self._changes.happened.is_set():
+            self._quiet -= self._changes.take()
+            self._awake = True
+        if self._awake or self._growing or self._listed:
+            pause_s = _LOOK_EVERY_S * (1 if self._growing or self._listed else _SELDOM)
+            await next_tick(min(pause_s, _LOOK_AT_ALL_EVERY_S))
+
+    def _over_limit(self) -> set[str]:
+        """Return the apps one of whose logs is too large; those that were quiet at the last look and are, are quiet."""
+        apps = self._instances.apps() | self._instances.apps_of_processes()
+        if gone := self._quiet - apps:
+            self._quiet -= gone
+            self._changes.forget(gone)
+        awake = apps - self._quiet
+        self._free_bytes = self._free() if awake else 0
+        self._cut &= self._growing.keys()  # what is cut for long is told again and again, but seldom
+        found = {name for name in awake if self._timed_is_over_limit(name)}
+        self._awake = not apps <= self._quiet
+        return found
+
     def _is_over_limit(self, name: str) -> bool:
         """Return whether one of an app's logs is too large; it costs little, as nearly every look finds none."""
         rotated = self._largest(name, _ROTATED)
@@ -89,7 +120,11 @@ class LogRotation:
 
     def _timed_is_over_limit(self, name: str) -> bool:
         """Return the same, and record how large the logs are that an app writes to now."""
-        size = self._times.take(f"{self._directory}/{name}", self._timed(name))
+        directory, files = f"{self._directory}/{name}", self._timed(name)
+        size, changed = self._times.take(directory, files)
+        is_still = size <= self._limit_bytes and not changed
+        if is_still and self._changes.ask(name, directory) and not self._times.take(directory, files)[1]:
+            self._quiet.add(name)
         return size > self._limit_bytes or (name in self._rotated and self._is_over_limit(name))
 
     def _largest(self, name: str, files: Iterable[str]) -> int:

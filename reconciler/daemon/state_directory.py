@@ -3,17 +3,20 @@
 What would be written would go elsewhere than where the next daemon looks for it.
 """
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
 
-from reconciler.convergence.ticks import next_tick
+from reconciler.convergence.ticks import next_tick, next_tick_or
 from reconciler.convergence.world import Report, World
+from reconciler.linux.next_changes import NextChanges
 from reconciler.planning.subject import HOST
 from reconciler.state.journal import Journal
 from reconciler.state.lock import Lock
 
 _LOOK_EVERY_S = 5.0
+_SELDOM_S = 30.0  # while the kernel tells of changes: those of a directory above it are none of its own
 
 
 class NotInPlace(OSError):
@@ -36,7 +39,9 @@ class StateDirectory:
 
     async def watch(self) -> None:
         """Tell when the directory is not in place any more, and when it is back, until cancelled."""
+        changes = NextChanges[Path](asyncio.get_running_loop().call_soon_threadsafe, content=False)
         while True:
+            is_watched = changes.ask(self._path, str(self._path))
             before, self.problem = self.problem, self._problem()
             if self.problem and not before:
                 until = (
@@ -46,7 +51,10 @@ class StateDirectory:
                 self._journal.write(HOST, "daemon", self.problem, until)
             elif before and not self.problem:
                 self._journal.write(HOST, "daemon", f"the state directory {self._path} is back")
-            await next_tick(_LOOK_EVERY_S)
+            if is_watched and not self.problem:
+                await next_tick_or(changes.happened, _SELDOM_S)
+            if changes.take() or self.problem or not is_watched:
+                await next_tick(_LOOK_EVERY_S)
 
     def _problem(self) -> str:
         try:

@@ -4,6 +4,7 @@ A change of a build's own directory is noticed soon, as a database beside the co
 everything below it is looked at once an hour, each build in its turn, and before another build is staged.
 """
 
+import asyncio
 import math
 import os
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.host.builds import AppBuilds
+from reconciler.linux.next_changes import NextChanges
 from reconciler.planning.reason import Reason
 from reconciler.planning.wording import listed, written_into_build
 from reconciler.serving.instances import Instances
@@ -51,9 +53,12 @@ class FilesInBuilds:
         self._seen: dict[tuple[str, str], _Top] = {}
         self._looked_at: dict[tuple[str, str], float] = {}
         self._told: dict[tuple[str, str], float] = {}
+        self._changes: NextChanges[tuple[str, str]] | None = None
+        self._still: set[tuple[str, str]] = set()  # of whose tops the next change is told
 
     async def run(self) -> None:
         """Look for as long as the daemon runs."""
+        self._changes = self._changes or NextChanges(asyncio.get_running_loop().call_soon_threadsafe, content=False)
         while True:
             await next_tick(_LOOK_EVERY_S)
             await self._look(self._due(time.monotonic()))
@@ -92,6 +97,7 @@ class FilesInBuilds:
     def _due(self, now: float) -> list[tuple[str, str]]:
         """Return the builds to look at: those whose top has changed, and the ones not looked at for longest."""
         serving = [(name, build) for name in self._instances.apps() for build in self._serving(name)]
+        self._still -= self._changed(serving)
         changed = [each for each in serving if self._top_has_changed(*each)]
         never = float("-inf")
         long_ago = [each for each in serving if now - self._looked_at.get(each, never) > _LOOK_DEEP_EVERY_S]
@@ -101,12 +107,24 @@ class FilesInBuilds:
         at_once = math.ceil(len(serving) * _LOOK_EVERY_S / _LOOK_DEEP_EVERY_S)
         return list(dict.fromkeys((*changed, *long_ago[:at_once])))
 
+    def _changed(self, serving: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Return the builds whose tops may have changed, or that serve no more."""
+        if self._changes is None:
+            return frozenset()
+        gone = frozenset(self._still.difference(serving))
+        self._changes.forget(gone)
+        return gone | self._changes.take()
+
     def _top_has_changed(self, name: str, build: str) -> bool:
         """Tell whether the top of a build's code has changed since the last look, or since it first served."""
+        if (name, build) in self._still:
+            return False
         top = self._seen.get((name, build))
         if top is None:
             directory = self._paths.builds(name) / build
             top = self._seen[name, build] = _Top(str(directory / "code"), served_ns(directory) or 0)
+        if self._changes is not None and self._changes.ask((name, build), top.path):
+            self._still.add((name, build))
         try:
             changed_ns = os.stat(top.path).st_ctime_ns  # noqa: PTH116  also of very many texts
         except OSError:

@@ -25,9 +25,12 @@ class LogTimes:
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, int]] = {}
 
-    def take(self, directory: str, files: Iterable[str]) -> int:
-        """Record how large the files of an app's log directory are, where that has changed; return the largest size."""
-        found, largest = b"", 0
+    def take(self, directory: str, files: Iterable[str]) -> tuple[int, bool]:
+        """Record how large the files of an app's log directory are, where that has changed.
+
+        Return the largest size, and whether any file has changed since it was first seen.
+        """
+        found, largest, changed = b"", 0, False
         for name in files:
             path = f"{directory}/{name}"
             try:
@@ -38,12 +41,13 @@ class LogTimes:
             largest = max(largest, status.st_size)
             now = (status.st_ino, status.st_size)
             if self._last.get(path) != now and status.st_size:
+                changed |= path in self._last
                 self._last[path] = now
                 found += _SAMPLE.pack(status.st_ino, status.st_size, status.st_mtime)
         if found:
             with contextlib.suppress(OSError):  # a full disk costs the times of some lines
                 _append(Path(directory) / _NAME, found)
-        return largest
+        return largest, changed
 
 
 def _append(file: Path, samples: bytes) -> None:

@@ -30,6 +30,7 @@ class Database(sqlite3.Connection):
         self._retry_at = 0.0
         self._in_transaction: list[Hashable] = []
         self.problem = ""
+        self.on_owed: Callable[[], None] = _nothing  # called when a write is deferred
 
     def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
         """Execute a statement; texts among the values are made encodable, as names of files need not be."""
@@ -102,6 +103,7 @@ class Database(sqlite3.Connection):
                     self.problem = str(error)
                     self._retry_at = time.monotonic() + _RETRY_S
                     number = 0
+                    self.on_owed()
                     break
                 dropped.append((key, error))
                 number = 0
@@ -121,6 +123,11 @@ class Database(sqlite3.Connection):
         unfit = isinstance(error, (*_UNFIT, sqlite3.ProgrammingError))
         return isinstance(error, sqlite3.Error | MemoryError) and not unfit
 
+    @property
+    def owes(self) -> bool:
+        """Whether some writes are still to be done."""
+        return bool(self._deferred)
+
     def is_deferred(self, key: Hashable) -> bool:
         """Return whether a write of this key is still to be done."""
         return key in self._deferred
@@ -133,6 +140,10 @@ class Database(sqlite3.Connection):
 
 def _storable(value: Any) -> Any:
     return encodable(value) if isinstance(value, str) else value
+
+
+def _nothing() -> None:
+    """Pass no word of a write that is deferred."""
 
 
 def _ignored(key: Hashable, error: Exception) -> None:

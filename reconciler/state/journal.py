@@ -83,6 +83,15 @@ class Journal:
         """Why the database cannot be written to now, empty if it can."""
         return self._problem
 
+    @property
+    def owes(self) -> bool:
+        """Whether something is to be written, or told, that could not be when it happened."""
+        return self._database.owes or bool(self._database.problem) != bool(self._problem)
+
+    def on_owed(self, call: Callable[[], None]) -> None:
+        """Call this from now on whenever something could not be written."""
+        self._database.on_owed = call
+
     def catch_up(self) -> None:
         """Write the events that were deferred."""
         self._database.flush()

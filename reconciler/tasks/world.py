@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.host.app_places import AppPlaces
@@ -44,6 +43,7 @@ from reconciler.serving.build_users import Use
 from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.marks import Marked
 from reconciler.state.paths import StatePaths
+from reconciler.tasks.clock_watch import ClockWatch
 from reconciler.tasks.endings import DAEMON_ENDED, ended, lost, unrecorded
 from reconciler.tasks.open_tasks import OpenTasks
 from reconciler.tasks.past_tasks import PastTasks
@@ -57,8 +57,6 @@ from reconciler.tasks.texts import described, masked, told
 from reconciler.tasks.variables import ScheduleVariables
 from reconciler.vault.secret_reader import SecretReader
 
-_LOOK_AT_THE_CLOCK_EVERY_S = 5.0
-_STEP_S = 0.5
 _SHORT_OF_A_REVISION = "no revision of it was served yet"
 
 
@@ -177,14 +175,12 @@ class TaskWorld:
 
     async def watch_the_clock(self) -> None:
         """Look at every schedule again when the wall clock was set, until cancelled."""
-        offset = _wall_clock() - self.now()
-        while True:
-            await next_tick(_LOOK_AT_THE_CLOCK_EVERY_S)
-            before, offset = offset, _wall_clock() - self.now()
-            if abs(offset - before) > _STEP_S:
-                for name in self.schedules.apps():
-                    self.schedules.look_again(name)
-                    self._queues.tasks.wake(name)
+        await ClockWatch(self._look_at_all_again).run()
+
+    def _look_at_all_again(self) -> None:
+        for name in self.schedules.apps():
+            self.schedules.look_again(name)
+            self._queues.tasks.wake(name)
 
     def restore(self) -> None:
         """Follow the tasks that an earlier daemon left running; what was never begun is owed again."""

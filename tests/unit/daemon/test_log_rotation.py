@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +12,11 @@ import pytest
 
 from reconciler.daemon import log_rotation
 from reconciler.daemon.log_rotation import LogRotation
+from reconciler.linux.next_changes import NextChanges
+from reconciler.planning.subject import Subject
 from reconciler.serving import logs
 from reconciler.serving.instances import Instances
+from reconciler.serving.log_times import LogTimes
 from reconciler.state.paths import StatePaths
 from tests.simulation.clock import run
 
@@ -54,6 +57,35 @@ class Writers:
         self.told += 1
 
 
+@dataclass
+class Changes:
+    """Tells of the changes that a story says there were; where `watches` is not, no directory can be watched."""
+
+    watches: bool = False
+    asked: dict[str, str] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+    happened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ask(self, name: str, directory: str) -> bool:
+        if self.watches:
+            self.asked[name] = directory
+        return self.watches
+
+    def tell(self, name: str) -> None:
+        self.asked.pop(name, None)
+        self.told.add(name)
+        self.happened.set()
+
+    def take(self) -> frozenset[str]:
+        told, self.told = frozenset(self.told), set()
+        self.happened.clear()
+        return told
+
+    def forget(self, names: set[str]) -> None:
+        for name in names:
+            self.asked.pop(name, None)
+
+
 @pytest.fixture
 def paths(tmp_path: Path) -> StatePaths:
     (tmp_path / "logs" / "blog").mkdir(parents=True)
@@ -61,14 +93,23 @@ def paths(tmp_path: Path) -> StatePaths:
 
 
 def rotated(
-    paths: StatePaths, write: Callable[[int], None], seconds: int, writers: Writers | None = None
+    paths: StatePaths,
+    write: Callable[[int], None],
+    seconds: int,
+    writers: Writers | None = None,
+    changes: Changes | None = None,
 ) -> tuple[Writers, list[tuple[str, str]]]:
     """Rotate for so long; `write` is called each second, and gets its number."""
     writers, told = writers or Writers(files={"blog": paths.log("blog", "app")}), list[tuple[str, str]]()
 
     async def story() -> None:
         rotation = LogRotation(
-            paths, cast("Instances", writers), limit_bytes=_LIMIT, keep=_KEEP, record=lambda *what: told.append(what)
+            paths,
+            cast("Instances", writers),
+            limit_bytes=_LIMIT,
+            keep=_KEEP,
+            changes=cast("NextChanges[str]", changes or Changes()),
+            record=lambda *what: told.append(what),
         )
         running = asyncio.get_running_loop().create_task(rotation.run())
         for second in range(seconds):
@@ -204,3 +245,69 @@ def test_the_log_of_a_process_is_copied_and_emptied_as_it_cannot_be_opened_again
     lines = [line[:9] for file in reversed(kept) for line in file.read_text().splitlines()]
     assert lines == sorted(lines)
     assert lines[-1] == f"{39:09d}"
+
+
+def test_an_app_that_writes_nothing_is_not_looked_at_and_the_disk_is_not_asked(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(paths.log("blog", "app"), 100)
+    looks, asked = list[str](), list[None]()
+    take, free = LogTimes.take, LogRotation._free
+
+    def counted(self: LogTimes, directory: str, files: Iterable[str]) -> tuple[int, bool]:
+        looks.append(directory)
+        return take(self, directory, files)
+
+    def counted_free(self: LogRotation) -> int:
+        asked.append(None)
+        return free(self)
+
+    monkeypatch.setattr(LogTimes, "take", counted)
+    monkeypatch.setattr(LogRotation, "_free", counted_free)
+    changes = Changes(watches=True)
+    rotated(paths, lambda _: None, 600, changes=changes)
+    assert changes.asked == {"blog": str(paths.log("blog", "app").parent)}
+    assert len(looks) <= 3
+    assert len(asked) <= 10
+
+
+def test_a_quiet_app_that_writes_again_is_rotated_and_its_times_are_known(paths: StatePaths) -> None:
+    log, changes = paths.log("blog", "app"), Changes(watches=True)
+
+    def write(second: int) -> None:
+        if second == 100:
+            assert "blog" in changes.asked
+        if 100 <= second < 160:
+            append(log, 300)
+            if "blog" in changes.asked:  # as the kernel does
+                changes.tell("blog")
+
+    rotated(paths, write, 240, changes=changes)
+    assert _KEEP <= len(sizes(paths)) <= _KEEP + 1
+    assert max(sizes(paths)) <= 2 * _LIMIT
+    assert (log.parent / "times").exists()
+    assert "blog" in changes.asked
+
+
+def test_an_app_that_is_not_known_yet_and_reports_is_noticed_within_seconds(paths: StatePaths) -> None:
+    writers, changes = Writers(), Changes(watches=True)
+
+    async def story() -> None:
+        rotation = LogRotation(
+            paths,
+            cast("Instances", writers),
+            limit_bytes=_LIMIT,
+            keep=_KEEP,
+            changes=cast("NextChanges[str]", changes),
+            record=lambda *_: None,
+        )
+        running = asyncio.get_running_loop().create_task(rotation.run())
+        await asyncio.sleep(300)
+        append(paths.log("blog", "app"), 5000)
+        writers.ended.add("blog")
+        rotation.on_report(Subject("app", "blog"), None)
+        await asyncio.sleep(6)
+        assert paths.log("blog", "app").with_name("app.log.1").exists()
+        running.cancel()
+
+    run(story())

@@ -1,5 +1,6 @@
 """A build whose top changes is looked at soon, the others a few at a time."""
 
+import asyncio
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.host import files_in_builds as files_in_builds_module
 from reconciler.host.builds import AppBuilds
 from reconciler.host.files_in_builds import FilesInBuilds
+from reconciler.linux.next_changes import NextChanges
 from reconciler.serving.instances import Instances
 from reconciler.staging.written_files import mark_served
 from reconciler.state.paths import StatePaths
@@ -44,6 +46,31 @@ def test_a_build_in_which_nothing_changed_waits_for_its_turn(paths: StatePaths) 
         assert due == [(app, "b1")]
         looks._looked_at[due[0]] = 30.0 * number
     assert looks._due(150.0) == []
+
+
+def test_a_top_of_which_the_next_change_is_told_is_not_looked_at_before(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        looks, top = files_in_builds(paths), paths.builds("app4") / "b1/code"
+        looks._looked_at = {(app, "b1"): 0.0 for app in _APPS}
+        changes = looks._changes = NextChanges(asyncio.get_running_loop().call_soon_threadsafe, content=False)
+        assert looks._due(0.0) == []
+        looked, stat = list[str](), os.stat
+
+        def counted(path: str) -> os.stat_result:
+            looked.append(path)
+            return stat(path)
+
+        monkeypatch.setattr(os, "stat", counted)
+        assert looks._due(0.0) == []
+        assert looked == []
+        (top / "written").touch()
+        await changes.happened.wait()
+        assert looks._due(0.0) == [("app4", "b1")]
+        assert looked == [str(top)]
+
+    asyncio.run(story())
 
 
 def test_each_of_very_many_builds_has_its_turn_within_an_hour(

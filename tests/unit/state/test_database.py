@@ -71,6 +71,28 @@ def test_what_is_owed_is_written_when_it_can_be_and_only_the_last_of_each(
     assert (records.fact("a"), records.fact("b")) == ("3", "1")
 
 
+def test_whoever_waits_for_something_owed_is_told_until_it_is_written(
+    database: Database, stranger: sqlite3.Connection
+) -> None:
+    journal, owed = Journal(database), list[bool]()
+    journal.on_owed(lambda: owed.append(journal.owes))
+    database.defer(never)
+    journal.write(Subject("app", "blog"), "ready", "written at once")
+    assert (owed, journal.owes) == ([], False)
+    stranger.execute("BEGIN IMMEDIATE")
+    Records(database).set_fact("a", "1")
+    assert owed == [True]
+    assert journal.owes
+    stranger.execute("ROLLBACK")
+
+    def caught_up() -> bool:
+        journal.catch_up()
+        return not journal.owes
+
+    eventually(caught_up)
+    assert Records(database).fact("a") == "1"
+
+
 def test_events_keep_their_order_and_are_shown_at_once(database: Database, stranger: sqlite3.Connection) -> None:
     journal, shown = Journal(database), list[Event]()
     journal.followers.append(shown.append)
