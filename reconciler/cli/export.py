@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.failure import Failure
-from reconciler.cli.options import DURATION, examples, manifests_option, without_daemon
+from reconciler.cli.options import DURATION, all_option, examples, manifests_option, refuse_both, without_daemon
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
@@ -64,6 +64,7 @@ class _Form:
     ),
 )
 @click.argument("apps", nargs=-1, metavar="[APP]...")
+@all_option("Every app that the manifests describe.")
 @click.option("--image", "images", multiple=True, metavar="[APP=]IMAGE", help="The image of APP, by its digest.")
 @click.option("--namespace", metavar="NAME", default="", help="The namespace to name in the objects.  [default: none]")
 @click.option("--instances", multiple=True, metavar="[APP=]N|MIN-MAX", help="How many pods serve an app.  [default: 1]")
@@ -88,6 +89,7 @@ class _Form:
 @click.option("--format", "form", type=click.Choice(("yaml", "json")), default="yaml", show_default=True,
     help="yaml: one document for each object. json: one List.",
 )  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as --format json does.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
     help="Write APP.yaml for each APP into this directory.",
 )  # fmt: skip
@@ -97,6 +99,7 @@ def command(  # noqa: PLR0913  one for each option
     *,
     settings: Settings,
     apps: tuple[str, ...],
+    everything: bool,
     images: tuple[str, ...],
     namespace: str,
     instances: tuple[str, ...],
@@ -109,21 +112,20 @@ def command(  # noqa: PLR0913  one for each option
     secrets: str,
     without: tuple[str, ...],
     form: str,
+    as_json: bool,
     output: Path | None,
     rbac: bool,
 ) -> None:
     from reconciler.cluster.objects import role
     from reconciler.cluster.target import Target
 
-    how = _Form(form=form, secrets=secrets)
+    how = _Form(form="json" if as_json else form, secrets=secrets)
     if rbac:
-        if apps:
+        if apps or everything:
             raise click.UsageError("give an APP or --rbac, not both")
         click.echo(how.text([role(_named(namespace, "--namespace"))]), nl=False)
         return
-    names = tuple(dict.fromkeys(apps))
-    if not names:
-        raise click.UsageError("give the name of an APP, or --rbac")
+    names = _names(settings, apps, everything=everything)
     if drain % 1 or drain > _MOST_DRAIN_S:
         raise click.BadParameter(f"expected whole seconds, at most {_MOST_DRAIN_S}", param_hint="--drain")
     of_app, counts = _by_app(images, names, "--image"), _by_app(instances, names, "--instances")
@@ -141,6 +143,21 @@ def command(  # noqa: PLR0913  one for each option
         for name in names
     }
     _write(_exported(settings, targets, without, how), how, output)
+
+
+def _names(settings: Settings, words: Sequence[str], *, everything: bool) -> tuple[str, ...]:
+    """Return the names of the apps that are meant, each once. Raises UsageError without one."""
+    from reconciler.cli.app_names import existing_apps
+    from reconciler.inspection.exports import described
+    from reconciler.planning.name_patterns import is_pattern
+
+    refuse_both(words, everything=everything)
+    if not words and not everything:
+        raise click.UsageError("give the name of an APP, --all or --rbac")
+    if everything or any(map(is_pattern, words)):
+        known = described(settings)
+        return tuple(known if everything else existing_apps(known, words))
+    return tuple(dict.fromkeys(words))
 
 
 def _by_app(given: Sequence[str], names: Sequence[str], option: str) -> dict[str, str]:

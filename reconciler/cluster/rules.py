@@ -78,7 +78,9 @@ def _of_routes(app: App, target: Target) -> Iterator[tuple[Path, str]]:
 def _of_services(app: App, services: Mapping[str, Service], values: Values | None) -> Iterator[tuple[Path, str]]:
     for index, binding in enumerate(app.bindings):
         service = services.get(binding.service)
-        if service is not None and service.type == "sqlite":
+        if service is None:
+            yield ("services", index), f"no manifest defines {binding.service}: add it, or remove the binding"
+        elif service.type == "sqlite":
             message = "is a file on this host (sqlite): bind a service of a server, or keep the app on a host"
             yield ("services", index), message
         files = {} if values is None else values.files.get(directory_of(binding.name or binding.service), {})

@@ -46,6 +46,12 @@ class Documents:
     services: Mapping[str, Service] = field(default_factory=dict)
 
 
+def described(settings: Settings) -> list[str]:
+    """Return the names of the apps that the manifests describe, also of those whose manifests have errors."""
+    files = checked(settings).files.values()
+    return sorted({subject.name for entry in files for subject in entry.subjects if subject.kind == "app"})
+
+
 def documents(settings: Settings, names: Collection[str], without: Collection[str]) -> dict[str, Documents]:
     """Return the documents of apps. Raises CannotExport."""
     catalog = checked(settings)
@@ -60,8 +66,8 @@ def _document(settings: Settings, catalog: "Catalog", name: str, without: Collec
     for file, entry in catalog.files.items():
         if not any(subject.kind == "app" and subject.name == name for subject in entry.subjects):
             continue
-        text = text_of(file, entry.content) if isinstance(entry.content, bytes) else entry.content
-        if entry.problems or isinstance(text, Problem):
+        text = text_of(file, entry.content) if isinstance(entry.content, bytes) else None
+        if entry.problems or not isinstance(text, str):
             raise CannotExport(f"the manifest of {name} has errors", entry.problems)
         tree = apps_of(file, trees_of(file, text)[0])[name]
         app = _app(_fewer(settings, file, text, tree, name, without))
@@ -87,7 +93,8 @@ def _fewer(  # noqa: PLR0913, PLR0917  one document, and what is left out of it
 
 
 def _is_set(tree: Node, path: str) -> bool:
-    return any(dotted(place) == path for _, place, _ in given_fields(tree))
+    """Return whether a document has a field; parts of the items of lists are not left out by themselves."""
+    return any(dotted(place) == path and "[" not in path for _, place, _ in given_fields(tree))
 
 
 def _app(document: AppDocument) -> App:

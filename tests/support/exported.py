@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from reconciler.cluster.findings import Exporting
@@ -20,6 +21,8 @@ TARGET = Target(image=IMAGE)
 GATEWAY = Target(image=IMAGE, route=Gateway(name="public"))
 INGRESS = Target(image=IMAGE, route=IngressClass(name="traefik"))
 POSTGRESQL = Service(name="db", manifest="/db.yaml", type="postgresql")
+MAIL = Service(name="mail", manifest="/mail.yaml", type="user-provided")
+SERVICES = (POSTGRESQL, MAIL, replace(POSTGRESQL, name="other"))
 _HOST = HostDefaults(isolation=IsolationRules(mounts=("/srv/media",)))
 
 
@@ -38,7 +41,7 @@ def export(
     target: Target = TARGET,
     *,
     values: Values | None = None,
-    services: tuple[Service, ...] = (POSTGRESQL,),
+    services: tuple[Service, ...] = SERVICES,
     with_secrets: bool = False,
     without: frozenset[str] = frozenset(),
 ) -> Exported:

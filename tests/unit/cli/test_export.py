@@ -93,7 +93,9 @@ def test_secrets_are_read_from_their_files_only_where_they_are_asked_for(manifes
 
 def test_credentials_of_services_are_those_that_the_daemon_of_this_host_has(manifests: Path) -> None:
     write(manifests, "shop", services=["mail"])
-    (manifests / "mail.yaml").write_text("{kind: service, type: user-provided, credentials: {host: mail.example.com}}")
+    (manifests / "mail.yaml").write_text(
+        "{kind: service, name: mail, type: user-provided, credentials: {host: mail.example.com}}"
+    )
     assert export(manifests, "shop", "--image", IMAGE).exit_code == 0
     done = export(manifests, "shop", "--image", IMAGE, "--secrets", "include")
     assert done.exit_code != 0
@@ -132,6 +134,22 @@ def test_no_app_and_a_manifest_with_errors_are_told(manifests: Path) -> None:
     write(manifests, "shop")
     left = export(manifests, "shop", "--image", IMAGE, "--without", "canary")
     assert "no manifest sets canary" in left.stderr
+
+
+def test_apps_are_chosen_by_patterns_or_all_of_them(manifests: Path) -> None:
+    write(manifests, "shop")
+    write(manifests, "shop-api")
+    write(manifests, "blog")
+    images = [word for name in ("shop", "shop-api", "blog") for word in ("--image", f"{name}={IMAGE}")]
+
+    def deployments(*words: str) -> list[str]:
+        done = export(manifests, *words)
+        assert done.exit_code == 0, done.stderr
+        found = yaml.safe_load_all(done.stdout)
+        return [made["metadata"]["name"] for made in found if made["kind"] == "Deployment"]
+
+    assert deployments("--all", *images) == ["blog", "shop", "shop-api"]
+    assert deployments("shop*", *images[:4]) == ["shop", "shop-api"]
 
 
 def test_a_role_is_written_without_an_app(manifests: Path) -> None:

@@ -12,7 +12,7 @@ from reconciler.cluster.objects import claimed_twice, role
 from reconciler.cluster.target import Instances, Target, Values
 from reconciler.cluster.written import as_json, as_yaml
 from reconciler.planning.services.service import Service
-from tests.support.exported import GATEWAY, INGRESS, POSTGRESQL, TARGET, export, objects
+from tests.support.exported import GATEWAY, INGRESS, TARGET, export, objects
 
 WORKER = "Deployment/shop-worker"
 
@@ -124,14 +124,13 @@ def test_a_changed_secret_has_another_name_so_that_pods_are_replaced() -> None:
 
 
 def test_what_secrets_have_to_hold_is_said_where_they_are_not_written() -> None:
-    user = Service(name="mail", manifest="/m.yaml", type="user-provided")
     fields = {"env": {"KEY": {"file": "k"}, "TOKEN": "t"}, "env_files": ["a.env"], "services": ["db", "mail"]}
-    missing = {each.name: each.keys for each in export(fields, services=(POSTGRESQL, user)).missing}
+    missing = {each.name: each.keys for each in export(fields).missing}
     assert missing == {
         "shop-binding-db": (), "shop-binding-mail": (), "shop-env": ("KEY", "TOKEN"), "shop-env-files": (),
         "shop-vcap": ("DATABASE_URL", "VCAP_SERVICES"),
     }  # fmt: skip
-    may_be = variables(objects({"services": ["mail"]}, services=(user,))["Deployment/shop"])["DATABASE_URL"]
+    may_be = variables(objects({"services": ["mail"]})["Deployment/shop"])["DATABASE_URL"]
     assert may_be["secretKeyRef"]["optional"] is True
 
 
@@ -270,6 +269,8 @@ def test_a_service_that_pods_do_not_reach_is_refused() -> None:
     file = Service(name="db", manifest="/db.yaml", type="sqlite")
     (refusal,) = export({"services": ["db"]}, services=(file,)).refusals
     assert (refusal.path, "sqlite" in refusal.message) == ("services[0]", True)
+    (refusal,) = export({"services": ["gone"]}).refusals
+    assert (refusal.path, "no manifest defines gone" in refusal.message) == ("services[0]", True)
     for host in ("127.0.0.1", "localhost", "/run/postgresql", "::1"):
         values = Values(vcap="{}", files={"db": {"host": host}})
         assert [each.path for each in export({"services": ["db"]}, values=values).refusals] == ["services[0]"]
