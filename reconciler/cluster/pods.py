@@ -116,7 +116,8 @@ def _container(app: App, part: Part, target: Target, secrets: Secrets) -> Object
     if words:
         made["args"] = [*map(itself, words)]
     if lists := secrets.env_lists:
-        made["envFrom"] = [{"secretRef": {"name": lists.name}}]
+        before = [secrets.vcap] if _are_below_lists(secrets) else []
+        made["envFrom"] = [{"secretRef": {"name": each.name}} for each in (*before, lists) if each is not None]
     if variables:
         made["env"] = [*variables]
     if part.is_web:
@@ -146,8 +147,7 @@ def _variables(app: App, part: Part, secrets: Secrets) -> list[Object]:
         found["RECONCILER_PROCESS"] = {"name": "RECONCILER_PROCESS", "value": name}
     if vcap := secrets.vcap:
         found["SERVICE_BINDING_ROOT"] = {"name": "SERVICE_BINDING_ROOT", "value": _BINDINGS}
-        own_lists = secrets.env_lists  # these count more, as on a host
-        if "DATABASE_URL" in vcap.keys and not (own_lists and "DATABASE_URL" in own_lists.keys):
+        if "DATABASE_URL" in vcap.keys and not _are_below_lists(secrets):
             found["DATABASE_URL"] = _reference("DATABASE_URL", vcap)
     for key, texts, files in (("env", app.env, app.env_files), (part.key, part.env, part.env_files)):
         shown, hidden = shown_and_hidden(texts)
@@ -156,9 +156,18 @@ def _variables(app: App, part: Part, secrets: Secrets) -> list[Object]:
     if vcap := secrets.vcap:
         path = f"{_VCAP}/{_VCAP_FILE}"
         found["VCAP_SERVICES_FILE_PATH"] = {"name": "VCAP_SERVICES_FILE_PATH", "value": path}
-        if not is_too_long((vcap.data or {}).get("VCAP_SERVICES", "")):
+        if not _is_in_a_file_alone(vcap) and not _are_below_lists(secrets):
             found["VCAP_SERVICES"] = _reference("VCAP_SERVICES", vcap)
     return [found[name] for name in sorted(found)]
+
+
+def _is_in_a_file_alone(vcap: Secret) -> bool:
+    return is_too_long((vcap.data or {}).get("VCAP_SERVICES", ""))
+
+
+def _are_below_lists(secrets: Secrets) -> bool:
+    """Return whether the variables of services come before those of files of many, which count more, as on a host."""
+    return secrets.vcap is not None and secrets.env_lists is not None and not _is_in_a_file_alone(secrets.vcap)
 
 
 def _texts(texts: Mapping[str, str]) -> list[Object]:

@@ -16,6 +16,7 @@ from reconciler.planning.services.service import Service, directory_of
 
 _LONGEST_PART = 50  # of a label, with what is before it
 _LONGEST_CRON_JOB = 52  # of a name, to which the cluster adds the time
+_MOST_HOSTNAMES = 16
 _NO_FILE = "no container sees the files of this host"
 _FILES_OF_HOST = ("certfile", "keyfile", "ca_certs", "tmp_upload_dir", "worker_tmp_dir", "statsd_socket", "pythonpath")
 _IN_IMAGE = ("/tmp", "/dev/shm", "/reconciler")  # noqa: S108  of the container
@@ -68,6 +69,13 @@ def _of_durations(tree: Node) -> Iterator[tuple[Path, str]]:
 
 
 def _of_routes(app: App, target: Target) -> Iterator[tuple[Path, str]]:
+    if app.routing is not None and isinstance(target.route, Gateway):
+        for name, names in (("domains", app.routing.domains), ("redirects", app.routing.redirects)):
+            if len(names) > _MOST_HOSTNAMES:
+                yield (
+                    (name,),
+                    f"a Gateway route has at most {_MOST_HOSTNAMES} names: use a wildcard, or --ingress-class",
+                )
     if app.routing is None or not isinstance(target.route, IngressClass):
         return
     remedy = "no Ingress says it in a way that every controller heeds: use --gateway, or remove it"

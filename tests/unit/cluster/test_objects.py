@@ -146,6 +146,15 @@ def test_services_too_long_for_a_variable_are_in_a_file_alone_and_too_large_ones
     assert not given((1 << 20) - 100).refusals
 
 
+def test_variables_of_files_of_many_count_more_than_those_of_services() -> None:
+    made = container(objects({"services": ["db"], "env_files": ["a.env"]})["Deployment/shop"])
+    assert [each["secretRef"]["name"] for each in made["envFrom"]] == ["shop-vcap", "shop-env-files"]
+    assert not {"DATABASE_URL", "VCAP_SERVICES"} & {each["name"] for each in made["env"]}
+    many = {"domains": [f"d{number}.example.com" for number in range(17)]}
+    assert [each.path for each in export(many, GATEWAY).refusals] == ["domains"]
+    assert not export(many, INGRESS).refusals
+
+
 def test_the_kubelet_reads_texts_of_the_manifest_as_they_are_written() -> None:
     fields = {"env": {"A": "$$5 and $(HOME)"}, "processes": {"worker": "python w.py $HOSTNAME '$(not)'"}}
     found = objects(fields)
