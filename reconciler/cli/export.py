@@ -175,7 +175,7 @@ def _by_app(given: Sequence[str], names: Sequence[str], option: str) -> dict[str
 
 def _image(given: str | None, app: str) -> str:
     if given is None:
-        remedy = f"write one with 'reconciler image {app}', send it to a registry, and name it by its digest"
+        remedy = f"name it by its digest, as 'reconciler image {app} --push' prints it"
         raise click.UsageError(f"{app} needs --image: {remedy}")
     if not _DIGEST.fullmatch(given):
         message = f"expected an image by its digest, such as registry.example.com/web/{app}@sha256:…"
