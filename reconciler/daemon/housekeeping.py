@@ -87,8 +87,10 @@ class Housekeeping:
         sampler = Sampler(paths, MemoryMeter(at_rest_s=_MEMORY_AT_REST_S))
         return LoadRecorder(paths, self._running_apps, sampler.sample_loads)
 
-    def _running_apps(self) -> frozenset[str]:
-        return self._instances.apps() | self._instances.apps_of_processes()
+    def _running_apps(self) -> dict[str, tuple[str, ...]]:
+        """Return the files of the workers of each app that runs, none for one that has no web server."""
+        names = self._instances.apps() | self._instances.apps_of_processes()
+        return {name: tuple(f for live in self._instances.lives(name) for f in live.worker_files()) for name in names}
 
     def _on_cut_log(self, app: str, text: str) -> None:
         self._journal.write(Subject("app", app), "daemon", text, reason=Reason.LOG_CUT)

@@ -24,6 +24,7 @@ from reconciler.state.paths import StatePaths
 
 _LOOK_EVERY_S = 30.0
 _LOOK_DEEP_EVERY_S = 3600.0
+_ASKED_AT_ONCE = 20  # a daemon that has just started has better to do than to watch every build
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class FilesInBuilds:
         self._told: dict[tuple[str, str], float] = {}
         self._changes: NextChanges[tuple[str, str]] | None = None
         self._still: set[tuple[str, str]] = set()  # of whose tops the next change is told
+        self._may_ask = 0
 
     async def run(self) -> None:
         """Look for as long as the daemon runs."""
@@ -98,6 +100,7 @@ class FilesInBuilds:
         """Return the builds to look at: those whose top has changed, and the ones not looked at for longest."""
         serving = [(name, build) for name in self._instances.apps() for build in self._serving(name)]
         self._still -= self._changed(serving)
+        self._may_ask = _ASKED_AT_ONCE
         changed = [each for each in serving if self._top_has_changed(*each)]
         never = float("-inf")
         long_ago = [each for each in serving if now - self._looked_at.get(each, never) > _LOOK_DEEP_EVERY_S]
@@ -123,8 +126,10 @@ class FilesInBuilds:
         if top is None:
             directory = self._paths.builds(name) / build
             top = self._seen[name, build] = _Top(str(directory / "code"), served_ns(directory) or 0)
-        if self._changes is not None and self._changes.ask((name, build), top.path):
-            self._still.add((name, build))
+        if self._changes is not None and self._may_ask > 0:
+            self._may_ask -= 1
+            if self._changes.ask((name, build), top.path):
+                self._still.add((name, build))
         try:
             changed_ns = os.stat(top.path).st_ctime_ns  # noqa: PTH116  also of very many texts
         except OSError:

@@ -44,17 +44,21 @@ class _App:
 
 
 class LoadRecorder:
-    """Records the loads of one host's apps: `running` names those that run, `sample` measures some of them."""
+    """Records the loads of one host's apps: `running` names those that run, `sample` measures some of them.
+
+    With each name come the files of the app's workers.
+    """
 
     def __init__(
         self,
         paths: StatePaths,
-        running: Callable[[], Collection[str]],
+        running: Callable[[], Mapping[str, Collection[str]]],
         sample: Callable[[Collection[str]], Mapping[str, AppSample]],
     ) -> None:
         self._paths = paths
         self._running = running
         self._sample = sample
+        self._workers: Mapping[str, Collection[str]] = {}
         self._apps: dict[str, _App] = {}
         self._tried_at: dict[str, float] = {}
         self._unmeasured: dict[str, Contents] = {}
@@ -74,13 +78,14 @@ class LoadRecorder:
                 took_s = await asyncio.to_thread(self._timed, running)
                 due_at = time.monotonic() + took_s / _SHARE - HOUR.step_s / 2
 
-    def _timed(self, running: Collection[str]) -> float:
+    def _timed(self, running: Mapping[str, Collection[str]]) -> float:
         began = time.thread_time()
         self.record(running, time.time(), time.monotonic())  # noqa: TID251  shown on a time axis
         return time.thread_time() - began
 
-    def record(self, running: Collection[str], now: float, at: float) -> None:
+    def record(self, running: Mapping[str, Collection[str]], now: float, at: float) -> None:
         """Record the load since the last call; `now` is wall-clock, `at` monotonic seconds. Blocks."""
+        self._workers = running
         self._apps = {name: app for name, app in self._apps.items() if name in running}
         self._tried_at = {name: tried for name, tried in self._tried_at.items() if name in running}
         self._unmeasured = {name: seen for name, seen in self._unmeasured.items() if name in running}
@@ -118,14 +123,18 @@ class LoadRecorder:
         """Whether an app that was never measured has answered something since it was first seen."""
         before = self._unmeasured.get(name)
         if before is None or not tells(before):  # its workers may not have written anything yet
-            self._unmeasured[name] = contents(self._paths.readiness(name))
+            self._unmeasured[name] = contents(self._workers.get(name, ()))
             return False
-        return not is_unchanged(before)
+        return not self._has_answered_nothing(name, before)
+
+    def _has_answered_nothing(self, name: str, before: Contents) -> bool:
+        """Whether the workers of an app are those that they were, and have answered nothing since."""
+        return before.keys() == {*self._workers.get(name, ())} and is_unchanged(before)
 
     def _still_rests(self, name: str, now: float, at: float) -> bool:
         """Whether an app that was idle has answered nothing since; then its point is the last one again."""
         app = self._apps.get(name)
-        if app is None or app.at_rest is None or not is_unchanged(app.at_rest):
+        if app is None or app.at_rest is None or not self._has_answered_nothing(name, app.at_rest):
             return False
         if app.point is not None:
             app.seen = at
@@ -143,7 +152,7 @@ class LoadRecorder:
         app.point = LoadPoint(at=now, requests=since.requests, p95_s=since.p95_s, memory=since.memory, cpu=cpu)
         self._collected.setdefault(name, []).append(app.point)
         if since.requests == 0 and cpu < _IDLE_CPU:
-            app.at_rest = contents(self._paths.readiness(name))
+            app.at_rest = contents(self._workers.get(name, ()))
         else:
             self._write(name, app.point)
 

@@ -33,7 +33,7 @@ _MOST_INSTANCES = 20
 
 
 # The files of workers, and what they held.
-Contents: TypeAlias = Mapping[Path, bytes]
+Contents: TypeAlias = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,14 +113,12 @@ def of_instance(directory: Path) -> Figures:
     return Figures()
 
 
-def contents(readiness: Path) -> Contents:
-    """Return what the running workers of an app have written, for `is_unchanged`. Blocks for a few small files."""
+def contents(files: Iterable[str]) -> Contents:
+    """Return what workers have written into their files, for `is_unchanged`. Blocks for a few small files."""
     found = {}
-    for instance in _listing(readiness, _MOST_INSTANCES):
-        for path in _listing(instance, _MOST_FILES):
-            if path.name.isdecimal():
-                with contextlib.suppress(OSError):
-                    found[path] = read_own(path, _FORMAT.size)
+    for path in files:
+        with contextlib.suppress(OSError):
+            found[path] = read_own(path, _FORMAT.size)
     return found
 
 

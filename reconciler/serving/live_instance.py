@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -71,6 +71,7 @@ class LiveInstance:
     note: str | None = None
     importing: str | None = None
     workers_passed: int = 0
+    worker_names: tuple[str, ...] = ()
     imports: bool = False
     workers_died: int = 0
     worker_end: str = ""
@@ -153,6 +154,10 @@ class LiveInstance:
         """Return how many children the master has, those included that finish their last request."""
         return 0 if self.process is None else len(children(self.process.pid))
 
+    def worker_files(self) -> tuple[str, ...]:
+        """Return the files of its workers, as they were when a worker last had something to say."""
+        return tuple(f"{self.readiness}/{name}" for name in self.worker_names or self._some_of_workers(self._names()))
+
     def update_from_workers(self) -> None:
         """Note how many passed, what workers say that wait before their gate while others serve, and how many exited.
 
@@ -160,6 +165,7 @@ class LiveInstance:
         """
         names = self._names()
         self.workers_passed = self.record.workers_passed(names)
+        self.worker_names = self._some_of_workers(names)
         self.imports = any(name.startswith("importing-") for name in names)
         waiting = [name for name in names if name.startswith("waiting-")]
         fallen = [name for name in names if name.startswith("fallen-")]
@@ -273,8 +279,10 @@ class LiveInstance:
 
     def _of_workers(self) -> list[Path]:
         """Return the files of the workers, no more of them than there can be: the app may have put others there."""
-        names = sorted(name for name in self._names() if name.isdecimal())
-        return [self.readiness / name for name in names[: 2 * self.record.workers + _MORE_WORKERS]]
+        return [self.readiness / name for name in self._some_of_workers(self._names())]
+
+    def _some_of_workers(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted(filter(str.isdecimal, names))[: 2 * self.record.workers + _MORE_WORKERS])
 
     def _words(self, name: str) -> str:
         text = logs.text_from(self.readiness / name, _MOST_BYTES, within=self.readiness)

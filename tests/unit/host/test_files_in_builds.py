@@ -73,6 +73,18 @@ def test_a_top_of_which_the_next_change_is_told_is_not_looked_at_before(
     asyncio.run(story())
 
 
+def test_a_few_tops_are_watched_with_each_look(paths: StatePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        monkeypatch.setattr(files_in_builds_module, "_ASKED_AT_ONCE", 2)
+        looks = files_in_builds(paths)
+        looks._changes = NextChanges(asyncio.get_running_loop().call_soon_threadsafe, content=False)
+        for count in (2, 4, 5, 5):
+            looks._due(0.0)
+            assert len(looks._still) == count
+
+    asyncio.run(story())
+
+
 def test_each_of_very_many_builds_has_its_turn_within_an_hour(
     paths: StatePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:

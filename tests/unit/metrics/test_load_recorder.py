@@ -23,7 +23,7 @@ class _Host:
         self.requests = {"blog": 0}
         self.cpu_s = 0.0
         self.at = 0.0
-        self._recorder = LoadRecorder(self.paths, lambda: self.requests, self._sample)
+        self._recorder = LoadRecorder(self.paths, lambda: self.workers(self.requests), self._sample)
         self.sampled: list[str] = []
         self.worker = self.paths.readiness("blog") / "one" / "4711"
         self.worker.parent.mkdir(parents=True)
@@ -50,12 +50,15 @@ class _Host:
             worker.write_bytes(b"0")
             self.requests[f"app{number}"] = 0
 
+    def workers(self, running: Collection[str]) -> dict[str, list[str]]:
+        return {name: [*map(str, sorted(self.paths.readiness(name).glob("*/*")))] for name in running}
+
     def look(self, minutes: int = 1) -> None:
         for _ in range(minutes):
             self.look_at(self.requests)
 
     def look_at(self, running: Collection[str]) -> None:
-        self._recorder.record(running, _NOW + self.at, self.at + 1)
+        self._recorder.record(self.workers(running), _NOW + self.at, self.at + 1)
         self.at += 60
 
     def recorded(self, span: Span = HOUR) -> list[tuple[float, float]]:
@@ -183,6 +186,17 @@ def test_a_worker_that_was_replaced_is_no_sign_of_rest(host: _Host, *, gone: boo
     host.worker.rename(host.worker.with_name("done-4711")) if gone else host.worker.write_bytes(b"")
     host.look()
     assert len(host.sampled) == before + 1
+
+
+def test_a_worker_that_joins_others_at_rest_is_no_sign_of_rest(host: _Host) -> None:
+    host.answered(10)
+    host.look(4)
+    host.sampled.clear()
+    host.look(2)
+    assert host.sampled == []
+    (host.worker.parent / "4712").write_bytes(b"0")
+    host.look()
+    assert host.sampled == ["blog"]
 
 
 def test_an_app_whose_worker_counts_nothing_is_measured_at_each_look(host: _Host) -> None:
