@@ -36,9 +36,10 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.app import App, CrashPolicy
 from reconciler.planning.apps.code_commands import NO_COMMANDS
-from reconciler.planning.apps.observed import Failure, Instance, Observed, Override, Retry, SleepState, SourceState
+from reconciler.planning.apps.observed import Failure, Instance, Observed, Override, SleepState, SourceState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_instances import state_when_failing
+from reconciler.planning.apps.retry import Retry
 from reconciler.planning.apps.revision import Build, Recipe, Revision, Server, Source
 from reconciler.planning.cache import Planner
 from reconciler.planning.canary.actions import BeginCanary, CanaryAction, EndCanary, WeighCanary

@@ -6,7 +6,7 @@ from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Rules
 from reconciler.manifests.isolation_fields import IsolationRules
 from reconciler.manifests.sources_in_git import SourcesInForce
-from reconciler.serving.listening_sockets import is_free
+from reconciler.serving.free_ports import is_free
 from reconciler.settings.settings import Settings
 
 

@@ -3,7 +3,6 @@
 Whatever reads manifests asks here, the daemon as well as `plan` and `validate`, so that all see the same.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ from reconciler.manifests.origin import Look, Origin
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:  # a single look watches nothing
+    import asyncio
+
     from reconciler.linux.followed_paths import FollowedPaths
     from reconciler.manifests.git.git_origin import GitOrigin
     from reconciler.manifests.git.tree_index import Index
@@ -25,7 +26,7 @@ def look_once(settings: Settings) -> list[Look]:
 def watched(
     settings: Settings,
     paths: "FollowedPaths",
-    changed: asyncio.Event,
+    changed: "asyncio.Event",
     indexes: "Mapping[str, Callable[[str], Index]] | None" = None,
 ) -> list[Origin]:
     """Return every origin, watched from now on; `changed` is set when one is to be looked at again.

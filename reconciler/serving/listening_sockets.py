@@ -20,6 +20,7 @@ from reconciler.linux.process_table import listening_sockets, name_of, pids, soc
 from reconciler.linux.socket_filters import ignore_new_connections
 from reconciler.planning.address import Address
 from reconciler.serving.arrivals import Arrivals
+from reconciler.serving.free_ports import sockaddr, socket_for
 from reconciler.serving.holding import Holding
 from reconciler.serving.relay import Relay
 
@@ -223,26 +224,15 @@ def is_alone(address: Address, opened: socket.socket) -> bool:
 
 def bound_beside(address: Address) -> socket.socket:
     """Return one more socket that listens at an address with a port. Raises OSError."""
-    opened = _socket_for(address)
+    opened = socket_for(address)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        opened.bind(_sockaddr(address))
+        opened.bind(sockaddr(address))
         opened.listen(_BACKLOG)
     except OSError:
         opened.close()
         raise
     return opened
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether nothing listens on that port of an address now."""
-    address = Address(host=host, port=port)
-    try:
-        with _socket_for(address) as probe:
-            probe.bind(_sockaddr(address))
-    except OSError:
-        return False
-    return True
 
 
 def holders_at(host: str, port: int) -> dict[int, str]:
@@ -257,8 +247,8 @@ def _refuse_taken(address: Address, own: frozenset[int] = frozenset()) -> None:
     A bind without SO_REUSEPORT fails then. It also fails beside the sockets whose inodes are `own`, which do not count.
     """
     try:
-        with _socket_for(address) as probe:
-            probe.bind(_sockaddr(address))
+        with socket_for(address) as probe:
+            probe.bind(sockaddr(address))
     except OSError as error:
         if error.errno == errno.EADDRINUSE and own and _listening_at(address) <= own:
             return
@@ -277,12 +267,6 @@ def _bound(address: Address) -> socket.socket:
         raise CannotListen(_why(address, error)) from error
 
 
-def _socket_for(address: Address) -> socket.socket:
-    opened = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    return opened
-
-
 def _listening_at(address: Address) -> set[int]:
     """Return the inode of every socket that listens where a listener at this address would be in its way."""
     return {
@@ -292,14 +276,10 @@ def _listening_at(address: Address) -> set[int]:
     }
 
 
-def _sockaddr(address: Address) -> tuple[str, int]:
-    return address.ip, address.port
-
-
 def _listens_at(opened: socket.socket, address: Address) -> bool:
     if address.path:
         return name_listened_at(opened) == Path(address.path).name
-    return opened.family in (socket.AF_INET, socket.AF_INET6) and opened.getsockname()[:2] == _sockaddr(address)
+    return opened.family in (socket.AF_INET, socket.AF_INET6) and opened.getsockname()[:2] == sockaddr(address)
 
 
 def _why(address: Address, error: OSError, own: frozenset[int] = frozenset()) -> str:

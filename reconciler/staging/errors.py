@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from reconciler.linux.encodable import encodable
 from reconciler.linux.regular_files import UnfitFile
-from reconciler.planning.apps.observed import Retry
+from reconciler.planning.apps.retry import Retry
 
 # What the host and the network can end by themselves; which files a source has, they cannot change.
 _OF_WORLD = (OSError, subprocess.SubprocessError, ImportError)

@@ -16,10 +16,11 @@ from reconciler.staging.build_cell import BuildCell
 from reconciler.staging.concurrency import in_thread, look_in_thread
 from reconciler.staging.detection import django
 from reconciler.staging.detection.entry_point import EntryPoint
+from reconciler.staging.detection.interpreters import Interpreters
 from reconciler.staging.detection.programs.languages import runtime_of
 from reconciler.staging.detection.programs.program import ServingProgram
 from reconciler.staging.detection.programs.recognition import needs_python, serving_program
-from reconciler.staging.detection.runtimes import Interpreters, Runtime
+from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.detection.target import loadable, write_app
 from reconciler.staging.differences import mark_copied

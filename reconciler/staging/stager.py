@@ -15,7 +15,8 @@ from reconciler.planning.apps.revision import Build
 from reconciler.planning.isolation.remedies import remedy_of_build
 from reconciler.staging import staged
 from reconciler.staging.concurrency import in_thread
-from reconciler.staging.detection.runtimes import Interpreters, Runtime
+from reconciler.staging.detection.interpreters import Interpreters
+from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installer_env import secrets_of
 from reconciler.staging.environments.store import Environments

@@ -36,9 +36,10 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import crash_delay_s
-from reconciler.planning.apps.observed import Instance, Observed, Override, Retry, SleepState
+from reconciler.planning.apps.observed import Instance, Observed, Override, SleepState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_instances import state_when_failing
+from reconciler.planning.apps.retry import Retry
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.cache import Planner
 from reconciler.planning.plan import Plan

@@ -68,7 +68,8 @@ def _kept(proxy: Proxy, directory: Path) -> Iterator[Check]:
 
 def _port(host: str, port: int, ours: int | None) -> Check:
     """Check that a port is the proxy's, or can be."""
-    from reconciler.serving.listening_sockets import holders_at, is_free
+    from reconciler.serving.free_ports import is_free
+    from reconciler.serving.listening_sockets import holders_at
 
     subject, address = f"port {port}", host or "0.0.0.0"
     holders = holders_at(address, port)

@@ -26,7 +26,7 @@ _RECENTLY_S = 86400.0
 
 def ports(settings: Settings, catalog: "Catalog") -> Iterator[Check]:
     """Check that the host's port range has free ports that the daemon may use."""
-    from reconciler.serving.listening_sockets import is_free
+    from reconciler.serving.free_ports import is_free
 
     ours = _leased(settings) | {app.port for app in catalog.apps.values()}
     taken = [port for port in settings.ports if port not in ours and not is_free("127.0.0.1", port)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from reconciler.planning.address import Address, both
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.code_commands import CodeCommands
+from reconciler.planning.apps.retry import Retry
 from reconciler.planning.apps.revision import Bound, Revision, Source
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 
@@ -93,8 +94,6 @@ class Instance:
 
 
 FailurePhase: TypeAlias = Literal["staging", "releasing", "starting", "serving"]
-# When what failed is tried again by itself: with back-off, at its longest delay, or not before an edit or a request.
-Retry: TypeAlias = Literal["soon", "later", "never"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from reconciler.planning.apps.observed import Retry
+from reconciler.planning.apps.retry import Retry
 from reconciler.staging.detection import tables
 from reconciler.staging.detection.pyproject import FILE, project_table
 from reconciler.staging.detection.python_bounds import PythonBounds

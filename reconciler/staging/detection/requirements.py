@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.planning.apps.observed import Retry
+from reconciler.planning.apps.retry import Retry
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import SourceError, StagingError
 from reconciler.staging.source import allowance

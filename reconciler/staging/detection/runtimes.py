@@ -4,19 +4,16 @@ They are searched on PATH, in pyenv, in uv's directory and in the host's setting
 and an interpreter with several names is listed once. Discovery blocks until all of them have answered.
 """
 
-import asyncio
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from reconciler.staging.concurrency import SingleFlight
 from reconciler.staging.errors import StagingError
 
 _OLDEST_3 = (3, 6)
@@ -62,8 +59,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 def discover(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[Runtime, ...]:
     """Return every interpreter of this host, oldest first; `extra` are programs or directories from its settings."""
     programs = dict.fromkeys(
-        os.path.realpath(path) for directory in _search_paths(extra, environ) for path in _interpreters(directory)
+        os.path.realpath(path) for directory in search_paths(extra, environ) for path in _interpreters(directory)
     )
+    from concurrent.futures import ThreadPoolExecutor  # whoever only chooses among runtimes needs no threads
+
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="runtime") as probes:
         found = {runtime.path: runtime for runtime in probes.map(_probe, programs) if runtime is not None}
     return tuple(sorted(found.values(), key=lambda runtime: (not runtime.name.startswith("python"), runtime.release)))
@@ -71,9 +70,7 @@ def discover(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> t
 
 def program_names(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> frozenset[str]:
     """Return the names of the programs that may be interpreters of this host; none of them is run."""
-    return frozenset(
-        Path(path).name for directory in _search_paths(extra, environ) for path in _interpreters(directory)
-    )
+    return frozenset(Path(path).name for directory in search_paths(extra, environ) for path in _interpreters(directory))
 
 
 def choose(runtimes: Sequence[Runtime], name: str | None) -> Runtime:
@@ -132,34 +129,6 @@ def names(runtimes: Iterable[Runtime]) -> str:
     return ", ".join(dict.fromkeys(runtime.name for runtime in runtimes)) or "no Python at all"
 
 
-class Interpreters:
-    """The runtimes of this host, cached until one of the places where they are searched changes."""
-
-    def __init__(self, extra: Sequence[str]) -> None:
-        self._extra = tuple(extra)
-        self._known: tuple[Runtime, ...] = ()
-        self._stamps: object = None
-        self._discovery: SingleFlight[str, tuple[Runtime, ...]] = SingleFlight()
-
-    async def known(self, name: str | None = None) -> tuple[Runtime, ...]:
-        """Return every runtime of this host, with the program at `name` if that is a path."""
-        if name is not None and name.startswith("/") and name not in self._extra:
-            self._extra = (*self._extra, name)
-        if self._stamps is None or self._stamps != self._current_stamps():
-            self._known = await self._discovery.result("discover", self._discover)
-        return self._known
-
-    async def _discover(self) -> tuple[Runtime, ...]:
-        self._known = await asyncio.to_thread(discover, self._extra)
-        self._stamps = self._current_stamps()
-        return self._known
-
-    def _current_stamps(self) -> object:
-        """Return what stat reports of each place to search, and of each interpreter that was found."""
-        paths = _search_paths(self._extra, os.environ)
-        return tuple((path, _stamp(path)) for path in (*paths, *(runtime.path for runtime in self._known)))
-
-
 def _matching(runtimes: Sequence[Runtime], name: str | None) -> list[Runtime]:
     match = _NAME.fullmatch((name or "python3").strip().lower())
     if match is None:
@@ -175,7 +144,7 @@ def _matching(runtimes: Sequence[Runtime], name: str | None) -> list[Runtime]:
     ]
 
 
-def _search_paths(extra: Sequence[str], environ: Mapping[str, str]) -> Iterator[str]:
+def search_paths(extra: Sequence[str], environ: Mapping[str, str]) -> Iterator[str]:
     """Yield directories that may contain interpreters, and interpreters, the likeliest first."""
     home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 -- asked before every build
     yield from extra
@@ -231,7 +200,8 @@ def _probe(path: str) -> Runtime | None:
     return Runtime(name=name, description=f"{title} {version}", version=version, path=executable)
 
 
-def _stamp(path: str) -> tuple[int, int, int] | None:
+def stamp(path: str) -> tuple[int, int, int] | None:
+    """Return what differs once a file or a directory has changed, None if there is none."""
     try:
         stat = os.stat(path)  # noqa: PTH116 -- dozens of them before every build
     except OSError:

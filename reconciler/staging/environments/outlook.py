@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.planning.apps.observed import Retry
+from reconciler.planning.apps.retry import Retry
 from reconciler.staging.environments.unsuitable import OF_NETWORK
 
 _REFUSED = re.compile(r"client error \(4(?!08|29)\d\d")

@@ -131,6 +131,7 @@ def test_to_validate_nothing_of_staging_or_serving_is_loaded(tmp_path: Path) -> 
         "tenacity",
         "uv",
     }
+    assert not found & {"asyncio", "concurrent.futures", "logging", "ssl", "reconciler.planning.apps.observed"}
 
 
 def test_the_names_of_what_is_slow_are_those_of_modules_that_a_daemon_does_import() -> None:

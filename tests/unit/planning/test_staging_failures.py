@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.planning.apps.actions import Stage, Start
-from reconciler.planning.apps.observed import Failure, Observed, Retry, SleepState
+from reconciler.planning.apps.observed import Failure, Observed, SleepState
 from reconciler.planning.apps.plan import plan
+from reconciler.planning.apps.retry import Retry
 from reconciler.planning.outcome import app_outcome
 from reconciler.planning.reason import Reason
 from tests.support.plans import APP, LATER, LAZY, V1, V2, deployed, lines, planned

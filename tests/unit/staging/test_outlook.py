@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.planning.apps.observed import Retry
+from reconciler.planning.apps.retry import Retry
 from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
 from reconciler.staging.detection.entry_point import detect
 from reconciler.staging.detection.offline import BUNDLE, INDEX, unpack_bundle

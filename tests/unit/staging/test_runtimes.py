@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.staging.detection.interpreters import Interpreters
 from reconciler.staging.detection.python_bounds import PythonBounds
 from reconciler.staging.detection.python_version import PythonConstraint, choose_runtime
-from reconciler.staging.detection.runtimes import Interpreters, Runtime, choose, discover
+from reconciler.staging.detection.runtimes import Runtime, choose, discover
 from reconciler.staging.errors import StagingError
 
 

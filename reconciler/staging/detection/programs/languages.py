@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,6 +81,8 @@ class LanguageOnHost:
 
 def languages_on_host() -> tuple[LanguageOnHost, ...]:
     """Return every language that this host can run, but for Python. Each is run to learn its version; blocks."""
+    from concurrent.futures import ThreadPoolExecutor  # to detect an app is to ask for no version of a language
+
     with ThreadPoolExecutor(max_workers=len(LANGUAGES), thread_name_prefix="language") as asked:
         return tuple(found for found in asked.map(_on_host, LANGUAGES) if found is not None)
 
