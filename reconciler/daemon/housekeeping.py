@@ -31,6 +31,7 @@ _COLLECT_EVERY_S = 3600.0
 _END_IDLE_EVERY_S = 30.0
 _REAP_AFTER_S = 1.0
 _WRITE_EVERY_S = 5.0
+_COLLECT_GARBAGE_EVERY_S = 5.0  # while there is some: an idle daemon makes none
 _MEMORY_AT_REST_S = 1800.0
 
 
@@ -147,6 +148,7 @@ async def _collect_garbage() -> None:
     """Collect garbage while the loop has nothing else to do, and soon after much was loaded."""
     collections = CalmCollections()
     collections.begin()
+    found = True
     while True:
-        await next_tick(_WRITE_EVERY_S)
-        collections.collect()
+        await next_tick(_COLLECT_GARBAGE_EVERY_S if found else _END_IDLE_EVERY_S)
+        found = collections.collect()

@@ -30,16 +30,20 @@ class CalmCollections:
         gc.freeze()
         self._seen = _middle_collections()
 
-    def collect(self) -> None:
-        """Collect what has outlived younger collections since the last time, or leave it out if that is very much."""
+    def collect(self) -> bool:
+        """Collect what has outlived younger collections since the last time, or leave it out if that is very much.
+
+        Return whether there was anything.
+        """
         if _middle_collections() == self._seen:
-            return
+            return False
         if len(gc.get_objects(generation=_OLDEST)) > _MOST_LOOKED_AT:
             gc.collect(_MIDDLE)
             gc.freeze()
         else:
             gc.collect()
         self._seen = _middle_collections()
+        return True
 
 
 def _middle_collections() -> int:

@@ -48,3 +48,8 @@ def test_cycles_that_outlived_the_younger_collections_are_freed() -> None:
 def test_nothing_is_looked_at_while_nothing_new_came_to_stay() -> None:
     code = "calm.collect()\nbefore = gc.get_stats()[2]['collections']\nfor _ in range(9):\n    calm.collect()\n"
     assert _printed(f"{code}print(gc.get_stats()[2]['collections'] - before)") == ["0"]
+
+
+def test_whether_there_was_anything_is_told() -> None:
+    code = "kept = [[n] for n in range(100_000)]\nprint(calm.collect())\nprint(calm.collect())"
+    assert _printed(code) == ["True", "False"]
