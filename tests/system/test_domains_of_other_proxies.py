@@ -134,8 +134,26 @@ def test_the_hosts_caddy_gets_our_routes_and_keeps_its_own_whatever_is_loaded_ov
     eventually(lambda: answers("shop.localhost", caddy.https, "shop"))
 
     # When the last name goes, what is left is theirs, to the byte.
+    manifest = (site.manifests / "shop.yaml").read_bytes()
     (site.manifests / "shop.yaml").unlink()
     eventually(lambda: caddy.asked() == before)
+
+    # A site that the operator adds beside ours stays, whatever becomes of ours.
+    site.save(site.manifests / "shop.yaml", manifest)
+    eventually(lambda: answers("shop.localhost", caddy.https, "shop"))
+    added = {"match": [{"host": ["added.localhost"]}], "handle": [{"handler": "static_response", "body": "added"}]}
+    for config in (both := json.loads(caddy.asked()), caddy.own):
+        config["apps"]["http"]["servers"]["srv0"]["routes"].append(added)
+    caddy.asked("POST", json.dumps(both).encode())
+    eventually(lambda: answers("added.localhost", caddy.https, "added"))
+    site.manifest("shop", domains=["shop.localhost", "more.localhost"], port=site.told("shop")["port"])
+    eventually(lambda: answers("more.localhost", caddy.https, "shop"))
+    assert answers("added.localhost", caddy.https, "added")
+    (site.manifests / "shop.yaml").unlink()
+    eventually(lambda: json.loads(caddy.asked()) == caddy.own)
+    left = caddy.asked()
+    caddy.asked("POST", json.dumps(caddy.own).encode())
+    assert caddy.asked() == left
 
 
 @pytest.fixture
