@@ -67,7 +67,7 @@ def test_a_port_that_another_program_has_is_told_and_the_app_serves_on_until_it_
         site.live(proxy=proxy)
         eventually(lambda: "address already in use" in domain(site, "shop.localhost")["message"], 60)
         assert domain(site, "shop.localhost")["state"] == "unpublished"
-        assert get(port) == "here"
+        eventually(lambda: get(port) == "here", 60)
         checked = site.cli("domains", "--check", "shop.localhost")
         assert checked.returncode == 1
     eventually(lambda: ask("shop.localhost", proxy.front.https)[1] == "here", 60)
