@@ -1,6 +1,8 @@
-"""Every promise of docs/evidence/reliability.md names a test that exists, and every test of a fault is named there."""
+"""Every promise of the pages of evidence names a test that exists, and every test of a fault is named by one."""
 
 import re
+
+import pytest
 
 from tests.support.site import REPOSITORY
 
@@ -8,23 +10,27 @@ _NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 _DEFINED = re.compile(r"^(?:async )?def (test_\w+)\(", re.MULTILINE)
 
 
-def named() -> set[tuple[str, str]]:
-    text = (REPOSITORY / "docs" / "evidence" / "reliability.md").read_text(encoding="utf-8")
-    return set(_NAMED.findall(text))
+def page(name: str) -> str:
+    return (REPOSITORY / "docs" / "evidence" / f"{name}.md").read_text(encoding="utf-8")
 
 
-def test_every_fault_has_a_test_that_exists() -> None:
+def named(on: str = "reliability") -> set[tuple[str, str]]:
+    return set(_NAMED.findall(page(on)))
+
+
+@pytest.mark.parametrize("on", ["reliability", "git"])
+def test_every_promise_has_a_test_that_exists(on: str) -> None:
     missing = [
         f"{file}::{test}"
-        for file, test in sorted(named())
+        for file, test in sorted(named(on))
         if not (REPOSITORY / file).is_file() or test not in _DEFINED.findall((REPOSITORY / file).read_text())
     ]
     assert missing == []
 
 
-def test_every_line_of_a_table_names_a_test() -> None:
-    text = (REPOSITORY / "docs" / "evidence" / "reliability.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith("| ") and "proved by" not in line]
+@pytest.mark.parametrize("on", ["reliability", "git"])
+def test_every_line_of_a_table_names_a_test(on: str) -> None:
+    rows = [line for line in page(on).splitlines() if line.startswith("| ") and "proved by" not in line]
     assert len(rows) > 30
     assert [row for row in rows if not _NAMED.search(row)] == []
 
