@@ -1,8 +1,12 @@
-"""Twenty real daemons, each in a network of its own, on one git server over https: three waves, kills and cut wires."""
+"""Twenty real daemons, each in a network of its own, on one git server over https, in stories of kills and cut wires.
 
+`RECONCILER_STORIES` says how many, `RECONCILER_SEED` which.
+"""
+
+import os
 import random
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,8 +29,9 @@ from tests.support.store import Store
 
 TOKEN = "tok-of-the-fleet"
 NAMES = (*(f"canary{n}" for n in range(3)), *(f"early{n}" for n in range(5)), *(f"web{n}" for n in range(12)))
-WAVES = [{"name": ring, "hosts": {"ring": ring}, "well_for": "4s"} for ring in ("canary", "early")]
-PUSHES = 1
+WELL_FOR_S = 4.0
+WAVES = [{"name": ring, "hosts": {"ring": ring}, "well_for": f"{WELL_FOR_S:g}s"} for ring in ("canary", "early")]
+STORIES = int(os.environ.get("RECONCILER_STORIES", "12"))
 WITHIN_S = 600.0
 
 
@@ -115,26 +120,83 @@ def settings_of(site: Site, name: str, server: GitServer, authority: Authority, 
     (site.root / "host.yaml").write_text(yaml.safe_dump(settings))
 
 
+@dataclass(slots=True)
+class Story:
+    """A commit or two on the way, with hosts that die and are cut off meanwhile; `commits` are all that were pushed."""
+
+    fleet: Fleet
+    chance: random.Random
+    commits: list[str]
+    dead: set[str] = field(default_factory=set)
+    off: set[int] = field(default_factory=set)
+
+    def push(self) -> None:
+        self.commits.append(self.fleet.push(str(len(self.commits))))
+
+    def harm(self) -> None:
+        """Kill a daemon that runs, or cut off a host."""
+        number = self.chance.randrange(len(NAMES))
+        if self.chance.random() < 0.5 and NAMES[number] not in self.dead:
+            self.dead.add(NAMES[number])
+            self.fleet.kill(NAMES[number])
+        else:
+            self.off.add(number)
+            self.fleet.nets.cut(number, off=True)
+
+    def heal(self) -> None:
+        for number in self.off:
+            self.fleet.nets.cut(number, off=False)
+        for name in self.dead:
+            self.fleet.start(name)
+        self.off.clear()
+        self.dead.clear()
+
+    def reached(self, some: Sequence[str]) -> bool:
+        """Whether any of these hosts has the newest commit."""
+        return self.commits[-1] in {self.fleet.in_force(name) for name in some}
+
+    def tell(self) -> None:
+        """Let it happen: harm at once or on the way, a second push while the first is on its way, and an end to all."""
+        harms = self.chance.randrange(4)
+        for _ in range(self.chance.randrange(harms + 1)):
+            self.harm()
+            harms -= 1
+        self.push()
+        healthy = [name for number, name in enumerate(NAMES[:3]) if name not in self.dead and number not in self.off]
+        eventually(lambda: not healthy or self.reached(healthy), WITHIN_S)
+        for _ in range(harms):
+            self.harm()
+        if self.chance.random() < 0.4:
+            self.push()
+        self.heal()
+        eventually(lambda: {self.fleet.in_force(name) for name in NAMES} == {self.commits[-1]}, WITHIN_S)
+
+
+def too_early(taken: Mapping[str, Mapping[str, float]], commits: Sequence[str]) -> list[str]:
+    """What was taken before the wave before was well with that very commit for long enough."""
+    rings = [[name for name in NAMES if name.startswith(ring)] for ring in ("canary", "early", "web")]
+    found = []
+    for commit in (each[:7] for each in commits):
+        for before, after in pairwise(rings):
+            first_s = min((taken[name][commit] for name in after if commit in taken[name]), default=None)
+            well_s = [taken[name].get(commit, float("inf")) + WELL_FOR_S for name in before]
+            if first_s is not None and first_s < max(well_s):
+                found.append(f"{commit}: {before} {well_s}, {after[0]}… {first_s}")
+    return found
+
+
 @pytest.mark.nightly
 def test_no_host_of_a_wave_takes_a_commit_before_the_wave_before_was_well_with_it(tmp_path: Path, store: Store) -> None:
-    chance = random.Random(20)
+    seed = int(os.environ.get("RECONCILER_SEED", "20"))
     with a_fleet(tmp_path, store) as fleet:
         commits = [fleet.push("0")]
         for name in NAMES:
             fleet.start(name)
         eventually(lambda: {fleet.in_force(name) for name in NAMES} == {commits[0]}, WITHIN_S)
-        for number in range(1, PUSHES + 1):
-            off, dead = chance.sample(range(3, len(NAMES)), 2)
-            fleet.nets.cut(off, off=True)
-            fleet.kill(NAMES[dead])
-            commits.append(fleet.push(str(number)))
-            eventually(lambda: {fleet.in_force(name) for name in NAMES[:3]} == {commits[-1]}, WITHIN_S)
-            fleet.nets.cut(off, off=False)
-            fleet.start(NAMES[dead])
-            eventually(lambda: {fleet.in_force(name) for name in NAMES} == {commits[-1]}, WITHIN_S)
-        taken = {name: fleet.taken(name) for name in NAMES}
-    rings = [[name for name in NAMES if name.startswith(ring)] for ring in ("canary", "early", "web")]
-    for commit in (each[:7] for each in commits[1:]):
-        for before, after in pairwise(rings):
-            proven_s = max(taken[name][commit] for name in before) + 4.0
-            assert min(taken[name][commit] for name in after) >= proven_s, commit
+        story = Story(fleet, random.Random(seed), commits)
+        for number in range(STORIES):
+            story.tell()
+            taken = {name: fleet.taken(name) for name in NAMES}
+            assert too_early(taken, commits[1:]) == [], (seed, number)
+            reached = sum(commits[-1][:7] in each for each in taken.values())
+            print(f"story {number}: {len(commits)} commits, the newest on {reached} hosts")
