@@ -20,7 +20,7 @@ from tests.support.certificates import write_certificate
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
 from tests.support.proxies import CADDIES, ask, needs_caddy, version
-from tests.support.site import Site
+from tests.support.site import Site, get
 
 pytestmark = pytest.mark.system
 
@@ -219,11 +219,12 @@ http {{
         file = ProxyFile(format="nginx", path=ours, check=(*words, "-t"), reload=(*words, "-s", "reload"))
         site.live(proxy=Proxy(front=front, file=file, settle_s=0.2, sockets=sockets))
         eventually(lambda: answers("shop.example.com", front.https, "shop"))
-        # One of the two at a socket, which the proxy's group may open and nobody else; the other one at its port.
+        # Both at sockets, which the proxy's group may open and nobody else; one of them at its port, too.
         found = (sockets / "shop.sock").stat()
         assert (found.st_mode & 0o777, found.st_gid) == (0o660, sockets.stat().st_gid)
         assert f"unix:{sockets}/shop.sock" in ours.read_text()
-        assert not (sockets / "api.sock").exists()
+        assert f"unix:{sockets}/api.sock" in ours.read_text()
+        assert get(site.told("api")["port"]) == "api"
         assert ask("shop.example.com", front.https, "/api/x")[1] == "api"
         assert ask("shop.example.com", front.https)[2]["strict-transport-security"] == "max-age=86400"
         status, _, headers = ask("www.shop.example.com", front.http, "/a?b", tls=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.routing.static_trees import StaticTrees, Tree
+from tests.support.eventually import eventually
 
 FILES = (("/static", "staticfiles"),)
 
@@ -202,7 +203,7 @@ def test_what_was_set_aside_when_the_daemon_was_killed_is_gone_after_the_next_st
     (root / ".gone-shop-00000000/one").mkdir(parents=True)
     (root / ".draft-shop-00000000").mkdir()
     lay(StaticTrees(root, "boot"), tree("one", code))
-    assert [each.name for each in root.iterdir()] == ["shop"]
+    eventually(lambda: [each.name for each in root.iterdir()] == ["shop"])
 
 
 def test_a_start_that_is_cancelled_leaves_known_what_is_laid_out(tmp_path: Path) -> None:
@@ -223,6 +224,7 @@ def test_a_start_that_is_cancelled_leaves_known_what_is_laid_out(tmp_path: Path)
             start.cancel()
         await asyncio.wait(starts)
         held.set()
+        await asyncio.wrap_future(trees._thread_of("shop").run(lambda: None))  # after all that was begun there
         await trees.lay("other", (one,))
 
     asyncio.run(cancelled())

@@ -84,14 +84,14 @@ def test_the_hook_sends_each_signal_to_the_first_program_of_the_container(
         subprocess.Popen(
             [*inside, sys.executable, "-c", _PROGRAM, str(began), last], stdout=subprocess.PIPE, text=True
         ) as program,
-        subprocess.Popen([*inside, "sleep", "60"]) as probe,
     ):
         eventually(began.exists, within=60)
-        hook = [sys.executable, "-I", str(image_stop.__file__), "INT", "0.5", "QUIT", "30"]
-        subprocess.run([*inside, *hook], check=True, timeout=60)
-        assert program.communicate(timeout=60)[0].split() == told
-        assert probe.poll() is None  # a younger process beside it gets none of them
-        probe.kill()
+        with subprocess.Popen([*inside, "sleep", "60"]) as probe:
+            hook = [sys.executable, "-I", str(image_stop.__file__), "INT", "0.5", "QUIT", "30"]
+            subprocess.run([*inside, *hook], check=True, timeout=60)
+            assert program.communicate(timeout=60)[0].split() == told
+            assert probe.poll() is None  # a younger process beside it gets none of them
+            probe.kill()
 
 
 @_ROOT
