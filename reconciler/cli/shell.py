@@ -6,6 +6,7 @@ Options go before APP.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -34,12 +35,13 @@ _MARKS = ("RECONCILER_STATE_ID", "RECONCILER_INSTANCE")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
     from reconciler.cli.recorded_shell import become
+    from reconciler.isolation.app_users import app_users
     from reconciler.services.binding_views import lay_out
     from reconciler.serving.confinements import confinements_of
 
     paths_to_change(settings.paths.state)
     found = surroundings(app, settings)
-    _require_owner(found.places.home, app)
+    _require_owner(found.places.home, app, app_users(settings.paths))
     try:
         for directory in (found.places.home, found.places.scratch):
             make_below(directory, Path())
@@ -62,11 +64,11 @@ def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
         raise click.ClickException(f"cannot run {words[0]} in {found.code.directory}: {error.strerror}") from error
 
 
-def _require_owner(home: Path, app: str) -> None:
+def _require_owner(home: Path, app: str, users: Mapping[int, str]) -> None:
     """Refuse another user, root included: the app could not change the files that user would create in its home."""
     if home.is_symlink():  # it is the app's own, wherever it leads
         owner = home.lstat().st_uid
     else:
         owner = next(parent for parent in (home, *home.parents) if parent.exists()).stat().st_uid
-    if owner != os.geteuid():
+    if owner != os.geteuid() and not (os.geteuid() == 0 and users.get(owner) == app):
         raise click.ClickException(f"the files of {app} belong to user id {owner}: run this command as that user")

@@ -7,11 +7,13 @@ refuses is reported, and the others stand all the same.
 import _socket  # without the module around it, which takes longer to load than all else takes
 import os
 import resource
+import sys
 
+from reconciler.isolation.giving import hand_out
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.tries import got_through
-from reconciler.isolation.view import DEVICES, see
-from reconciler.linux.kernel_calls import call_libc
+from reconciler.isolation.view import DEVICES, enter_view, view_of
+from reconciler.linux.kernel_calls import address_of, call_libc
 from reconciler.linux.landlock import LIST, READ, WRITE, Ruleset
 from reconciler.linux.privileges import drop_bounding_set, drop_capabilities, gain_no_more
 from reconciler.linux.seccomp import install
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _OOM_SCORE = 100  # sooner than the daemon, and than what else runs here
 _MOST_NAMED = 3
 _CLONE_NEWNET = 0x40000000
+_SET_DEATH_SIGNAL, _GET_DEATH_SIGNAL = 1, 2  # linux/prctl.h
 
 
 def confine(given: "Confinement") -> str:
@@ -30,23 +33,22 @@ def confine(given: "Confinement") -> str:
     enter(given.cells)
     _give_way_to_others()
     reasons: dict[str, list[str]] = {}
-    sees = False
-    if given.isolation == "strict":
-        try:
-            see(list(given.visible), list(given.writable), list(given.hidden))
-            sees = True
-        except OSError as error:
-            reasons.setdefault("files", []).append(f"this host allows no mounts of its own ({error.strerror})")
+    owner = None if given.uid is None or given.gid is None else (given.uid, given.gid)
+    if owner is None and given.no_user:
+        reasons.setdefault("user", []).append(given.no_user)
+    sees = given.isolation == "strict" and _see(given, reasons)
+    if owner is not None and not sees:
+        # The directories of the daemon are its user's alone: only by mounts does another user get to what is below.
+        reasons.setdefault("user", []).append("without mounts of its own it is kept from its files")
+        owner = None
     outside = None
     if given.connects == "none":
         outside = _socket.socket(_socket.AF_INET)  # as the connections that the app is going to accept
         _leave_network(reasons)
     if os.geteuid() == 0:
         drop_bounding_set()
-    if given.uid is not None and given.gid is not None:
-        os.setgroups([])
-        os.setresgid(given.gid, given.gid, given.gid)
-        os.setresuid(given.uid, given.uid, given.uid)
+    if owner is not None:
+        _become(*owner, [int(each.partition(":")[0]) for each in given.shared])
     elif os.geteuid() == 0:
         os.setgroups([])
     drop_capabilities()
@@ -56,6 +58,36 @@ def confine(given: "Confinement") -> str:
         _fence(given, reasons, sees=sees)
         _refuse_calls(reasons, connects=given.connects != "none")
     return _proof(given, reasons, outside)
+
+
+def _see(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:
+    """Leave the host's files for what is listed, its user's by then. Raises OSError if that could not be given."""
+    try:
+        tree = view_of(list(given.visible), list(given.writable), list(given.hidden))
+    except OSError as error:
+        reasons.setdefault("files", []).append(f"this host allows no mounts of its own ({error.strerror})")
+        return False
+    hand_out(given)
+    try:
+        enter_view(tree)
+    except OSError as error:
+        if given.uid is not None:  # to which its files belong by now
+            raise
+        reasons.setdefault("files", []).append(f"this host allows no root of its own ({error.strerror})")
+        return False
+    return True
+
+
+def _become(uid: int, gid: int, groups: "list[int]") -> None:
+    """Become another user for good; what ends this process with its parent goes on to. Raises OSError."""
+    kept, address = address_of(bytes(4))
+    call_libc("prctl", _GET_DEATH_SIGNAL, address)
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    number = int.from_bytes(bytes(kept), sys.byteorder)  # type: ignore[call-overload]  # a buffer
+    if number:
+        call_libc("prctl", _SET_DEATH_SIGNAL, number, 0, 0, 0)
 
 
 def enter(entrances: "tuple[str, ...] | list[str]") -> None:

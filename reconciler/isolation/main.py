@@ -13,7 +13,7 @@ REPORT, NO_REPORT = 4, 0
 REFUSED, _NOT_EXECUTABLE, _NOT_FOUND = 78, 126, 127  # the last two as shells say it
 _LISTS = {
     "ro": "visible", "rw": "writable", "hide": "hidden", "cell": "cells", "shut": "shut", "alone": "alone",
-    "fixed": "fixed", "require": "required",
+    "fixed": "fixed", "require": "required", "own": "owned", "grant": "granted", "open": "opened", "share": "shared",
 }  # fmt: skip
 _TEXTS = {
     "isolation": "isolation",
@@ -21,6 +21,8 @@ _TEXTS = {
     "dir": "directory",
     "connects": "connects",
     "listens": "listens",
+    "nouser": "no_user",
+    "pipe": "pipe",
 }
 _NUMBERS = ("daemon", "uid", "gid")
 
@@ -57,7 +59,11 @@ def main(arguments: "list[str]", environment: "dict[str, str]") -> None:
     command = arguments[middle + 1 :]
     report = _report(arguments[:middle])
     _keep_none_but(given, environment, report)
-    proof = confine(given)  # type: ignore[arg-type]
+    try:
+        proof = confine(given)  # type: ignore[arg-type]
+    except OSError as error:
+        _say(f"cannot isolate it: {error.strerror}{f': {error.filename}' if error.filename else ''}")
+        sys.exit(REFUSED)
     if report != NO_REPORT:
         os.write(report, proof.encode(errors="replace"))
     missing = [line.split(" ", 2)[1:] for line in proof.splitlines() if line.startswith("missing ")]

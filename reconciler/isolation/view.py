@@ -87,11 +87,25 @@ class _Root:
             at = path.find("/", at + 1)
 
 
-def see(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> None:
-    """Leave the host's tree of files for one of these paths; those that are not there are left out. Raises OSError.
+def view_of(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> int:
+    """Make a tree of these paths in mounts of this process's own; return it, to be entered. Raises OSError.
 
-    Hidden ones are covered by something empty.
+    Those that are not there are left out. Hidden ones are covered by something empty.
     """
+    before = os.umask(0o022)  # whichever user enters passes through what is made here
+    try:
+        return _made(visible, writable, hidden)
+    finally:
+        os.umask(before)
+
+
+def enter_view(tree: int) -> None:
+    """Leave the host's tree of files for another. Raises OSError."""
+    become_root(tree)
+    os.close(tree)
+
+
+def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> int:
     as_user = os.geteuid() != 0
     leave_mounts(as_user=as_user)
     trees: list[tuple[str, int, bool]] = []
@@ -115,8 +129,7 @@ def see(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> Non
         root.link(f"/dev/{name}", target)
     _cover(root, hidden)
     restrict(root.tree, READ_ONLY)
-    become_root(root.tree)
-    os.close(root.tree)
+    return root.tree
 
 
 def real(path: str, links: "dict[str, str]") -> str:

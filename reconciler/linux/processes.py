@@ -285,13 +285,16 @@ def watched_or_killed(pid: int) -> int:
         raise
 
 
-def adopt(pid: int, ticks: int, ended: Callable[[], None]) -> Process | None:
-    """Watch a process that an earlier daemon started; None when that very process is gone, or another user's."""
+def adopt(pid: int, ticks: int, ended: Callable[[], None], user: int | None = None) -> Process | None:
+    """Watch a process that an earlier daemon started; None when that very process is gone, or another user's.
+
+    That of its app is `user`, if it has one.
+    """
     try:
         fd = os.pidfd_open(pid)
     except OSError:
         return None
-    if start_ticks(pid) != ticks or owner_of(pid) != os.geteuid():
+    if start_ticks(pid) != ticks or owner_of(pid) not in {os.geteuid(), user} - {None}:
         os.close(fd)
         return None
     return Process(pid, fd, child=False, ended=ended)

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import signal
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from reconciler.planning.address import Address
 from reconciler.planning.processes.stop import parsed
 from reconciler.serving import logs
 from reconciler.serving.live_instance import LiveInstance
-from reconciler.serving.marks import Marked, is_id
+from reconciler.serving.marks import NO_APPS, Marked, is_id
 from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.state.records import InstanceRecord, Records
 
@@ -108,9 +108,10 @@ def holders(
     known: Iterable[Marked], records: Sequence[InstanceRecord]
 ) -> Iterator[tuple[Marked, InstanceRecord, Address]]:
     """Yield every listener with a process that holds it and its record, those of the oldest instance first."""
-    order = {record.id: number for number, record in enumerate(records) if record.addresses}
-    for process in sorted((each for each in known if each.instance in order), key=lambda each: order[each.instance]):
-        record = records[order[process.instance]]
+    order = {(each.app, each.id): number for number, each in enumerate(records) if each.addresses}
+    found = [each for each in known if (each.app, each.instance) in order]
+    for process in sorted(found, key=lambda each: order[each.app, each.instance]):
+        record = records[order[process.app, process.instance]]
         yield from ((process, record, address) for address in record.addresses)
 
 
@@ -119,15 +120,22 @@ def with_process(record: InstanceRecord, known: Iterable[Marked]) -> InstanceRec
     if record.pid is not None:
         return record
     for process in known:
-        if process.instance == record.id and process.leads:
+        if (process.instance, process.app) == (record.id, record.app) and process.leads:
             return replace(record, pid=process.pid, ticks=start_ticks(process.pid))
     return record
 
 
 def restored(
-    record: InstanceRecord, readiness: Path, places: InstancePaths, on_end: Callable[[LiveInstance], None]
+    record: InstanceRecord,
+    readiness: Path,
+    places: InstancePaths,
+    on_end: Callable[[LiveInstance], None],
+    users: Mapping[int, str] = NO_APPS,
 ) -> LiveInstance:
-    """Adopt the process of a record, if it is still there; `on_end` is called with the instance when it ends."""
+    """Adopt the process of a record, if it is still there; `on_end` is called with the instance when it ends.
+
+    `users` are those that apps have of their own.
+    """
     log = places.log_of(record.process, record.slot)
     live = LiveInstance(
         record=record,
@@ -139,7 +147,8 @@ def restored(
     if not record.has_program:
         return live
     if record.pid is not None and record.ticks is not None:
-        live.process = adopt(record.pid, record.ticks, ended=lambda: on_end(live))
+        user = next((user for user, app in users.items() if app == record.app), None)
+        live.process = adopt(record.pid, record.ticks, ended=lambda: on_end(live), user=user)
     workers = live.workers_set()
     if workers is not None and record.workers:  # it may have been scaled, and the daemon killed before it wrote that
         live.record = replace(record, workers=workers)

@@ -5,10 +5,14 @@ Of the state directory it sees its own directories, and nothing else is there.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from reconciler.isolation.app_users import AppUsers, NoUser, app_users
 from reconciler.isolation.cells import CELL_VARIABLE
+from reconciler.isolation.giving import MIXED
 from reconciler.isolation.launching import confined, held_back
 from reconciler.isolation.main import NO_REPORT
 from reconciler.planning.apps.revision import Revision
@@ -33,10 +37,11 @@ class Confinements:
     """The confinement of each instance on this host.
 
     `secrets` are files of the daemon that no app may read, `sockets` the sockets of servers by their type; without
-    the `required` parts nothing starts. `mounts` are what apps may see of the host, wherever links in it lead.
+    the `required` parts nothing starts. `mounts` are what apps may see of the host, wherever links in it lead. `users`
+    are those of apps.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is another part of what apps may see
         self,
         paths: StatePaths,
         *,
@@ -44,7 +49,9 @@ class Confinements:
         sockets: Sequence[tuple[str, str]] = (),
         required: tuple[Part, ...] = (),
         mounts: Sequence[str] = (),
+        users: AppUsers | None = None,
     ) -> None:
+        self._users = users
         self._paths = paths
         self._secrets = tuple(map(str, secrets))
         self._sockets = sockets
@@ -52,17 +59,25 @@ class Confinements:
         self._mounts = [os.path.realpath(path) for path in mounts]
 
     def of(self, program: Program, places: InstancePaths, instance: str, cells: tuple[str, ...]) -> Confinement | None:
-        """Return what an instance of a program sees, None for one that is not isolated."""
+        """Return what an instance of a program sees, None for one that is not isolated. Raises OSError."""
         sight = program.sight
         if sight is None:
+            self._mix(program.app, places)
             return None
         seen = self._seen(sight, program.app, program.directory, places)
+        own = str(places.readiness / instance)
         return replace(
             seen,
-            writable=(*seen.writable, str(places.readiness / instance), str(places.wakeup_pipe)),
+            writable=(*seen.writable, own, str(places.wakeup_pipe)),
+            owned=(*seen.owned, own) if seen.uid is not None else (),
+            pipe="" if seen.uid is None else str(places.wakeup_pipe),
             cells=cells,
             access_log=str(places.access_log) if program.logs_access else "",
         )
+
+    def app_users(self) -> Mapping[int, str]:
+        """Return the apps that have users of their own, by user."""
+        return app_users(self._paths)
 
     def around(  # noqa: PLR0913  each is another part of what a command is
         self,
@@ -80,9 +95,11 @@ class Confinements:
 
         One that `builds` may write in its build. It tries to reach the process `beside`, the daemon unless given. It
         enters `cells`, and none that a variable names: the manifest may have set that, and nothing is confined yet.
+        Raises OSError.
         """
         sight = sight_of(revision, code.python)
         if sight is None:
+            self._mix(revision.app, places)
             return tuple(words), dict(environment)
         link_mounts(sight, places)
         seen = self._seen(sight, revision.app, revision.id, places)
@@ -93,6 +110,8 @@ class Confinements:
                 visible=tuple(path for path in seen.visible if path != build),
                 writable=(*seen.writable, build),
                 fixed=tuple(path for path in seen.fixed if path != build),
+                owned=(*seen.owned, build) if seen.uid is not None else (),
+                granted=tuple(path for path in seen.granted if path != build),
             )
         given = {name: value for name, value in environment.items() if name != CELL_VARIABLE}
         seen = replace(seen, cells=cells, directory=code.directory, daemon=seen.daemon if beside is None else beside)
@@ -127,6 +146,7 @@ class Confinements:
         files = [self._paths.service(name, service) for kind, name, service in sight.services if kind == "sqlite"]
         own = (places.home, places.scratch, *files)
         return Confinement(
+            **self._ownership(sight, app, directory, places),
             isolation=sight.isolation.kind,
             visible=(
                 *_of_the_system(),
@@ -146,6 +166,38 @@ class Confinements:
             listens="all" if sight.opens else "none",
             required=(*self.required, *(("network",) if sight.isolation.connects == "none" else ())),
         )
+
+    def _ownership(self, sight: Sight, app: str, directory: str, places: InstancePaths) -> dict[str, Any]:
+        """Return which user something of an app gets, and what that user is given. Raises OSError."""
+        no_user = "" if self._users is None else self._users.lacks()
+        if self._users is None or no_user:
+            return {"no_user": no_user}
+        try:
+            user = self._users.of(app)
+            shared = [
+                f"{self._users.of_service(name, service)}:{self._paths.service(name, service)}"
+                for kind, name, service in sight.services
+                if kind == "sqlite"
+            ]
+        except NoUser as error:
+            return {"no_user": str(error)}
+        state = f"{self._paths.state}/"
+        return {
+            "uid": user,
+            "gid": user,
+            "owned": (str(places.home), str(places.scratch)),
+            "granted": (str(self._paths.builds(app) / sight.build), str(places.revisions / directory)),
+            "opened": tuple(path for path in sight.readable if path.startswith(state) and Path(path).is_dir()),
+            "shared": tuple(shared),
+        }
+
+    def _mix(self, app: str, places: InstancePaths) -> None:
+        """Note that something with the daemon's user may write in the home of an app that has had one of its own."""
+        user = None if self._users is None else self._users.known(app)
+        if user is not None:
+            with suppress(OSError):
+                if places.home.lstat().st_uid == user:
+                    os.chmod(places.home, 0o700 | MIXED)  # noqa: PTH101  its directory is the daemon's alone
 
     def _may_see(self, path: str) -> bool:
         """Whether a path is where the host's settings allow it: a link that an app has made there may lead anywhere."""
@@ -167,6 +219,7 @@ def confinements_of(settings: Settings) -> Confinements:
         sockets=[(each.type, each.host) for each in settings.servers.values() if each.host.startswith("/")],
         required=settings.isolation_required,
         mounts=settings.isolation_mounts,
+        users=AppUsers(settings.paths, settings.uids, settings.isolation_mounts),
     )
 
 

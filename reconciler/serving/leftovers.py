@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from reconciler.isolation.cells import Cell
 from reconciler.linux.processes import descendants
 from reconciler.linux.removals import Removals
-from reconciler.serving.marks import Marked, marked, read_marks
+from reconciler.serving.marks import NO_APPS, Marked, marked, read_marks
 
 _SOON_S = 0.5
 _ROUNDS = 10
@@ -24,10 +25,14 @@ _EMPTY_ROUNDS = 2  # the kernel may pass over a child while its sibling exits
 class Leftovers:
     """What is left of instances that are gone, and of apps that are.
 
-    Processes that are in their cells or bear their marks, the cells themselves, and directories.
+    Processes that are in their cells or bear their marks, the cells themselves, and directories. `users` returns the
+    apps that have users of their own, by user.
     """
 
-    def __init__(self, state_id: str, removals: Removals) -> None:
+    def __init__(
+        self, state_id: str, removals: Removals, users: Callable[[], Mapping[int, str]] = lambda: NO_APPS
+    ) -> None:
+        self._users = users
         self._state_id = state_id
         self._removals = removals
         self._instances: set[str] = set()
@@ -90,7 +95,7 @@ class Leftovers:
         self._timer = None
         directories, instances, apps = tuple(self._directories), frozenset(self._instances), frozenset(self._apps)
         cells, self._cells = self._cells, []
-        look = _anywhere if self._anywhere else _below
+        look = partial(_anywhere if self._anywhere else _below, users=self._users())
         self._directories.clear()
         self._instances.clear()
         self._apps.clear()
@@ -116,7 +121,7 @@ def _end(
     state_id: str,
     instances: Collection[str],
     apps: Collection[str],
-    look: "Callable[[str], Iterable[Marked]]",
+    look: "partial[Iterable[Marked]]",
     cells: Iterable[Cell],
 ) -> None:
     for cell in cells:
@@ -125,23 +130,28 @@ def _end(
         end_marked(state_id, instances, apps, look)
 
 
-def _anywhere(state_id: str) -> Iterable[Marked]:
-    return marked(state_id)
+def anywhere(users: Mapping[int, str]) -> "partial[Iterable[Marked]]":
+    """Return what looks for processes on the whole host, of apps with users of their own, too."""
+    return partial(_anywhere, users=users)
 
 
-def _below(state_id: str) -> Iterable[Marked]:
+def _anywhere(state_id: str, users: Mapping[int, str]) -> Iterable[Marked]:
+    return marked(state_id, apps=users)
+
+
+def _below(state_id: str, users: Mapping[int, str]) -> Iterable[Marked]:
     """Find marked processes below this one, to which the kernel gives orphans; on the host where it does not tell."""
     below = descendants()
     if below is None:
-        return marked(state_id)
-    return (found for pid in below if (found := read_marks(pid, state_id)) is not None)
+        return marked(state_id, apps=users)
+    return (found for pid in below if (found := read_marks(pid, state_id, apps=users)) is not None)
 
 
 def end_marked(
     state_id: str,
     instances: Collection[str],
     apps: Collection[str],
-    look: Callable[[str], Iterable[Marked]] = _anywhere,
+    look: "partial[Iterable[Marked]]",
     tasks: Collection[str] = (),
 ) -> int:
     """Send SIGKILL to every process marked with one of these, and to what it starts meanwhile; return their number."""
@@ -156,12 +166,14 @@ def end_marked(
             with contextlib.suppress(OSError):
                 descriptor = os.pidfd_open(process.pid)
                 try:
-                    if read_marks(process.pid, state_id) == process:  # not another one that was given its pid
+                    if (
+                        read_marks(process.pid, state_id, apps=look.keywords["users"]) == process
+                    ):  # not another one that was given its pid
                         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                         ended.add(process.pid)
                 finally:
                     os.close(descriptor)
         empty_rounds = 0 if found else empty_rounds + 1
-        if empty_rounds == (1 if look is _anywhere else _EMPTY_ROUNDS):
+        if empty_rounds == (1 if look.func is _anywhere else _EMPTY_ROUNDS):
             break
     return len(ended)

@@ -5,7 +5,7 @@ The marks outlive the daemon and its database: every process below an instance i
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.documents.names import is_name
@@ -23,6 +23,7 @@ RUNNER_MARK = "RECONCILER_TASK_RUNNER"
 CLIENT_KEY_MARK = "RECONCILER_CLIENT_KEY"  # as the gate has it, too
 
 
+NO_APPS: Mapping[int, str] = {}
 _ID = re.compile("[0-9a-f]{12}")
 _TASK_ID = re.compile("[0-9a-f]{8}")
 
@@ -67,36 +68,38 @@ class Marked:
     runner: bool = False
 
 
-def marked(state_id: str, user: int | None = None) -> Iterator[Marked]:
+def marked(state_id: str, user: int | None = None, *, apps: Mapping[int, str] = NO_APPS) -> Iterator[Marked]:
     """Find every process of a user, of this one unless given, that was started for this state directory.
+
+    `apps` have users of their own, by number; a process of one that bears the marks of another app is of no instance.
 
     Marks are no secret, and every other user can write them into an environment: of theirs, none counts, and none is
     read. A process that bears marks of no possible app or instance is one of no instance; one with a larger environment
     than a program can be started with has written it itself, and is passed over.
     """
     for entry in os.scandir("/proc"):
-        if entry.name.isdecimal() and (found := read_marks(int(entry.name), state_id, user)) is not None:
+        if entry.name.isdecimal() and (found := read_marks(int(entry.name), state_id, user, apps)) is not None:
             yield found
 
 
-def read_marks(pid: int, state_id: str, user: int | None = None) -> Marked | None:
-    """Return the marks of one process, None unless it is of this user and of this state directory."""
+def read_marks(pid: int, state_id: str, user: int | None = None, apps: Mapping[int, str] = NO_APPS) -> Marked | None:
+    """Return the marks of one process, None unless it is of this user, or of an app's, and of this state directory."""
     owner = os.geteuid() if user is None else user
     wanted = f"{STATE_MARK}={state_id}".encode()
     try:
         # Root's if it forbids to be traced, and then only root may read on; who it really is, is asked of those marked.
-        if os.stat(f"/proc/{pid}").st_uid not in {owner, 0}:  # noqa: PTH116  very many
+        if os.stat(f"/proc/{pid}").st_uid not in {owner, 0, *apps}:  # noqa: PTH116  very many
             return None
         block = proc_bytes(f"/proc/{pid}/environ")
     except OSError:
         return None
     fields = block.split(b"\0") if wanted in block else ()
-    if wanted not in fields or start_ticks(pid) is None or owner_of(pid) != owner:
+    if wanted not in fields or start_ticks(pid) is None or (of := owner_of(pid)) not in {owner, *apps}:
         return None
     env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
     instance, app = proc_text(env.get(INSTANCE_MARK.encode(), b"")), proc_text(env.get(APP_MARK.encode(), b""))
     task = proc_text(env.get(TASK_MARK.encode(), b"")) if not instance else ""
-    if not (is_id(instance) or is_task_id(task)) or not is_name(app):
+    if not (is_id(instance) or is_task_id(task)) or not is_name(app) or app != apps.get(of or 0, app):
         instance = app = task = ""
     return Marked(
         pid=pid,

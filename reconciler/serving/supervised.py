@@ -67,6 +67,7 @@ class SupervisedInstances:
     ) -> None:
         self.sandbox_of = sandbox_of
         self.confinements: Confinements | None = None
+        self.app_users: Callable[[], Mapping[int, str]] = dict
         self.cells = Cells(state_id)
         self._records = records
         self._fork_servers = templates
@@ -75,7 +76,7 @@ class SupervisedInstances:
         self._wakeups = wakeups
         self._removals = removals
         self._oom_kills = OomKillCounter()
-        self._leftovers = Leftovers(state_id, removals)
+        self._leftovers = Leftovers(state_id, removals, lambda: self.app_users())  # noqa: PLW0108  it is set later
         self._lives: dict[str, dict[str, LiveInstance]] = {}
         self._keys: dict[str, set[str]] = {}
         self._process_logs: dict[str, dict[str, None]] = {}
@@ -176,8 +177,7 @@ class SupervisedInstances:
         to hold it. Instances of another boot are forgotten, as are those that never had a process; marked processes of
         no instance are ended. An instance that cannot be adopted is left as it is, for `adopt`.
         """
-        found: list[Adoption] = []
-        everything = list(marked(self._state_id))
+        everything, found = list(marked(self._state_id, apps=self.app_users())), list[Adoption]()
         known = [process for process in everything if not process.task]
         stored = on_record_or_marked(self._records, known)
         records = [with_process(record, known) for record in stored]
@@ -204,7 +204,7 @@ class SupervisedInstances:
         if record.boot != self._boot or record.pid is None:
             self._drop(record.id, readiness)
         else:
-            live = restored(record, readiness, places(record.app), self._on_end)
+            live = restored(record, readiness, places(record.app), self._on_end, self.app_users())
             if live.end is not None:
                 live.cell = self.cells.made(record.app, record.id)
                 live.cell.kill()
@@ -292,8 +292,8 @@ class SupervisedInstances:
         command = Command(
             argv=program.argv, env=env, listener=first, beside=beside, output=live.log, output_mode=sandbox.log
         )
-        confinement = confinement_of(self.confinements, program, places, live)
         try:
+            confinement = confinement_of(self.confinements, program, places, live)
             ended = partial(self._on_end, live)
             launched, report = await launch_instance(command, program, confinement, self._fork_servers, ended)
         except OSError as error:

@@ -32,6 +32,7 @@ _SERVER_PATHS = ("sslrootcert", "ssl_ca", "ca")
 # The first of each must not exceed the second, whichever of the two is a default.
 _ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("ports", "first"), ("ports", "last")),
+    (("isolation", "uids", "first"), ("isolation", "uids", "last")),
     (("retry", "first"), ("retry", "cap")),
     (("crash", "first"), ("crash", "cap")),
     (("settle", "quiet"), ("settle", "longest")),

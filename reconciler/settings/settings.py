@@ -167,6 +167,8 @@ class Settings:
     scaling_pressure: float = share("scaling.pressure", "40%")
     limits_rest_s: float = duration("limits.rest", "10m", may_be_zero=True)
     isolation_default: Isolation = text("isolation.default", "none", _any)  # noqa: RUF009  as the others
+    first_uid: int = number("isolation.uids.first", "70000")
+    last_uid: int = number("isolation.uids.last", "79999")
     isolation_required: tuple[Part, ...] = ()
     isolation_mounts: tuple[str, ...] = ()
 
@@ -174,6 +176,11 @@ class Settings:
     def ports(self) -> range:
         """The ports leased to apps whose manifests name none."""
         return range(self.first_port, self.last_port + 1)
+
+    @property
+    def uids(self) -> range:
+        """The users, by number, leased to isolated apps."""
+        return range(self.first_uid, self.last_uid + 1)
 
     @property
     def limits(self) -> Limits:

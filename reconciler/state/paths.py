@@ -76,6 +76,11 @@ class StatePaths:
         return self.state / "keeper.sock"
 
     @property
+    def users(self) -> Path:
+        """The record of which app has which user."""
+        return self.state / "users.json"
+
+    @property
     def fork_servers_log(self) -> Path:
         """The log of the fork servers, empty unless they fail."""
         return self.state / "templates.log"

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.host.app_places import Place
+from reconciler.isolation.app_users import app_users
 from reconciler.isolation.cells import Cell, Cells
 from reconciler.isolation.limiting import hold, memory_kills
 from reconciler.linux.memory_files import memory_files
@@ -25,7 +26,7 @@ from reconciler.linux.processes import Command, Process, adopt, spawn
 from reconciler.planning.command_line import Command as CommandLine
 from reconciler.planning.isolation.limits import size
 from reconciler.planning.tasks.task import Task
-from reconciler.serving.leftovers import end_marked
+from reconciler.serving.leftovers import anywhere, end_marked
 from reconciler.serving.marks import INSTANCE_MARK, RECORD_MARK, RUNNER_MARK, TASK_MARK, Identity, Marked, marked
 from reconciler.state.paths import StatePaths
 from reconciler.tasks.results import Result, claim_of, read_result
@@ -179,7 +180,7 @@ class Runners:
 
     async def end_remains(self, task: str) -> None:
         """Kill whatever a task left whose runner was killed."""
-        await asyncio.to_thread(end_marked, self._state_id, (), (), tasks=(task,))
+        await asyncio.to_thread(end_marked, self._state_id, (), (), anywhere(app_users(self._paths)), tasks=(task,))
 
     def kill_now(self, pids: Iterable[int]) -> None:
         """Kill what tasks left whose runner is gone."""
@@ -189,7 +190,7 @@ class Runners:
 
     def found(self) -> list[Marked]:
         """Return every process of a task of this state directory, as the process table has it."""
-        return [process for process in marked(self._state_id) if process.task]
+        return [process for process in marked(self._state_id, apps=app_users(self._paths)) if process.task]
 
     def result(self, task: Task) -> Result | None:
         """Return how the command of a task whose runner is gone ended, None if that left no result."""

@@ -8,14 +8,18 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from reconciler.isolation.app_users import AppUsers
+from reconciler.state.paths import StatePaths
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
 from tests.support.probe_of_isolation import LACKS
 from tests.support.site import REPOSITORY, Site, get
 
+NO_USERS = AppUsers(StatePaths(state=Path("/")), range(70_000, 80_000)).lacks()
 pytestmark = [pytest.mark.system, pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}")]
 
 _APP = """
@@ -63,19 +67,19 @@ def test_an_isolated_app_serves_and_sees_nothing_of_others(site: Site) -> None:
     assert get(other)
     (row,) = [row for row in site.status()["apps"] if row["name"] == "shut"]
     assert row["state"] == "running"
-    assert "U (user)" in row["message"]
+    assert ("U (user)" in row["message"]) == bool(NO_USERS)
     pid = site.pid("shut")
     site.end(daemon, signal.SIGKILL)
     site.live()
     site.await_settled("shut")
     assert site.pid("shut") == pid
     (row,) = [row for row in site.status()["apps"] if row["name"] == "shut"]
-    assert "U (user)" in row["message"]
+    assert ("U (user)" in row["message"]) == bool(NO_USERS)
 
 
 def test_what_is_required_and_missing_is_not_started(site: Site) -> None:
     site.app("shut", isolation="strict")
-    site.live(isolation_required=("user",))
+    site.live(isolation_required=("user",), first_uid=1, last_uid=1)  # of which none is free
     eventually(lambda: site.told("shut").get("state") == "failing", 30)
     (row,) = [row for row in site.status()["apps"] if row["name"] == "shut"]
     assert 'isolation requires "user", and it runs as the user of the daemon' in row["message"]
@@ -167,7 +171,7 @@ def test_all_commands_of_an_isolated_app_see_what_it_sees(site: Site) -> None:
 
 def test_no_command_runs_without_what_is_required(site: Site) -> None:
     site.app("shut", isolation="strict", release="touch $HOME/released")
-    site.live(isolation_required=("user",))
+    site.live(isolation_required=("user",), first_uid=1, last_uid=1)  # of which none is free
     eventually(lambda: site.told("shut").get("state") == "failing", 30)
     told = site.told("shut")["message"]
     assert 'isolation requires "user", and it runs as the user of the daemon' in told
@@ -259,3 +263,69 @@ def test_an_app_that_isolation_breaks_is_told_the_path_and_the_field(site: Site)
             return words in site.told(name).get("message", "")
 
         eventually(is_told, 30)
+
+
+_PEEK = """
+import json, os, signal, sqlite3
+from urllib.parse import parse_qs
+
+def attempt(what, *arguments):
+    try:
+        return what(*arguments) and "done"
+    except OSError as error:
+        return type(error).__name__
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    home = os.environ["HOME"]
+    with open(home + "/kept", "a") as file:
+        file.write("x")
+    found = {"uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups(), "kept": os.stat(home + "/kept").st_size}
+    other = parse_qs(environ["QUERY_STRING"]).get("pid")
+    if other:
+        pid = int(other[0])
+        found["kill"] = attempt(os.kill, pid, 0)
+        found["environ"] = attempt(lambda: open("/proc/%d/environ" % pid).read())
+    return [json.dumps(found).encode()]
+"""
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of apps here: {NO_USERS}")
+def test_each_isolated_app_has_a_user_of_its_own_and_keeps_it(site: Site) -> None:
+    ports = {"one": a_port(), "two": a_port(), "open": a_port()}
+    for name, port in ports.items():
+        directory = site.root / f"apps/{name}"
+        directory.mkdir()
+        site.save(directory / "wsgi.py", _PEEK)
+        isolation = "none" if name == "open" else "strict"
+        release = "python -c \"import os; open(os.environ['HOME'] + '/released', 'w').write(str(os.getuid()))\""
+        site.manifest(name, port=port, isolation=isolation, release=release, probation="0s")
+    daemon = site.live()
+    site.await_settled(*ports)
+    pids = {name: site.told(name)["pid"] for name in ports}
+    told = {name: json.loads(get(port, f"/?pid={pids['one']}")) for name, port in ports.items()}
+    users = {name: facts["uid"] for name, facts in told.items()}
+    assert users["open"] == os.geteuid()
+    assert len({users["one"], users["two"], os.geteuid()}) == 3
+    assert (told["two"]["kill"], told["two"]["environ"]) == ("PermissionError", "FileNotFoundError")
+    assert (told["open"]["kill"], told["open"]["environ"]) != ("PermissionError", "FileNotFoundError"), "a control"
+    for name in ("one", "two"):
+        (confined,) = json.loads(site.cli("isolation", name, "--json").stdout)["instances"]
+        assert "user" in confined["held"], confined
+        assert (site.paths.home(name) / "released").read_text() == str(users[name])
+        assert {each.lstat().st_uid for each in site.paths.home(name).iterdir()} == {users[name]}
+        assert site.paths.home(name).stat().st_mode & 0o7777 == 0o700
+        places = ("--state", str(site.state), "--manifests", str(site.manifests))
+        words = (sys.executable, "-m", "reconciler", "shell", *places, name, "--", "python", "-c")
+        command = (*words, "import os; print(os.getuid())")
+        shell = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+        assert shell.stdout.strip() == str(users[name]), shell
+    site.end(daemon, signal.SIGKILL)
+    site.live()
+    site.await_settled(*ports)
+    assert {name: site.told(name)["pid"] for name in ports} == pids, "adopted"
+    site.manifest("one", port=ports["one"], isolation="none", probation="0s")
+    eventually(lambda: json.loads(get(ports["one"]))["uid"] == os.geteuid(), 30)
+    site.manifest("one", port=ports["one"], isolation="strict", probation="0s")
+    eventually(lambda: json.loads(get(ports["one"]))["uid"] == users["one"], 30)
+    assert {each.lstat().st_uid for each in site.paths.home("one").iterdir()} == {users["one"]}

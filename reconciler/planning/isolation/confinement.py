@@ -33,6 +33,10 @@ _FLAGS = {
     "shut": "shut",
     "alone": "alone",
     "fixed": "fixed",
+    "own": "owned",
+    "grant": "granted",
+    "open": "opened",
+    "share": "shared",
 }
 _REQUIRE = "isolation.require of the host's settings"
 _LONGEST_REASON = 300
@@ -74,7 +78,9 @@ class Confinement:
     listed or connected to, that nothing of other apps shows in `alone`, that nothing can be changed in `fixed`, and
     that the process `daemon` cannot be reached. It begins in `directory`.
     `required` are the parts without which it does not start. `access_log` is opened for it, "" for none. `uid` and
-    `gid` are None for those of the daemon.
+    `gid` are None for those of the daemon, and `no_user` says why. That user gets what is `owned`, may read what is
+    `granted` to it and what is `opened` to all, writes to the wake-up `pipe`, and is in the groups of what is `shared`,
+    each as GID:PATH.
     """
 
     isolation: Isolation
@@ -92,6 +98,12 @@ class Confinement:
     daemon: int = 0
     uid: int | None = None
     gid: int | None = None
+    no_user: str = ""
+    owned: tuple[str, ...] = ()
+    granted: tuple[str, ...] = ()
+    opened: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    pipe: str = ""
     required: tuple[Part, ...] = ()
 
     def as_arguments(self) -> tuple[str, ...]:
@@ -103,6 +115,8 @@ class Confinement:
             "dir": self.directory,
             "connects": self.connects,
             "listens": self.listens,
+            "nouser": self.no_user,
+            "pipe": self.pipe,
         }
         numbers = {"daemon": self.daemon or None, "uid": self.uid, "gid": self.gid}
         return (

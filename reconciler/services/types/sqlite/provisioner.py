@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import stat
 import sys
 import threading
 from collections.abc import Mapping
@@ -203,4 +204,6 @@ def _create_private(file: Path) -> None:
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    file.chmod(0o600)
+    # Apps with users of their own share it by a group, and so its directory.
+    shared = file.parent.stat().st_mode & stat.S_ISGID
+    file.chmod(0o660 if shared else 0o600)

@@ -1,0 +1,163 @@
+"""Give files to the user of an app, or let that user read them, in directories that the app itself may be changing.
+
+Every step opens one name below a directory that is held open, and follows no link. A directory at the top is changed
+last: where it is as it should be, so is all below it, and what was interrupted is done again.
+"""
+
+import os
+import stat
+
+TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.planning.isolation.confinement import Confinement
+
+MIXED = 0o1000  # a bit of a home's mode that says nothing else: what has the daemon's user may have written there
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_DEEPEST = 200
+_ALL_READ, _ALL_ENTER = 0o004, 0o001
+
+
+def hand_out(given: "Confinement") -> None:
+    """Give the user of a confinement what it writes, and let it read the rest of what it sees. Raises OSError."""
+    user = given.uid
+    if user is None:
+        return
+    for path in given.owned:
+        _at(path, lambda top: give(top, user))
+    for path in given.granted:
+        _at(path, lambda top: grant(top, user))
+    for path in given.opened:
+        _at(path, open_to_all)
+    for each in given.shared:
+        group, _, path = each.partition(":")
+        _share_at(path, int(group))
+    if given.pipe:
+        _change(given.pipe, _let_all_write)
+
+
+def give(top: int, user: int) -> None:
+    """Give a directory and all below it to a user and its group. Raises OSError."""
+
+    def change(at: "str | int", found: os.stat_result) -> None:
+        if (found.st_uid, found.st_gid) != (user, user):
+            os.chown(at, user, user)
+
+    found = os.fstat(top)
+    if found.st_uid != user or found.st_mode & MIXED:
+        _walk(top, change)
+        os.fchmod(top, 0o700)
+
+
+def grant(top: int, group: int) -> None:
+    """Let a group read a directory and all below it, and have it be ours. Raises OSError."""
+
+    def change(at: "str | int", found: os.stat_result) -> None:
+        mode = stat.S_IMODE(found.st_mode)
+        readable = mode & 0o700 | (mode & 0o500) >> 3
+        if found.st_uid != os.geteuid() or found.st_gid != group:
+            os.chown(at, os.geteuid(), group)
+        if mode != readable:
+            os.chmod(at, readable)  # noqa: PTH101  pathlib would have to be loaded
+
+    _walk(top, change)
+
+
+def open_to_all(top: int) -> None:
+    """Let all read a directory and what is below it: what lies in one of the daemon's own, and is seen by apps only."""
+
+    def change(at: "str | int", found: os.stat_result) -> None:
+        mode = stat.S_IMODE(found.st_mode)
+        wanted = mode | _ALL_READ | (_ALL_ENTER if mode & 0o100 else 0)
+        if mode != wanted:
+            os.chmod(at, wanted)  # noqa: PTH101  as above
+
+    if stat.S_IMODE(os.fstat(top).st_mode) & 0o005 != 0o005:
+        _walk(top, change, linked=True)
+
+
+def share(top: int, group: int) -> None:
+    """Let a group read and write the files of a directory, and make others there. Raises OSError."""
+
+    def change(at: str, found: os.stat_result) -> None:
+        if found.st_gid != group:
+            os.chown(at, -1, group)
+        if stat.S_IMODE(found.st_mode) != 0o660:
+            os.chmod(at, 0o660)  # noqa: PTH101  as above
+
+    for name in _names(top):
+        _change(name, lambda at, found: change(at, found) if _is_single(found) else None, below=top)
+    found = os.fstat(top)
+    if found.st_gid != group:
+        os.fchown(top, -1, group)
+    if stat.S_IMODE(found.st_mode) != 0o2770:
+        os.fchmod(top, 0o2770)
+
+
+def _share_at(path: str, group: int) -> None:
+    _at(path, lambda top: share(top, group))
+
+
+def _let_all_write(at: str, found: os.stat_result) -> None:
+    if stat.S_ISFIFO(found.st_mode) and stat.S_IMODE(found.st_mode) != 0o622:
+        os.chmod(at, 0o622)  # noqa: S103, PTH101  its directory is the daemon's alone
+
+
+def _at(path: str, do: "Callable[[int], None]") -> None:
+    """Do something with a directory that is held open; nothing, if there is none."""
+    try:
+        top = os.open(path, _DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        do(top)
+    finally:
+        os.close(top)
+
+
+def _walk(
+    top: int, change: "Callable[[str | int, os.stat_result], None]", *, linked: bool = False, depth: int = 0
+) -> None:
+    """Change all below a directory, then itself; a file with other names only if these are `linked` by us alone."""
+
+    def each(at: str, found: os.stat_result) -> None:
+        kind = found.st_mode
+        if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or (stat.S_ISREG(kind) and (linked or found.st_nlink == 1)):
+            change(at, found)
+
+    for name in _names(top):
+        try:
+            deeper = os.open(name, _DIRECTORY, dir_fd=top)
+        except FileNotFoundError:
+            continue
+        except OSError:  # no directory, or a link
+            _change(name, each, below=top)
+            continue
+        try:
+            if depth < _DEEPEST:
+                _walk(deeper, change, linked=linked, depth=depth + 1)
+        finally:
+            os.close(deeper)
+    change(top, os.fstat(top))
+
+
+def _is_single(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def _names(top: int) -> "list[str]":
+    return os.listdir(top)
+
+
+def _change(name: str, change: "Callable[[str, os.stat_result], None]", *, below: "int | None" = None) -> None:
+    """Change a file itself, whatever is at its name by now; nothing, if there is none."""
+    try:
+        held = os.open(name, _LOOK, dir_fd=below)
+    except FileNotFoundError:
+        return
+    try:
+        change(f"/proc/self/fd/{held}", os.fstat(held))
+    finally:
+        os.close(held)
