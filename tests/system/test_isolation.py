@@ -329,3 +329,38 @@ def test_each_isolated_app_has_a_user_of_its_own_and_keeps_it(site: Site) -> Non
     site.manifest("one", port=ports["one"], isolation="strict", probation="0s")
     eventually(lambda: json.loads(get(ports["one"]))["uid"] == users["one"], 30)
     assert {each.lstat().st_uid for each in site.paths.home("one").iterdir()} == {users["one"]}
+
+
+_SHARES = """
+import json, os, sqlite3
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    path = json.loads(os.environ["VCAP_SERVICES"])["sqlite"][0]["credentials"]["path"]
+    with sqlite3.connect(path, timeout=10) as database:
+        database.execute("CREATE TABLE IF NOT EXISTS seen (uid INTEGER)")
+        database.execute("INSERT INTO seen VALUES (?)", (os.getuid(),))
+        found = [uid for (uid,) in database.execute("SELECT DISTINCT uid FROM seen")]
+    database.close()
+    return [json.dumps({"uid": os.getuid(), "seen": sorted(found)}).encode()]
+"""
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of apps here: {NO_USERS}")
+def test_isolated_apps_share_a_service_in_files_and_others_are_kept_from_it(site: Site) -> None:
+    site.save(site.manifests / "notes.yaml", "kind: service\nname: notes\ntype: sqlite\n")
+    ports = {"one": a_port(), "two": a_port(), "open": a_port()}
+    for name, port in ports.items():
+        directory = site.root / f"apps/{name}"
+        directory.mkdir()
+        site.save(directory / "wsgi.py", _SHARES)
+        isolation = "none" if name == "open" else "strict"
+        site.manifest(name, port=port, isolation=isolation, services=["notes"], probation="0s")
+    site.live()
+    site.await_settled(*ports)
+    told = [json.loads(get(port)) for port in (*ports.values(), *ports.values())]
+    assert told[-1]["seen"] == sorted({facts["uid"] for facts in told})
+    assert len(told[-1]["seen"]) == 3
+    (directory,) = (site.state / "services/notes").iterdir()
+    assert directory.stat().st_mode & 0o7777 == 0o2770
+    assert {each.stat().st_mode & 0o007 for each in directory.iterdir() if each.suffix != ".json"} == {0}
