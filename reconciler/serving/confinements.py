@@ -27,6 +27,7 @@ _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32", "/etc
 _OF_THE_KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 _RESOLVER = "/etc/resolv.conf"  # a link to what /run has, where systemd resolves names
 _OF_BUILDS: tuple[Part, ...] = ("files", "processes", "syscalls")
+_NOT_YET = "what runs of it has the daemon's user; it gets its own once it is stopped and started again"
 _SECRET = (
     "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssh", "/etc/reconciler", "/etc/sudoers",
     "/etc/sudoers.d", "/etc/ssl/private", "/etc/pki/tls/private", "/etc/letsencrypt", "/etc/krb5.keytab",
@@ -38,7 +39,7 @@ class Confinements:
 
     `secrets` are files of the daemon that no app may read, `sockets` the sockets of servers by their type; without
     the `required` parts nothing starts. `mounts` are what apps may see of the host, wherever links in it lead. `users`
-    are those of apps.
+    are those of apps; while something isolated of one runs as the daemon's user, as `has_our_user` tells, it gets none.
     """
 
     def __init__(  # noqa: PLR0913  each is another part of what apps may see
@@ -52,6 +53,7 @@ class Confinements:
         users: AppUsers | None = None,
     ) -> None:
         self._users = users
+        self.has_our_user: Callable[[str], bool] = lambda _: False
         self._paths = paths
         self._secrets = tuple(map(str, secrets))
         self._sockets = sockets
@@ -172,6 +174,8 @@ class Confinements:
         no_user = "" if self._users is None else self._users.lacks()
         if self._users is None or no_user:
             return {"no_user": no_user}
+        if self._users.known(app) is None and self.has_our_user(app):
+            return {"no_user": _NOT_YET}
         try:
             user = self._users.of(app)
             shared = [

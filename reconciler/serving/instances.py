@@ -35,6 +35,11 @@ class Instances(SupervisedInstances):
         live = self.live(app, instance)
         return () if live is None else live.work()
 
+    def has_our_user(self, app: str) -> bool:
+        """Tell whether an isolated instance of an app runs as the daemon's user."""
+        keys = (app, *self.process_keys(app))
+        return any(live.is_isolated_as_us for key in keys for live in self.lives(key))
+
     def mark_detached(self, app: str, instance: str) -> None:
         """Note that the listener of this instance is one the daemon does not hold."""
         self._lives[app][instance].detached = True

@@ -140,6 +140,11 @@ class LiveInstance:
             return "isolation was proved, and what it lacks is not on record"
         return "" if self.proof is None else self.proof.told
 
+    @property
+    def is_isolated_as_us(self) -> bool:
+        """Whether it is isolated and has our user: its files may go to no other before it has ended."""
+        return self.proof is not None and "user" in self.proof.missing
+
     def workers_ready(self) -> int:
         """Return how many workers have passed their gate and are there."""
         return self.record.workers_passed(self._names())

@@ -364,3 +364,31 @@ def test_isolated_apps_share_a_service_in_files_and_others_are_kept_from_it(site
     (directory,) = (site.state / "services/notes").iterdir()
     assert directory.stat().st_mode & 0o7777 == 0o2770
     assert {each.stat().st_mode & 0o007 for each in directory.iterdir() if each.suffix != ".json"} == {0}
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of apps here: {NO_USERS}")
+def test_what_serves_keeps_its_files_until_it_is_stopped_though_users_are_given_out_by_now(site: Site) -> None:
+    port = a_port()
+    site.app("shop", port=port)
+    site.save(site.root / "apps/shop/wsgi.py", _PEEK)
+    site.manifest("shop", port=port, isolation="strict", probation="0s")
+    daemon = site.live(first_uid=1, last_uid=1)  # of which none is free
+    site.await_settled("shop")
+    assert json.loads(get(port))["uid"] == os.geteuid()
+    site.end(daemon, signal.SIGKILL)
+    site.live()
+    site.await_settled("shop")
+    pid = site.pid("shop")
+    site.save(site.root / "apps/shop/wsgi.py", _PEEK + "# edited\n")
+    eventually(lambda: site.pid("shop") not in (pid, None), 30)
+    site.await_settled("shop")
+    told = json.loads(get(port))
+    assert (told["uid"], told["kept"] > 1) == (os.geteuid(), True)
+    assert "it gets its own once it is stopped and started again" in site.told("shop")["message"]
+    assert site.cli("stop", "shop").returncode == 0
+    eventually(lambda: site.told("shop").get("state") == "stopped", 30)
+    assert site.cli("start", "shop").returncode == 0
+    site.await_settled("shop")
+    told = json.loads(get(port))
+    assert told["uid"] not in (0, os.geteuid())
+    assert told["kept"] > 2
