@@ -204,7 +204,10 @@ def fields(kind: str) -> dict[str, dict[str, Any]]:
     for name, about in schema(kind)["properties"].items():
         found[name] = about
         for inside in (about, about.get("items", {})):
-            found.update({f"{name}.{part}": inner for part, inner in inside.get("properties", {}).items()})
+            for part, inner in inside.get("properties", {}).items():
+                found[f"{name}.{part}"] = inner
+                if kind == "host" and inner.get("required") != ["file"]:
+                    found.update({f"{name}.{part}.{deep}": each for deep, each in inner.get("properties", {}).items()})
     return found
 
 
@@ -212,7 +215,7 @@ def listed(kind: str) -> set[str]:
     """What a table of fields has to list: of the host's settings the innermost, whose parents have no row."""
     names = set(fields(kind)) - {name for name in fields(kind) if name.startswith("notifications.")}
     if kind == "host":
-        names -= {name.partition(".")[0] for name in names if "." in name}
+        names -= {name.rsplit(".", ends)[0] for name in names for ends in range(1, name.count(".") + 1)}
     return names
 
 

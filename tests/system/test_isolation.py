@@ -384,7 +384,7 @@ def test_what_serves_keeps_its_files_until_it_is_stopped_though_users_are_given_
     site.await_settled("shop")
     told = json.loads(get(port))
     assert (told["uid"], told["kept"] > 1) == (os.geteuid(), True)
-    assert "it gets its own once it is stopped and started again" in site.told("shop")["message"]
+    eventually(lambda: "it gets its own once it is stopped and started again" in site.told("shop")["message"], 60)
     assert site.cli("stop", "shop").returncode == 0
     eventually(lambda: site.told("shop").get("state") == "stopped", 30)
     assert site.cli("start", "shop").returncode == 0
