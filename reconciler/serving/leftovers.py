@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.isolation.cells import Cell
@@ -95,7 +95,7 @@ class Leftovers:
         self._timer = None
         directories, instances, apps = tuple(self._directories), frozenset(self._instances), frozenset(self._apps)
         cells, self._cells = self._cells, []
-        look = partial(_anywhere if self._anywhere else _below, users=self._users())
+        search = Search(state_id=self._state_id, users=self._users(), anywhere=self._anywhere)
         self._directories.clear()
         self._instances.clear()
         self._apps.clear()
@@ -107,7 +107,7 @@ class Leftovers:
             return
         with contextlib.suppress(RuntimeError):  # no thread left: the next daemon ends them
             run = asyncio.get_running_loop().run_in_executor
-            done = run(None, _end, self._state_id, instances, apps, look, cells)
+            done = run(None, _end, search, instances, apps, cells)
             self._running.add(done)
             done.add_done_callback(self._looked)
 
@@ -117,63 +117,54 @@ class Leftovers:
             done.exception()
 
 
-def _end(
-    state_id: str,
-    instances: Collection[str],
-    apps: Collection[str],
-    look: "partial[Iterable[Marked]]",
-    cells: Iterable[Cell],
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """How to find marked processes: `anywhere` on the host, or below this one; those of apps with `users`, too."""
+
+    state_id: str
+    users: Mapping[int, str]
+    anywhere: bool = True
+
+    def marked(self) -> Iterable[Marked]:
+        """Find them. Below this one are the orphans that the kernel gives it; where it does not tell, look anywhere."""
+        below = None if self.anywhere else descendants()
+        if below is None:
+            return marked(self.state_id, apps=self.users)
+        return (found for pid in below if (found := self.marks_of(pid)) is not None)
+
+    def marks_of(self, pid: int) -> Marked | None:
+        """Return the marks of one process, None if it has none that count."""
+        return read_marks(pid, self.state_id, apps=self.users)
+
+
+def _end(search: Search, instances: Collection[str], apps: Collection[str], cells: Iterable[Cell]) -> None:
     for cell in cells:
         cell.end()
     if instances or apps:
-        end_marked(state_id, instances, apps, look)
-
-
-def anywhere(users: Mapping[int, str]) -> "partial[Iterable[Marked]]":
-    """Return what looks for processes on the whole host, of apps with users of their own, too."""
-    return partial(_anywhere, users=users)
-
-
-def _anywhere(state_id: str, users: Mapping[int, str]) -> Iterable[Marked]:
-    return marked(state_id, apps=users)
-
-
-def _below(state_id: str, users: Mapping[int, str]) -> Iterable[Marked]:
-    """Find marked processes below this one, to which the kernel gives orphans; on the host where it does not tell."""
-    below = descendants()
-    if below is None:
-        return marked(state_id, apps=users)
-    return (found for pid in below if (found := read_marks(pid, state_id, apps=users)) is not None)
+        end_marked(search, instances, apps)
 
 
 def end_marked(
-    state_id: str,
-    instances: Collection[str],
-    apps: Collection[str],
-    look: "partial[Iterable[Marked]]",
-    tasks: Collection[str] = (),
+    search: Search, instances: Collection[str] = (), apps: Collection[str] = (), tasks: Collection[str] = ()
 ) -> int:
     """Send SIGKILL to every process marked with one of these, and to what it starts meanwhile; return their number."""
     ended, empty_rounds = set[int](), 0
     for _ in range(_ROUNDS):
         found = [
             each
-            for each in look(state_id)
+            for each in search.marked()
             if each.instance in instances or each.app in apps or (each.task and each.task in tasks)
         ]
         for process in found:
             with contextlib.suppress(OSError):
                 descriptor = os.pidfd_open(process.pid)
                 try:
-                    if (
-                        read_marks(process.pid, state_id, apps=look.keywords["users"]) == process
-                    ):  # not another one that was given its pid
+                    if search.marks_of(process.pid) == process:  # not another one that was given its pid
                         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                         ended.add(process.pid)
                 finally:
                     os.close(descriptor)
         empty_rounds = 0 if found else empty_rounds + 1
-        if empty_rounds == (1 if look.func is _anywhere else _EMPTY_ROUNDS):
+        if empty_rounds == (1 if search.anywhere else _EMPTY_ROUNDS):
             break
     return len(ended)

@@ -26,7 +26,7 @@ from reconciler.linux.processes import Command, Process, adopt, spawn
 from reconciler.planning.command_line import Command as CommandLine
 from reconciler.planning.isolation.limits import size
 from reconciler.planning.tasks.task import Task
-from reconciler.serving.leftovers import anywhere, end_marked
+from reconciler.serving.leftovers import Search, end_marked
 from reconciler.serving.marks import INSTANCE_MARK, RECORD_MARK, RUNNER_MARK, TASK_MARK, Identity, Marked, marked
 from reconciler.state.paths import StatePaths
 from reconciler.tasks.results import Result, claim_of, read_result
@@ -180,7 +180,8 @@ class Runners:
 
     async def end_remains(self, task: str) -> None:
         """Kill whatever a task left whose runner was killed."""
-        await asyncio.to_thread(end_marked, self._state_id, (), (), anywhere(app_users(self._paths)), tasks=(task,))
+        search = Search(state_id=self._state_id, users=app_users(self._paths))
+        await asyncio.to_thread(end_marked, search, tasks=(task,))
 
     def kill_now(self, pids: Iterable[int]) -> None:
         """Kill what tasks left whose runner is gone."""
