@@ -14,6 +14,7 @@ from reconciler.linux.unix_sockets import connected as connected_to
 from reconciler.routing.kept_caddy import kept_pid
 from reconciler.serving.keeper import dismiss
 from reconciler.settings.proxy import Proxy
+from tests.support.asgi import LIFESPAN
 from tests.support.eventually import eventually
 from tests.support.proxies import ask, kept_proxy, needs_caddy
 from tests.support.site import WSGI, Site, is_refused
@@ -22,18 +23,14 @@ from tests.system.test_domains_under_load import load
 
 pytestmark = [pytest.mark.system, needs_caddy]
 
-ASGI = """
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            kind = (await receive())["type"]
-            await send({"type": f"{kind}.complete"})
-            if kind.endswith("shutdown"):
-                return
+ASGI = (
+    LIFESPAN
+    + """\
     said = f"{(scope['client'] or ('-',))[0]} {scope['scheme']}"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": said.encode()})
 """
+)
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\n\r\n"
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.settings.proxy import Proxy
+from tests.support.asgi import LIFESPAN
 from tests.support.eventually import eventually
 from tests.support.paced import at_rate, event_streams, websockets
 from tests.support.ports import a_port
@@ -21,16 +22,10 @@ pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
 
 DEPLOYS, WEBSOCKETS, STREAMS = 50, 20, 5
 # Answers its version: to each request once it has the body, to each message of a websocket. Numbers its events.
-LIVE = """
-import asyncio
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            kind = (await receive())["type"]
-            await send({"type": f"{kind}.complete"})
-            if kind.endswith("shutdown"):
-                return
+LIVE = (
+    "import asyncio\n"
+    + LIFESPAN
+    + """\
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -51,6 +46,7 @@ async def app(scope, receive, send):
     await send({**start, "status": 200 if whole else 400, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": b"VERSION"})
 """
+)
 WHOLE = """
 def application(environ, start_response):
     got = len(environ["wsgi.input"].read())

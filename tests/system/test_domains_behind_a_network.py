@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.asgi import LIFESPAN
 from tests.support.eventually import eventually
 from tests.support.hosts import explained
 from tests.support.ports import a_port
@@ -21,19 +22,15 @@ def application(environ, start_response):
     said = environ["REMOTE_ADDR"], environ["wsgi.url_scheme"], environ.get("HTTP_X_FORWARDED_FOR", "-")
     return [" ".join(said).encode()]
 """
-ASGI = """
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            kind = (await receive())["type"]
-            await send({"type": f"{kind}.complete"})
-            if kind.endswith("shutdown"):
-                return
+ASGI = (
+    LIFESPAN
+    + """\
     said = dict(scope["headers"]).get(b"x-forwarded-for", b"-").decode()
     said = f"{(scope['client'] or ('-',))[0]} {scope['scheme']} {said}"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": said.encode()})
 """
+)
 
 
 @pytest.fixture

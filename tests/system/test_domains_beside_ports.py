@@ -16,6 +16,7 @@ import pytest
 
 from reconciler.linux.unix_sockets import connected as connected_to
 from reconciler.settings.proxy import Proxy
+from tests.support.asgi import LIFESPAN
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
 from tests.support.proxies import ask, kept_proxy, needs_caddy
@@ -178,17 +179,13 @@ def _survives_kills(site: Site, proxy: Proxy, daemon: Forked, port: int) -> None
     site.await_settled("shop")
 
 
-ASGI = """
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            kind = (await receive())["type"]
-            await send({"type": f"{kind}.complete"})
-            if kind.endswith("shutdown"):
-                return
+ASGI = (
+    LIFESPAN
+    + """\
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": open("version", "rb").read()})
 """
+)
 
 WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "threads": ("wsgi.py", "", {"threads": 4, "workers": 2}),
