@@ -1,8 +1,9 @@
 """Show what keeps each running app apart from the others.
 
-Shows for each instance of each APP, a name or a pattern such as 'shop-*', or of every app, whether it has a cell, so
-that all it started ends with it; its isolation as it proved it from inside when it started, with a letter for each
-part that it lacks; and each of its limits, what holds it, and how much is used. Needs no daemon.
+Shows for each instance of each APP, a name or a pattern such as 'shop-*', or of every app, the user that it runs as;
+whether it has a cell, so that all it started ends with it; its isolation as it proved it from inside when it started,
+with a letter for each part that it lacks; and each of its limits, what holds it, and how much is used. Needs no
+daemon.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from reconciler.inspection.printable import plain
 if TYPE_CHECKING:
     from reconciler.inspection.isolation import Confined
 
-_COLUMNS = ("APP", "INSTANCE", "PID", "CELL", "ISOLATION", "LIMIT", "ASKED", "USED", "HELD BY")
+_COLUMNS = ("APP", "INSTANCE", "PID", "USER", "CELL", "ISOLATION", "LIMIT", "ASKED", "USED", "HELD BY")
 
 
 @click.command(
@@ -58,7 +59,9 @@ def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | 
 
 
 def _rows(each: "Confined") -> Iterator[list[str]]:
-    who = [each.app, each.process or each.id, str(each.pid), "yes" if each.cell else "no"]
+    from reconciler.inspection.users import name_of
+
+    who = [each.app, each.process or each.id, str(each.pid), name_of(each.user), "yes" if each.cell else "no"]
     who.append(f"{each.isolation}, without {each.letters}" if each.letters else each.isolation)
     limits = [[limit.limit, limit.asked, limit.used or "-", limit.held] for limit in each.limits]
     for cells in limits or [["-", "-", "-", "-"]]:

@@ -1,8 +1,8 @@
 """List the processes of running apps.
 
 Shows the gunicorn master and the workers of each APP, a name or a pattern such as 'shop-*', or of every app, and its
-processes that are not web: how old they are, the memory they take, how many requests each worker has answered, and what
-it does now. Needs no daemon.
+processes that are not web: the user that they run as, how old they are, the memory they take, how many requests each
+worker has answered, and what it does now. Needs no daemon.
 During a hand-over, the instance that is starting and the one that is stopping are both listed.
 """
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from reconciler.inspection.status import AppRow
     from reconciler.metrics.instance_processes import InstanceProcess, RunningInstance
 
-_COLUMNS = ("APP", "REVISION", "PID", "ROLE", "AGE", "MEMORY", "REQUESTS", "ACTIVITY")
-_SPARE = ("REVISION", "ROLE", "AGE")
+_COLUMNS = ("APP", "REVISION", "PID", "USER", "ROLE", "AGE", "MEMORY", "REQUESTS", "ACTIVITY")
+_SPARE = ("REVISION", "USER", "ROLE", "AGE")
 
 
 @click.command(help=__doc__, epilog=examples("reconciler ps", "reconciler ps blog", "reconciler ps 'shop-*' --json"))
@@ -74,9 +74,11 @@ def _why_none(row: "AppRow") -> str:
 
 
 def _cells(instance: "RunningInstance", process: "InstanceProcess") -> list[str]:
+    from reconciler.inspection.users import name_of
+
     requests = "-" if process.requests is None else str(process.requests)
     role = instance.process if process.role == "process" else process.role
-    cells = [instance.app, instance.revision, process.pid, role, ago(process.age_s)]
+    cells = [instance.app, instance.revision, process.pid, name_of(instance.user), role, ago(process.age_s)]
     return [plain(cell) for cell in (*cells, megabytes(process.memory), requests, _activity(instance, process))]
 
 

@@ -143,6 +143,8 @@ def _screen(status: "HostStatus", limit: int | None, busy: Mapping[str, float] =
             below += wrapped(message if name in message else f"{name}: {message}", limit)
     if len(status.apps) == 1 and status.apps[0].processes:
         below += [plain(line) for line in process_lines(status.apps[0].processes)]
+    if len(status.apps) == 1 and status.apps[0].user is not None:
+        below.append(f"runs as user {status.apps[0].user}, which no other app has")
     if len(status.apps) == 1 and status.apps[0].persist:
         below += wrapped(f"persists {plain(', '.join(status.apps[0].persist))}", limit)
     if status.services:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.isolation.cells import Cell, cell_seen
 from reconciler.isolation.limiting import has_files_limit, is_held, used_memory
 from reconciler.linux import process_table
+from reconciler.linux.process_identity import owner_of
 from reconciler.linux.resource_limits import data_limit
 from reconciler.planning.isolation.confinement import NO_PROOF, proof_of
 from reconciler.planning.isolation.limits import Limit, Limits, shown
@@ -34,7 +35,8 @@ class Confined:
     """A running instance: `process` is the name and the number of one that is not web, `cell` says whether it has one.
 
     `limits` are those that its manifest or the host asks for. `isolation` is the kind that it was started with, and
-    `held` and `missing` are the parts of that as it proved them from inside, by `tried` tries.
+    `held` and `missing` are the parts of that as it proved them from inside, by `tried` tries. `user` is the number of
+    the user that it runs as.
     """
 
     app: str
@@ -49,6 +51,7 @@ class Confined:
     tried: int = 0
     letters: str = ""
     lacks: str = ""
+    user: int | None = None
 
 
 def confined(snapshot: "HostSnapshot", apps: Collection[str]) -> list[Confined]:
@@ -78,6 +81,7 @@ def _confined(record: "InstanceRecord", asked: Limits) -> Confined:
         tried=proof.tried,
         letters=proof.letters,
         lacks=proof.told,
+        user=owner_of(pid),
     )
 
 

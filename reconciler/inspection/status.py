@@ -14,6 +14,7 @@ from reconciler.inspection.asked_by_operators import HeldNumber, OverrideInEffec
 from reconciler.inspection.canary_share import canary_share
 from reconciler.inspection.process_rows import ProcessRow, process_rows
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.inspection.users import own_user
 from reconciler.inspection.without_daemon import without_daemon
 from reconciler.planning.address import Address
 from reconciler.planning.fingerprint import Json
@@ -39,7 +40,7 @@ class AppRow(NamedTuple):
     when the revision served first. `commit` is the commit that brought the source which is desired. `processes` are
     those that are not web. `worker_range` are the fewest and the most workers of an app that has as many as it needs.
     `held_workers` is the number that an operator asked for. `canary_share` is the part of new connections that a canary
-    gets, of 1; None without one.
+    gets, of 1; None without one. `user` is the number of the user that it runs as if that is its own.
     """
 
     name: str
@@ -68,6 +69,7 @@ class AppRow(NamedTuple):
     schedules: Sequence[Mapping[str, Any]] = ()
     canary_share: float | None = None
     port_url: str | None = None
+    user: int | None = None
 
     @property
     def places(self) -> str:
@@ -255,6 +257,7 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], historie
         processes=process_rows(desired.get("processes", {}), histories["processes"], snapshot, name),
         schedules=schedules,
         port_url=desired.get("port_url") if address is None else _url_at(beside, desired.get("port_url") or ""),
+        user=own_user([*serving, *snapshot.processes.get(name, ())]),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux import process_table
+from reconciler.linux.process_identity import owner_of
 from reconciler.metrics.sample import MemoryMeter
 from reconciler.serving import gate_figures_reader
 from reconciler.serving.gate_figures_reader import WorkerFigures
@@ -40,7 +41,8 @@ class InstanceProcess:
 class RunningInstance:
     """An instance, with its master first, then its workers, then what they started.
 
-    `process` is the name and the number of one that is not web: `worker.1`.
+    `process` is the name and the number of one that is not web: `worker.1`. `user` is the number of the user that its
+    master runs as, None if that is gone.
     """
 
     id: str
@@ -49,6 +51,7 @@ class RunningInstance:
     phase: Phase
     processes: tuple[InstanceProcess, ...]
     process: str = ""
+    user: int | None = None
 
 
 def running_instances(snapshot: HostSnapshot, apps: Collection[str]) -> list[RunningInstance]:
@@ -69,6 +72,7 @@ def running_instances(snapshot: HostSnapshot, apps: Collection[str]) -> list[Run
             revision=record.revision,
             phase=_phase(record),
             processes=tuple(_processes(snapshot, record, families[record.id], memory)),
+            user=owner_of(record.pid or 0),
         )
         for record in found
         if record.id in families

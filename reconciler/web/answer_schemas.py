@@ -94,6 +94,7 @@ SCHEMAS: Mapping[str, Schema] = {
         manifest=NULLABLE_TEXT,
         commit={"type": ["string", "null"], "description": "The commit that brought its source, if one did."},
         processes=list_of("Process"),
+        user={"type": ["integer", "null"], "description": "The number of the user that it alone runs as."},
         memory_bytes={"type": ["integer", "null"], "description": "The proportional share of its processes (PSS)."},
         cpu={"type": ["number", "null"], "description": "In cores, since the measurement before."},
         requests_per_second=NULLABLE_NUMBER,

@@ -96,6 +96,7 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
         "rate": (rate(load.requests) or _NOT_YET) if load else "",
         "queue": _queue(load),
         "restarts": app["restarts"] or "0",
+        "user": str(app.get("user") or ("the daemon's" if app["pid"] else "")),
     }
     return Row(
         name=str(app["name"]),
@@ -158,6 +159,6 @@ def _rank(state: str) -> int:
 # The page's script makes the row of a new app from it.
 BLANK = Row(
     name="", cells=dict.fromkeys(("state", "message", "address", "revision", "wanted", "runtime", "workers", "cpu",
-                                  "memory", "rate", "queue", "restarts"), ""),
+                                  "memory", "rate", "queue", "restarts", "user"), ""),
     state="pending", mark="ring", url=None, next_try_at=None, since=None, memory_line="", cpu_line="",
 )  # fmt: skip

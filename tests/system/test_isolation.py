@@ -306,12 +306,18 @@ def test_each_isolated_app_has_a_user_of_its_own_and_keeps_it(site: Site) -> Non
     told = {name: json.loads(get(port, f"/?pid={pids['one']}")) for name, port in ports.items()}
     users = {name: facts["uid"] for name, facts in told.items()}
     assert users["open"] == os.geteuid()
+    assert site.told("open")["user"] is None
+    assert "2 have one" in site.cli("doctor").stdout
     assert len({users["one"], users["two"], os.geteuid()}) == 3
     assert (told["two"]["kill"], told["two"]["environ"]) == ("PermissionError", "FileNotFoundError")
     assert (told["open"]["kill"], told["open"]["environ"]) != ("PermissionError", "FileNotFoundError"), "a control"
     for name in ("one", "two"):
         (confined,) = json.loads(site.cli("isolation", name, "--json").stdout)["instances"]
         assert "user" in confined["held"], confined
+        assert confined["user"] == site.told(name)["user"] == users[name]
+        assert f"runs as user {users[name]}" in site.cli("status", name).stdout
+        shown = [line.split() for line in site.cli("ps", name).stdout.splitlines()]
+        assert {cells[3] for cells in shown} == {"USER", str(users[name])}, shown
         assert (site.paths.home(name) / "released").read_text() == str(users[name])
         assert {each.lstat().st_uid for each in site.paths.home(name).iterdir()} == {users[name]}
         assert site.paths.home(name).stat().st_mode & 0o7777 == 0o700

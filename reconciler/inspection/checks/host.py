@@ -34,6 +34,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: kernel.canaries(catalog),
         lambda: kernel.open_files(len(catalog.apps)),
         lambda: isolation.control_groups(settings),
+        lambda: isolation.users(settings),
         users.user,
         lambda: users.files(settings),
         lambda: disk.state_directory(settings.paths.state),

@@ -1,8 +1,11 @@
-"""Check what the kernel and the host allow for keeping apps apart: control groups."""
+"""Check what the kernel and the host allow for keeping apps apart: control groups, and users of their own."""
 
+import os
 from collections.abc import Iterator
 
 from reconciler.inspection.checks.check import Check
+from reconciler.inspection.users import name_of
+from reconciler.isolation.app_users import AppUsers, app_users
 from reconciler.isolation.cells import places_of
 from reconciler.planning.isolation.layout import NOT_DELEGATED, layout
 from reconciler.settings.settings import Settings
@@ -30,3 +33,32 @@ def control_groups(settings: Settings) -> Iterator[Check]:
     version = f"version {chosen.ending.version}"
     lacks = f"; {chosen.lacks}" if chosen.lacks else ""
     yield Check(level="ok", subject="control groups", found=f"{version}: {_ENDS}{lacks}{of}")
+
+
+def users(settings: Settings) -> Iterator[Check]:
+    """Check whether isolated apps get users of their own where this user is root; others have no say in that."""
+    if os.geteuid() != 0:
+        return
+    numbers = settings.uids
+    lacks = AppUsers(settings.paths, numbers).lacks()
+    if lacks:
+        found = f"isolated apps get none of their own: {lacks}"
+        yield Check(level="warn", subject="users", found=found, advice="until then, isolated apps share root's")
+        return
+    taken = app_users(settings.paths)
+    named = [
+        f"{app} has {number}, which is {name} of this host" for number, app in taken.items() if (name := _known(number))
+    ]
+    if named:
+        advice = "give that user of the host another number"
+        yield Check(level="warn", subject="users", found="; ".join(named), advice=advice)
+        return
+    some = f"{len(taken)} {'has' if len(taken) == 1 else 'have'} one"
+    found = f"isolated apps get users of their own, from {numbers.start} to {numbers[-1]}; {some}"
+    yield Check(level="ok", subject="users", found=found)
+
+
+def _known(number: int) -> str:
+    """Return the name that this host has for a user, "" for none."""
+    name = name_of(number)
+    return "" if name == str(number) else name

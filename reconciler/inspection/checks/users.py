@@ -8,7 +8,7 @@ from pathlib import Path
 from reconciler.inspection.checks.check import Check
 from reconciler.settings.settings import Settings
 
-AS_ROOT = "root: every app, release command and package build runs as root"
+AS_ROOT = "root: every app that is not isolated, its release command and package build run as root"
 _ADVICE_AS_ROOT = "run the daemon as a user of its own: 'reconciler install --user NAME', or 'user' of your container"
 
 
