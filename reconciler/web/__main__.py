@@ -9,11 +9,14 @@ import resource
 import signal
 import socket
 
+from reconciler.linux.utf8_mode import ensure_utf8
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _DESCRIPTORS = 1024
 
 
 def main() -> None:
+    ensure_utf8()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))  # ends with the daemon even when it hangs
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, most), most))

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from starlette.requests import Request
 
 from reconciler.linux.child_processes import running
+from reconciler.linux.utf8_mode import ensure_utf8
 from reconciler.settings.settings import Settings
 from reconciler.web.responses import Problem
 
@@ -93,6 +94,7 @@ async def _found(settings: Settings, what: Lookup, app: str | None) -> dict[str,
 
 def main() -> None:
     """Print the facts as JSON, or `cannot` and why."""
+    ensure_utf8()
     settings = pickle.load(sys.stdin.buffer)  # noqa: S301  from the process that started this
     try:
         found = _looked_up(settings, *sys.argv[1:])

@@ -15,11 +15,10 @@ from reconciler.staging.images.reference import reference_of
 from reconciler.staging.images.registry import Patience, Registry
 from reconciler.staging.images.registry_login import login_for
 from reconciler.staging.images.registry_transport import Transport, trusting
-from tests.support.images import a_base
+from tests.support.images import a_base, an_image
 from tests.support.registries import scripted_registry
 from tests.support.site import REPOSITORY, Site
 from tests.tools.registry import PASSWORD, DebianRegistry, debian_registry
-from tests.unit.staging.test_pushes import an_image
 
 LARGE, _PIECES = 20 << 20, 1 << 20
 

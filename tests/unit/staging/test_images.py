@@ -2,8 +2,12 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,8 +15,9 @@ import pytest
 from reconciler.staging.errors import StagingError
 from reconciler.staging.images.environment_layer import bill_of_materials, environment_entries, relocated
 from reconciler.staging.images.layers import Entry, Layer, entries_of, write_layer
-from reconciler.staging.images.layout import base_in, blob_of
-from tests.support.images import a_base
+from reconciler.staging.images.layout import base_in, blob_of, locked_layout, manifest_in
+from tests.support.images import a_base, an_image, whole_image
+from tests.support.site import REPOSITORY
 
 
 def a_tree(top: Path, *, names: list[str], umask: int, when: int) -> Path:
@@ -147,3 +152,44 @@ def test_a_base_that_cannot_be_used_is_refused(tmp_path: Path, spoil: Callable[[
         base_in(tmp_path / "base", "")
     with pytest.raises(StagingError, match="is no digest"):
         blob_of(tmp_path, "sha256:../../etc/passwd")
+
+
+def ended(layout: Path, number: int, how: str) -> "subprocess.CompletedProcess[str]":
+    """Write the second image into a layout, and end that before its Nth effect."""
+    words = [str(layout), str(number), how, "tests.support.images", str(layout), "x = 2\n"]
+    return subprocess.run(
+        [sys.executable, "-m", "tests.support.killed_at", *words],
+        capture_output=True, text=True, cwd=REPOSITORY, timeout=100, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["kill", "full"])
+def test_a_layout_has_the_image_before_or_the_next_one_wherever_writing_ends(tmp_path: Path, how: str) -> None:
+    """Each effect on the layout is the last one once, or some of them: of a kill, and of a disk that is full."""
+    before, after = an_image(tmp_path / "first"), an_image(tmp_path / "second", "x = 2\n")
+    wanted = {file.name for file in (tmp_path / "second" / "blobs" / "sha256").iterdir()}
+    found = set()
+    for number in count(1, 1 if os.environ.get("RECONCILER_TESTS") == "nightly" else 6):
+        layout = tmp_path / f"layout-{number}"
+        an_image(layout)
+        done = ended(layout, number, how)
+        if done.returncode == 0 and number > int(done.stderr.split()[-1]):
+            break
+        assert done.returncode == (-signal.SIGKILL if how == "kill" else 1) or whole_image(layout) == after
+        assert how == "kill" or done.returncode == 0 or "No space left on device" in done.stderr
+        found.add(whole_image(layout))
+        assert an_image(layout, "x = 2\n") == whole_image(layout) == after
+        assert {file.name for file in (layout / "blobs" / "sha256").iterdir()} == wanted
+        assert not list(layout.glob(".*"))
+    assert number > 10
+    assert found == {before, after}
+
+
+def test_a_layout_is_not_used_by_two_at_once_and_its_image_is_the_one_that_was_written(tmp_path: Path) -> None:
+    first = an_image(tmp_path)
+    with locked_layout(tmp_path), pytest.raises(StagingError, match="another command uses"):
+        an_image(tmp_path, "x = 2\n")
+    assert manifest_in(tmp_path, first)["schemaVersion"] == 2
+    an_image(tmp_path, "x = 2\n")
+    with pytest.raises(StagingError, match="another command has replaced the image"):
+        manifest_in(tmp_path, first)

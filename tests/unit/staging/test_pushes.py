@@ -11,31 +11,17 @@ from typing import Any
 
 import pytest
 
-from reconciler.staging.images.layers import Entry, write_layer
-from reconciler.staging.images.layout import write_image
 from reconciler.staging.images.push import Push, Pushed, PushRequest
 from reconciler.staging.images.reference import Reference, RegistryError
 from reconciler.staging.images.registry import Patience, Registry
 from reconciler.staging.images.registry_login import Login
 from reconciler.staging.images.registry_transport import Transport, trusting
 from tests.support.certificates import write_certificate
+from tests.support.images import an_image
 from tests.support.registries import Fault, ScriptedRegistry, scripted_registry
 
 KIM = Login(user="kim", password="hush")
 LARGE = 300_000
-
-
-def an_image(directory: Path, code: str = "x = 1\n", large: int = LARGE) -> str:
-    """Write a layout with a layer that is large, and one of code; return its digest."""
-    blobs = directory / "blobs" / "sha256"
-    blobs.mkdir(parents=True, exist_ok=True)
-    layers = [
-        write_layer("environment", [Entry(path="lib", content=b"\1\2\3" * (large // 3))], blobs, "none"),
-        write_layer("code", [Entry(path="wsgi.py", content=code.encode())], blobs, "gzip"),
-    ]
-    listed = [{"mediaType": each.media_type, "digest": f"sha256:{each.digest}", "size": each.size} for each in layers]
-    config = {"rootfs": {"type": "layers", "diff_ids": [f"sha256:{each.diff_id}" for each in layers]}}
-    return write_image(directory, config, listed, "shop")
 
 
 def pushed(
