@@ -47,6 +47,7 @@ def give(top: int, user: int) -> None:
 
     found = os.fstat(top)
     if found.st_uid != user or found.st_mode & MIXED:
+        os.fchmod(top, 0o700 | found.st_mode & MIXED)  # whatever ends this before its end
         _walk(top, change)
         os.fchmod(top, 0o700)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from reconciler.isolation.cells import CELL_VARIABLE
 from reconciler.isolation.launching import Report, confined, held_back
 from reconciler.linux.processes import Command
+from reconciler.linux.regular_files import UnfitFile
 from reconciler.planning.isolation.confinement import Confinement, refusal
 from reconciler.serving.confinements import Confinements, link_mounts
 from reconciler.serving.fork_or_exec import Launched, launch
@@ -18,11 +19,14 @@ from reconciler.serving.programs.program import Program
 def confinement_of(
     confinements: Confinements | None, program: Program, places: InstancePaths, live: LiveInstance
 ) -> Confinement | None:
-    """Return what an instance of a program sees, None if it is not isolated."""
+    """Return what an instance of a program sees, None if it is not isolated. Raises CannotStart, OSError."""
     if confinements is None or program.sight is None:
         return None
     link_mounts(program.sight, places)
-    return confinements.of(program, places, live.record.id, live.cell.entrances)
+    try:
+        return confinements.of(program, places, live.record.id, live.cell.entrances)
+    except UnfitFile as error:
+        raise CannotStart(str(error)) from error
 
 
 async def launch_instance(

@@ -327,6 +327,8 @@ def test_each_isolated_app_has_a_user_of_its_own_and_keeps_it(site: Site) -> Non
         shell = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
         assert shell.stdout.strip() == str(users[name]), shell
     site.end(daemon, signal.SIGKILL)
+    (site.state / "users.json").write_text('{"app:one": 7')  # as a half-written one
+    assert "users.json: it is no JSON object" in site.cli("doctor").stdout
     site.live()
     site.await_settled(*ports)
     assert {name: site.told(name)["pid"] for name in ports} == pids, "adopted"

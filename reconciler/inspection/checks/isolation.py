@@ -7,6 +7,7 @@ from reconciler.inspection.checks.check import Check
 from reconciler.inspection.users import name_of
 from reconciler.isolation.app_users import AppUsers, app_users
 from reconciler.isolation.cells import places_of
+from reconciler.isolation.user_leases import damaged_files, read_leases
 from reconciler.planning.isolation.layout import NOT_DELEGATED, layout
 from reconciler.settings.settings import Settings
 
@@ -52,6 +53,17 @@ def users(settings: Settings) -> Iterator[Check]:
     if named:
         advice = "give that user of the host another number"
         yield Check(level="warn", subject="users", found="; ".join(named), advice=advice)
+        return
+    stored, kept = read_leases(settings.paths), damaged_files(settings.paths)
+    if not stored.whole or kept:
+        why = stored.why or f"it was damaged, as {kept[-1]} is"
+        found = (
+            f"{settings.paths.users}: {why}; which app has which user is read from the owners of homes, and all stay"
+        )
+        advice = (
+            "the next app that is new gets it written again" if stored.why else f"remove {kept[-1]} once you know why"
+        )
+        yield Check(level="warn", subject="users", found=found, advice=advice)
         return
     some = f"{len(taken)} {'has' if len(taken) == 1 else 'have'} one"
     found = f"isolated apps get users of their own, from {numbers.start} to {numbers[-1]}; {some}"

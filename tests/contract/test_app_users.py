@@ -1,0 +1,261 @@
+"""Users of apps on a real disk: a number is never given twice, whatever happens to the file that says whose it is."""
+
+import fcntl
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.isolation.app_users import AppUsers, NoUser, app_users
+from reconciler.isolation.giving import MIXED
+from reconciler.isolation.user_leases import damaged_files, read_leases
+from reconciler.linux.regular_files import UnfitFile
+from reconciler.state.paths import StatePaths
+
+_FIRST = 76_000
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StatePaths:
+    found = StatePaths(state=tmp_path / "state")
+    found.home("any").parent.mkdir(parents=True)
+    found.state.chmod(0o700)
+    return found
+
+
+def users(paths: StatePaths, many: int = 100) -> AppUsers:
+    return AppUsers(paths, range(_FIRST, _FIRST + many))
+
+
+def a_home(paths: StatePaths, app: str, user: int) -> None:
+    paths.home(app).mkdir()
+    os.chown(paths.home(app), user, user)
+
+
+_LEASE = """
+import sys
+from pathlib import Path
+from reconciler.isolation.app_users import AppUsers
+from reconciler.state.paths import StatePaths
+users = AppUsers(StatePaths(state=Path(sys.argv[1])), range(int(sys.argv[2]), int(sys.argv[2]) + 100))
+for number in range(20):
+    users.of(f"{sys.argv[3]}-{number}")
+"""
+
+
+def test_processes_that_give_out_users_at_once_give_none_twice(paths: StatePaths) -> None:
+    words = (sys.executable, "-c", _LEASE, str(paths.state), str(_FIRST))
+    running = [subprocess.Popen((*words, name)) for name in ("one", "two", "three")]
+    assert [each.wait() for each in running] == [0, 0, 0]
+    found = app_users(paths)
+    assert len(found) == len(set(found.values())) == 60
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+def _one_bad(file: Path) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), "app:new": "76000"}))
+
+
+def _linked(file: Path) -> None:
+    file.rename(file.with_name("elsewhere"))
+    file.symlink_to("elsewhere")
+
+
+def _a_directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+_DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut short": _cut,
+    "empty": lambda file: file.write_bytes(b""),
+    "not JSON": lambda file: file.write_bytes(bytes(100)),
+    "a list": lambda file: file.write_text("[1, 2]"),
+    "nested": lambda file: file.write_text("[" * 100_000),
+    "one that is no lease": _one_bad,
+    "a link": _linked,
+    "a directory": _a_directory,
+    "writable for all": lambda file: file.chmod(0o666),
+    "another user's": lambda file: os.chown(file, 4711, 4711),
+    "gone": lambda file: file.unlink(),
+}
+
+
+@as_root
+@pytest.mark.parametrize("damage", _DAMAGES)
+def test_a_damaged_file_takes_no_user_from_its_app_and_gives_none_twice(paths: StatePaths, damage: str) -> None:
+    before = {name: users(paths).of(name) for name in ("one", "two", "half")}
+    group = users(paths).of_service("notes", "1a2b")
+    for name in ("one", "two"):
+        a_home(paths, name, before[name])
+    paths.home("half").mkdir()  # killed while it was given away: what is inside comes first
+    (paths.home("half") / "file").touch()
+    os.chown(paths.home("half") / "file", before["half"], before["half"])
+    (paths.state / "services/notes/1a2b").mkdir(parents=True)
+    os.chown(paths.state / "services/notes/1a2b", -1, group)
+    _DAMAGES[damage](paths.users)
+    assert {name: number for number, name in app_users(paths).items()} == before, "what runs is known all the same"
+    assert not read_leases(paths).whole
+    new = users(paths).of("new")
+    assert new not in {*before.values(), group}
+    assert {name: users(paths).of(name) for name in before} == before
+    assert users(paths).of_service("notes", "1a2b") == group
+    assert read_leases(paths).whole
+    assert bool(damaged_files(paths)) == (damage != "gone")
+
+
+@as_root
+def test_a_number_of_which_only_a_file_tells_is_not_given_again(paths: StatePaths) -> None:
+    lost = users(paths, 2).of("removed")
+    scratch = paths.short_scratches / "left"
+    scratch.mkdir(parents=True)
+    os.chown(scratch, lost, lost)
+    paths.users.write_text("{")
+    a_home(paths, "one", users(paths, 2).of("one"))
+    assert users(paths, 2).of("one") != lost
+    with pytest.raises(NoUser, match="are in use"):
+        users(paths, 2).of("two")
+    scratch.rmdir()
+    assert users(paths, 2).of("two") == lost
+
+
+@as_root
+def test_no_login_user_whose_files_were_copied_into_a_home_becomes_that_of_an_app(paths: StatePaths) -> None:
+    users(paths).of("one")
+    paths.users.write_text("")
+    a_home(paths, "copied", 1)  # daemon, on every host
+    assert app_users(paths) == {}
+    assert users(paths).of("copied") >= _FIRST
+
+
+def test_a_file_that_gives_a_number_to_two_apps_starts_neither_and_says_which(paths: StatePaths) -> None:
+    paths.users.write_text(json.dumps({"app:one": _FIRST, "app:two": _FIRST, "app:three": _FIRST + 1}))
+    paths.users.chmod(0o600)
+    with pytest.raises(UnfitFile, match=rf"users.json: it gives {_FIRST} to app:one and to app:two"):
+        users(paths).of("one")
+    assert users(paths).of("three") == _FIRST + 1
+    assert users(paths).of("four") not in {_FIRST, _FIRST + 1}
+
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+from reconciler.isolation.app_users import AppUsers
+from reconciler.state.paths import StatePaths
+resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))  # as a disk of which that is left
+users = AppUsers(StatePaths(state=Path(sys.argv[1])), range(int(sys.argv[2]), int(sys.argv[2]) + 100))
+print(users.of("one"))
+try:
+    users.of("two")
+except OSError as error:
+    print("refused", error.strerror)
+"""
+
+
+def test_on_a_full_disk_no_user_is_given_out_and_those_that_are_stay(paths: StatePaths) -> None:
+    own = users(paths).of("one")
+    before = paths.users.read_bytes()
+    words = (sys.executable, "-c", _FULL, str(paths.state), str(_FIRST))
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == [
+        str(own),
+        "refused cannot give out a user: File too large; apps that have one go on",
+    ]
+    assert paths.users.read_bytes() == before
+    assert sorted(each.name for each in paths.state.glob("*users.json*")) == ["users.json", "users.json.lock"]
+    assert users(paths).of("two") not in {own, 0}
+
+
+def test_a_process_that_keeps_others_from_giving_out_users_is_not_waited_for_without_end(paths: StatePaths) -> None:
+    own = users(paths).of("one")
+    with (paths.state / "users.json.lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert users(paths).of("one") == own
+        with pytest.raises(UnfitFile, match="another process has not ended giving out users"):
+            users(paths).of("two")
+    assert users(paths).of("two") != own
+
+
+@as_root
+def test_the_user_of_a_removed_app_is_given_again_only_once_its_home_and_files_are_gone(paths: StatePaths) -> None:
+    own = users(paths, 1).of("removed")
+    a_home(paths, "removed", own)
+    service = paths.state / "services/notes/1a2b"
+    service.mkdir(parents=True)
+    (service / "written").touch()
+    os.chown(service / "written", own, own)
+    with pytest.raises(NoUser):
+        users(paths, 1).of("next")
+    paths.home("removed").rmdir()
+    with pytest.raises(NoUser):
+        users(paths, 1).of("next")
+    (service / "written").unlink()
+    assert users(paths, 1).of("next") == own
+    assert app_users(paths) == {own: "next"}
+
+
+_KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from types import SimpleNamespace
+from reconciler.isolation import giving
+left = int(sys.argv[2])
+def counted(call):
+    def do(*arguments, **named):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **named)
+    return do
+for name in ("chown", "fchown", "chmod", "fchmod"):
+    setattr(os, name, counted(getattr(os, name)))
+_, _, _, user, group, home, build, opened, shared, pipe = sys.argv
+giving.hand_out(SimpleNamespace(
+    uid=int(user), owned=(home,), granted=(build,), opened=(opened,), shared=(f"{group}:{shared}",), pipe=pipe))
+"""
+
+
+@as_root
+def test_a_process_killed_at_any_step_of_giving_files_away_is_carried_on_by_the_next(tmp_path: Path) -> None:
+    user, group = _FIRST, _FIRST + 1
+    outside = tmp_path / "outside"
+    outside.touch()
+    places = [tmp_path / name for name in ("home", "build", "opened", "shared")]
+    for place in places:
+        place.mkdir(0o700)
+        (place / "deep").mkdir(0o700)
+        (place / "deep/file").touch(0o600)
+        (place / "file").touch(0o600)
+    home, build, opened, shared = places
+    (home / "link").symlink_to(outside)
+    os.link(outside, home / "same")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    kills = 0
+    repository = str(Path(__file__).parents[2])
+    while True:
+        home.chmod(0o700 | MIXED)  # as one in which root may have written meanwhile
+        words = [sys.executable, "-I", "-S", "-c", _KILLED, repository, str(kills), str(user), str(group)]
+        ended = subprocess.run([*words, *map(str, (*places, pipe))], check=False)
+        assert outside.stat().st_uid == 0
+        if ended.returncode == 0:
+            break
+        kills += 1
+    assert kills > 3
+    assert {path.lstat().st_uid for path in (home, *home.rglob("*")) if path.name not in {"link", "same"}} == {user}
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in (build, *build.rglob("*"))} == {(0, user)}
+    assert (build / "deep/file").stat().st_mode & 0o077 == 0o040
+    assert (opened / "deep/file").stat().st_mode & 0o077 == 0o004
+    assert (shared.stat().st_gid, stat.S_IMODE(shared.stat().st_mode)) == (group, 0o2770)
+    assert stat.S_IMODE(pipe.stat().st_mode) == 0o622
