@@ -161,7 +161,7 @@ class AppBuilds:
 
     def _cell(self, app: App | None) -> BuildCell | None:
         """Return where code of an app's packages runs, None for one that is not isolated."""
-        if app is None or self._confinements is None or app.isolation.kind != "strict":
+        if app is None or self._confinements is None or not app.isolation:
             return None
         return BuildCell(
             app=app.name,

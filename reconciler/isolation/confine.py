@@ -12,7 +12,7 @@ import sys
 from reconciler.isolation.giving import hand_out
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.tries import got_through
-from reconciler.isolation.view import DEVICES, enter_view, view_of
+from reconciler.isolation.view import DEVICES, closed_ways, enter_view, open_ways, view_of
 from reconciler.linux.kernel_calls import address_of, call_libc
 from reconciler.linux.landlock import LIST, READ, WRITE, Ruleset
 from reconciler.linux.privileges import drop_bounding_set, drop_capabilities, gain_no_more
@@ -36,7 +36,7 @@ def confine(given: "Confinement") -> str:
     owner = None if given.uid is None or given.gid is None else (given.uid, given.gid)
     if owner is None and given.no_user:
         reasons.setdefault("user", []).append(given.no_user)
-    sees = given.isolation == "strict" and _see(given, reasons)
+    sees = _see(given, reasons) if given.isolation == "strict" else owner is not None and _reach(given, reasons)
     if owner is not None and not sees:
         # The directories of the daemon are its user's alone: only by mounts does another user get to what is below.
         reasons.setdefault("user", []).append("without mounts of its own it is kept from its files")
@@ -75,6 +75,18 @@ def _see(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:
             raise
         reasons.setdefault("files", []).append(f"this host allows no root of its own ({error.strerror})")
         return False
+    return True
+
+
+def _reach(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:
+    """Have the files of another user be where they are on the host. Raises OSError if they could not be given."""
+    try:
+        ways = closed_ways(list(given.visible), list(given.writable))
+    except OSError as error:
+        reasons.setdefault("user", []).append(f"this host allows no mounts of its own ({error.strerror})")
+        return False
+    hand_out(given)
+    open_ways(ways)
     return True
 
 
@@ -182,7 +194,7 @@ def _proof(given: "Confinement", reasons: "dict[str, list[str]]", outside: "_soc
     parts: tuple[str, ...] = ("user", "files", "processes", "syscalls") if given.isolation == "strict" else ("user",)
     parts += ("network",) if given.connects == "none" else ()
     missing = {part: f"from inside it could {_some(names)}" for part, names in through.items()}
-    if "user" in missing:
+    if "user" in missing and os.geteuid() != given.uid:
         missing["user"] = "it runs as the user of the daemon"
     lines = [f"isolation {given.isolation}", f"tried {count}"]
     for part in parts:

@@ -30,6 +30,9 @@ def tries(
     given: "Confinement", outside: "_socket.socket | None" = None
 ) -> "Iterator[tuple[str, str, Callable[[], object]]]":
     """Return what is tried, each with the part that has to refuse it; `outside` is a socket of the host's network."""
+    if given.isolation != "strict":
+        yield from _of_another_user(given)
+        return
     for path in (*given.shut, *_SECRET):
         yield "files", f"read {path}", _trying(_read, path)
     for path in given.alone:
@@ -52,6 +55,21 @@ def tries(
         yield "network", "connect by a connection of its own", lambda: _connect(outside)
         yield "network", "send with the first packet of a connection", lambda: _send_first(outside)
         yield "network", "listen by a connection of its own", lambda: _bind(outside)
+    yield "user", "have the daemon's user", lambda: _same_user(given)
+
+
+def _of_another_user(given: "Confinement") -> "Iterator[tuple[str, str, Callable[[], object]]]":
+    """Return what a user of its own has to keep an app from, where nothing else does."""
+    for path in (*given.shut, *_SECRET[:2]):
+        yield "user", f"read {path}", _trying(_read, path)
+    for path in given.alone:
+        yield "user", f"see other apps in {path}", _trying(_list_others, path)
+    for path in (*given.fixed, *_SYSTEM):
+        yield "user", f"write in {path}", _trying(_write, path)
+    if given.daemon:
+        pid = given.daemon
+        yield "user", "signal the daemon", lambda: os.kill(pid, 0)
+        yield "user", "read the daemon's environment", lambda: _read(f"/proc/{pid}/environ")
     yield "user", "have the daemon's user", lambda: _same_user(given)
 
 

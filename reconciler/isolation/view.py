@@ -99,6 +99,64 @@ def view_of(visible: "list[str]", writable: "list[str]", hidden: "list[str]") ->
         os.umask(before)
 
 
+class Ways:
+    """What another user cannot get to in the host's tree, by the directory on the way that keeps it from that."""
+
+    def __init__(self) -> None:
+        self.trees: dict[str, list[tuple[str, int, bool]]] = {}
+        self.links: dict[str, str] = {}
+
+
+def closed_ways(visible: "list[str]", writable: "list[str]") -> Ways:
+    """Copy those of these paths that another user cannot get to, in mounts of this process's own. Raises OSError."""
+    leave_mounts(as_user=False)
+    found_ways = Ways()
+    trees, links = found_ways.trees, found_ways.links
+    for paths, attributes in ((visible, _FENCED | READ_ONLY), (writable, _FENCED)):
+        for path in paths:
+            found = real(path, links)
+            closed = _closed_above(found)
+            if closed and os.path.lexists(found):
+                tree = copy_of(found, attributes)
+                trees.setdefault(closed, []).append((found[len(closed) :], tree, os.path.isdir(found)))  # noqa: PTH112
+    return found_ways
+
+
+def open_ways(ways: Ways) -> None:
+    """Cover each directory that others cannot enter by one that has those paths, and nothing else. Raises OSError."""
+    before = os.umask(0o022)
+    try:
+        _open(ways)
+    finally:
+        os.umask(before)
+
+
+def _open(ways: Ways) -> None:
+    for closed, below in ways.trees.items():
+        root = _Root(new_file_system("tmpfs", _FENCED, mode="755", size="1m"))
+        attach(root.tree, closed)
+        for path, tree, directory in sorted(below, key=lambda each: each[0].count("/")):
+            root.mount(tree, path, directory=directory)
+        for path, target in ways.links.items():
+            if path.startswith(f"{closed}/"):
+                root.link(path[len(closed) :], target)
+        restrict(root.tree, READ_ONLY)
+        os.close(root.tree)
+
+
+def _closed_above(path: str) -> str:
+    """Return the first directory on the way to a path that others cannot enter, "" if they can enter all."""
+    at = path.find("/", 1)
+    while at > 0:
+        try:
+            if not os.stat(path[:at]).st_mode & 0o001:  # noqa: PTH116  pathlib would have to be loaded
+                return path[:at]
+        except OSError:
+            return ""
+        at = path.find("/", at + 1)
+    return ""
+
+
 def enter_view(tree: int) -> None:
     """Leave the host's tree of files for another. Raises OSError."""
     become_root(tree)

@@ -57,10 +57,10 @@ def problems_of_isolation(
 def _problems_of_network(tree: Node, kind: Isolation) -> Iterator[tuple[Path, str]]:
     connect, listen = tree.given("network", "connect"), tree.given("listen")
     opens = tree.given("network", "listen")
-    if opens is not None and kind == "none":
-        yield ("network", "listen"), "requires 'isolation: strict': an app without isolation may open any port"
+    if opens is not None and kind != "strict":
+        yield ("network", "listen"), "requires 'isolation: strict': another app may open any port"
     if connect is not None and connect.value == "none":
-        if kind == "none":
+        if kind != "strict":
             yield ("network", "connect"), "requires 'isolation: strict', which keeps the app from the network"
         elif listen is not None and listen.value == "port":
             yield ("network", "connect"), "leaves the app no port to open: 'listen' has to be descriptor or socket"
@@ -74,8 +74,8 @@ def _problems_of_mounts(
     mounts = tree.given("mounts")
     if mounts is None:
         return
-    if kind == "none":
-        yield ("mounts",), "requires 'isolation: strict': an app without isolation sees every directory"
+    if kind != "strict":
+        yield ("mounts",), "requires 'isolation: strict': another app sees every directory"
         return
     for index, part in mounts.parts.items():
         source = part.given("from")

@@ -146,12 +146,12 @@ class Confinements:
         mounts = [mount for mount in sight.isolation.mounts if self._may_see(mount.path)]
         types = {kind for kind, _, _ in sight.services}
         files = [self._paths.service(name, service) for kind, name, service in sight.services if kind == "sqlite"]
-        own = (places.home, places.scratch, *files)
+        own, strict = (places.home, places.scratch, *files), sight.isolation.kind == "strict"
         return Confinement(
             **self._ownership(sight, app, directory, places),
             isolation=sight.isolation.kind,
             visible=(
-                *_of_the_system(),
+                *(_of_the_system() if strict else ()),
                 *sight.readable,
                 build,
                 str(places.revisions / directory),
@@ -160,7 +160,8 @@ class Confinements:
             ),
             writable=(*map(str, own), *(mount.path for mount in mounts if mount.write)),
             hidden=(*_SECRET, *self._secrets),
-            shut=(str(self._paths.database), str(self._paths.control), *self._secrets),
+            # A user alone reads what the host lets all users read, such as settings.
+            shut=(str(self._paths.database), str(self._paths.control), *(self._secrets if strict else ())),
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
             fixed=(build, *sight.readable),
             daemon=os.getpid(),

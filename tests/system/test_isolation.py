@@ -339,6 +339,69 @@ def test_each_isolated_app_has_a_user_of_its_own_and_keeps_it(site: Site) -> Non
     assert {each.lstat().st_uid for each in site.paths.home("one").iterdir()} == {users["one"]}
 
 
+_LOOKS = """
+import json, os, socket, tempfile
+
+def attempt(what, *arguments):
+    try:
+        return what(*arguments) and "done"
+    except OSError as error:
+        return type(error).__name__
+
+def take_port():
+    with socket.create_server(("127.0.0.1", 0)):
+        return True
+
+DATABASE, HOMES, DAEMON, SEEN = LOOKED_AT
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    with open(os.environ["HOME"] + "/kept", "a") as file, tempfile.TemporaryFile() as other:
+        file.write("x")
+        other.write(b"x")
+    found = {
+        "uid": os.getuid(),
+        "database": attempt(open, DATABASE),
+        "homes": os.listdir(HOMES),
+        "code": attempt(open, __file__ + ".new", "w"),
+        "shadow": attempt(open, "/etc/shadow"),
+        "daemon": attempt(os.kill, DAEMON, 0),
+        "seen": attempt(lambda: open(SEEN).read()),
+        "port": attempt(take_port),
+    }
+    return [json.dumps(found).encode()]
+"""
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of apps here: {NO_USERS}")
+def test_a_user_alone_keeps_an_app_from_others_and_leaves_it_the_host(
+    site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    seen = tmp_path_factory.mktemp("host") / "seen"
+    seen.write_text("of the host")
+    for path in (seen, *list(seen.parents)[:-1]):
+        path.chmod(path.stat().st_mode | 0o005)
+    looked_at = (str(site.paths.database), str(site.paths.home("any").parent), os.getpid(), str(seen))
+    ports = {"one": a_port(), "two": a_port()}
+    for name, port in ports.items():
+        directory = site.root / f"apps/{name}"
+        directory.mkdir()
+        site.save(directory / "wsgi.py", _LOOKS.replace("LOOKED_AT", repr(looked_at)))
+        site.manifest(name, port=port, isolation="user", probation="0s")
+    site.live()
+    site.await_settled(*ports)
+    told = {name: json.loads(get(port)) for name, port in ports.items()}
+    assert len({facts["uid"] for facts in told.values()} | {os.geteuid()}) == 3
+    for name, facts in told.items():
+        assert facts["homes"] == [name]
+        assert (facts["database"], facts["daemon"]) == ("FileNotFoundError", "PermissionError")
+        assert (facts["code"], facts["shadow"]) == ("OSError", "PermissionError")
+        assert (facts["seen"], facts["port"]) == ("done", "done")
+        (confined,) = json.loads(site.cli("isolation", name, "--json").stdout)["instances"]
+        assert (confined["isolation"], confined["held"], confined["missing"]) == ("user", ["user"], {})
+        assert confined["tried"] > 10
+
+
 _SHARES = """
 import json, os, sqlite3
 

@@ -27,6 +27,16 @@ def test_the_manifest_says_or_else_the_host() -> None:
     assert isolation_of("isolation: strict") == isolation_of("", STRICT) == Isolated(kind="strict")
 
 
+def test_a_user_alone_goes_with_neither_mounts_nor_network() -> None:
+    assert isolation_of("isolation: user") == Isolated(kind="user")
+    assert refused("isolation: user", STRICT) == [
+        "2 isolation: is less than the settings of this host require, which is files"
+    ]
+    for text in ("mounts: [{from: /srv/media}]", "network: {listen: true}", "network: {connect: none}"):
+        (problem,) = refused(f"isolation: user\n{text}")
+        assert "requires 'isolation: strict'" in problem
+
+
 def test_mounts_are_absolute() -> None:
     text = "mounts: [{from: /srv/media/a, as: media, write: true}, {from: data}]"
     assert isolation_of(text, STRICT).mounts == (
@@ -48,9 +58,7 @@ def test_an_app_without_a_network_is_isolated_and_opens_no_port() -> None:
 def test_an_app_that_opens_ports_says_so() -> None:
     opens = "network: {listen: true}"
     assert isolation_of(f"isolation: strict\n{opens}") == Isolated(kind="strict", listens="all")
-    assert refused(opens) == [
-        "2 network.listen: requires 'isolation: strict': an app without isolation may open any port"
-    ]
+    assert refused(opens) == ["2 network.listen: requires 'isolation: strict': another app may open any port"]
     assert refused("isolation: strict\nnetwork: {listen: true, connect: none}") == [
         "3 network.listen: is true, and 'connect: none' leaves the app no port to open"
     ]
@@ -79,9 +87,9 @@ def test_mounts_without_isolation_are_refused() -> None:
 
 
 def test_what_is_no_isolation_is_refused() -> None:
-    assert refused("isolation: lax") == ["2 isolation: expected strict or none, not 'lax'"]
-    assert refused("isolation: [strict]") == ["2 isolation: expected strict or none, not a list"]
-    assert refused("isolation: {}") == ["2 isolation: expected strict or none, not a mapping"]
+    assert refused("isolation: lax") == ["2 isolation: expected strict, user or none, not 'lax'"]
+    assert refused("isolation: [strict]") == ["2 isolation: expected strict, user or none, not a list"]
+    assert refused("isolation: {}") == ["2 isolation: expected strict, user or none, not a mapping"]
 
 
 def test_isolation_makes_another_revision_and_none_makes_none() -> None:
