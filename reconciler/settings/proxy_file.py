@@ -13,7 +13,7 @@ from reconciler.planning.routing.route import Front
 from reconciler.settings.proxy import Proxy, ProxyFile
 
 _OF_FILES = ("format", "file", "check", "reload")
-_OF_CADDY = ("run", "program", "admin", "email", "ca", "ca_root")
+_OF_CADDY = ("run", "program", "admin", "email", "ca", "ca_root", "http3")
 
 
 def proxy_of(file: str, node: Node) -> Proxy:
@@ -29,6 +29,7 @@ def proxy_of(file: str, node: Node) -> Proxy:
         ca=given.get("ca", ""),
         ca_root=str(FilePath(posixpath.dirname(file), root)) if root else "",
         trusted=tuple(str(ipaddress.ip_network(each, strict=False)) for each in given.get("trusted", ())),
+        http3=given.get("http3", default.http3),
     )
     settle = node.given("settle")
     return Proxy(

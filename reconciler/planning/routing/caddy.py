@@ -68,6 +68,7 @@ def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: st
         ],
         "tls_connection_policies": [{}],
         "automatic_https": {"disable_redirects": True},
+        **_protocols(front),
         **trusted,
     }
     linked = linked_names.plain_routes(front) if links else []
@@ -106,7 +107,7 @@ def spliced(theirs: Config, routes: tuple[Route, ...], front: Front, abilities: 
         (_PLAIN, front.http, _plain_routes(routes, front, abilities)),
     )
     for name, port, made in ours:
-        _place(servers, name, front.listen(port), port, list(made))
+        _place(servers, name, front, port, list(made))
     http["servers"] = servers
     tls = certified(routes, front)
     if tls:
@@ -160,15 +161,20 @@ def ours_in(config: Config) -> Config:
     return {name: sorted(filter(_is_ours, found), key=lambda part: str(part["@id"])) for name, found in lists.items()}
 
 
-def _place(servers: Config, name: str, listen: str, port: int, made: list[Config]) -> None:
+def _place(servers: Config, name: str, front: Front, port: int, made: list[Config]) -> None:
     """Put routes first into the operator's server at a port, or into one of our own where there is none."""
     for key, server in servers.items():
         if isinstance(server, dict) and any(str(each).endswith(f":{port}") for each in server.get("listen") or ()):
             servers[key] = {**server, "routes": [*made, *(server.get("routes") or [])]}
             return
     if made:
-        policies: Config = {"tls_connection_policies": [{}]} if name == MARK else {}
-        servers[name] = {"listen": [listen], "routes": made, **policies}
+        secure: Config = {"tls_connection_policies": [{}], **_protocols(front)} if name == MARK else {}
+        servers[name] = {"listen": [front.listen(port)], "routes": made, **secure}
+
+
+def _protocols(front: Front) -> Config:
+    """Return which protocols a server of ours with TLS speaks, where that is less than Caddy does by itself."""
+    return {} if front.http3 else {"protocols": ["h1", "h2"]}
 
 
 def _secure_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities) -> Iterator[Config]:

@@ -38,7 +38,8 @@ class Front:
     """Where and how the proxy meets its clients. `address` is empty for every address of the host.
 
     `trusted` are the networks of what stands in front of it. `ca` is the directory URL of the authority, `ca_root` the
-    path of the certificate that the authority itself is trusted by; both are empty for the proxy's own choice.
+    path of the certificate that the authority itself is trusted by; both are empty for the proxy's own choice. With
+    `http3` clients are told that they may use HTTP/3, at the same port of UDP.
     """
 
     http: int = 80
@@ -48,6 +49,7 @@ class Front:
     ca: str = ""
     ca_root: str = ""
     trusted: tuple[str, ...] = ()
+    http3: bool = True
 
     def listen(self, port: int) -> str:
         """Return an address to listen on, as proxies write it."""

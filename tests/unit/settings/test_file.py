@@ -160,8 +160,8 @@ def test_the_schema_has_exactly_the_settings_of_the_table() -> None:
     proxy = {
         ("proxy", *part.split("."))
         for part in (
-            "type", "run", "program", "admin", "email", "address", "http", "https", "ca", "ca_root", "trusted",
-            "domain", "settle", "sockets", "names", "format", "file", "check", "reload", "static",
+            "type", "run", "program", "admin", "email", "address", "http", "https", "http3", "ca", "ca_root",
+            "trusted", "domain", "settle", "sockets", "names", "format", "file", "check", "reload", "static",
         )
     }  # fmt: skip
     api = {("api", part) for part in ("address", "token", "writable", "url")}
@@ -191,7 +191,7 @@ def test_the_schema_has_the_defaults_of_the_table() -> None:
 
 def test_the_reference_has_the_defaults_of_the_table() -> None:
     page = (ROOT / "docs" / "reference" / "host-settings.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| .+ \| (.+?) \| .+? \|$", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z0-9_.]+)` \| .+ \| (.+?) \| .+? \|$", page, re.MULTILINE))
     assert rows.keys() == {".".join(path) for path in _declared(schema("host"))}
     for path, (_, setting) in scalars().items():
         written = rows[".".join(path)]
@@ -260,6 +260,10 @@ def test_a_proxy_is_read_with_its_paths_absolute_and_its_mistakes_have_their_pla
     assert (proxy.driver, proxy.front.https, proxy.front.ca_root, proxy.front.trusted) == (
         "kept", 8443, "/etc/ca.pem", ("10.0.0.0/8",),
     )  # fmt: skip
+    assert proxy.front.http3
+    without = settings("proxy: {run: true, http3: false}\n").proxy
+    assert without is not None
+    assert not without.front.http3
     files = "proxy: {type: files, format: nginx, file: /etc/nginx/x.conf, reload: [nginx, -s, reload]}\n"
     found = settings(files).proxy
     assert found is not None

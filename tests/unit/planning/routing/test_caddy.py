@@ -102,6 +102,17 @@ def test_an_upstream_keeps_no_connection_and_streams_survive_a_change() -> None:
     assert proxy["stream_close_delay"] == 86400_000_000_000
 
 
+def test_http_3_is_left_to_caddy_unless_the_settings_say_no_and_never_touched_in_a_server_of_the_operators() -> None:
+    without_it = Front(http3=False)
+    assert "protocols" not in whole((route(),), Front(), TODAY, "/log")["apps"]["http"]["servers"]["reconciler"]
+    made = whole((route(),), without_it, TODAY, "/log")["apps"]["http"]["servers"]
+    assert made["reconciler"]["protocols"] == ["h1", "h2"]
+    assert "protocols" not in made["reconciler-http"]
+    assert spliced({}, (route(),), without_it, TODAY)["apps"]["http"]["servers"]["reconciler"]["protocols"]
+    theirs = {"apps": {"http": {"servers": {"own": {"listen": [":443"]}}}}}
+    assert "protocols" not in spliced(theirs, (route(),), without_it, TODAY)["apps"]["http"]["servers"]["own"]
+
+
 def test_behind_a_trusted_network_an_app_is_told_its_client_and_no_chain() -> None:
     (alone,) = first_handlers(whole((route(),), Front(), TODAY, "log"))
     assert "X-Forwarded-For" not in alone["headers"]["request"]["set"]
