@@ -107,6 +107,7 @@ def introduce(
 
     apps.places.taking_over = proxy.static.ahead_of
     proxy.static.instances, proxy.static.served = instances, apps.places.revision
+    proxy.static.trial, apps.canaries.on_end = apps.canaries.of, proxy.static.keep
     proxy.reached, proxy.on_change = apps.proxy.reached, told
     apps.proxy.dials, apps.proxy.withdraws = proxy.dials, proxy.withdraws
     apps.proxy.on_move = lambda: proxy.wakeups.wake(proxy.key)

@@ -7,7 +7,7 @@ becomes of the daemon, connections are divided as they were.
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ _TOLD_S = 5.0
 
 
 class Canaries:
-    """Every canary that is under way."""
+    """Every canary that is under way; `on_end` is awaited before one is over that clients have had answers of."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Canaries:
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, Trial] = {}
         self._undivided: dict[str, str] = {}
+        self.on_end: Callable[[str], Awaitable[None]] | None = None
 
     def follow(self, apps: Mapping[str, App]) -> None:
         """Learn what is desired of every app."""
@@ -164,6 +165,9 @@ class Canaries:
 
     async def _end(self, name: str, action: EndCanary) -> None:
         self._stop_looking(name)
+        split = self._history.of(name).canary
+        if self.on_end is not None and split is not None and split.has_clients:
+            await self.on_end(name)
         await self._second.join(action.address, promoted=action.promoted)
         self._listeners.join(name, action.address, promoted=action.promoted)
         self._history.set_canary(name, None)

@@ -1,8 +1,10 @@
 """Serve static files of the builds that are alive: which trees each app needs, and what lays them out."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from reconciler.linux.process_identity import boot_id
 from reconciler.planning.apps.observed import Instance
@@ -15,19 +17,27 @@ from reconciler.settings.proxy import Proxy
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import state_id
 
+if TYPE_CHECKING:  # most hosts have no canary
+    from reconciler.planning.canary.canary import Split
+
 _NONE: Mapping[str, tuple[str, ...]] = {}
+_NO_TIMES: Mapping[str, Mapping[str, float]] = {}
+# How long pages are at work in browsers that name files of a revision which no client gets any more.
+_KEPT_S = 3600.0
 
 
 class StaticFiles:
     """The static files of all apps; without effect for a proxy that serves none.
 
     `instances` returns the instances of an app, whose builds have the files; `served` the revision that serves, or is
-    the next to serve where none does.
+    the next to serve where none does. `trial` is the canary of an app: while clients get pages of two revisions,
+    whatever is laid out stays, and the files of the one that is tried come after the other's.
     """
 
     def __init__(self, proxy: Proxy, paths: StatePaths) -> None:
         self.instances: Callable[[str], tuple[Instance, ...]] = lambda _: ()
         self.served: Callable[[str], Revision | None] = lambda _: None
+        self.trial: Callable[[str], Split | None] = lambda _: None
         root = proxy.static_root(paths.proxy, lambda: state_id(paths.state))
         self._paths = paths
         self._trees = None if root is None else StaticTrees(root, boot_id())
@@ -46,7 +56,22 @@ class StaticFiles:
 
     def alive(self) -> Mapping[str, tuple[str, ...]]:
         """Return the trees that each app needs, of the instance that took over last first; of one that sleeps, too."""
-        return {app: found for app in self._routings if (found := tuple(self._trees_of(app)))}
+        found = {app: tuple(self._trees_of(app)) for app in self._routings}
+        return {app: (*trees, *self._laid_while_tried(app)) for app, trees in found.items() if trees}
+
+    def _laid_while_tried(self, app: str) -> tuple[str, ...]:
+        split = self.trial(app)
+        return self.laid.get(app, ()) if split is not None and split.has_clients else ()
+
+    @property
+    def kept(self) -> Mapping[str, Mapping[str, float]]:
+        """The trees that stay although no instance needs them, by app, each with its end in monotonic seconds."""
+        return _NO_TIMES if self._trees is None else self._trees.kept
+
+    async def keep(self, app: str) -> None:
+        """Keep what is laid out of an app for an hour, whatever serves then; a full disk costs that alone."""
+        if self._trees is not None and self.has(app):
+            await self._trees.keep(app, time.monotonic() + _KEPT_S)
 
     @property
     def lacking(self) -> Mapping[str, str]:
@@ -97,6 +122,9 @@ class StaticFiles:
             key=lambda each: (each.stopping_since is None, each.started_at),
             reverse=True,
         )
+        split = self.trial(app)
+        if split is not None:
+            alive.sort(key=lambda each: split.is_tried(each.revision))
         serving = [self._tree(app, each.revision, each.build) for each in alive if each.serves]
         coming = [self._tree(app, each.revision, each.build) for each in alive if not each.serves]
         if not serving and (served := self.served(app)) is not None:

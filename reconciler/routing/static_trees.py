@@ -22,12 +22,14 @@ from reconciler.planning.routing.static_files import NAMES
 from reconciler.planning.wording import listed
 from reconciler.routing.static_copy import ENTERED, Copy
 
-_NEWEST, _BEFORE = NAMES
+_NEWEST = NAMES[0]
 _BOOT = ".boot"  # the mark, with the boot in which it was made
 _LONGEST_BOOT = 64
 _LACKS = ".lacks-"  # and the name of a tree: what is wrong with its directories
 _LONGEST_LACKS = 1 << 20
-_PATIENCE_S = 10.0  # that a start waits for a copy
+_KEPT = ".kept-"  # and the name of a tree: until when it stays, in seconds of this boot
+_LONGEST_TIME = 64
+_PATIENCE_S = 10.0  # that a start waits for a copy, and the end of a canary for one under way
 _AT_ONCE = 4  # copies of different apps
 
 
@@ -43,8 +45,9 @@ class Tree:
 class StaticTrees:
     """The trees of all apps below `root`, which a proxy of another user has to be able to read.
 
-    `laid` are the trees that clients are served from, of the newest first, by app, as they are on the disk. `boot`
-    identifies this boot: what an earlier one has left may be cut off, and is not served.
+    `laid` are the trees that clients are served from, of the newest first, by app, as they are on the disk; `kept` says
+    until when some of them stay, in monotonic seconds. `boot` identifies this boot: what an earlier one has left may be
+    cut off, and is not served.
     """
 
     def __init__(self, root: Path, boot: str) -> None:
@@ -56,6 +59,8 @@ class StaticTrees:
         self._starting: dict[str, Tree] = {}
         self._laying: dict[str, tuple[tuple[Tree, ...], asyncio.Future[None]]] = {}
         self.laid: Mapping[str, tuple[str, ...]] = dict(_laid_below(root, boot))
+        kept = {app: _kept_of(root / app, names) for app, names in self.laid.items()}
+        self.kept: Mapping[str, Mapping[str, float]] = {app: times for app, times in kept.items() if times}
         with suppress(OSError):
             if left := list(leftovers(root)):
                 self._thread_of("").run(lambda: _remove_all(left))
@@ -95,6 +100,14 @@ class StaticTrees:
             future.add_done_callback(lambda done: self._laid(app, done))
         await asyncio.shield(future)
 
+    async def keep(self, app: str, until: float) -> None:
+        """Have each tree that clients are served from now stay until then, also when another takes its place."""
+        await asyncio.wait({self._run(app, lambda: self._keep(app, until))}, timeout=_PATIENCE_S)
+
+    def _keep(self, app: str, until: float) -> None:
+        for name in self.laid.get(app, ()):
+            replace_file(self.of(app) / f"{_KEPT}{name}", repr(until), durable=False)
+
     def _laid(self, app: str, done: "asyncio.Future[None]") -> None:
         if app in self._laying and self._laying[app][1] is done:
             del self._laying[app]
@@ -124,9 +137,13 @@ class StaticTrees:
         """Remember what is laid out of an app now; called by the one thread that changes it."""
         place = self.of(app)
         found = _names(place) if _is_ours(place) else None
+        times = _kept_of(place, found or ())
         with self._noting:
             others = {each: laid for each, laid in self.laid.items() if each != app}
             self.laid = others if found is None else {**others, app: found}
+            if times or app in self.kept:
+                kept = {each: known for each, known in self.kept.items() if each != app}
+                self.kept = {**kept, app: times} if times else kept
 
     def lacks(self, app: str, directories: Sequence[tuple[str, str]]) -> str:
         """Return which of these directories of the newest build of an app are not served, in words; "" for none."""
@@ -143,8 +160,8 @@ class StaticTrees:
     def _add(self, app: str, tree: Tree) -> None:
         names = self.laid.get(app, ())
         if tree.name not in names:
-            kept = [Tree(name=name, code=tree.code, directories=()) for name in names[:1]]
-            self._lay(app, (*kept, tree))
+            there = [Tree(name=name, code=tree.code, directories=()) for name in names]
+            self._lay(app, (*there[:1], tree, *there[1:])[: len(NAMES)])
 
     def _lay(self, app: str, trees: Sequence[Tree]) -> None:
         place = self.of(app)
@@ -158,12 +175,12 @@ class StaticTrees:
             if not (place / tree.name).is_dir():
                 _make(place, tree, before)
             before = _target(place, _NEWEST) or place / tree.name
-        if len(trees) > 1:
-            _turn(place, _BEFORE, trees[1].name)
-        _turn(place, _NEWEST, trees[0].name)
-        if len(trees) == 1:
-            (place / _BEFORE).unlink(missing_ok=True)
-        kept = {_BOOT, *NAMES, *(name for tree in trees for name in (tree.name, f"{_LACKS}{tree.name}"))}
+        for name, tree in reversed(list(zip(NAMES, trees, strict=False))):
+            _turn(place, name, tree.name)
+        for name in NAMES[len(trees) :]:
+            (place / name).unlink(missing_ok=True)
+        kept = {_BOOT, *NAMES}
+        kept.update(f"{mark}{tree.name}" for tree in trees for mark in ("", _LACKS, _KEPT))
         for entry in list(place.iterdir()):
             if entry.name not in kept:
                 entry.unlink() if entry.is_symlink() or not entry.is_dir() else remove(entry)
@@ -242,6 +259,15 @@ def _lacks_of(place: Path, tree: str) -> Mapping[str, str]:
         found = json.loads(read_own(place / f"{_LACKS}{tree}", _LONGEST_LACKS))
         return found if isinstance(found, dict) else {}
     return {}
+
+
+def _kept_of(place: Path, trees: Sequence[str]) -> Mapping[str, float]:
+    """Return until when trees of an app stay, of those that have such a mark."""
+    found = dict[str, float]()
+    for tree in trees:
+        with suppress(OSError, ValueError):
+            found[tree] = float(read_own(place / f"{_KEPT}{tree}", _LONGEST_TIME))
+    return found
 
 
 def _link(path: Path) -> str:

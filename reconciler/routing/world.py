@@ -204,7 +204,8 @@ class RoutingWorld:
         """Return what is true of the proxy, as it was seen last."""
         reached = {name: self._upstream(self.reached(app)) for name, app in self._apps.items()}
         self._note(running=self._driver.running, version=self._driver.version, upstreams=reached)
-        self._note(alive=self.static.alive(), laid=self.static.laid, lacking=self.static.lacking)
+        self._note(alive=self.static.alive(), laid=self.static.laid, kept=self.static.kept)
+        self._note(lacking=self.static.lacking)
         return self._observed
 
     async def do(self, name: str, action: Action) -> None:  # noqa: ARG002  there is one

@@ -1,6 +1,10 @@
 """An app `shop` whose new revisions are tried as canaries, and what is seen of one from outside."""
 
 import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from reconciler.linux.unix_sockets import connected, peer_pid
@@ -77,3 +81,27 @@ def keeper(site: Site) -> int:
     line = connected(site.paths.keeper, socket.SOCK_SEQPACKET, 5.0)
     with line:
         return peer_pid(line)
+
+
+@contextmanager
+def never_three(site: Site, *names: str) -> Iterator[None]:
+    """Look again and again, for as long as the context lasts: no app ever has more than two revisions alive."""
+    seen: dict[str, int] = {}
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            for name in names or ("shop",):
+                with suppress(sqlite3.OperationalError):  # the database is being made
+                    alive = {record.revision for record in site.instances(name)}
+                    seen[name] = max(seen.get(name, 0), len(alive))
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
+    assert seen, "nothing was seen"
+    assert max(seen.values()) <= 2, seen

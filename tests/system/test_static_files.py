@@ -3,6 +3,7 @@
 import http.client
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from reconciler.planning.routing.route import Front
 from reconciler.settings.proxy import Proxy, ProxyFile
 from tests.support.eventually import eventually
+from tests.support.life import Cues
 from tests.support.ports import a_port
 from tests.support.proxies import ask, kept_proxy, needs_caddy
 from tests.support.site import Site
@@ -158,6 +160,53 @@ def test_files_of_a_sleeping_app_are_served_and_do_not_wake_it_also_by_another_d
     eventually((site.paths.proxy / "static/shop/newest").exists)
     assert get("/static/site.css") == "css"
     assert site.told("shop")["state"] == "sleeping"
+
+
+@needs_caddy
+@pytest.mark.nightly
+def test_files_of_both_builds_of_a_canary_stay_for_an_hour_after_it_whoever_is_killed(site: Site) -> None:
+    proxy = kept_proxy()
+
+    def get(path: str) -> str:
+        return ask("shop.localhost", proxy.front.http, path, tls=False)[1]
+
+    def tried(version: str) -> None:
+        source(site, version, site_css=version, **{f"{version}_css": version})
+        eventually(lambda: site.told("shop")["state"] == "canary", 60)
+        eventually(lambda: get(f"/static/{version}.css") == version)
+
+    def decided(command: str) -> None:
+        assert site.cli(command, "shop").returncode == 0
+        eventually(lambda: len(site.instances("shop")) == 1 and site.told("shop")["state"] != "canary", 60)
+
+    source(site, "one", site_css="one", one_css="one")
+    site.manifest(
+        "shop", domains=["shop.localhost"], tls="off", port=a_port(), probation="0s", stop_timeout="5s",
+        static={"/static": "staticfiles"}, canary={"share": "50%", "for": "1h"},
+    )  # fmt: skip
+    daemon = site.live(proxy=proxy)
+    eventually(lambda: get("/static/site.css") == "one", 60)
+    site.await_settled("shop")
+    changes = configured(site)
+    tried("two")
+    assert (get("/static/site.css"), get("/static/one.css")) == ("one", "one")
+    decided("abort")
+    assert [get(f"/static/{name}.css") for name in ("site", "one", "two")] == ["one", "one", "two"]
+    site.end(daemon, signal.SIGKILL)
+    site.live(Cues(constants={"reconciler.routing.static_files._KEPT_S": 4.0}), proxy=proxy)
+    eventually(lambda: site.status()["daemon"]["running"] and get("/") == "one GET /")
+    tried("three")
+    assert [get(f"/static/{name}.css") for name in ("site", "one", "two", "three")] == ["one", "one", "two", "three"]
+    os.kill(site.instances("shop")[0].pid or 0, signal.SIGKILL)  # the release before starts again; nothing goes
+    eventually(lambda: get("/") == "one GET /" and len(site.instances("shop")) == 2, 60)
+    assert [get(f"/static/{name}.css") for name in ("one", "two", "three")] == ["one", "two", "three"]
+    decided("promote")
+    eventually(lambda: get("/static/site.css") == "three", 60)
+    assert get("/static/one.css") == "one"
+    gone = [f"/static/{name}.css" for name in ("one", "two")]
+    eventually(lambda: [get(path) for path in gone] == [f"three GET {path}" for path in gone], 60)
+    assert get("/static/site.css") == "three"
+    assert configured(site) == changes
 
 
 @pytest.mark.nightly

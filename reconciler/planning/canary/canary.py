@@ -61,6 +61,11 @@ class Split:
     harm: str = ""
     trial: Trial = field(default_factory=Trial)
 
+    @property
+    def has_clients(self) -> bool:
+        """Whether the second listener gets connections, or got some."""
+        return self.step >= 0
+
     def is_tried(self, revision: str) -> bool:
         """Return whether a revision has the second listener, and not yet every connection."""
         return self.revision == revision and self.weight < WHOLE

@@ -42,8 +42,9 @@ class Answer:
 class ObservedProxy:
     """`config` is what the proxy has, None before the first look or when it could not be asked; `seen_at` is when.
 
-    `alive` are the trees of static files that an app needs, of the newest first; `laid` those that are
-    laid out, and `lacking` the directories that a build does not have, by app.
+    `alive` are the trees of static files that an app needs, of the newest first; `laid` those that are laid out, `kept`
+    until when some of these stay without being needed (monotonic seconds), and `lacking` the directories that a build
+    does not have, by app.
 
     `running` is about a proxy that the daemon keeps itself. `changed_at` is when it was last given a configuration,
     monotonic seconds. `left` says that something of ours may be in it from before. `upstreams` are where apps are
@@ -61,6 +62,7 @@ class ObservedProxy:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     alive: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     laid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kept: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
     upstreams: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)

@@ -53,7 +53,7 @@ class Routes:
 def plan(asked: Routes | None, observed: ObservedProxy, now: float) -> Plan[Action]:
     """Plan the proxy; `asked` is None when no app has a domain, `now` is monotonic seconds."""
     if asked is None:
-        return _without_domains(observed)
+        return _without_domains(observed, now)
     config = wanted(asked, observed)
     if asked.driver == "kept" and not observed.running and observed.config is not None:
         cause = Cause(Reason.NOT_RUNNING, "the proxy is not running")
@@ -76,8 +76,9 @@ def plan(asked: Routes | None, observed: ObservedProxy, now: float) -> Plan[Acti
         attempt = TryDomains(names=names, since=now, cause="their time has come", reason=Reason.LOOK_DUE)
         return replace(_state(asked, observed), actions=(attempt,), settled=False)
     times = [_again_at(name, observed) for name in tried(asked, observed)]
+    times += [until for trees in observed.kept.values() for until in trees.values() if until > now]
     planned = replace(_state(asked, observed), recheck_at=min([look_at, *times]))
-    if (laying := _files(asked, observed)) is not None:  # the last of all: it may take long, and nothing waits for it
+    if (laying := _files(asked, observed, now)) is not None:  # last: it may take long, and nothing waits for it
         return replace(planned, actions=(laying,), settled=False)
     return planned
 
@@ -148,7 +149,7 @@ def tried(asked: Routes, observed: ObservedProxy) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for route in routes for name in route.routing.names if not name.startswith("*.")))
 
 
-def _files(asked: Routes | None, observed: ObservedProxy) -> LayFiles | None:
+def _files(asked: Routes | None, observed: ObservedProxy, now: float) -> LayFiles | None:
     """Return the action that lays out the files of apps, and takes those of apps away that have none any more.
 
     It is one for all of them, so that what is wrong with the files of one app keeps none of another's.
@@ -158,7 +159,8 @@ def _files(asked: Routes | None, observed: ObservedProxy) -> LayFiles | None:
     apps = []
     for app in sorted(with_files | observed.laid.keys()):
         laid = observed.laid.get(app, ())
-        trees = trees_wanted(observed.alive.get(app, ()), laid) if app in with_files else ()
+        alive, kept = observed.alive.get(app, ()), observed.kept.get(app, {})
+        trees = trees_wanted(alive, laid, kept, now) if app in with_files else ()
         if trees != laid or (app not in with_files and app in observed.laid):
             apps.append((app, trees))
     if not apps:
@@ -167,11 +169,11 @@ def _files(asked: Routes | None, observed: ObservedProxy) -> LayFiles | None:
     return LayFiles(apps=tuple(apps), cause="; ".join(told), reason=Reason.DOMAINS_CHANGED)
 
 
-def _without_domains(observed: ObservedProxy) -> Plan[Action]:
+def _without_domains(observed: ObservedProxy, now: float) -> Plan[Action]:
     """Plan a host of which no app has a domain: what there is of ours goes away."""
     cause = Cause(Reason.DOMAINS_CHANGED, "no app has a domain any more")
     actions: list[Action] = []
-    if (laid := _files(None, observed)) is not None:
+    if (laid := _files(None, observed, now)) is not None:
         actions.append(laid)
     elif observed.links:
         actions.append(LinkNames(names={}, cause=cause.text, reason=cause.reason))

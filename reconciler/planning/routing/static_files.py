@@ -1,17 +1,17 @@
 """Decide which trees of static files the proxy serves for an app, and how it is told to.
 
-A tree holds the files of one revision under the paths that clients ask for. The proxy is told two names, of which the
-daemon turns one after the other to other trees: what a deploy changes is no configuration.
+A tree holds the files of one revision under the paths that clients ask for. The proxy is told three names, of which
+the daemon turns one after the other to other trees: what a deploy changes is no configuration.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.planning.fingerprint import fingerprint
 from reconciler.planning.routing.routing import EVERYTHING, Routing
 
 # The names of an app's trees, in the order in which a file is looked for: of what took over last, then of the rest.
-NAMES = ("newest", "before")
+NAMES = ("newest", "before", "earlier")
 _MOST = len(NAMES)
 # A file that is named after its content never changes; of any other, a client asks whether it has the newest.
 FOREVER, ASK_FIRST = "public, max-age=31536000, immutable", "no-cache"
@@ -42,12 +42,14 @@ def tree_of(revision: str, routing: Routing) -> str:
     return f"{revision}-{fingerprint([list(each) for each in directories_of(routing)])}"
 
 
-def trees_wanted(alive: Sequence[str], laid: Sequence[str]) -> tuple[str, ...]:
+def trees_wanted(alive: Sequence[str], laid: Sequence[str], kept: Mapping[str, float], now: float) -> tuple[str, ...]:
     """Return the trees that are to be laid out; `alive` are those that an app needs, of the newest first.
 
-    Of an app of which none is known, they stay.
+    Behind those come the ones that are `kept`, each until then: pages that clients have name their files. Of an app of
+    which none is known, they stay.
     """
-    return tuple(dict.fromkeys(alive))[:_MOST] if alive else tuple(laid)
+    still = sorted((name for name in laid if kept.get(name, now) > now), key=lambda name: -kept[name])
+    return tuple(dict.fromkeys((*alive, *still)))[:_MOST] if alive else tuple(laid)
 
 
 def _joined(below: str, path: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.planning.routing.static_files import NAMES
 from reconciler.routing.static_trees import StaticTrees, Tree
 from tests.support.eventually import eventually
 
@@ -34,7 +35,7 @@ def lay(trees: StaticTrees, *wanted: Tree) -> None:
 def served(root: Path) -> dict[str, str]:
     """What a proxy finds by path, in the order in which it looks."""
     found: dict[str, str] = {}
-    for name in ("newest", "before"):
+    for name in NAMES:
         top = root / "shop" / name
         for path in sorted(top.rglob("*")) if top.exists() else ():
             if path.is_file():
@@ -60,6 +61,42 @@ def test_files_of_both_builds_are_there_while_two_are_and_the_newer_ones_win(tmp
     lay(trees)
     assert not (root / "shop").exists()
     assert trees.laid == {}
+
+
+def test_a_tree_that_is_kept_is_known_to_the_next_daemon_stays_behind_others_and_goes_with_its_mark(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "root"
+    trees = StaticTrees(root, "boot")
+    one, two, three = (
+        tree(name, build(tmp_path / name, site_css=name, **{f"{name}_css": name})) for name in ("one", "two", "three")
+    )
+    lay(trees, two, one)
+    asyncio.run(trees.keep("shop", 50.5))
+    lay(trees, three, two, one)
+    assert trees.laid == {"shop": ("three", "two", "one")}
+    assert StaticTrees(root, "boot").kept == trees.kept == {"shop": {"two": 50.5, "one": 50.5}}
+    found = served(root)
+    assert (found["/static/site.css"], found["/static/two.css"], found["/static/one.css"]) == ("three", "two", "one")
+    lay(trees, three)
+    assert sorted(each.name for each in (root / "shop").iterdir()) == [".boot", "newest", "three"]
+    assert trees.kept == {}
+    asyncio.run(trees.keep("shop", 50.5))
+    assert StaticTrees(root, "next boot").kept == {}
+
+
+def test_a_disk_that_takes_no_mark_costs_that_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees = StaticTrees(tmp_path / "root", "boot")
+    lay(trees, tree("one", build(tmp_path / "a", a_css="a")))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
+    asyncio.run(trees.keep("shop", 50.5))
+    assert trees.kept == {}
+    assert trees.laid == {"shop": ("one",)}
 
 
 def test_nothing_outside_the_directory_and_no_dotfile_is_copied(tmp_path: Path) -> None:

@@ -67,10 +67,23 @@ def test_another_directory_is_another_tree_of_the_same_revision() -> None:
 
 
 def test_the_trees_of_two_instances_are_asked_for_and_of_a_sleeping_app_those_that_there_are() -> None:
-    assert trees_wanted(("two", "one"), ("one",)) == ("two", "one")
-    assert trees_wanted(("two", "two", "one", "zero"), ()) == ("two", "one")
-    assert trees_wanted(("two",), ("two", "one")) == ("two",)
-    assert trees_wanted((), ("two", "one")) == ("two", "one")
+    assert trees_wanted(("two", "one"), ("one",), {}, 9.0) == ("two", "one")
+    assert trees_wanted(("three", "three", "two", "one", "zero"), (), {}, 9.0) == ("three", "two", "one")
+    assert trees_wanted(("two",), ("two", "one"), {}, 9.0) == ("two",)
+    assert trees_wanted((), ("two", "one"), {}, 9.0) == ("two", "one")
+
+
+def test_what_is_kept_for_clients_comes_last_until_its_time_is_over_and_as_far_as_it_is_there() -> None:
+    assert trees_wanted(("two",), ("two", "one"), {"one": 10.0, "gone": 10.0}, 9.0) == ("two", "one")
+    assert trees_wanted(("two",), ("two", "one"), {"one": 10.0}, 10.0) == ("two",)
+    kept = {"zero": 10.0, "one": 11.0}
+    assert trees_wanted(("three", "two"), ("two", "one", "zero"), kept, 9.0) == ("three", "two", "one")
+    asked = Routes(routes=(route(),), front=Front(), driver="host")
+    shown = replace(settled(asked), alive={"shop": ("two",)}, laid={"shop": ("two", "one")})
+    during = plan(asked, replace(shown, kept={"shop": {"one": 100.9}}), 100.5)
+    assert (during.first, during.recheck_at) == (None, 100.9)
+    after = plan(asked, replace(shown, kept={"shop": {"one": 100.9}}), 100.9)
+    assert getattr(after.first, "apps", None) == (("shop", ("two",)),)
 
 
 @pytest.mark.parametrize("driver", ["kept", "host", "nginx"])
@@ -106,7 +119,7 @@ def test_login_and_networks_come_before_files_and_a_stopped_app_serves_none() ->
     made = whole((route(routing=guarded, accounts=(("ann", "x"),)),), Front(), Abilities(), "log")
     handlers = made["apps"]["http"]["servers"]["reconciler"]["routes"][0]["handle"][0]["routes"]
     kinds = [each["handle"][0]["handler"] for each in handlers]
-    assert kinds == ["static_response", "authentication", "subroute", "subroute", "reverse_proxy"]
+    assert kinds == ["static_response", "authentication", "subroute", "subroute", "subroute", "reverse_proxy"]
     stopped = whole((route(stopped=True),), Front(), Abilities(), "log")
     assert "file_server" not in str(stopped)
     assert "try_files" not in text_of("nginx", (route(stopped=True),), Front())
@@ -157,4 +170,4 @@ def test_caddy_asks_on_for_a_file_that_has_just_gone_and_leaves_the_apps_answer_
         assert "terminal" not in each
         assert last["handle"][0]["pass_thru"] is True
         assert after["handle"] == [{"handler": "headers", "response": {"delete": ["Cache-Control"]}}]
-    assert len(served) == 2
+    assert len(served) == 3
