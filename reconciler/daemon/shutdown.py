@@ -139,28 +139,28 @@ def _end_apps(paths: StatePaths, places: "Layout | None") -> tuple[int, int, int
     with contextlib.closing(open_database(paths.database, upgrade=True)) as database:
         records = Records(database)
         known = {record.id: record for record in records.instances()}
-        state = state_id(paths.state)
-        with _marked(paths, state) as found:
+        with _marked(paths) as found:
             masters = [process for process in found if process.leads and (process.runner or not process.task)]
-            cells = Cells(state, places)
+            cells = Cells(state_id(paths.state), places)
             trees = cells.trees_of(process.pid for process in found)
             _mark_stopping(database, [known[p.instance] for p in masters if p.instance in known])
             _end_masters(masters, known)
         for cell in cells.left_over((), trees):
             cell.end()
         tasks = {process.task for process in masters if process.task}
-        strays = _kill_strays(paths, state) + sum(1 for process in masters if not (process.instance or process.task))
+        strays = _kill_strays(paths) + sum(1 for process in masters if not (process.instance or process.task))
         _record(paths, database, known)
     return len({process.instance for process in masters if process.instance}), len(tasks), strays
 
 
 @contextlib.contextmanager
-def _marked(paths: StatePaths, state: str) -> Iterator[list[_Found]]:
+def _marked(paths: StatePaths) -> Iterator[list[_Found]]:
     """Yield every process that carries the marks of this state directory, with a descriptor."""
     from reconciler.isolation.app_users import app_users
     from reconciler.serving.marks import marked
+    from reconciler.state.schema import state_id
 
-    apps = app_users(paths)
+    state, apps = state_id(paths.state), app_users(paths)
     with contextlib.ExitStack() as stack:
         descriptors: dict[int, int] = {}
         for process in marked(state, apps=apps):
@@ -232,11 +232,11 @@ def _ended(descriptors: list[int], until: float) -> set[int]:
     return {fd for fd, _ in poll.poll(left_s * 1000)}
 
 
-def _kill_strays(paths: StatePaths, state: str) -> int:
+def _kill_strays(paths: StatePaths) -> int:
     """Send SIGKILL to every process that still carries the marks; return their number."""
     ended: set[int] = set()
     while True:
-        with _marked(paths, state) as found:
+        with _marked(paths) as found:
             if not found:
                 return len(ended)
             for process in found:

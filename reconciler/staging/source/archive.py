@@ -35,6 +35,7 @@ _MAX_HEADER_BYTES = 1 << 20
 # For 200,000 members with names of a hundred characters; and where zipfile has the size of their list.
 _MAX_LIST_BYTES, _LIST_BYTES = 32 << 20, 5
 _MAX_LINKS_FOLLOWED = 40  # the kernel's own limit: path_resolution(7)
+_MOST_REMEMBERED = 64
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
     # From zipfile and tarfile: names with a wrong encoding, unknown compression, impossible lengths.
@@ -53,6 +54,26 @@ def unpack(archive: Path, directory: Path) -> None:
 def check(archive: Path) -> None:
     """Read all of the archive and write nothing; raises SourceError if it cannot be unpacked."""
     _walk(archive, _Checker(archive))
+
+
+def check_once(archive: Path) -> None:
+    """Check an archive, unless it is one of the last that were found good and has not changed since."""
+    before = _stamp(archive)
+    if before in _good:
+        return
+    check(archive)
+    if _stamp(archive) == before:
+        for oldest in list(_good)[: max(0, len(_good) + 1 - _MOST_REMEMBERED)]:
+            _good.pop(oldest, None)
+        _good[before] = None
+
+
+_good: dict[tuple[object, ...], None] = {}
+
+
+def _stamp(archive: Path) -> tuple[object, ...]:
+    facts = archive.stat()
+    return archive.name, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def refuse_unfit(archive: Path) -> None:

@@ -28,9 +28,9 @@ def is_complete(place: str) -> bool:
 
 
 def _can_be_unpacked(path: Path) -> bool:
-    from reconciler.staging.source.archive import check  # most sources are directories
+    from reconciler.staging.source.archive import check_once  # most sources are directories
 
-    check(path)
+    check_once(path)
     return True
 
 

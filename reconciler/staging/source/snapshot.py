@@ -179,7 +179,7 @@ def _of_archive(root: Path, digests: DigestCache) -> str:
     if digest is None:
         archive.refuse_unfit(root)
         digest = _digest(str(root))
-        archive.check(root)
+        archive.check_once(root)
     settled = time_ns() - max(entry.stat.st_mtime_ns, entry.stat.st_ctime_ns) > _SETTLED_NS
     known = {entry.path: (_stamp(entry.stat), digest)} if settled else {}
     digests.replace(known, entry.stat.st_ctime_ns)

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source import archive
+from reconciler.staging.source.completeness import is_complete
 from reconciler.staging.source.snapshot import fingerprint, snapshot
 
 
@@ -198,6 +199,24 @@ def test_a_tar_that_was_cut_between_or_inside_members_is_no_archive(tmp_path: Pa
         return
     with pytest.raises(SourceError, match=r"cannot be opened .*is it still being copied"):
         archive.check(packed)
+
+
+def test_an_archive_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, read, check = a_tar(tmp_path / "app.tar.gz", ("wsgi.py", b"1")), list[Path](), archive.check
+
+    def reading(path: Path) -> None:
+        read.append(path)
+        check(path)
+
+    monkeypatch.setattr(archive, "check", reading)
+    assert is_complete(str(packed))
+    fingerprint(str(packed))
+    assert read == [packed]
+    packed.write_bytes(packed.read_bytes()[:-20])
+    assert not is_complete(str(packed))
+    with pytest.raises(SourceError, match=r"is it still being copied"):
+        fingerprint(str(packed))
+    assert read == [packed] * 3
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
