@@ -37,10 +37,11 @@ from reconciler.serving.isolated_start import confinement_of, launch_instance, p
 from reconciler.serving.leftovers import Leftovers
 from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.marks import RECORD_MARK, Identity, marked
+from reconciler.serving.new_instances import new_instance, new_record
 from reconciler.serving.programs.gunicorn import InstancePaths
-from reconciler.serving.programs.program import Program, WorkersReady
+from reconciler.serving.programs.program import Program
 from reconciler.serving.sandbox import SANDBOX_VARIABLE, Sandbox
-from reconciler.state.records import NO_ADDRESS, InstanceRecord, Records
+from reconciler.state.records import InstanceRecord, Records
 
 
 class SupervisedInstances:
@@ -177,7 +178,8 @@ class SupervisedInstances:
         to hold it. Instances of another boot are forgotten, as are those that never had a process; marked processes of
         no instance are ended. An instance that cannot be adopted is left as it is, for `adopt`.
         """
-        everything, found = list(marked(self._state_id, apps=self.app_users())), list[Adoption]()
+        everything = list(marked(self._state_id, apps=self.app_users()))
+        found: list[Adoption] = []
         known = [process for process in everything if not process.task]
         stored = on_record_or_marked(self._records, known)
         records = [with_process(record, known) for record in stored]
@@ -319,32 +321,9 @@ class SupervisedInstances:
 
     def recorded(self, program: Program, places: InstancePaths) -> LiveInstance:
         """Put an instance on record that is about to be started."""
-        record = InstanceRecord(
-            id=secrets.token_hex(6),
-            app=program.app,
-            revision=program.revision,
-            build=program.build,
-            address=program.address or NO_ADDRESS,
-            beside="" if program.beside is None else str(program.beside),
-            boot=self._boot,
-            started_at=time.monotonic(),
-            stop_timeout_s=program.stop_timeout_s,
-            workers=program.readiness.workers if isinstance(program.readiness, WorkersReady) else 0,
-            directory=program.directory,
-            isolation="" if program.sight is None else program.sight.isolation.kind,
-            **program.role.as_recorded(),
-        )
-        readiness = places.readiness / record.id
-        self.sandbox_of(program.app).make_directory(readiness)
-        live = LiveInstance(
-            record=record,
-            readiness=readiness,
-            log=(log := places.log_of(record.process, record.slot)),
-            link=places.code(program.directory),
-            log_start=logs.size(log),
-            counts_requests=program.counts_requests,
-            program=program.name,
-        )
+        record = new_record(program, self._boot)
+        live = new_instance(record, program, places)
+        self.sandbox_of(program.app).make_directory(live.readiness)
         self._records.put_instance(record)
         self._hold(live)
         self.remove_unused(record.app, places)
