@@ -99,7 +99,7 @@ class Controller:
             self._failing.pop(key.name, None)
             if key.asked() is None and not key.wakeup.is_set() and done.recheck_at is None:
                 return True
-            await self._wait(key.wakeup, done.recheck_at, partial(self._is_unchanged, key, done))
+            await self._wait(key, done.recheck_at, partial(self._is_unchanged, key, done))
         except Exception as error:  # noqa: BLE001  whatever it is, it must not end the others' tasks
             await self._survive(key, error)
         return False
@@ -206,26 +206,30 @@ class Controller:
         with contextlib.suppress(Exception):  # reporting may be what the error is in
             self._world.report(key.name, report)
         await asyncio.sleep(self._backoff.first_s)
-        await self._wait(key.wakeup, again_at, lambda: False)
+        await self._wait(key, again_at, None)
 
     def _is_unchanged(self, key: Key, done: Plan) -> bool:
         """Whether nothing at all has changed: the World returns the very plan of which everything is done."""
         return key.plan(self._world) is done and not done.immediate
 
-    async def _wait(self, wakeup: asyncio.Event, recheck_at: float | None, is_unchanged: Callable[[], bool]) -> None:
+    async def _wait(self, key: Key, recheck_at: float | None, is_unchanged: Callable[[], bool] | None) -> None:
         """Sleep until a wake-up that brings a change, a time that may change the plan, or the next resync."""
         seconds = self._resync_s * (0.75 + 0.5 * self._noise.random())
         seconds = until_tick(seconds, asyncio.get_running_loop().time())
         if recheck_at is not None:
             seconds = min(seconds, max(0.0, recheck_at - self._world.now()))
+        if is_unchanged is not None:
+            if key.wakeup.is_set() and is_unchanged():
+                key.wakeup.clear()
+            self._wakeups.wake_unless(key.name, is_unchanged)
         try:
             async with asyncio.timeout(seconds):
-                await wakeup.wait()
-                while is_unchanged():
-                    wakeup.clear()
-                    await wakeup.wait()
+                await key.wakeup.wait()
         except TimeoutError:
             pass
+        finally:
+            if is_unchanged is not None:
+                self._wakeups.wake_always(key.name)
 
 
 def _failure_of(attempt: "RetryCallState") -> ActionFailed:

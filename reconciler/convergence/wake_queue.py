@@ -7,7 +7,11 @@ as long as desired state is unknown, nothing that happens is a reason to act.
 import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
+
+# Names looked at before the loop goes on with something else.
+_AT_ONCE = 200
 
 
 class Wakes(Protocol):
@@ -37,16 +41,46 @@ class WakeQueue:
         self._wakeups: dict[str, asyncio.Event] = {}
         self._ignored: Collection[str] = ()
         self._start: Callable[[str, asyncio.Event], None] | None = None
+        self._unless: dict[str, Callable[[], bool]] = {}
+        self._woken: dict[str, None] = {}
 
     def wake(self, name: str) -> None:
         """Have this name looked at soon, unless it is ignored or the queue is closed."""
         if self._start is None or name in self._ignored:
+            return
+        if name in self._unless:
+            if not self._woken:
+                asyncio.get_running_loop().call_soon(self._pass_on)
+            self._woken[name] = None
             return
         wakeup = self._wakeups.get(name)
         if wakeup is None:
             wakeup = self._wakeups[name] = asyncio.Event()
             self._start(name, wakeup)
         wakeup.set()
+
+    def wake_unless(self, name: str, is_unchanged: Callable[[], bool]) -> None:
+        """Pass wake-ups of a name on, until `wake_always`, only where that is not so: its task need not run for it.
+
+        Where it cannot be found out, the wake-up is passed on.
+        """
+        self._unless[name] = is_unchanged
+
+    def wake_always(self, name: str) -> None:
+        """Pass every wake-up of a name on again, the one included that is to be looked at yet."""
+        del self._unless[name]
+        if name in self._woken:
+            del self._woken[name]
+            self.wake(name)
+
+    def _pass_on(self) -> None:
+        """Look at the first of the names that were woken, and have the others looked at soon."""
+        for name in list(islice(self._woken, _AT_ONCE)):
+            del self._woken[name]
+            if self._start is not None and not _holds(self._unless[name]):
+                self._wakeups[name].set()
+        if self._woken:
+            asyncio.get_running_loop().call_soon(self._pass_on)
 
     def ignore(self, names: Collection[str]) -> None:
         """Drop the wake-ups of these names, and only of these, from now on."""
@@ -67,3 +101,10 @@ class WakeQueue:
     def release(self, name: str) -> None:
         """Note that nothing waits for this name any more: its next wake-up starts it again."""
         del self._wakeups[name]
+
+
+def _holds(is_unchanged: Callable[[], bool]) -> bool:
+    try:
+        return is_unchanged()
+    except Exception:  # noqa: BLE001  the task of the name runs into the same, and says so
+        return False

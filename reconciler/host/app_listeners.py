@@ -64,11 +64,11 @@ class AppListeners:
 
     def holding(self, name: str) -> frozenset[Address]:
         """Return the addresses at which the daemon serves the app's holding page."""
-        return frozenset(filter(self._listeners.is_holding, self.of(name))) or _NOWHERE
+        return self._listeners.holding(self.of(name))
 
     def armed(self, name: str) -> frozenset[Address]:
         """Return the addresses whose next connection wakes the app."""
-        return frozenset(filter(self._listeners.is_armed, self.of(name))) or _NOWHERE
+        return self._listeners.armed(self.of(name))
 
     def fd(self, address: Address) -> int:
         """Return the descriptor of a listener."""
@@ -96,11 +96,19 @@ class AppListeners:
     def unserved_since(self, name: str, instances: tuple[Instance, ...]) -> float | None:
         """Return since when (monotonic) no instance, of any app, accepts what one of the app's listeners receives."""
         served = {a for i in instances if i.serves for a in i.addresses} if instances else _NOWHERE
-        passing = self._passing(name, wanted=not served)
-        if all(a in served or a in passing or self._others_serve(name, a) for a in self.of(name)):
-            self._unserved.pop(name, None)
-            return None
-        return self._unserved.setdefault(name, time.monotonic())
+        passing: frozenset[Address] | None = None
+        for address in self.of(name):
+            if address in served:
+                continue
+            if passing is None:
+                passing = self._passing(name, wanted=not served)
+            if address not in passing and not self._others_serve(name, address):
+                since = self._unserved.get(name)
+                if since is None:
+                    since = self._unserved[name] = time.monotonic()
+                return since
+        self._unserved.pop(name, None)
+        return None
 
     def ceded(self, name: str, instances: tuple[Instance, ...]) -> frozenset[Address]:
         """Return the addresses of an app's instances that another app desires, and where that one serves already."""
@@ -314,8 +322,8 @@ class AppListeners:
 
     def _passing(self, name: str, *, wanted: bool) -> frozenset[Address]:
         """Return the addresses that are passed on, without the app's own if that is `wanted`: no instance serves."""
-        found = filter(self._listeners.is_relayed, self.of(name))
-        return frozenset(a for a in found if not wanted or a not in self._desired.get(name, ())) or _NOWHERE
+        found = self._listeners.relayed(self.of(name))
+        return found.difference(self._desired.get(name, ())) if found and wanted else found
 
     def _others_serve(self, name: str, address: Address) -> bool:
         if len(self._at_spot[address.spot]) < 2:  # nobody but this app

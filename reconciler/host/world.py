@@ -206,7 +206,7 @@ class AppWorld:
             has_residue=name in self._standings or self._tracker.last(name) is not None,
             inputs=self._secret_source.inputs(self._apps.get(name), name),
             written=self._builds.written(name),
-            builds_in_use=frozenset(use.build for use in self._instances.users.of(name)),
+            builds_in_use=self._instances.users.builds(name),
             processes=self.places.verdicts.of(name),
             dialled=self.proxy.dialled(name, self._apps.get(name)),
             scaling=self.scaling.state(name),

@@ -16,6 +16,7 @@ class Use:
     build: str
 
 
+_NONE: frozenset[str] = frozenset()  # each empty set that is built is an object of its own
 User: TypeAlias = Callable[[str], Iterable[Use]]
 
 
@@ -32,3 +33,8 @@ class BuildUsers:
     def of(self, app: str) -> frozenset[Use]:
         """Return every use of an app's builds just now."""
         return frozenset(use for user in self._users for use in user(app))
+
+    def builds(self, app: str) -> frozenset[str]:
+        """Return the builds of an app that are used just now."""
+        found = [use.build for user in self._users for use in user(app)]
+        return frozenset(found) if found else _NONE

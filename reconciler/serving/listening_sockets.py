@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from reconciler.linux.listen_queues import Queue, of_socket
@@ -24,6 +24,7 @@ from reconciler.serving.free_ports import sockaddr, socket_for
 from reconciler.serving.holding import Holding
 from reconciler.serving.relay import Relay
 
+_NOWHERE: frozenset[Address] = frozenset()
 _PIDFD_GETFD = 438
 _BACKLOG = 2048
 _LOOK_S = 0.25  # of processor time
@@ -31,6 +32,16 @@ _LOOK_S = 0.25  # of processor time
 
 class CannotListen(Exception):
     """An address cannot be opened; the text names the process that holds it where that can be known."""
+
+
+def _among(addresses: frozenset[Address], known: Collection[Address]) -> frozenset[Address]:
+    """Return those that are known: where all are, the very set, so that every look at an app makes no other one."""
+    if not known:
+        return _NOWHERE
+    found = [address for address in addresses if address in known]
+    if not found:
+        return _NOWHERE
+    return addresses if len(found) == len(addresses) else frozenset(found)
 
 
 def is_reached(address: Address, opened: socket.socket) -> bool:
@@ -154,17 +165,17 @@ class Listeners:
         held = self._sockets.get(address)
         return None if held is None else of_socket(held)
 
-    def is_relayed(self, address: Address) -> bool:
-        """Whether this process passes connections at this address on to another."""
-        return address in self._relays
+    def relayed(self, addresses: frozenset[Address]) -> frozenset[Address]:
+        """Return those of these addresses from which this process passes connections on to another."""
+        return _among(addresses, self._relays)
 
-    def is_holding(self, address: Address) -> bool:
-        """Whether this process answers for the app at this address."""
-        return address in self._holding
+    def holding(self, addresses: frozenset[Address]) -> frozenset[Address]:
+        """Return those of these addresses at which this process answers for the app."""
+        return _among(addresses, self._holding)
 
-    def is_armed(self, address: Address) -> bool:
-        """Whether this process waits for a connection at this address."""
-        return address in self._armed
+    def armed(self, addresses: frozenset[Address]) -> frozenset[Address]:
+        """Return those of these addresses at which this process waits for a connection."""
+        return _among(addresses, self._armed)
 
     def disarm(self, address: Address) -> None:
         """Stop waiting for a connection, if this process does."""

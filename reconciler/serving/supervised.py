@@ -98,7 +98,7 @@ class SupervisedInstances:
     def process_keys(self, app: str | None = None) -> frozenset[str]:
         """Return the keys of the processes, of one app or of all, that have an instance on record."""
         keys = self._lives if app is None else self._keys.get(app, ())
-        return frozenset(key for key in keys if "/" in key and self._lives.get(key))
+        return frozenset([key for key in keys if "/" in key and self._lives.get(key)])
 
     def process_logs(self) -> Mapping[str, Collection[str]]:
         """Return to which logs processes have written since the daemon started, such as `worker.1`, by app."""
@@ -123,7 +123,7 @@ class SupervisedInstances:
 
     def of(self, app: str) -> tuple[Instance, ...]:
         """Return the instances of an app as they are now, oldest first."""
-        return tuple(live.observed() for live in self._lives.get(app, {}).values())
+        return tuple([live.observed() for live in self._lives.get(app, {}).values()])
 
     def on_wakeup(self, app: str) -> None:
         """Read what the workers of an app have to say."""

@@ -136,7 +136,8 @@ class TaskWorld:
 
     def uses(self, app: str) -> Iterable[Use]:
         """Return what the running tasks of an app use."""
-        running = (task for task in self.open.of(app) if task.state == "running" and task.revision)
+        tasks = self.open.of(app)
+        running = [task for task in tasks if task.state == "running" and task.revision] if tasks else ()
         return [Use(revision=task.revision, build=task.build) for task in running]
 
     def revision(self, app: str, wanted: str = "") -> Revision | None:

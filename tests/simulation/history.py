@@ -304,7 +304,9 @@ class History:
 
     def _mistaken(self, context: dict[str, Any]) -> None:
         """The controller survived a mistake, or something was never awaited: no history may contain that."""
-        self.failures.append(context.get("exception") or RuntimeError(context["message"]))
+        error = context.get("exception") or RuntimeError(context["message"])
+        if not isinstance(error, Killed):  # the daemon died while it looked, outside of every task
+            self.failures.append(error)
 
     def _judge(self) -> None:
         for crime in (*self.machine.crimes, *self.failures):

@@ -227,7 +227,7 @@ MUTANTS = (
            "            await self._survive(key, error)\n", "            raise\n"),
     Mutant("an internal error is met again and again without a pause", "convergence/controller.py",
            "        await asyncio.sleep(self._backoff.first_s)\n"
-           "        await self._wait(key.wakeup, again_at, lambda: False)\n",
+           "        await self._wait(key, again_at, None)\n",
            ""),
     Mutant("a wake-up at rest changes nothing", "convergence/controller.py",
            "return key.plan(self._world) is done and not done.immediate", "return True"),

@@ -61,3 +61,99 @@ def test_what_is_ignored_is_not_woken_until_it_is_ignored_no_more() -> None:
     queue.ignore(())
     queue.wake("blog")
     assert started.names == ["shop", "blog"]
+
+
+class Looked:
+    """A name of which is known whether it is unchanged, and how often that was asked."""
+
+    def __init__(self, *, unchanged: bool) -> None:
+        self.unchanged, self.times = unchanged, 0
+
+    def __call__(self) -> bool:
+        self.times += 1
+        return self.unchanged
+
+
+def test_a_name_of_which_nothing_has_changed_is_looked_at_once_for_many_wake_ups_and_not_woken() -> None:
+    async def story() -> None:
+        queue, started, looked = WakeQueue(), Started(), Looked(unchanged=True)
+        queue.open(started)
+        queue.wake("blog")
+        started.events["blog"].clear()
+        queue.wake_unless("blog", looked)
+        for _ in range(3):
+            queue.wake("blog")
+        await asyncio.sleep(0)
+        assert (looked.times, started.events["blog"].is_set()) == (1, False)
+        looked.unchanged = False
+        queue.wake("blog")
+        await asyncio.sleep(0)
+        assert started.events["blog"].is_set()
+
+    asyncio.run(story())
+
+
+def test_a_wake_up_that_was_not_looked_at_yet_is_passed_on_when_the_name_is_always_woken_again() -> None:
+    async def story() -> None:
+        queue, started, looked = WakeQueue(), Started(), Looked(unchanged=True)
+        queue.open(started)
+        queue.wake("blog")
+        started.events["blog"].clear()
+        queue.wake_unless("blog", looked)
+        queue.wake("blog")
+        queue.wake_always("blog")
+        assert started.events["blog"].is_set()
+        await asyncio.sleep(0)
+        assert looked.times == 0
+
+    asyncio.run(story())
+
+
+def test_a_name_that_cannot_be_looked_at_is_woken_so_that_its_task_says_why() -> None:
+    def broken() -> bool:
+        raise RuntimeError("broken")
+
+    async def story() -> None:
+        queue, started = WakeQueue(), Started()
+        queue.open(started)
+        queue.wake("blog")
+        started.events["blog"].clear()
+        queue.wake_unless("blog", broken)
+        queue.wake("blog")
+        await asyncio.sleep(0)
+        assert started.events["blog"].is_set()
+
+    asyncio.run(story())
+
+
+def test_nothing_is_looked_at_once_the_queue_is_closed() -> None:
+    async def story() -> None:
+        queue, started, looked = WakeQueue(), Started(), Looked(unchanged=False)
+        queue.open(started)
+        queue.wake("blog")
+        started.events["blog"].clear()
+        queue.wake_unless("blog", looked)
+        queue.wake("blog")
+        queue.close()
+        await asyncio.sleep(0)
+        assert (looked.times, started.events["blog"].is_set()) == (0, False)
+
+    asyncio.run(story())
+
+
+def test_thousands_of_names_are_looked_at_a_few_at_a_time_so_that_others_come_in_between() -> None:
+    async def story() -> None:
+        queue, started, looked = WakeQueue(), Started(), Looked(unchanged=True)
+        queue.open(started)
+        for number in range(1_000):
+            queue.wake(f"app-{number}")
+            queue.wake_unless(f"app-{number}", looked)
+        for number in range(1_000):
+            queue.wake(f"app-{number}")
+        between = []
+        while looked.times < 1_000:
+            await asyncio.sleep(0)
+            between.append(looked.times)
+        assert len(between) >= 5
+
+    asyncio.run(story())
