@@ -30,6 +30,7 @@ class Follower(Effects):
     _called_at: float | None = None
     _quick_at: float | None = None
     _measured: tuple[str | None, str | None] | None = None
+    _done: actions.Action | None = None
 
     # What operators request
 
@@ -132,9 +133,15 @@ class Follower(Effects):
         if planned.action is not None:
             self.is_at_rest = False
             failures = 0 if self._observed.failure is None else self._observed.failure.count
+            is_look = isinstance(planned.action, actions.Fetch)
+            is_first = planned.action != self._done  # what is done twice in a row leads nowhere
+            self._done = planned.action
             try:
                 await self._do(planned.action)
+                is_unfinished = is_look or (self._observed.is_unfinished and is_first)
+                self._observed = replace(self._observed, is_unfinished=is_unfinished)
             except (OSError, TimeoutError) as error:
+                self._observed = replace(self._observed, is_unfinished=False)
                 self._telling.cannot(self.origin, verb_of(planned.action), error)
                 if isinstance(planned.action, actions.Fetch):
                     self._note_failure(error, 1 + failures)

@@ -75,7 +75,8 @@ class ObservedOrigin:
     and `is_trial_up_to_date` whether every app that its commit changed is, once that is in force. `base` is the commit
     that was accepted when the one in force was tried on top of it, None if that is no trial.
     In a fleet, `goal` is the commit that this host may go to now, "" for none, where it is not the head, and `waits`
-    says why the head is not taken yet.
+    says why the head is not taken yet. `is_unfinished` is true after a look until everything that it led to is done,
+    or something failed: no other look is made meanwhile.
     """
 
     head: str | None = None
@@ -102,6 +103,7 @@ class ObservedOrigin:
     goal: str | None = None
     waits: str = ""
     is_report_due: bool = False
+    is_unfinished: bool = False
 
     @property
     def trial_trust(self) -> str:

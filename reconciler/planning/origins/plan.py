@@ -60,8 +60,15 @@ def plan(observed: ObservedOrigin, *, now: float, monotonic: float, stale_after_
 
 
 def _action(observed: ObservedOrigin, now: float, monotonic: float) -> Action | None:
-    if observed.due_at <= monotonic:
+    is_due = observed.due_at <= monotonic
+    if is_due and not observed.is_unfinished:
         return Fetch()
+    action = _after_a_look(observed, now)
+    # Looks that take as long as the interval between them would otherwise keep a commit from being in force.
+    return Fetch() if is_due and (action is None or isinstance(action, Tidy)) else action
+
+
+def _after_a_look(observed: ObservedOrigin, now: float) -> Action | None:
     goal, accepted, verdict = _goal(observed), observed.accepted, observed.verdict
     is_judged = verdict is not None and (verdict.commit, verdict.trust) == (goal, observed.trust)
     if goal and not is_judged:

@@ -11,6 +11,7 @@ from reconciler.planning.origins.actions import (
     Leave,
     LeaveTrial,
     Materialise,
+    Report,
     TakeEffect,
     Tidy,
 )
@@ -114,6 +115,17 @@ def test_a_pause_holds_back_what_is_accepted_and_nothing_else() -> None:
     assert planned(paused).state == "paused"
     assert "commit bbbbbbb is accepted, and waits" in planned(paused).message
     assert planned(replace(paused, due_at=MONOTONIC)).action == Fetch()
+
+
+def test_what_a_look_led_to_is_done_before_the_next_look_however_soon_that_is_due() -> None:
+    due = replace(CURRENT, due_at=MONOTONIC, head=B)
+    assert planned(due).action == Fetch()
+    found = replace(due, is_unfinished=True)
+    assert planned(found).action == Judge(B, "it is another commit than the accepted one")
+    reporting = replace(CURRENT, due_at=MONOTONIC, is_report_due=True, is_unfinished=True)
+    assert planned(reporting).action == Report()
+    assert planned(replace(reporting, is_report_due=False)).action == Fetch()
+    assert planned(replace(reporting, is_report_due=False, is_untidy=True)).action == Fetch()
 
 
 def test_a_pause_ends_by_itself() -> None:
