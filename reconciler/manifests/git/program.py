@@ -21,6 +21,7 @@ from reconciler.linux.files import remove, replace_file
 from reconciler.linux.quick_bounds import QuickBounds, quick_bounds
 from reconciler.linux.regular_files import read_own
 from reconciler.manifests.git import credential_helper
+from reconciler.manifests.git.sent_token import header_for, sent_at_once
 from reconciler.settings.git import Repository
 from reconciler.settings.git_url import uses_https, uses_ssh
 
@@ -174,16 +175,23 @@ class GitProgram:
         self, store: Path, repository: Repository, url: str, command: Sequence[str], refs: Sequence[str]
     ) -> Finished:
         """Run a command that reaches one address of a repository. Raises OSError, TimeoutError."""
-        options = _options_for(repository, url)
-        argv = ("git", *options, f"--git-dir={store}", *command, "--end-of-options", url, *refs)
         environment = self._environment(protocols=_protocol_of(url), memory=repository.most_memory)
         environment |= {name: os.environ[name] for name in _PROXIES if name in os.environ}
         environment["RECONCILER_LARGEST_FILE"] = str(repository.largest_store)
         if uses_ssh(url):
             environment |= {"GIT_SSH_COMMAND": _ssh_command(repository), "GIT_SSH_VARIANT": "ssh"}
-        bound = children.bound_with_descendants(argv, nice=_NICE)
-        async with self._slots:
+
+        async def finished(*options: str) -> Finished:
+            argv = ("git", *_options_for(repository, url), *options, f"--git-dir={store}", *command)
+            bound = children.bound_with_descendants((*argv, "--end-of-options", url, *refs), nice=_NICE)
             return await self._run(bound, environment, within_s=repository.timeout_s)
+
+        async with self._slots:
+            with sent_at_once(await asyncio.to_thread(header_for, repository, url)) as options:
+                found = await finished(*options)
+            if options and found.status and "/proc/" in found.errors:
+                return await finished()  # a host may forbid a process what another one has open
+            return found
 
     async def create(self, store: Path, *, memory: int, sha256: bool = False) -> Finished:
         """Create an empty store. Raises OSError, TimeoutError."""
@@ -272,8 +280,7 @@ def _options_for(repository: Repository, url: str) -> tuple[str, ...]:
         words = (*helper, "https", host, repository.user or "git", str(repository.token))
         # Git also asks its helpers to keep what was right, and to forget what was wrong.
         asked = f'f() {{ test "$1" != get || exec {shlex.join(words)} get; }}; f'
-        # Since 2.46 it needs no request without the token, which is refused, to find out that there is to be one.
-        options += ["credential.helper=", f"credential.helper=!{asked}", "http.proactiveAuth=basic"]
+        options += ["credential.helper=", f"credential.helper=!{asked}"]
     return tuple(word for option in options for word in ("-c", option))
 
 
