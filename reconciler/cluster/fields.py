@@ -46,6 +46,7 @@ _COUNTED = "no object counts what waits: set 'count', and scale the Deployment b
 
 FIELDS: Mapping[str, Verdict] = {
     "kind": _host("says that the document is an app"),
+    "place": _host("says in which cluster an app runs, if in one"),
     "name": _mapped("the name of the objects, and the label `reconciler.dev/app`"),
     # The build.
     **dict.fromkeys(("runtime", "path", "source", "entrypoint", "build", "dependencies"), _STAGED),

@@ -18,6 +18,22 @@ API_VERSIONS: Mapping[str, str] = {
     "Service": "v1",
 }
 
+# Where objects of each kind are; pods are only read.
+READ_VERSIONS: Mapping[str, str] = {**API_VERSIONS, "Pod": "v1"}
+PLURALS: Mapping[str, str] = {
+    "CronJob": "cronjobs",
+    "Deployment": "deployments",
+    "HTTPRoute": "httproutes",
+    "HorizontalPodAutoscaler": "horizontalpodautoscalers",
+    "Ingress": "ingresses",
+    "Job": "jobs",
+    "NetworkPolicy": "networkpolicies",
+    "Pod": "pods",
+    "PodDisruptionBudget": "poddisruptionbudgets",
+    "Secret": "secrets",
+    "Service": "services",
+}
+
 # The resources of the kinds that an export has, by the group of their API, for a role that may apply them.
 RESOURCES: Mapping[str, tuple[str, ...]] = {
     "": ("secrets", "services"),

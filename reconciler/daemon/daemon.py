@@ -21,7 +21,7 @@ from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.state_directory import StateDirectory
 from reconciler.daemon.task_world import task_world
 from reconciler.daemon.web_process import WebProcess
-from reconciler.daemon.worlds import all_converging, among_worlds, introduce, routed, routing_world
+from reconciler.daemon.worlds import all_converging, among_worlds, clusters_of, introduce, routed, routing_world
 from reconciler.host.credential_users import LocalApps
 from reconciler.host.instance_secrets import InstanceSecrets
 from reconciler.host.runtime import Runtime
@@ -46,7 +46,7 @@ from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.sandbox import todays_sandbox
-from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
+from reconciler.serving.wakeup_pipe import listen_to_workers
 from reconciler.settings.settings import Drain, Settings
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.watches import Debounce, SourceWatches
@@ -129,7 +129,11 @@ class Daemon:
         )
         self._counters = Counters(time.monotonic, self._apps.probes.results, self._services.backups.failures)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
+        self._clusters = clusters_of(
+            settings, self._stores, self._apps, self._instances, self._app_wakeups, self._stager, lambda: self.manifests
+        )
         self._converging = all_converging(
+            *((each, each, each.wakeups) for each in self._clusters),  # before the host: what they say holds it back
             (self._services, self._services, self._service_wakeups),  # first: it says what apps are supplied with
             (self._apps, counted, self._app_wakeups),
             (self._task_world, self._task_world, self._task_wakeups),
@@ -143,11 +147,13 @@ class Daemon:
             each.on_report
             for each in (self._services, self._processes, self._task_world, self.manifests, self._counters)
         ]
+        self.reports.listeners += [each.on_report for each in self._clusters]
         self.reports.listeners += introduce(self._routing, self._apps, self._instances.of, self._app_wakeups)
+        first = len(self._clusters)
         self.outcomes = Outcomes(
             self.manifests,
-            services=self._converging[0],
-            apps=self._converging[1],
+            services=self._converging[first],
+            apps=self._converging[first + 1],
             observe=self._apps.observe,
             plan=self._apps.plan,
             tracker=self._tracker,
@@ -166,6 +172,8 @@ class Daemon:
         self._tasks.keep("make requested backups", self._services.requested_backups.run)
         self._tasks.keep("watch the clock", self._task_world.watch_the_clock)
         self._tasks.keep("forget past tasks", self._task_world.past.run)
+        for cluster in self._clusters:
+            cluster.begin(self._tasks)
         self._tasks.keep("follow the manifests", self._follow_manifests)
         if self._git is not None:
             self._git.begin(self._tasks)
@@ -309,7 +317,8 @@ class Daemon:
             apps=self._apps,
         ).begin(self._tasks, self.reports)
         self._tasks.keep("watch the state directory", self._state.watch)
-        self._tasks.keep("listen to workers", self._listen_to_workers)
+        pipe, mode = self.settings.paths.wakeup_pipe, self._sandbox.pipe
+        self._tasks.keep("listen to workers", partial(listen_to_workers, pipe, mode, self._instances.on_wakeup))
 
     def _given_to_parts(self, app: str | None = None) -> frozenset[str]:
         """Return the ids of the secrets that processes and tasks of an app, or of all, took from files of their own."""
@@ -334,15 +343,6 @@ class Daemon:
         from reconciler.daemon.drains.of_host import drain_logs  # most hosts drain no logs
 
         await drain_logs(self.settings, drain, self._instances, self._redactor, self.journal)
-
-    async def _listen_to_workers(self) -> None:
-        loop, pipe = asyncio.get_running_loop(), open_wakeup_pipe(self.settings.paths.wakeup_pipe, self._sandbox.pipe)
-        try:
-            loop.add_reader(pipe, drain, pipe, self._instances.on_wakeup)
-            await asyncio.Event().wait()
-        finally:
-            loop.remove_reader(pipe)
-            os.close(pipe)
 
     async def _warm_up(self) -> None:
         with contextlib.suppress(OSError, subprocess.SubprocessError):  # the first build fails with the same error

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -91,6 +91,11 @@ class ManifestLoop:
         """Whether all that was noticed of the manifests, and every look that was requested, is in effect."""
         behind = self._is_looking or self.look_now.is_set() or self._half_written.due_at is not None
         return not behind and not any(origin.is_unsettled for origin in self._origins)
+
+    @property
+    def unreadable_apps(self) -> Mapping[str, object]:
+        """The apps whose manifests cannot be read, so that nothing is done about them."""
+        return self._unreadable_apps
 
     def keep_ports(self, ports: dict[str, int]) -> None:
         """Let each app that runs keep its port, even if its lease was lost, or never written to a full disk."""

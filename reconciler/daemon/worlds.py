@@ -15,15 +15,20 @@ from reconciler.host.instance_secrets import Routed
 from reconciler.planning.desired_state import DesiredState
 from reconciler.settings.settings import Settings
 
-if TYPE_CHECKING:  # most hosts have no proxy
+if TYPE_CHECKING:  # most hosts have no proxy and no cluster
     from collections.abc import Callable
 
+    from reconciler.cluster.world import ClusterWorld
     from reconciler.convergence.world import Report
+    from reconciler.daemon.manifest_loop import ManifestLoop
+    from reconciler.host.stores import Stores
     from reconciler.host.world import AppWorld
     from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import Instance
     from reconciler.planning.subject import Subject
     from reconciler.routing.world import RoutingWorld
+    from reconciler.serving.instances import Instances
+    from reconciler.staging.stager import Stager
     from reconciler.state.journal import Journal
 
 
@@ -74,6 +79,33 @@ def all_converging(
     return [
         converging(world, WorldInPlace(acting, state), wakeups, settings, tasks) for world, acting, wakeups in worlds
     ]
+
+
+def clusters_of(  # noqa: PLR0913, PLR0917  the parts of the daemon that they are told by
+    settings: Settings,
+    stores: "Stores",
+    apps: "AppWorld",
+    instances: "Instances",
+    wakeups: WakeQueue,
+    stager: "Stager",
+    manifests: "Callable[[], ManifestLoop]",
+) -> "list[ClusterWorld]":
+    """Return the World of each cluster; what is in one keeps its build here. `wakeups` are those of apps."""
+    if not settings.clusters:
+        return []
+    from reconciler.daemon.clusters import Neighbours, Objects, cluster_worlds
+
+    neighbours = Neighbours(
+        places=apps.places,
+        instances=instances,
+        wakeups=wakeups,
+        unreadable=lambda: manifests().unreadable_apps,
+    )
+    objects = Objects(settings=settings, stager=stager, manifests=manifests)
+    worlds = cluster_worlds(settings, stores, neighbours, objects)
+    for world in worlds:
+        instances.users.add(world.uses)
+    return worlds
 
 
 def routing_world(

@@ -28,6 +28,7 @@ def rules_of(settings: Settings) -> Rules:
             domain="" if settings.proxy is None else settings.proxy.domain,
             no_static="" if settings.proxy is None else settings.proxy.no_static,
             sockets=sockets_of(settings),
+            clusters=frozenset(settings.clusters),
         ),
         ports=settings.ports,
         is_free=is_free,

@@ -55,14 +55,15 @@ def described(settings: Settings) -> list[str]:
 def documents(settings: Settings, names: Collection[str], without: Collection[str]) -> dict[str, Documents]:
     """Return the documents of apps. Raises CannotExport."""
     catalog = checked(settings)
-    found = {name: _document(settings, catalog, name, without) for name in names}
+    found = {name: document_in(settings, catalog, name, without) for name in names}
     unset = [each for each in without if not any(_is_set(document.tree, each) for document in found.values())]
     if unset:
         raise CannotExport(f"no manifest sets {', '.join(unset)}, to be left out")
     return found
 
 
-def _document(settings: Settings, catalog: "Catalog", name: str, without: Collection[str]) -> Documents:
+def document_in(settings: Settings, catalog: "Catalog", name: str, without: Collection[str]) -> Documents:
+    """Return the document of an app in a catalog. Raises CannotExport."""
     for file, entry in catalog.files.items():
         if not any(subject.kind == "app" and subject.name == name for subject in entry.subjects):
             continue
@@ -102,7 +103,8 @@ def _app(document: AppDocument) -> App:
     app = document.unleased
     if "domains" not in document.places:
         app = replace(app, routing=None)
-    return app if document.port is None else app.listening_at(Address(host=document.host, port=document.port))
+    port = document.port or document.port_there
+    return app if port is None else app.listening_at(Address(host=document.host, port=port))
 
 
 def values_of(app: App, settings: Settings, snapshot: "HostSnapshot | None") -> Values:

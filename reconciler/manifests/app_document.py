@@ -10,7 +10,7 @@ from reconciler.manifests.checks import variables, worker_count
 from reconciler.manifests.isolation_fields import NO_RULES, IsolationRules, isolation_of
 from reconciler.manifests.program_checks import words_given
 from reconciler.planning.address import SOCKET_SUFFIX, Address
-from reconciler.planning.apps.app import App, Binding, CrashPolicy, Liveness
+from reconciler.planning.apps.app import HERE, App, Binding, CrashPolicy, Liveness
 from reconciler.planning.apps.revision import AWAITED_MARK, Health, Recipe, Server, Source
 from reconciler.planning.fingerprint import fingerprint
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
@@ -37,6 +37,7 @@ class HostDefaults:
     zone of schedules, `domain` the domain of an app whose manifest has none, with `{app}` for its name; empty for none.
     `no_static` says why the proxy serves no static files, empty if it does.
     `sockets` is the directory of the unix sockets at which the proxy reaches apps; empty for a proxy that dials ports.
+    `clusters` are the places of apps beside this host, None where the settings are not known.
     `limits` are the most that an app may have, `isolation` is what the host says of that.
     """
 
@@ -50,6 +51,7 @@ class HostDefaults:
     sockets: str = ""
     limits: Limits = NO_LIMITS
     isolation: IsolationRules = NO_RULES
+    clusters: frozenset[str] | None = None
 
     def directory_of(self, file: str) -> str:
         """Return the absolute directory that the relative paths of a manifest begin at, by the file's identity."""
@@ -64,7 +66,8 @@ class AppDocument:
     """An app as one document defines it: without an address, as the port may be left to the host (None).
 
     One without a web server, `has_web` False, never has an address. `socket` is the path of the unix socket at which it
-    listens, empty for one that listens at a port; `beside` says that it listens at a port as well.
+    listens, empty for one that listens at a port; `beside` says that it listens at a port as well. One that runs in a
+    cluster listens at none here: `port_there` is that of its manifest.
 
     `line` is where the document begins in its file, `places` the line and column of each field that is given.
     """
@@ -77,6 +80,7 @@ class AppDocument:
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     socket: str = ""
     beside: bool = False
+    port_there: int | None = None
 
     @property
     def name(self) -> str:
@@ -89,12 +93,19 @@ class AppDocument:
         return self.unleased.manifest
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether it runs in a cluster."""
+        return self.unleased.place != HERE
+
+    @property
     def has_port(self) -> bool:
         """Whether it listens at a port, that of its manifest or one that it leases."""
-        return self.has_web and (self.beside or not self.socket)
+        return self.has_web and self.unleased.place == HERE and (self.beside or not self.socket)
 
     def app(self, port: int | None) -> App:
         """Return the app at its socket, on `port`, or at both; one with a socket may have leased the port before."""
+        if self.is_elsewhere:
+            return self.unleased
         at_port = None if port is None else Address(host=self.host, port=port)
         if self.socket:
             beside = at_port if self.beside else None
@@ -105,11 +116,14 @@ class AppDocument:
 def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocument:
     """Return the app of a document that has no problem."""
     given: dict[str, Any] = tree.value  # type: ignore[assignment]  # the schema has seen to it
-    socket = _socket(given, name, host.sockets)
+    is_here = given.get("place", HERE) == HERE
+    socket = _socket(given, name, host.sockets) if is_here else ""
+    port = int(given["port"]) if "port" in given else None
     return AppDocument(
         unleased=_app(file, tree, given, name, host),
         host=given.get("host", "127.0.0.1"),
-        port=int(given["port"]) if "port" in given else None,
+        port=port if is_here else None,
+        port_there=None if is_here else port,
         line=tree.line,
         has_web=given.get("web") is not False,
         places=_places(tree),
@@ -161,6 +175,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         server=_server(tree, given, host),
         env={name: str(part.written) for name, part in variables(tree) if not part.keys},
         state=given.get("state", "running"),
+        place=given.get("place", HERE),
         crash=_crash(tree, host.crash),
         liveness=_liveness(tree, given),
         probation_s=_or(tree.seconds("probation"), _SILENT.probation_s),

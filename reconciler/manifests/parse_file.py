@@ -95,6 +95,7 @@ def _document_problems(file: str, tree: Node, default_name: str | None, host: Ho
         *_limit_problems(file, tree, host),
         *_worker_problems(file, tree),
         *_canary_problems(file, tree),
+        *_place_problems(file, tree, host),
         *_isolation_problems(file, tree, host),
         *_name_problems(file, tree, default_name),
     ]
@@ -111,6 +112,14 @@ def _source_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Prob
     from reconciler.manifests.git_source_checks import source_problems  # most hosts have no repository
 
     yield from source_problems(file, tree, host.repositories)
+
+
+def _place_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:
+    if _is_service(tree) or "place" not in tree.keys:
+        return
+    from reconciler.manifests.place_checks import place_problems  # most apps run here
+
+    yield from place_problems(file, tree, host.clusters)
 
 
 def _static_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:

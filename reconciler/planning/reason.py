@@ -27,6 +27,7 @@ class Reason(StrEnum):
     SCALE_UNKNOWN = "scale-unknown"
     FILES_IN_BUILD = "files-in-build"
     LIMITS_CHANGED = "limits-changed"
+    DRIFTED = "drifted"
     LIMITS_WATCHED = "limits-watched"
     ISOLATION_INCOMPLETE = "isolation-incomplete"
 

@@ -18,6 +18,6 @@ def processes_of(apps: Mapping[str, App]) -> dict[str, AppProcess]:
             app_fingerprint=app.fingerprint,
         )
         for app in apps.values()
-        for process in app.processes
+        for process in app.of_host.processes
     )
     return {each.name: each for each in found}

@@ -4,6 +4,7 @@ A wake-up carries an app's name and means nothing but "look": the files that wor
 next look makes up for one that was lost.
 """
 
+import asyncio
 import contextlib
 import os
 import stat
@@ -27,3 +28,14 @@ def drain(pipe: int, wake: Callable[[str], None]) -> None:
     with contextlib.suppress(BlockingIOError):
         for name in set(os.read(pipe, 65536).decode("ascii", "replace").split()):
             wake(name)
+
+
+async def listen_to_workers(path: Path, mode: int, wake: Callable[[str], None]) -> None:
+    """Call `wake` with every app whose workers write into the pipe at a path, until cancelled."""
+    loop, pipe = asyncio.get_running_loop(), open_wakeup_pipe(path, mode)
+    try:
+        loop.add_reader(pipe, drain, pipe, wake)
+        await asyncio.Event().wait()
+    finally:
+        loop.remove_reader(pipe)
+        os.close(pipe)

@@ -101,6 +101,11 @@ def _parsed(file: str, tree: Node, defaults: Settings) -> HostFile:
         from reconciler.settings.proxy_file import proxy_of  # most hosts have none
 
         given["proxy"] = proxy_of(file, proxy)
+    clusters = tree.given("clusters")
+    if clusters is not None:
+        from reconciler.settings.clusters_file import clusters_of  # most hosts have none
+
+        given["clusters"] = clusters_of(file, clusters)
     for path, (name, read) in _STRUCTURES.items():
         node = tree.given(*path)
         found = None if node is None else read(file, node)
@@ -223,6 +228,10 @@ def _problems(file: str, tree: Node, values: _Values, defaults: Settings) -> Ite
             yield _problem(file, tree, ("api", one), f"requires '{needed}'{why}")
     yield from _drain_problems(file, tree, defaults.paths.logs)
     yield from _isolation_problems(file, tree)
+    if tree.given("clusters") is not None:
+        from reconciler.settings.clusters_file import cluster_problems  # most hosts have none
+
+        yield from (_problem(file, tree, path, message) for path, message in cluster_problems(tree))
     if tree.given("proxy") is not None:
         from reconciler.settings.proxy_file import proxy_problems  # most hosts have none
 

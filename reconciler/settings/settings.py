@@ -17,6 +17,7 @@ from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
     from reconciler.notifications.target import Target
+    from reconciler.settings.clusters import Cluster
     from reconciler.settings.git import GitOrigin, Repository
     from reconciler.settings.proxy import Proxy
 
@@ -145,6 +146,7 @@ class Settings:
     repositories: "Mapping[str, Repository]" = field(default_factory=dict)
     git_host: str = ""
     proxy: "Proxy | None" = None
+    clusters: "Mapping[str, Cluster]" = field(default_factory=dict)
     api: Api | None = None
     api_idle_s: float = duration("api.idle", "5m")
     servers: Mapping[str, ServiceServer] = field(default_factory=dict)

@@ -110,7 +110,7 @@ class TaskWorld:
 
     def follow(self, desired: DesiredState) -> Mapping[str, App]:
         """Learn which apps are desired; the tasks of others end."""
-        self._apps = desired.apps
+        self._apps = {name: app.of_host for name, app in desired.apps.items()}
         for name in self.schedules.apps() - self._apps.keys():
             self.schedules.forget_app(name)
             self.variables.given.forget(name)

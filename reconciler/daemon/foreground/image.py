@@ -130,7 +130,7 @@ def _run_entries(app: App, revision: Revision, staged: Staged) -> Iterator[Entry
     yield Entry(path=f"{_RUN}/packages.cdx.json", content=bill_of_materials(Path(staged.environment)))
     code = _code_there(staged)
     anywhere = _anywhere(revision)
-    if app.address is not None:
+    if app.recipe.web:
         text = config_text(anywhere, code, _paths(), app.workers).replace(str(serving), f"/{_RUN}")
         text = text.replace(anywhere.id, "the image")  # or each edit would bring all of these files anew
         yield Entry(path=f"{_RUN}/gunicorn.config", content=text.encode())
@@ -153,7 +153,7 @@ def _run_entries(app: App, revision: Revision, staged: Staged) -> Iterator[Entry
 
 def _anywhere(revision: Revision) -> Revision:
     """Return the revision as it is wherever its source is: its id depends on what it holds alone."""
-    here = Address(host="127.0.0.1", port=_PORT) if revision.address is not None else None
+    here = Address(host="127.0.0.1", port=_PORT) if revision.build.recipe.web else None
     build = replace(revision.build, source=Source(path=""))
     return replace(revision, address=here, beside=None, build=build, bindings=())
 

@@ -56,7 +56,7 @@ def require_runnable(wanted: Wanted, catalog: Catalog, manifests: str, problem: 
     for binding in app.bindings:
         if binding.service not in catalog.services:
             raise NotPrepared(f"no manifest in force describes the service '{binding.service}' that {name} binds")
-    if app.address is None and wanted.is_web:
+    if not app.recipe.web and wanted.is_web:
         raise NotPrepared(f"{name} has no web server; --process names one of its processes, and -- a command")
 
 

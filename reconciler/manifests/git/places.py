@@ -81,7 +81,7 @@ _APP: Places = {
         [("limits", each) for each in ("memory", "soft", "cpu", "processes", "files", "disk")], Reach.NOTHING
     ),
     **dict.fromkeys([("workers", each) for each in ("min", "max", "busy", "queue", "calm", "spare")], Reach.NOTHING),
-    ("isolation",): Reach.NOTHING,
+    **dict.fromkeys([("isolation",), ("place",)], Reach.NOTHING),  # each as the host's settings allow
     **dict.fromkeys([("network", name) for name in ("connect", "listen")], Reach.NOTHING),
     ("mounts", "[]", "from"): Reach.FILE,
     **dict.fromkeys([("mounts", "[]", name) for name in ("as", "write")], Reach.NOTHING),

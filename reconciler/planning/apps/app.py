@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but
 # In place of the source of an app whose source is in a repository.
 _IN_GIT = Source(path="")
 
+# The place of an app that runs on this host.
+HERE = "here"
+
 AskedState: TypeAlias = Literal["running", "stopped", "maintenance"]
 
 # Each is looked for in whatever is written about the app; an environment of more would not fit an exec either.
@@ -71,7 +74,7 @@ class App:
     number of workers, None where the manifest says a number. `canary` is how a new revision is tried beside the one
     before, None if it takes over at once. `routing` is what the proxy does for it, None without a domain. `commit` is
     the commit that brought the source, "" if it is in none. `manifest_workers` is the number of the manifest where an
-    operator, or the load, asks for another.
+    operator, or the load, asks for another. `place` is where it runs: here, or in a cluster of the host's settings.
     """
 
     name: str
@@ -105,6 +108,7 @@ class App:
     worker_range: "WorkerRange | None" = None
     canary: "Canary | None" = None
     isolation: Isolated = NOT_ISOLATED
+    place: str = HERE
     commit: str = field(default="", compare=False)
     manifest_workers: int | None = field(default=None, compare=False)
 
@@ -171,6 +175,21 @@ class App:
     def parts(self) -> "Sequence[Process | Schedule]":
         """What has variables of its own: its processes and its schedules."""
         return (*self.processes, *self.schedules)
+
+    @cached_property
+    def of_host(self) -> "App":
+        """What this host does of the app: everything, or its build alone for one that runs in a cluster."""
+        if self.place == HERE:
+            return self
+        return replace(
+            self, release=None, processes=(), schedules=(), routing=None, depends_on=(), lazy=False, idle_after_s=None,
+            canary=None, state="running",
+        )  # fmt: skip
+
+    @cached_property
+    def stopped(self) -> "App":
+        """The same app as one that its manifest stops."""
+        return self if self.state == "stopped" else replace(self, state="stopped")
 
     @property
     def fingerprint(self) -> str:

@@ -226,12 +226,14 @@ class ProcessStandings:
     """What the processes of an app that are not web say of it.
 
     `failures` blame a revision each; `ailing` says of each process that is not well what is wrong with it. `proven_at`
-    is when all that run will have passed their probation.
+    is when all that run will have passed their probation. `underway` says what the place of an app that runs elsewhere
+    is still doing: until it is done, what serves here goes on.
     """
 
     failures: tuple[ProcessFailure, ...] = ()
     ailing: tuple[str, ...] = ()
     proven_at: float = float("-inf")
+    underway: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

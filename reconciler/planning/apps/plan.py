@@ -38,6 +38,7 @@ def plan(app: App | None, observed: Observed, now: float) -> Plan[Action]:
         return ended_canary(_shut_down(observed, _STOPPED_BY_OPERATOR), observed)
     if _is_held_by_operator(app, observed, "maintenance"):
         return ended_canary(_maintain(app, observed, _MAINTENANCE_BY_OPERATOR), observed)
+    app = app.of_host
     if app.state == "stopped":
         return _wait_for_proxy(observed, _STOPPED) or ended_canary(_shut_down(observed, _STOPPED), observed)
     if app.state == "maintenance":

@@ -106,6 +106,8 @@ def _serving(known: Assessment) -> Plan[Action]:
     current = known.current
     assert current is not None
     actions: list[Action] = [*listen(known.app, known.observed), *_stage(known)]
+    if underway := known.observed.processes.underway:
+        return planned(known, actions, "starting", Cause(Reason.HANDING_OVER, underway))
     actions += stops(known.others, _REPLACED)
     actions += unlisten(known.app, known.observed)
     if known.is_proven:

@@ -146,3 +146,8 @@ def test_a_manifest_without_a_mistake_is_read_without_the_library_that_explains_
     found = run(READ, str(manifest))
     assert "problems=1" in found
     assert "jsonschema" in found
+
+
+def test_a_daemon_without_a_cluster_imports_nothing_of_clusters() -> None:
+    said = run("import sys, reconciler.cli.run, reconciler.daemon.daemon; sys.stdout.write(' '.join(sys.modules))")
+    assert not {name for name in said if name.startswith(("reconciler.cluster", "reconciler.daemon.clusters"))}

@@ -154,6 +154,7 @@ def test_the_schema_has_exactly_the_settings_of_the_table() -> None:
         ("git", "recipients"),
         ("git", "open"),
         ("origins",),
+        ("clusters",),
         ("isolation", "require"),
         ("isolation", "mounts"),
     }
@@ -171,7 +172,7 @@ def test_the_schema_has_exactly_the_settings_of_the_table() -> None:
 def test_every_field_of_settings_is_declared_for_the_file_or_known_not_to_be_in_it() -> None:
     declared = {name for path, (name, _) in scalars().items() if path[0] != "crash"}
     others = {"interpreters", "staging_env", "notifications", "api", "servers", "key_file", "crash", "drain"}
-    others |= {"origins", "identities", "recipients", "open_command"}
+    others |= {"origins", "identities", "recipients", "open_command", "clusters"}
     others |= {"origins", "repositories", "git_host", "proxy", "isolation_required", "isolation_mounts"}
     elsewhere = {"manifests", "paths", "file", "short_origin", "keeper_patience_s"}
     assert {each.name for each in fields(Settings)} == (

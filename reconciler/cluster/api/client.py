@@ -1,0 +1,187 @@
+"""Ask the API server of a cluster: list, watch, get, apply and delete objects of one namespace.
+
+Each request is one that may be sent again: what is applied is applied by its name, what is deleted by its uid.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from reconciler.cluster.api.exchange import Answer, BrokenExchange, Exchange
+from reconciler.cluster.api.kubeconfig import Access, AccessError
+from reconciler.cluster.versions import PLURALS, READ_VERSIONS
+
+_AT_ONCE = 8
+_KEPT = 4
+_ANSWER_S = 60.0
+_PAGE = 500
+_GONE = 410
+_NOT_FOUND = 404
+_FAILED = 400
+_APPLY = "application/apply-patch+yaml"
+
+
+class ApiError(Exception):
+    """An API server refused, or could not be asked: `status` is 0 then. `reason` is the server's word for programs."""
+
+    def __init__(self, message: str, status: int = 0, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class Client:
+    """The objects of one namespace. `access` is called for each connection. `manager` names us as owner of fields."""
+
+    def __init__(self, access: Callable[[], Access], namespace: str, manager: str) -> None:
+        self._access = access
+        self._namespace = namespace
+        self._manager = manager
+        self._idle: list[Exchange] = []
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def list(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
+        """Return all objects of a kind that have these labels, and the version that a watch goes on from."""
+        items: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            asked = {"labelSelector": selector, "limit": str(_PAGE), **({"continue": after} if after else {})}
+            found = await self._asked("GET", f"{self._path(kind)}?{urlencode(asked)}")
+            items += ({**each, "kind": kind} for each in found.get("items") or ())
+            after = str(found.get("metadata", {}).get("continue") or "")
+            if not after:
+                return items, str(found.get("metadata", {}).get("resourceVersion") or "")
+
+    async def watch(
+        self, kind: str, selector: str, version: str, timeout_s: int
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield what becomes of objects from a version on: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+
+        Ends after the timeout, or when the server has enough. Raises ApiError; its status is 410 if the version is too
+        old: then everything is to be listed again.
+        """
+        asked = {
+            "labelSelector": selector,
+            "watch": "1",
+            "allowBookmarks": "1",
+            "resourceVersion": version,
+            "timeoutSeconds": str(timeout_s),
+        }
+        exchange = await self._opened()
+        try:
+            async with asyncio.timeout(timeout_s + _ANSWER_S):
+                async for line in exchange.lines(f"{self._path(kind)}?{urlencode(asked)}"):
+                    if isinstance(line, Answer):
+                        if line.status >= _FAILED:
+                            raise ApiError(f"the watch was refused with {line.status}", line.status)
+                        continue
+                    event = _json(line)
+                    found = event.get("object") or {}
+                    if event.get("type") == "ERROR":
+                        message = str(found.get("message") or "the watch ended")
+                        raise ApiError(message, int(found.get("code") or 0), str(found.get("reason") or ""))
+                    yield str(event.get("type")), {**found, "kind": kind}
+        except (BrokenExchange, OSError, TimeoutError) as error:
+            raise ApiError(f"the watch broke: {str(error) or 'no answer'}") from error
+        finally:
+            exchange.close()
+
+    async def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return an object, None if there is none. Raises ApiError."""
+        try:
+            return await self._asked("GET", self._path(kind, name))
+        except ApiError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+
+    async def apply(self, wanted: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
+        """Make an object's fields as they are wanted, and return the object; others stay. Raises ApiError.
+
+        Without `force`, a field that another manager owns is a conflict: status 409.
+        """
+        asked = {"fieldManager": self._manager, **({"force": "true"} if force else {})}
+        path = f"{self._path(str(wanted['kind']), str(wanted['metadata']['name']))}?{urlencode(asked)}"
+        return await self._asked("PATCH", path, json.dumps(wanted).encode(), _APPLY)
+
+    async def delete(self, kind: str, name: str, uid: str) -> None:
+        """Delete an object if it is still this one. Raises ApiError; one that is gone is no error."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Background",
+        }
+        try:
+            await self._asked("DELETE", self._path(kind, name), json.dumps(options).encode(), "application/json")
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+
+    def close(self) -> None:
+        """End every connection."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _path(self, kind: str, name: str = "") -> str:
+        version = READ_VERSIONS[kind]
+        top = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        path = f"{top}/namespaces/{quote(self._namespace, safe='')}/{PLURALS[kind]}"
+        return f"{path}/{quote(name, safe='')}" if name else path
+
+    async def _asked(self, method: str, path: str, body: bytes = b"", kind: str = "") -> dict[str, Any]:
+        async with self._slots:
+            answer = await self._answered(method, path, body, kind)
+        found = _json(answer.body)
+        if answer.status >= _FAILED:
+            message = str(found.get("message") or f"it answered {answer.status}")
+            raise ApiError(message, answer.status, str(found.get("reason") or ""))
+        return found
+
+    async def _answered(self, method: str, path: str, body: bytes, kind: str) -> Answer:
+        try:
+            async with asyncio.timeout(_ANSWER_S), self._exchange() as exchange:
+                return await exchange.ask(method, path, body, kind)
+        except (BrokenExchange, OSError, TimeoutError) as error:
+            raise ApiError(f"the API server cannot be asked: {str(error) or 'no answer'}") from error
+
+    @asynccontextmanager
+    async def _exchange(self) -> AsyncIterator[Exchange]:
+        """Yield a connection, and keep it for the next request if it was answered."""
+        exchange = self._idle.pop() if self._idle else await self._opened()
+        try:
+            yield exchange
+        except BaseException:
+            exchange.close()
+            self.close()  # the others may be as old
+            raise
+        if exchange.is_open and len(self._idle) < _KEPT:
+            self._idle.append(exchange)
+        else:
+            exchange.close()
+
+    async def _opened(self) -> Exchange:
+        try:
+            access = await asyncio.to_thread(self._access)
+            return await Exchange.opened(access)
+        except AccessError as error:
+            raise ApiError(str(error)) from error
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            raise ApiError(f"the API server cannot be reached: {str(error) or 'no answer'}") from error
+
+
+def is_gone(error: ApiError) -> bool:
+    """Return whether a version is too old to go on from."""
+    return error.status == _GONE
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text or b"{}")
+    except ValueError:
+        return {"message": text[:200].decode(errors="replace").strip()}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,47 @@
+"""What is true of an app in a cluster, as values. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.cluster.ownership import Seen
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.revision import Revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """The objects of an app and a revision, or why there are none; `notes` are what differs in a cluster.
+
+    They are in the order in which they are applied, and marked as ours.
+    """
+
+    app: App
+    revision: str
+    objects: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    refused: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedPlace:
+    """What is true of one app in one cluster.
+
+    `revision` is the one to be deployed: its build is staged. `seen` are its objects there that are ours, `pods` its
+    pods. `looked` is False until the cluster was looked at once, `unseen` says why it cannot be looked at now. `held`
+    says that the manifest cannot be read, so that nothing is removed; `serves_here` that an instance of the app serves
+    on this host, `wanted_here` that its manifest asks for that. `force` takes fields back that others changed.
+    """
+
+    installation: str
+    place: str
+    revision: Revision | None = None
+    rendered: Rendered | None = None
+    seen: Mapping[tuple[str, str], Seen] = field(default_factory=dict, repr=False)
+    pods: tuple[Seen, ...] = field(default=(), repr=False)
+    looked: bool = False
+    unseen: str = ""
+    held: bool = False
+    wanted_here: bool = False
+    serves_here: bool = False
+    left: bool = False

@@ -1,0 +1,141 @@
+"""Say which objects of a cluster are ours, and what of them differs from what is desired.
+
+An object is ours by the id of this installation, in a label or as the manager of its fields. No other is ever touched.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeAlias
+
+from reconciler.planning.fingerprint import fingerprint
+
+Seen: TypeAlias = Mapping[str, Any]
+
+INSTALLATION = "reconciler.dev/installation"
+APP = "reconciler.dev/app"
+REVISION = "reconciler.dev/revision"
+CONTENT = "reconciler.dev/content"
+ADOPT = "reconciler.dev/adopt"
+_QUANTITY = re.compile(r"([0-9.]+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_UNITS = {
+    "": Decimal(1), "m": Decimal("0.001"), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9),
+    "T": Decimal(10**12), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
+}  # fmt: skip
+_MOST_TOLD = 3
+
+
+def manager_of(installation: str) -> str:
+    """Return the name under which an installation owns fields."""
+    return f"reconciler/{installation}"
+
+
+def key_of(seen: Seen) -> tuple[str, str]:
+    """Return the kind and the name of an object."""
+    return str(seen["kind"]), str(seen["metadata"]["name"])
+
+
+def marked(made: Seen, installation: str, revision: str) -> dict[str, Any]:
+    """Return an object as one of this installation, for a revision; the pods that it makes are so, too."""
+    found: dict[str, Any] = json.loads(json.dumps(made))
+    content = fingerprint(json.dumps(found, sort_keys=True))
+    metadata = found["metadata"]
+    metadata["labels"] = {**metadata.get("labels", {}), INSTALLATION: installation}
+    spec = found.get("spec", {})
+    for template in (spec.get("template"), spec.get("jobTemplate", {}).get("spec", {}).get("template")):
+        if isinstance(template, dict):
+            of_pods = template.setdefault("metadata", {})
+            of_pods["labels"] = {**of_pods.get("labels", {}), INSTALLATION: installation}
+    # What does not change with the revision would be applied for each one otherwise.
+    metadata["annotations"] = {**metadata.get("annotations", {}), CONTENT: content}
+    if found["kind"] in {"Deployment", "Job"}:
+        metadata["annotations"][REVISION] = revision
+    return found
+
+
+def is_ours(seen: Seen, installation: str) -> bool:
+    """Return whether an object is this installation's, even if its label was taken away."""
+    metadata = seen.get("metadata", {})
+    if (metadata.get("labels") or {}).get(INSTALLATION) == installation:
+        return True
+    return any(each.get("manager") == manager_of(installation) for each in metadata.get("managedFields") or ())
+
+
+def may_be_taken(seen: Seen, app: str, installation: str) -> str:
+    """Return why an object that exists must not be changed, "" if it may be: it is ours, or given to us."""
+    metadata = seen.get("metadata", {})
+    if is_ours(seen, installation) or (metadata.get("annotations") or {}).get(ADOPT) == app:
+        return ""
+    kind, name = key_of(seen)
+    other = (metadata.get("labels") or {}).get(INSTALLATION)
+    makers = [str(each.get("manager")) for each in metadata.get("managedFields") or () if each.get("manager")]
+    maker = f"another installation of reconciler, {other}" if other else (makers[0] if makers else "another program")
+    remedy = f"delete it, rename the app, or annotate it {ADOPT}={app}"
+    return f"{kind} {name} exists, and was made by {maker}: {remedy}"
+
+
+def differences(desired: Seen, seen: Seen) -> tuple[str, ...]:
+    """Return the fields of an object that are not as desired; those that only the cluster has are not meant."""
+    found = list(_differing(desired, seen, ""))
+    return tuple(found[:_MOST_TOLD])
+
+
+def changed_by(seen: Seen, installation: str) -> str:
+    """Return who else has changed an object last, "" if that is not known."""
+    others = [
+        each
+        for each in seen.get("metadata", {}).get("managedFields") or ()
+        if each.get("manager") not in {None, "", manager_of(installation)} and not each.get("subresource")
+    ]
+    last = max(others, key=lambda each: str(each.get("time") or ""), default=None)
+    return "" if last is None else str(last["manager"])
+
+
+def _differing(desired: Any, seen: Any, path: str) -> Iterator[str]:
+    if isinstance(desired, Mapping):
+        if not isinstance(seen, Mapping):
+            if desired:  # an empty one is left out where it is kept
+                yield path
+            return
+        for name, value in desired.items():
+            if name in {"apiVersion", "kind"} and not path:
+                continue
+            yield from _differing(value, seen.get(name), f"{path}.{name}" if path else str(name))
+    elif isinstance(desired, list):
+        yield from _differing_list(desired, seen, path)
+    elif not _is_same(desired, seen):
+        yield path
+
+
+def _differing_list(desired: list[Any], seen: Any, path: str) -> Iterator[str]:
+    if not isinstance(seen, list):
+        if desired:
+            yield path
+        return
+    if all(isinstance(each, Mapping) and "name" in each for each in (*desired, *seen)) and desired:
+        known = {each["name"]: each for each in seen}
+        for each in desired:
+            yield from _differing(each, known.get(each["name"]), f"{path}[{each['name']}]")
+        return
+    if len(desired) != len(seen):
+        yield path
+        return
+    for index, (one, other) in enumerate(zip(desired, seen, strict=True)):
+        yield from _differing(one, other, f"{path}[{index}]")
+
+
+def _is_same(desired: Any, seen: Any) -> bool:
+    if desired == seen or (seen is None and desired in (0, "", False)):
+        return True
+    return _amount(desired) is not None and _amount(desired) == _amount(seen)
+
+
+def _amount(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    found = _QUANTITY.fullmatch(str(value))
+    try:
+        return None if found is None else Decimal(found[1]) * _UNITS[found[2] or ""]
+    except InvalidOperation:
+        return None

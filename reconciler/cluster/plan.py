@@ -1,0 +1,161 @@
+"""Plan what an app needs in a cluster: the actions, in order, from what is seen there to what its manifest asks for.
+
+`plan` is a function. Nothing of another installation is in it; what serves is ended by the cluster once its successor
+is ready, and what is no longer asked for is deleted only after that. A cluster that cannot be looked at loses nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
+from reconciler.cluster.observed import ObservedPlace, Rendered
+from reconciler.cluster.ownership import changed_by, differences, key_of
+from reconciler.cluster.rollout import DONE, Standing, standing_of, standing_of_job
+from reconciler.planning.apps.app import App
+from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Cause, Reason
+from reconciler.planning.states import AppState
+
+_FIRST = "first"
+_STEP = "reconciler.dev/step"
+_PART = "reconciler.dev/part"
+# The order in which they are deleted: what leads clients to an app before what serves them.
+_LAST_FIRST = ("HTTPRoute", "Ingress", "HorizontalPodAutoscaler", "CronJob", "Service", "Deployment")
+
+
+def plan(app: App | None, observed: ObservedPlace, now: float) -> Plan[Action]:  # noqa: ARG001  as every plan is made
+    """Plan one app; `app` is None when it is not to be in this cluster."""
+    if not observed.looked:
+        why = observed.unseen or f"{observed.place} was not looked at yet"
+        return Plan(actions=(), state="pending", reason=Reason.INTERRUPTED, message=why)
+    if app is None:
+        return _withdrawn(observed)
+    if observed.revision is None:
+        return Plan(actions=(), state="pending", reason=Reason.STAGING, message="its build is not staged yet")
+    rendered = observed.rendered
+    if rendered is None or (rendered.app, rendered.revision) != (app, observed.revision.id):
+        cause = Cause(Reason.CONFIGURATION_CHANGED, f"revision {observed.revision.id} is to run in {observed.place}")
+        render = Render(app=app, revision=observed.revision, cause=cause.text, reason=cause.reason)
+        return _plan((render,), "staging", cause, observed)
+    if rendered.refused:
+        return _plan((), "failing", Cause(Reason.MANIFEST_REFUSED, rendered.refused), observed)
+    return _deployed(rendered, observed)
+
+
+def _withdrawn(observed: ObservedPlace) -> Plan[Action]:
+    """Delete what an app has there, unless that is not sure to be wanted, or nothing else serves yet."""
+    removed = Cause(Reason.MANIFEST_REMOVED, f"no manifest asks for it in {observed.place}")
+    if observed.held:
+        return _plan((), "running", Cause(Reason.MANIFEST_REFUSED, "its manifest cannot be read"), observed)
+    if observed.wanted_here and not observed.serves_here and observed.seen:
+        waits = Cause(Reason.HANDING_OVER, f"it serves in {observed.place} until it serves here")
+        return _plan((), "starting", waits, observed)
+    actions: list[Action] = [_delete(each, removed) for each in _in_order(observed.seen)]
+    if not actions and observed.left:
+        actions.append(ForgetPlace(cause=removed.text, reason=removed.reason))
+    return Plan(
+        actions=tuple(actions), state="stopping", reason=removed.reason, message=removed.text, settled=not actions
+    )
+
+
+def _deployed(rendered: Rendered, observed: ObservedPlace) -> Plan[Action]:
+    """Apply what comes first, wait for the release command, apply the rest, and delete what is left over."""
+    for step in (True, False):
+        applied = [each for each in rendered.objects if _is_first(each) is step]
+        actions = list(_applied(applied, observed))
+        if actions:
+            return _plan(tuple(actions), "starting", Cause(actions[0].reason, actions[0].cause), observed)
+        for job in (each for each in applied if each["kind"] == "Job"):
+            standing = standing_of_job(observed.seen[key_of(job)], _pods_of(job, observed))
+            if standing != DONE:
+                return _waiting(standing, f"the release command of revision {rendered.revision}", observed)
+    deployments = [each for each in rendered.objects if each["kind"] == "Deployment"]
+    standings = [(each, standing_of(observed.seen[key_of(each)], _pods_of(each, observed))) for each in deployments]
+    for progress in ("failed", "underway"):
+        for each, standing in standings:
+            if standing.progress == progress:
+                return _waiting(standing, _what(each), observed)
+    wanted = {key_of(each) for each in rendered.objects}
+    surplus = {key: each for key, each in observed.seen.items() if key not in wanted}
+    cause = Cause(Reason.OBSOLETE, "its manifest no longer asks for it")
+    deleted = tuple(_delete(each, cause) for each in _in_order(surplus))
+    message = f"{observed.place} cannot be looked at: {observed.unseen}" if observed.unseen else ""
+    state: AppState = "degraded" if observed.unseen else "running"
+    return Plan(
+        actions=deleted, state=state, message=message, wanted=rendered.revision, settled=not deleted and not message
+    )
+
+
+def _waiting(standing: Standing, what: str, observed: ObservedPlace) -> Plan[Action]:
+    text = f"{what}: {standing.text}" if standing.text else what
+    if standing.progress == "failed":
+        state: AppState = "degraded" if standing.serving else "failing"
+        return _plan((), state, Cause(Reason.REVISION_REJECTED, text), observed)
+    return _plan((), "starting", Cause(Reason.HANDING_OVER, text), observed)
+
+
+def _plan(actions: tuple[Action, ...], state: AppState, cause: Cause, observed: ObservedPlace) -> Plan[Action]:
+    wanted = None if observed.revision is None else observed.revision.id
+    return Plan(actions=actions, state=state, reason=cause.reason, message=cause.text, wanted=wanted)
+
+
+def _applied(wanted: list[Mapping[str, Any]], observed: ObservedPlace) -> Iterator[ApplyObject]:
+    for each in wanted:
+        kind, name = key_of(each)
+        seen = observed.seen.get((kind, name))
+        found = () if seen is None else differences(each, seen)
+        if seen is not None and not found:
+            continue
+        cause = Cause(Reason.FIRST_TIME, f"{observed.place} has no {kind} {name}")
+        if seen is not None:
+            cause = _why(each, seen, found, observed)
+        yield ApplyObject(
+            kind=kind,
+            name=name,
+            wanted=each,
+            found=found,
+            force=cause.reason is Reason.DRIFTED,
+            cause=cause.text,
+            reason=cause.reason,
+        )
+
+
+def _why(wanted: Mapping[str, Any], seen: Mapping[str, Any], found: tuple[str, ...], observed: ObservedPlace) -> Cause:
+    """Return why an object is applied again: its manifest changed, or another has changed the object."""
+    if _content(wanted) != _content(seen):
+        return Cause(Reason.CONFIGURATION_CHANGED, "its manifest, source or secrets changed")
+    who = changed_by(seen, observed.installation) or "another program"
+    return Cause(Reason.DRIFTED, f"{who} has changed {', '.join(found)}")
+
+
+def _content(each: Mapping[str, Any]) -> tuple[object, object]:
+    given = each["metadata"].get("annotations") or {}
+    return given.get("reconciler.dev/content"), given.get("reconciler.dev/revision")
+
+
+def _is_first(each: Mapping[str, Any]) -> bool:
+    return bool(each["metadata"].get("labels", {}).get(_STEP) == _FIRST)
+
+
+def _what(each: Mapping[str, Any]) -> str:
+    part = str(each["metadata"].get("labels", {}).get(_PART) or "web")
+    return "its pods" if part == "web" else f"the pods of {part.partition('.')[2] or part}"
+
+
+def _pods_of(each: Mapping[str, Any], observed: ObservedPlace) -> list[Mapping[str, Any]]:
+    part = each["metadata"].get("labels", {}).get(_PART)
+    return [pod for pod in observed.pods if (pod["metadata"].get("labels") or {}).get(_PART) == part]
+
+
+def _in_order(seen: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return objects that are not being deleted yet, in the order in which they are to be."""
+    order = {kind: index for index, kind in enumerate(_LAST_FIRST)}
+    there = (each for each in seen.values() if not each["metadata"].get("deletionTimestamp"))
+    return sorted(there, key=lambda each: (order.get(str(each["kind"]), len(order)), key_of(each)))
+
+
+def _delete(each: Mapping[str, Any], cause: Cause) -> DeleteObject:
+    kind, name = key_of(each)
+    return DeleteObject(
+        kind=kind, name=name, uid=str(each["metadata"].get("uid", "")), cause=cause.text, reason=cause.reason
+    )

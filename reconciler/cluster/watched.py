@@ -1,0 +1,168 @@
+"""Keep what a cluster has of this installation in memory: each kind is listed once, and watched from there on.
+
+An event only says that an app is to be looked at. What cannot be looked at stays as it was seen last.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from reconciler.cluster.api.client import ApiError, Client, is_gone
+from reconciler.cluster.ownership import APP, INSTALLATION, Seen, key_of
+from reconciler.cluster.versions import PLURALS
+
+_WATCH_S = 240
+_FIRST_S, _CAP_S = 0.2, 30.0
+_NOT_SERVED = 404
+_NONE: Mapping[tuple[str, str], Seen] = {}
+
+
+class WatchedObjects:
+    """The objects of this installation in a cluster, by app. `wake` is called with the name of each app that differs.
+
+    `unseen` says why a kind cannot be looked at now, empty if all can.
+    """
+
+    def __init__(self, client: Client, installation: str, wake: Callable[[str], None]) -> None:
+        self._client = client
+        self._selector = f"{INSTALLATION}={installation}"
+        self._wake = wake
+        self._listed: set[str] = set()
+        self._quiet: set[str] = set()
+        self._troubles: dict[str, str] = {}
+        self._apps: dict[str, dict[tuple[str, str], Seen]] = {}
+        # One value as long as nothing changes, as plans compare what they are made from.
+        self._shown: dict[str, tuple[Mapping[tuple[str, str], Seen], tuple[Seen, ...]]] = {}
+
+    @property
+    def looked(self) -> bool:
+        """Whether every kind was listed once."""
+        return len(self._listed) == len(PLURALS)
+
+    @property
+    def unseen(self) -> str:
+        """Why something cannot be looked at now."""
+        return next(iter(self._troubles.values()), "")
+
+    def apps(self) -> frozenset[str]:
+        """Return every app of which there is anything."""
+        return frozenset(app for app, found in self._apps.items() if found)
+
+    def of(self, app: str) -> tuple[Mapping[tuple[str, str], Seen], tuple[Seen, ...]]:
+        """Return the objects of an app, and its pods."""
+        if app not in self._shown:
+            found = self._apps.get(app)
+            if found is None:
+                return _NONE, ()
+            pods = tuple(each for (kind, _), each in sorted(found.items()) if kind == "Pod")
+            self._shown[app] = {key: each for key, each in found.items() if key[0] != "Pod"}, pods
+        return self._shown[app]
+
+    @contextmanager
+    def quiet(self, app: str) -> Iterator[None]:
+        """Wake an app only afterwards: what a request does is seen before its answer is there, and would cancel it."""
+        self._quiet.add(app)
+        try:
+            yield
+        finally:
+            self._quiet.discard(app)
+            self._wake(app)
+
+    def note(self, seen: dict[str, Any]) -> None:
+        """Take an object as the answer to a request has it."""
+        self._put(seen)
+
+    def forget(self, app: str, kind: str, name: str) -> None:
+        """Take note that an object is being deleted: it is not deleted again."""
+        seen = self._apps.get(app, {}).get((kind, name))
+        if seen is not None and not seen["metadata"].get("deletionTimestamp"):
+            self._put({**seen, "metadata": {**seen["metadata"], "deletionTimestamp": "now"}})
+
+    async def watch(self, kind: str) -> None:
+        """List and watch a kind until cancelled."""
+        pause_s = _FIRST_S
+        while True:
+            try:
+                version = await self._list(kind)
+                pause_s = _FIRST_S
+                while version:
+                    version = await self._follow(kind, version)
+            except ApiError as error:
+                if is_gone(error):
+                    continue  # what has happened meanwhile is in the next list
+                self._trouble(kind, str(error))
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _CAP_S)
+
+    async def _list(self, kind: str) -> str:
+        try:
+            items, version = await self._client.list(kind, self._selector)
+        except ApiError as error:
+            if error.status != _NOT_SERVED:
+                raise
+            items, version = [], ""  # this cluster knows no such kind
+        self._replace(kind, items)
+        self._trouble(kind, "")
+        if kind not in self._listed:
+            self._listed.add(kind)
+            if self.looked:
+                for app in self._apps:
+                    self._wake(app)
+                self._wake("")
+        if not version:
+            await asyncio.sleep(_WATCH_S)
+        return version
+
+    async def _follow(self, kind: str, version: str) -> str:
+        """Watch from a version on, and return the one to go on from; "" if everything is to be listed again."""
+        begun = time.monotonic()
+        async for what, seen in self._client.watch(kind, self._selector, version, _WATCH_S):
+            version = str(seen.get("metadata", {}).get("resourceVersion") or version)
+            if what in {"ADDED", "MODIFIED"}:
+                self._put(seen)
+            elif what == "DELETED":
+                self._drop(seen)
+        return version if time.monotonic() - begun >= 1.0 else ""
+
+    def _trouble(self, kind: str, why: str) -> None:
+        before = self.unseen
+        if why:
+            self._troubles[kind] = why
+        else:
+            self._troubles.pop(kind, None)
+        if self.unseen != before:
+            self._wake("")
+
+    def _replace(self, kind: str, items: list[dict[str, Any]]) -> None:
+        found = {(kind, str(each["metadata"]["name"])) for each in items}
+        for known in list(self._apps.values()):
+            for key, each in list(known.items()):
+                if key[0] == kind and key not in found:
+                    self._drop(each)
+        for each in items:
+            self._put(each)
+
+    def _put(self, seen: Seen) -> None:
+        app = _app_of(seen)
+        known = self._apps.setdefault(app, {})
+        if known.get(key_of(seen)) != seen:
+            known[key_of(seen)] = seen
+            self._changed(app)
+
+    def _drop(self, seen: Seen) -> None:
+        app = _app_of(seen)
+        if self._apps.get(app, {}).pop(key_of(seen), None) is not None:
+            self._changed(app)
+
+    def _changed(self, app: str) -> None:
+        self._shown.pop(app, None)
+        if not self._apps.get(app):
+            self._apps.pop(app, None)
+        if app not in self._quiet:
+            self._wake(app)
+
+
+def _app_of(seen: Seen) -> str:
+    return str((seen["metadata"].get("labels") or {}).get(APP, ""))

@@ -1,0 +1,276 @@
+"""A cluster as a World of apps: what it has of each app placed there, and one line for each action that changes it.
+
+The World of this host stages an app that is placed in a cluster, and has its revision in force; this one has the
+cluster run that revision, and says how far it is, as a process of the app would.
+"""
+
+import json
+import time
+from collections.abc import Awaitable, Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
+from reconciler.cluster.api.client import ApiError, Client
+from reconciler.cluster.observed import ObservedPlace, Rendered
+from reconciler.cluster.ownership import marked, may_be_taken
+from reconciler.cluster.plan import plan
+from reconciler.cluster.versions import PLURALS
+from reconciler.cluster.watched import WatchedObjects
+from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.convergence.world import Report
+from reconciler.host.app_places import AppPlaces
+from reconciler.linux.files import replace_file
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.observed import ProcessFailure
+from reconciler.planning.apps.revision import Revision
+from reconciler.planning.cache import Planner
+from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Reason
+from reconciler.planning.states import AppState
+from reconciler.planning.subject import Subject
+from reconciler.serving.build_users import Use
+from reconciler.settings.clusters import Cluster
+from reconciler.state.journal import EventKind, Journal
+
+_NEVER = float("inf")
+_CONFLICT = 409
+
+
+class CannotApply(Exception):
+    """An object cannot be applied, and why."""
+
+
+class Renderer(Protocol):
+    """What makes the objects of an app: it pushes the image, and reads the manifest and the secrets."""
+
+    def __call__(self, cluster: Cluster, app: App, revision: Revision) -> Awaitable[Rendered]:
+        """Return the objects. Raises what the registry and the files of secrets do."""
+        ...
+
+
+class PlaceNeighbours(Protocol):
+    """What the rest of the daemon tells of an app that a cluster may have."""
+
+    @property
+    def places(self) -> AppPlaces:
+        """Where apps are on this host: the revision in force, and the verdicts on it."""
+        ...
+
+    def held(self, app: str) -> bool:
+        """Return whether the manifest of an app cannot be read."""
+        ...
+
+    def serves_here(self, app: str) -> bool:
+        """Return whether an instance of an app serves on this host."""
+        ...
+
+    def wake(self, app: str) -> None:
+        """Have the World of this host look at an app."""
+        ...
+
+
+class ClusterWorld:
+    """The World of the apps in one cluster."""
+
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        cluster: Cluster,
+        client: Client,
+        journal: Journal,
+        *,
+        installation: str,
+        directory: Path,
+        neighbours: PlaceNeighbours,
+        render: Renderer,
+    ) -> None:
+        self._cluster = cluster
+        self._client = client
+        self._journal = journal
+        self._installation = installation
+        self._directory = directory
+        self._neighbours = neighbours
+        self._render = render
+        self.wakeups = WakeQueue()
+        self._watched = WatchedObjects(client, installation, self._wake)
+        self._rendered: dict[str, Rendered] = {}
+        self._desired: Mapping[str, App] = {}
+        self._here: frozenset[str] = frozenset()
+        self._left = frozenset(each.name for each in directory.iterdir()) if directory.is_dir() else frozenset()
+        self._failed: set[tuple[str, str]] = set()
+        self._planner: Planner[App, ObservedPlace, Plan[Action]] = Planner(plan)
+
+    def begin(self, tasks: StandingTasks) -> None:
+        """Watch the cluster from now on."""
+        for kind in sorted(PLURALS):
+            tasks.keep(f"watch {self._cluster.name} for {kind}", lambda kind=kind: self._watched.watch(kind))  # type: ignore[misc]
+
+    # Desired state
+
+    def follow(self, desired: DesiredState) -> Mapping[str, App]:
+        """Learn which apps are to run in this cluster, and return them."""
+        self._here = frozenset(name for name, app in desired.apps.items() if app.place != self._cluster.name)
+        self._desired = {name: app for name, app in desired.apps.items() if app.place == self._cluster.name}
+        for name in self._desired:
+            if not self._neighbours.places.verdicts.has(name, self._cluster.name):
+                self._say(name, underway=f"{self._cluster.name} was not looked at yet")
+        return self._desired
+
+    def names(self) -> frozenset[str]:
+        """Return every app of which anything is, or may be, in the cluster."""
+        return self._watched.apps() | self._left
+
+    def uses(self, app: str) -> Iterable[Use]:
+        """Yield the build of an app that is in the cluster: it goes away here once it is gone there."""
+        if app in self._left:
+            revision = self._neighbours.places.revision(app)
+            if revision is not None:
+                yield Use(revision=revision.id, build=revision.build.id)
+
+    def on_report(self, subject: Subject, _: Report | None) -> None:
+        """Look at an app that was reported on: another revision of it may be in force."""
+        if subject.kind == "app" and (subject.name in self._desired or subject.name in self._left):
+            self.wakeups.wake(subject.name)
+
+    # The World
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
+
+    def plan(self, name: str, asked: App | None) -> Plan[Action]:
+        """Plan what to do about an app in this cluster now; one that an operator has stopped is stopped there, too."""
+        if asked is not None and self._neighbours.places.state(asked) == "stopped":
+            asked = asked.stopped
+        return self._planner.plan(name, asked, self.observe(name), self.now())
+
+    def when_failing(self, name: str) -> AppState:
+        """Return the state of an app whose next action keeps failing: degraded while pods of it are ready."""
+        return "degraded" if any(_is_ready(pod) for pod in self._watched.of(name)[1]) else "failing"
+
+    def observe(self, name: str) -> ObservedPlace:
+        """Return what is true of an app there, as it was seen last."""
+        seen, pods = self._watched.of(name)
+        return ObservedPlace(
+            installation=self._installation,
+            place=self._cluster.name,
+            revision=self._neighbours.places.revision(name) if name in self._desired else None,
+            rendered=self._rendered.get(name),
+            seen=seen,
+            pods=pods,
+            looked=self._watched.looked,
+            unseen=self._watched.unseen,
+            held=self._neighbours.held(name),
+            wanted_here=name in self._here,
+            serves_here=self._neighbours.serves_here(name),
+            left=name in self._left,
+        )
+
+    async def do(self, name: str, action: Action) -> None:
+        """Carry out one action. Raises CannotApply, ApiError, and what a registry and files do."""
+        match action:
+            case Render():
+                self._rendered[name] = await self._made(name, action)
+            case ApplyObject():
+                with self._watched.quiet(name):
+                    await self._apply(name, action)
+            case DeleteObject():
+                with self._watched.quiet(name):
+                    await self._client.delete(action.kind, action.name, action.uid)
+                    self._watched.forget(name, action.kind, action.name)
+                    self._write(name, "removed", f"deleted {action.kind} {action.name} in {self._cluster.name}", action)
+            case ForgetPlace():
+                (self._directory / name).unlink(missing_ok=True)
+                self._left -= {name}
+                self._rendered.pop(name, None)
+                self._neighbours.places.verdicts.forget(name, self._cluster.name)
+                self._neighbours.wake(name)
+
+    def report(self, name: str, report: Report) -> None:
+        """Say of the app how far the cluster is: its own World reports it."""
+        if name not in self._desired:
+            return
+        match report.state:
+            case "running":
+                self._say(name)
+            case "starting" | "staging" | "pending":
+                self._say(name, underway=report.message)
+            case _:
+                self._say(name, ailing=report.message)
+                self._blame(name, report)
+        if report.failed_now:
+            text = f"{self._cluster.name}: {report.message}"
+            self._journal.write(Subject("app", name), "failed", text, f"try {report.failures}", report.reason)
+
+    def close(self) -> None:
+        """End every connection to the cluster."""
+        self._client.close()
+
+    # The actions
+
+    async def _made(self, name: str, action: Render) -> Rendered:
+        made = await self._render(self._cluster, action.app, action.revision)
+        objects = tuple(marked(each, self._installation, made.revision) for each in made.objects)
+        if made.refused:
+            self._write(name, "refused", f"cannot run in {self._cluster.name}: {made.refused}", action)
+        for note in made.notes:
+            self._write(name, "configured", note, action)
+        return Rendered(app=made.app, revision=made.revision, objects=objects, refused=made.refused, notes=made.notes)
+
+    async def _apply(self, name: str, action: ApplyObject) -> None:
+        self._remember(name)
+        known = self._watched.of(name)[0].get((action.kind, action.name))
+        there = known or await self._client.get(action.kind, action.name)
+        if there is not None and (why := may_be_taken({**there, "kind": action.kind}, name, self._installation)):
+            raise CannotApply(why)
+        force = self._cluster.force and (action.force or (known is None and there is not None))
+        try:
+            seen = await self._client.apply(action.wanted, force=force)
+        except ApiError as error:
+            if error.status == _CONFLICT:
+                raise CannotApply(
+                    f"{action.kind} {action.name}: {error}; see 'force' in the host's settings"
+                ) from error
+            raise CannotApply(f"cannot apply {action.kind} {action.name}: {error}") from error
+        self._watched.note({**seen, "kind": action.kind})
+        kind: EventKind = "recovered" if action.reason is Reason.DRIFTED else "applied"
+        self._write(name, kind, f"applied {action.kind} {action.name} in {self._cluster.name}", action)
+
+    def _remember(self, name: str) -> None:
+        """Have it on record that something of an app is in the cluster, before anything is."""
+        if name not in self._left:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            replace_file(self._directory / name, json.dumps({"app": name}))
+            self._left |= {name}
+
+    def _blame(self, name: str, report: Report) -> None:
+        """Have the host's World fall back from a revision that the cluster could not roll out, once."""
+        if report.reason != Reason.REVISION_REJECTED or report.wanted is None or (name, report.wanted) in self._failed:
+            return
+        self._failed.add((name, report.wanted))
+        reason = f"{self._cluster.name}: {report.message}"
+        self._neighbours.places.verdicts.blame(
+            name, ProcessFailure(revision=report.wanted, reason=reason, at=self.now())
+        )
+        self._neighbours.wake(name)
+
+    def _say(self, name: str, *, ailing: str = "", underway: str = "") -> None:
+        proven_at = _NEVER if underway or ailing else -_NEVER
+        verdicts = self._neighbours.places.verdicts
+        if verdicts.note(name, self._cluster.name, ailing=ailing, proven_at=proven_at, underway=underway):
+            self._neighbours.wake(name)
+
+    def _wake(self, name: str) -> None:
+        for each in (name,) if name else (*self._desired, *self.names()):
+            self.wakeups.wake(each)
+
+    def _write(self, name: str, kind: EventKind, text: str, action: Action) -> None:
+        self._journal.write(Subject("app", name), kind, text, action.cause, action.reason)
+
+
+def _is_ready(pod: Mapping[str, object]) -> bool:
+    status = pod.get("status")
+    conditions = status.get("conditions") if isinstance(status, Mapping) else None
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions or ())

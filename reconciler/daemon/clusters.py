@@ -1,0 +1,163 @@
+"""Bring the clusters of the host's settings into one daemon: what their Worlds need of it, and how apps become objects.
+
+Only a host with clusters imports this.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.cluster.api.client import Client
+from reconciler.cluster.api.kubeconfig import access_of
+from reconciler.cluster.findings import Exporting
+from reconciler.cluster.objects import exported
+from reconciler.cluster.observed import Rendered
+from reconciler.cluster.ownership import manager_of
+from reconciler.cluster.target import Gateway, IngressClass, Target
+from reconciler.cluster.world import ClusterWorld
+from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.daemon.foreground.image import ImageRequest, write
+from reconciler.host.app_places import AppPlaces
+from reconciler.host.stores import Stores
+from reconciler.inspection.exports import CannotExport, document_in, values_of
+from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.revision import Revision
+from reconciler.serving.instances import Instances
+from reconciler.settings.clusters import Cluster
+from reconciler.settings.settings import Settings
+from reconciler.staging.errors import StagingError
+from reconciler.staging.images.layout import locked_layout
+from reconciler.staging.images.push import Push, PushRequest
+from reconciler.staging.images.reference import reference_of
+from reconciler.staging.images.registry import Registry
+from reconciler.staging.images.registry_login import login_for
+from reconciler.staging.images.registry_transport import Transport, trusting
+from reconciler.staging.stager import Stager
+from reconciler.state.schema import state_id
+
+if TYPE_CHECKING:
+    from reconciler.daemon.manifest_loop import ManifestLoop
+
+_ANSWER_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """What the Worlds of clusters are told of an app by the rest of the daemon."""
+
+    places: AppPlaces
+    instances: Instances
+    wakeups: WakeQueue
+    unreadable: Callable[[], Mapping[str, object]]
+
+    def held(self, app: str) -> bool:
+        """Return whether the manifest of an app cannot be read."""
+        return app in self.unreadable()
+
+    def serves_here(self, app: str) -> bool:
+        """Return whether an instance of an app serves on this host."""
+        return any(instance.serves and instance.addresses for instance in self.instances.of(app))
+
+    def wake(self, app: str) -> None:
+        """Have the World of this host look at an app."""
+        self.wakeups.wake(app)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objects:
+    """Makes the objects of apps: their images are in the registry then. `manifests` returns what is in force."""
+
+    settings: Settings
+    stager: Stager
+    manifests: "Callable[[], ManifestLoop]"
+
+    async def __call__(self, cluster: Cluster, app: App, revision: Revision) -> Rendered:
+        """Return the objects of a revision. Raises StagingError, OSError."""
+        return await asyncio.to_thread(self._made, cluster, app, revision)
+
+    def _made(self, cluster: Cluster, app: App, revision: Revision) -> Rendered:
+        rendered = Rendered(app=app, revision=revision.id)
+        nowhere = _target(cluster, f"{cluster.registry}/{app.name}", self.settings)
+        try:
+            exporting = self._exporting(app, nowhere)
+            refused = exported(exporting, by_content=True, with_secrets=True).refusals
+            if refused:
+                return replace(rendered, refused="; ".join(f"{each.path}: {each.message}" for each in refused))
+            image = self._pushed(cluster, app, revision)
+            made = exported(
+                replace(exporting, target=replace(nowhere, image=image)), by_content=True, with_secrets=True
+            )
+        except CannotExport as error:
+            raise StagingError(str(error)) from error
+        notes = tuple(f"{each.path}: {each.message}" for each in made.notes)
+        return replace(rendered, objects=made.objects, notes=notes)
+
+    def _exporting(self, app: App, target: Target) -> Exporting:
+        document = document_in(self.settings, self.manifests().catalog, app.name, ())
+        if app.bindings:
+            with contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+                values = values_of(app, self.settings, snapshot)
+        else:
+            values = values_of(app, self.settings, None)
+        # With the address of the document, which this host does not listen at.
+        there = replace(app, address=document.app.address, routing=document.app.routing)
+        return Exporting(app=there, tree=document.tree, target=target, services=document.services, values=values)
+
+    def _pushed(self, cluster: Cluster, app: App, revision: Revision) -> str:
+        """Return the image of a revision by its digest, once the registry has it. Raises StagingError, OSError."""
+        staged = self.stager.finished(app.name, revision.build.id)
+        if staged is None:
+            raise StagingError(f"build {revision.build.id} of {app.name} is damaged, and is staged again")
+        minor = ".".join(staged.python_version.split(".")[:2])
+        base = cluster.bases.get(minor, "")
+        if not base:
+            known = ", ".join(f"python{each}" for each in sorted(cluster.bases)) or "none"
+            remedy = f"name its layout in 'clusters.{cluster.name}.bases', which has {known}"
+            raise StagingError(f"there is no base image for Python {minor}: {remedy}")
+        directory, _, digest = base.partition("@")
+        layout = self.settings.paths.state / "images" / app.name
+        image = write(ImageRequest(output=layout, base=Path(directory), base_digest=digest), app, revision, staged)
+        to = reference_of(f"{cluster.registry}/{app.name}:{revision.id}")
+        login, trust = login_for(to.registry, cluster.registry_auth), trusting(cluster.registry_ca)
+        transport = Transport(to.registry, plain=cluster.plain_http, trust=trust, answer_s=_ANSWER_S)
+        registry = Registry(transport, (f"repository:{to.repository}:pull,push",), login, told=lambda _: None)
+        with locked_layout(layout):
+            return Push(PushRequest(layout=layout, digest=image.digest, to=to, base=""), registry).to_the_end().name
+
+
+def cluster_worlds(settings: Settings, stores: Stores, neighbours: Neighbours, objects: Objects) -> list[ClusterWorld]:
+    """Return the World of each cluster."""
+    installation = state_id(settings.paths.state)
+    return [
+        ClusterWorld(
+            cluster,
+            Client(
+                partial(access_of, cluster.kubeconfig, cluster.context), cluster.namespace, manager_of(installation)
+            ),
+            stores.journal,
+            installation=installation,
+            directory=settings.paths.state / "clusters" / cluster.name,
+            neighbours=neighbours,
+            render=objects,
+        )
+        for cluster in settings.clusters.values()
+    ]
+
+
+def _target(cluster: Cluster, image: str, settings: Settings) -> Target:
+    namespace, _, gateway = cluster.gateway.rpartition("/")
+    route = Gateway(name=gateway, namespace=namespace) if gateway else None
+    return Target(
+        image=image,
+        namespace=cluster.namespace,
+        route=IngressClass(name=cluster.ingress_class) if cluster.ingress_class else route,
+        drain_s=cluster.drain_s,
+        spread=cluster.spread,
+        pull_secret=cluster.pull_secret,
+        release_timeout_s=settings.staging_timeout_s,
+    )

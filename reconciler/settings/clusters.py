@@ -1,0 +1,34 @@
+"""The clusters in which apps of this host may run, as its settings name them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+Spread: TypeAlias = Literal["none", "host", "zone"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """One cluster: how its API server is reached, and the namespace there; images go to `registry`/APP.
+
+    `bases` are the layouts of base images by the Python they have, such as 3.12; each may end in `@` and a digest.
+    `gateway` and `ingress_class` are what routes of domains are for, "" for none. `drain_s` is how long a pod that is
+    to end serves on. `force` changes back what others have changed.
+    """
+
+    name: str
+    kubeconfig: Path
+    namespace: str
+    registry: str
+    context: str = ""
+    registry_auth: Path | None = None
+    registry_ca: Path | None = None
+    plain_http: bool = False
+    bases: Mapping[str, str] = field(default_factory=dict)
+    pull_secret: str = ""
+    gateway: str = ""
+    ingress_class: str = ""
+    drain_s: int = 5
+    spread: Spread = "host"
+    force: bool = True

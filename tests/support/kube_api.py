@@ -1,0 +1,338 @@
+"""An API server that tests script: server-side apply with owners of fields, watches, and each fault that one can have.
+
+What controllers and kubelets would do is done at once, as `rolls_out` says. The tests against a real API server hold it
+to what that does.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from reconciler.cluster.versions import PLURALS
+
+Object: TypeAlias = dict[str, Any]
+Key: TypeAlias = tuple[str, str, str]
+# What becomes of a request: a status in place of the true answer, or a connection that ends before or after it is done.
+Fault: TypeAlias = int | Literal["before", "after"]
+_KINDS = {plural: kind for kind, plural in PLURALS.items()}
+
+
+def rolled_out(made: Object) -> Object:
+    """Return an object with the status that it has once everything went well."""
+    if made["kind"] == "Deployment":
+        count = made["spec"].get("replicas", 1)
+        status = {"replicas": count, "updatedReplicas": count, "availableReplicas": count}
+        made["status"] = {**status, "observedGeneration": made["metadata"]["generation"]}
+    if made["kind"] == "Job":
+        made["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    return made
+
+
+def failed_rollout(made: Object) -> Object:
+    """Return an object with the status of one whose new pods are of no use, while one of the old ones serves."""
+    if made["kind"] == "Deployment":
+        gone = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+        status = {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1, "conditions": [gone]}
+        made["status"] = {**status, "observedGeneration": made["metadata"]["generation"]}
+    return made
+
+
+@dataclass(slots=True)
+class KubeApi:
+    """What an API server has, and what it was asked. `fault` is asked before each request."""
+
+    objects: dict[Key, Object] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    events: list[tuple[int, str, Object]] = field(default_factory=list)
+    fault: Callable[[str, str], Fault | None] = lambda *_: None
+    rolls_out: Callable[[Object], Object] = rolled_out
+    oldest: int = 0
+    version: int = 0
+    uids: int = 0
+    port: int = 0
+    closing: bool = False
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def names(self, kind: str = "") -> list[str]:
+        """The names of the objects of a kind, or of all, as KIND/NAME."""
+        return sorted(name if kind else f"{found}/{name}" for found, _, name in self.objects if kind in {"", found})
+
+    def of(self, kind: str, name: str, namespace: str = "web") -> Object:
+        """One object."""
+        return self.objects[kind, namespace, name]
+
+    def writes(self) -> list[str]:
+        """What changed anything: METHOD and the end of the path."""
+        return [f"{method} {'/'.join(path.split('/')[-2:])}" for method, path in self.asked if method != "GET"]
+
+    def put(self, made: Object, manager: str = "test", namespace: str = "web") -> Object:
+        """Have an object as another program would, which owns all its fields."""
+        with self.changed:
+            key = str(made["kind"]), namespace, str(made["metadata"]["name"])
+            before = self.objects.get(key)
+            owners = _owners(before) if before else {}
+            owners[manager] = {*owners.get(manager, ()), *_leaves(made)}
+            for other in owners:
+                if other != manager:
+                    owners[other] -= _leaves(made)
+            return self._store(key, _merged(before or {}, made), owners, before)
+
+    def remove(self, kind: str, name: str, namespace: str = "web") -> None:
+        """Delete an object as another program would."""
+        with self.changed:
+            self._drop((kind, namespace, name))
+
+    def forget_events(self) -> None:
+        """Have every watch begin again with a list: 410."""
+        with self.changed:
+            self.oldest = self.version + 1
+            self.version += 1
+            self.changed.notify_all()
+
+    def apply(self, key: Key, wanted: Object, manager: str, *, force: bool) -> tuple[int, Object]:
+        """Do a server-side apply; return the status and the object, or what is wrong."""
+        before = self.objects.get(key)
+        owners = _owners(before) if before else {}
+        mine = _leaves(wanted)
+        taken = {
+            path: other
+            for other, paths in owners.items()
+            for path in paths & mine
+            if other != manager and before is not None and _at(before, path) != _at(wanted, path)
+        }
+        if taken and not force:
+            path, other = next(iter(sorted(taken.items())))
+            message = f'Apply failed with {len(taken)} conflicts: conflict with "{other}": .{".".join(path)}'
+            return 409, _status(409, "Conflict", message)
+        for path, other in taken.items():
+            owners[other] = owners[other] - {path}
+        for path in owners.get(manager, set()) - mine:
+            if before is not None and not any(path in paths for each, paths in owners.items() if each != manager):
+                _remove(before, path)
+        owners[manager] = mine
+        return 200, self._store(key, _merged(before or {}, wanted), owners, before)
+
+    def delete(self, key: Key, uid: str) -> tuple[int, Object]:
+        """Delete an object, if it is the one that is meant."""
+        found = self.objects.get(key)
+        if found is None:
+            return 404, _status(404, "NotFound", f"{key[2]} not found")
+        if uid and found["metadata"]["uid"] != uid:
+            return 409, _status(409, "Conflict", "the UID in the precondition is another one")
+        self._drop(key)
+        return 200, _status(200, "", "")
+
+    def _store(self, key: Key, made: Object, owners: dict[str, set[tuple[str, ...]]], before: Object | None) -> Object:
+        made = json.loads(json.dumps(made))
+        metadata = made["metadata"]
+        metadata["namespace"] = key[1]
+        if before is None:
+            self.uids += 1
+            metadata["uid"] = f"uid-{self.uids}"
+        metadata["managedFields"] = [
+            {"manager": manager, "operation": "Apply", "time": f"{self.version:08}", "paths": sorted(map(list, paths))}
+            for manager, paths in sorted(owners.items())
+            if paths
+        ]
+        if before is None or before.get("spec") != made.get("spec"):
+            metadata["generation"] = int((before or {}).get("metadata", {}).get("generation", 0)) + 1
+            made = self.rolls_out(made)
+        if before is not None and _bare(before) == _bare(made):
+            return before
+        self.version += 1
+        metadata["resourceVersion"] = str(self.version)
+        self.objects[key] = made
+        self.events.append((self.version, "ADDED" if before is None else "MODIFIED", made))
+        self.changed.notify_all()
+        return made
+
+    def _drop(self, key: Key) -> None:
+        found = json.loads(json.dumps(self.objects.pop(key)))
+        self.version += 1
+        found["metadata"]["resourceVersion"] = str(self.version)
+        self.events.append((self.version, "DELETED", found))
+        self.changed.notify_all()
+
+
+def _bare(made: Object) -> Object:
+    metadata = {
+        name: each for name, each in made["metadata"].items() if name not in {"resourceVersion", "managedFields"}
+    }
+    owned = [[each["manager"], each["paths"]] for each in made["metadata"].get("managedFields", ())]
+    return {**made, "metadata": {**metadata, "owned": owned}}
+
+
+def _owners(made: Object) -> dict[str, set[tuple[str, ...]]]:
+    return {each["manager"]: set(map(tuple, each["paths"])) for each in made["metadata"].get("managedFields", ())}
+
+
+def _leaves(made: Mapping[str, Any], path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
+    for name, value in made.items():
+        if not path and name in {"kind", "apiVersion", "status"}:
+            continue
+        here = (*path, name)
+        if here in {("metadata", "name"), ("metadata", "namespace")} or here[-1] in {"uid", "managedFields"}:
+            continue
+        found |= _leaves(value, here) if isinstance(value, Mapping) and value else {here}
+    return found
+
+
+def _merged(before: Any, wanted: Any) -> Any:
+    if not isinstance(before, Mapping) or not isinstance(wanted, Mapping):
+        return wanted
+    return {**before, **{name: _merged(before.get(name), value) for name, value in wanted.items()}}
+
+
+def _at(made: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        made = made.get(name) if isinstance(made, Mapping) else None
+    return made
+
+
+def _remove(made: Object, path: tuple[str, ...]) -> None:
+    for name in path[:-1]:
+        made = made.get(name) or {}
+    made.pop(path[-1], None)
+
+
+def _status(code: int, reason: str, message: str) -> Object:
+    return {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason, "message": message}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    api: KubeApi
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def _handle(self) -> None:
+        api, split = self.api, urlsplit(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        asked = {name: values[-1] for name, values in parse_qs(split.query).items()}
+        _, _, rest = split.path.partition("/namespaces/")
+        namespace, plural, *names = map(unquote, rest.split("/"))
+        kind = _KINDS[plural]
+        if "watch" not in asked:
+            api.asked.append((self.command, split.path))
+        fault = api.fault(self.command, self.path)
+        if fault == "before":
+            self.close_connection = True
+            return
+        if isinstance(fault, int):
+            self._answer(fault, _status(fault, "Refused", f"scripted {fault}"))
+            return
+        if self.command == "GET" and "watch" in asked:
+            self._watch(kind, namespace, asked)
+            return
+        with api.changed:
+            status, found = self._done(kind, namespace, names, asked, body)
+        if fault == "after":
+            self.close_connection = True
+            return
+        self._answer(status, found)
+
+    def _done(
+        self, kind: str, namespace: str, names: list[str], asked: dict[str, str], body: bytes
+    ) -> tuple[int, Object]:
+        api = self.api
+        if not names:
+            items = [each for key, each in api.objects.items() if key[:2] == (kind, namespace) and _has(each, asked)]
+            bare = [{name: value for name, value in each.items() if name != "kind"} for each in items]
+            return 200, {"metadata": {"resourceVersion": str(api.version)}, "items": bare}
+        key = kind, namespace, names[0]
+        if self.command == "PATCH":
+            wanted = json.loads(body)
+            return api.apply(key, wanted, asked["fieldManager"], force=asked.get("force") == "true")
+        if self.command == "DELETE":
+            return api.delete(key, json.loads(body or b"{}").get("preconditions", {}).get("uid", ""))
+        found = api.objects.get(key)
+        return (200, found) if found is not None else (404, _status(404, "NotFound", f"{names[0]} not found"))
+
+    def _answer(self, status: int, found: Object) -> None:
+        content = json.dumps(found).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _watch(self, kind: str, namespace: str, asked: dict[str, str]) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        api, after = self.api, int(asked["resourceVersion"])
+        while not api.closing:
+            with api.changed:
+                if after < api.oldest:
+                    self._line({"type": "ERROR", "object": _status(410, "Expired", "too old resource version")})
+                    break
+                found = [each for each in api.events if each[0] > after]
+                if not found:
+                    api.changed.wait(0.2)
+                    continue
+            after = found[-1][0]
+            for _, what, each in found:
+                if each["kind"] == kind and each["metadata"]["namespace"] == namespace and _has(each, asked):
+                    self._line({"type": what, "object": each})
+        self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = True
+
+    def _line(self, event: Object) -> None:
+        line = json.dumps(event).encode() + b"\n"
+        self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+
+    do_GET = do_PATCH = do_DELETE = _handle  # noqa: N815  http.server calls them so
+
+
+def _has(made: Object, asked: Mapping[str, str]) -> bool:
+    name, _, value = asked.get("labelSelector", "").partition("=")
+    return not name or made["metadata"].get("labels", {}).get(name) == value
+
+
+@contextmanager
+def kube_api(port: int = 0, api: KubeApi | None = None) -> Iterator[KubeApi]:
+    """Run an API server at a port of the loopback interface."""
+    api = KubeApi() if api is None else api
+    api.closing = False
+
+    class Handler(_Handler):
+        pass
+
+    Handler.api = api
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128  # a client watches every kind at once
+
+    server = Server(("127.0.0.1", port), Handler)
+    api.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield api
+    finally:
+        api.closing = True
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def kubeconfig(directory: Path, server: str, **user: str) -> Path:
+    """Write a kubeconfig, which JSON is as well."""
+    written = {
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    file = directory / "kubeconfig"
+    file.write_text(json.dumps(written))
+    return file

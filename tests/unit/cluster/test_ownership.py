@@ -1,0 +1,76 @@
+"""Only what is ours is touched, and only what differs is applied."""
+
+from typing import Any
+
+from reconciler.cluster.ownership import changed_by, differences, is_ours, marked, may_be_taken
+
+OURS = {"reconciler.dev/installation": "here"}
+
+
+def deployment(**metadata: Any) -> dict[str, Any]:
+    return {"kind": "Deployment", "metadata": {"name": "shop", **metadata}, "spec": {"replicas": 1}}
+
+
+def test_an_object_is_ours_by_its_label_or_by_whose_fields_it_has() -> None:
+    assert is_ours(deployment(labels=OURS), "here")
+    assert is_ours(deployment(managedFields=[{"manager": "reconciler/here"}]), "here")
+    assert not is_ours(deployment(labels={"app.kubernetes.io/managed-by": "reconciler"}), "here")
+    assert not is_ours(deployment(labels={"reconciler.dev/installation": "there"}), "here")
+
+
+def test_what_another_made_is_refused_with_who_that_was_unless_it_is_given_to_us() -> None:
+    helm = deployment(managedFields=[{"manager": "helm"}])
+    assert may_be_taken(helm, "shop", "here") == (
+        "Deployment shop exists, and was made by helm: delete it, rename the app, or annotate it"
+        " reconciler.dev/adopt=shop"
+    )
+    there = deployment(labels={"reconciler.dev/installation": "there"})
+    assert "another installation of reconciler, there" in may_be_taken(there, "shop", "here")
+    assert may_be_taken(deployment(annotations={"reconciler.dev/adopt": "shop"}), "shop", "here") == ""
+    assert may_be_taken(deployment(annotations={"reconciler.dev/adopt": "blog"}), "shop", "here") != ""
+
+
+def test_an_object_and_the_pods_that_it_makes_are_marked_and_it_itself_is_left_as_it_is() -> None:
+    made = {**deployment(), "spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}
+    found = marked(made, "here", "r1")
+    assert found["metadata"]["labels"] == OURS
+    assert found["spec"]["template"]["metadata"]["labels"] == {"a": "b", **OURS}
+    assert found["metadata"]["annotations"]["reconciler.dev/revision"] == "r1"
+    assert "labels" not in made["metadata"]
+
+
+def test_what_the_cluster_adds_or_writes_in_another_way_is_no_difference() -> None:
+    desired = {
+        "kind": "Deployment",
+        "metadata": {"name": "shop"},
+        "spec": {
+            "limits": {"cpu": "0.5", "memory": "1024Mi"},
+            "egress": [],
+            "env": [{"name": "A", "value": ""}, {"name": "B", "value": "1.50"}],
+            "on": False,
+        },
+    }
+    seen = {
+        "metadata": {"name": "shop", "uid": "1"},
+        "spec": {
+            "limits": {"cpu": "500m", "memory": "1Gi"},
+            "env": [{"name": "C"}, {"name": "A"}, {"name": "B", "value": "1.50"}],
+            "paused": True,
+        },
+        "status": {},
+    }
+    desired["spec"]["egress"] = []  # type: ignore[index]
+    assert differences(desired, {**seen, "spec": {**seen["spec"], "egress": []}}) == ()  # type: ignore[dict-item]
+
+
+def test_what_differs_is_named_by_its_path_and_by_who_changed_it_last() -> None:
+    desired = {"spec": {"replicas": 1, "env": [{"name": "A", "value": "1"}], "names": ["a"], "gone": {"x": 1}}}
+    seen = {"spec": {"replicas": 5, "env": [{"name": "A", "value": "2"}], "names": ["a", "b"]}}
+    assert differences(desired, seen) == ("spec.replicas", "spec.env[A].value", "spec.names")
+    fields = [
+        {"manager": "reconciler/here", "time": "3"},
+        {"manager": "kubectl-edit", "time": "2"},
+        {"manager": "helm", "time": "1"},
+        {"manager": "kube-controller-manager", "time": "4", "subresource": "status"},
+    ]
+    assert changed_by(deployment(managedFields=fields), "here") == "kubectl-edit"

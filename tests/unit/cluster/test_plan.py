@@ -1,0 +1,121 @@
+"""Plans of an app in a cluster, as text: nothing that serves goes before its successor, and nothing in doubt goes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from reconciler.cluster.observed import ObservedPlace, Rendered
+from reconciler.cluster.ownership import key_of, marked
+from reconciler.cluster.plan import plan
+from tests.support.exported import app_of, export
+from tests.support.kube_api import failed_rollout, rolled_out
+
+FIELDS = {"release": "python migrate.py"}
+APP = app_of(FIELDS)
+REVISION = APP.revision("content")
+
+
+def made() -> tuple[Mapping[str, Any], ...]:
+    objects = export(FIELDS).objects
+    return tuple(marked(each, "here", REVISION.id) for each in objects)
+
+
+def seen(*objects: Mapping[str, Any], status: bool = True) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Objects as a cluster has them once everything went well, or before anything has."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for each in objects:
+        there = {**each, "metadata": {**each["metadata"], "uid": f"u-{each['kind']}", "generation": 1}}
+        found[key_of(each)] = rolled_out(there) if status else there
+    return found
+
+
+def observed(**given: Any) -> ObservedPlace:
+    rendered = Rendered(app=APP, revision=REVISION.id, objects=made())
+    known: dict[str, Any] = {"installation": "here", "place": "prod", "revision": REVISION, "looked": True}
+    return ObservedPlace(**{**known, "rendered": rendered, **given})
+
+
+def told(asked: Any, there: ObservedPlace) -> tuple[list[str], str]:
+    planned = plan(asked, there, 0.0)
+    assert not (planned.actions and planned.settled)
+    return [str(action) for action in planned.actions], planned.state
+
+
+def test_nothing_is_done_before_the_cluster_was_looked_at_and_the_build_is_there() -> None:
+    assert told(APP, observed(looked=False)) == ([], "pending")
+    assert told(None, observed(looked=False, seen=seen(*made()))) == ([], "pending")
+    assert told(APP, observed(revision=None)) == ([], "pending")
+    assert told(APP, observed(rendered=None)) == ([f"push the image of revision {REVISION.id}"], "staging")
+
+
+def test_the_release_command_comes_before_what_serves_and_what_is_left_over_after_it() -> None:
+    job, *rest = made()
+    assert told(APP, observed()) == ([f"apply Job {job['metadata']['name']}"], "starting")
+    assert told(APP, observed(seen=seen(job, status=False))) == ([], "starting")
+    applied = [f"apply {each['kind']} {each['metadata']['name']}" for each in rest]
+    assert told(APP, observed(seen=seen(job))) == (applied, "starting")
+    old = {"kind": "CronJob", "metadata": {"name": "shop-old"}}
+    there = {**seen(job), **seen(*rest, status=False), **seen(old)}
+    assert told(APP, observed(seen=there)) == ([], "starting")
+    assert told(APP, observed(seen=seen(job, *rest, old))) == (["delete CronJob shop-old"], "running")
+    assert plan(APP, observed(seen=seen(job, *rest)), 0.0).settled
+
+
+def test_a_release_command_that_fails_keeps_the_rest_from_being_applied() -> None:
+    job, *_ = made()
+    failed = {"conditions": [{"type": "Failed", "status": "True", "message": "BackoffLimitExceeded"}]}
+    there = {key_of(job): {**seen(job, status=False)[key_of(job)], "status": failed}}
+    planned = plan(APP, observed(seen=there), 0.0)
+    assert (planned.actions, planned.state, planned.reason) == ((), "degraded", "revision-rejected")
+    assert planned.message == f"the release command of revision {REVISION.id}: BackoffLimitExceeded"
+
+
+def test_a_rollout_that_fails_says_why_in_the_words_of_the_cluster() -> None:
+    there = seen(*made())
+    key = ("Deployment", "shop")
+    there[key] = failed_rollout({**there[key]})
+    labels = {"reconciler.dev/part": "web"}
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "unauthorized"}}
+    pod = {
+        "kind": "Pod",
+        "metadata": {"name": "p", "labels": labels},
+        "status": {"containerStatuses": [{"state": waiting}]},
+    }
+    planned = plan(APP, observed(seen=there, pods=(pod,)), 0.0)
+    assert (planned.actions, planned.state) == ((), "degraded")
+    assert planned.message == "its pods: 1 of 1 new, 1 ready: ImagePullBackOff: unauthorized"
+
+
+def test_what_another_has_changed_is_changed_back_with_its_name() -> None:
+    there = seen(*made())
+    key = ("Deployment", "shop")
+    other = {"manager": "kubectl-scale", "time": "1"}
+    changed = {**there[key], "spec": {**there[key]["spec"], "replicas": 5}}
+    changed["metadata"] = {**changed["metadata"], "managedFields": [other]}
+    (action,) = plan(APP, observed(seen={**there, key: changed}), 0.0).actions
+    assert (str(action), action.cause) == ("apply Deployment shop", "kubectl-scale has changed spec.replicas")
+
+
+def test_what_no_manifest_asks_for_is_deleted_unless_that_is_in_doubt_or_nothing_else_serves_yet() -> None:
+    there = seen(*made())
+    job = made()[0]["metadata"]["name"]
+    deleted = ["delete Service shop", "delete Deployment shop", f"delete Job {job}"]
+    assert told(None, observed(seen=there)) == (deleted, "stopping")
+    assert told(None, observed(seen=there, held=True)) == ([], "running")
+    assert told(None, observed(seen=there, wanted_here=True)) == ([], "starting")
+    assert told(None, observed(seen=there, wanted_here=True, serves_here=True)) == (deleted, "stopping")
+    assert told(None, observed(left=True)) == (["forget what it was there"], "stopping")
+    assert plan(None, observed(), 0.0).settled
+
+
+def test_a_cluster_that_cannot_be_looked_at_now_is_told_and_loses_nothing() -> None:
+    planned = plan(APP, observed(seen=seen(*made()), unseen="it is gone"), 0.0)
+    assert (planned.actions, planned.state) == ((), "degraded")
+    assert planned.message == "prod cannot be looked at: it is gone"
+
+
+def test_an_app_that_cannot_run_there_says_which_field_keeps_it_from_that() -> None:
+    refused = Rendered(app=APP, revision=REVISION.id, refused="idle_after: a cluster keeps its pods running")
+    planned = plan(APP, observed(rendered=refused), 0.0)
+    assert (planned.actions, planned.state, planned.message) == ((), "failing", refused.refused)
+    assert plan(replace(APP, state="stopped"), observed(rendered=refused), 0.0).first is not None
