@@ -163,6 +163,14 @@ class AppListeners:
                 self.second.take(address, fetched)
                 self._keeper.keep(f"{name}{_SECOND}", address, self.second.fd(address))
 
+    def divided(self) -> tuple[tuple[str, Address], ...]:
+        """Return each app and address with a second listener."""
+        return tuple((name, a) for name, opened in self._open.items() for a in opened if self.second.held(a))
+
+    def is_at_first(self, address: Address, pid: int) -> bool | None:
+        """Return whether a process has the first socket of an address; None if that is not known."""
+        return self._listeners.is_known_to(pid, address)
+
     def mark_detached(self) -> None:
         """Mark every instance that listens on another socket than ours: its connections are not seen here."""
         for name in self._instances.apps():

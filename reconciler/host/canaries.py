@@ -60,6 +60,7 @@ class Canaries:
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, Trial] = {}
         self._undivided: dict[str, str] = {}
+        self._fetched: dict[tuple[str, Address], tuple[int, str]] = {}
         self.on_end: Callable[[str], Awaitable[None]] | None = None
 
     def follow(self, apps: Mapping[str, App]) -> None:
@@ -87,12 +88,36 @@ class Canaries:
     # Adopt what an earlier daemon began
 
     def fetch(self, name: str, address: Address, pid: int, revision: str) -> None:
-        """Take a copy of the listener of a process that runs this revision, unless it is open already."""
+        """Take a copy of the listener of a process that runs this revision, unless it is open already.
+
+        A canary that is not on record, as the database was lost or could not be written, is on record from now on, and
+        begins with its first share again: otherwise no process would answer the clients of one listener.
+        """
         split = self._history.of(name).canary
+        if split is None and self._is_unrecorded(name, address, pid, revision):
+            from reconciler.planning.canary.canary import Split
+
+            split = Split(address=address, revision=revision, step=0, since=time.monotonic())
+            self._history.set_canary(name, split)
         self._listeners.fetch(name, address, pid, second=split is not None and split.revision == revision)
+
+    def _is_unrecorded(self, name: str, address: Address, pid: int, revision: str) -> bool:
+        """Return whether a process listens on a second socket at an address, where an older revision has the first."""
+        oldest, of_oldest = self._fetched.setdefault((name, address), (pid, revision))
+        if self._second.is_known_to(address, pid):
+            return True
+        if revision == of_oldest or self._listeners.is_at_first(address, pid) is not False:
+            return False
+        return self._listeners.is_at_first(address, oldest) is True
 
     def restore(self) -> None:
         """Go on with every canary that an earlier daemon has begun, and forget one of which nothing is left."""
+        self._fetched.clear()
+        for name, address in self._listeners.divided():
+            if self._history.of(name).canary is None:  # nor is a process left of it: its listener is to close
+                from reconciler.planning.canary.canary import Split
+
+                self._history.set_canary(name, Split(address=address, revision="", since=time.monotonic()))
         for name in self._history.names():
             split = self._history.of(name).canary
             if split is not None and self._listeners.complete(name, split.address):
