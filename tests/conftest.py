@@ -3,6 +3,7 @@
 RECONCILER_TESTS=nightly asks for the long version of every property and history, and runs what is marked `nightly`.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from tests.support.distribution import pytest_xdist_make_scheduler
 from tests.support.hosts import pytest_runtest_makereport, site, store
 
 __all__ = [
-    "mysql", "postgresql", "pytest_collection_modifyitems", "pytest_runtest_makereport", "pytest_xdist_make_scheduler",
-    "rabbitmq", "redis", "site", "store",
+    "mysql", "postgresql", "pytest_collection_finish", "pytest_collection_modifyitems", "pytest_runtest_makereport",
+    "pytest_xdist_make_scheduler", "rabbitmq", "redis", "site", "store",
 ]  # fmt: skip
 
 _HERE = Path(__file__).parent
@@ -31,6 +32,12 @@ settings.register_profile("everyday", max_examples=100, deadline=None, derandomi
 settings.register_profile("nightly", max_examples=20_000, deadline=None, suppress_health_check=_BUSY)
 settings.register_profile("mutants", max_examples=40, deadline=None, derandomize=True, phases=[Phase.generate])
 settings.load_profile(os.environ.get("RECONCILER_TESTS", "everyday"))
+
+
+def pytest_collection_finish() -> None:
+    """Leave ten thousand tests out of every collection of garbage that a test brings about."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -57,7 +57,7 @@ def uv_of(pid: int) -> psutil.Process | None:
     return None
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.nightly)])
 def test_an_installer_that_is_killed_or_hangs_is_told_of_and_staging_is_tried_again(
     site: Site, number: signal.Signals
 ) -> None:

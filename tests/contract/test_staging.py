@@ -235,7 +235,10 @@ def test_a_requirement_that_does_not_exist_is_named_and_leaves_nothing(host: Hos
     host.staged("bad", {"requirements.txt": "bottle\n"})
 
 
-@pytest.mark.parametrize("version", ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize(
+    "version",
+    ["3.9", "3.10", *(pytest.param(each, marks=pytest.mark.nightly) for each in ("3.8", "3.11", "3.12", "3.13"))],
+)
 def test_every_supported_python_serves_asgi(host: Host, version: str) -> None:
     if not any(runtime.name == f"python{version}" for runtime in discover(())):
         pytest.skip(f"this host has no Python {version}")

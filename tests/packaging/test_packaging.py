@@ -212,7 +212,10 @@ def serves(reconciler: Path, directory: Path) -> None:
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("line", ["3.11", pytest.param("3.12", marks=pytest.mark.nightly), "3.13", "3.14", "3.15"])
+@pytest.mark.parametrize(
+    "line",
+    ["3.11", *(pytest.param(line, marks=pytest.mark.nightly) for line in ("3.12", "3.13")), "3.14", "3.15"],
+)
 def test_installed_by_uv_it_serves_an_app_through_its_gate_on_every_python_here(
     line: str, interpreters: dict[str, str], wheel: Path, tmp_path: Path
 ) -> None:
@@ -224,6 +227,8 @@ def test_installed_by_uv_it_serves_an_app_through_its_gate_on_every_python_here(
     serves(tmp_path / "bin" / "reconciler", tmp_path)
 
 
+# That an unpacked sdist builds itself is seen above every day, and that a tool installs the wheel.
+@pytest.mark.nightly
 @pytest.mark.network
 def test_pip_installs_the_sdist_which_builds_itself_without_git(sdist: Path, tmp_path: Path) -> None:
     uv = (sys.executable, "-m", "uv", "--no-config", "--quiet")
@@ -236,6 +241,7 @@ def test_pip_installs_the_sdist_which_builds_itself_without_git(sdist: Path, tmp
     assert done.stdout == f"reconciler {sdist.name.removesuffix('.tar.gz').split('-')[1]}\n", done.stdout + done.stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.network
 def test_pipx_installs_the_wheel(wheel: Path, tmp_path: Path) -> None:
     pipx = (sys.executable, "-m", "uv", "--no-config", "--quiet", "tool", "run", "pipx")

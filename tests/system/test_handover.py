@@ -102,7 +102,7 @@ def test_a_response_that_is_under_way_is_finished_by_the_instance_that_began_it(
     assert is_gone(before)
 
 
-@pytest.mark.parametrize("change", CHANGES[:2])
+@pytest.mark.parametrize("change", [CHANGES[0], pytest.param(CHANGES[1], marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("kind", ["gthread", "asgi"])
 def test_connections_that_are_kept_lose_no_request_and_are_let_go_between_two(
     site: Site, kind: str, change: Change

@@ -609,6 +609,7 @@ def test_a_service_that_was_never_provisioned_is_not_retained(site: Site) -> Non
     eventually(lambda: not site.status()["services"])
 
 
+@pytest.mark.nightly
 def test_fifty_services_are_made_at_once(site: Site, started: Callable[[str], Any]) -> None:
     kind = kind_of("postgresql", site, started)
     names = [f"db-{number}" for number in range(50)]
