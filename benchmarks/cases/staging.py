@@ -4,6 +4,7 @@ RUNS (3) and PYTHON_VERSION (3.12) may be given in the environment.
 """
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -11,11 +12,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uv
 
 from benchmarks.case import OURS, Bound, Case, Figures, at_most, ratio_at_most
+from benchmarks.peers.earlier import DAEMONS
 from benchmarks.setting import Setting
 from reconciler.planning.apps.revision import Build, Recipe, Source
 from reconciler.staging.detection.runtimes import choose, discover
@@ -35,6 +38,19 @@ _ENVIRONMENT = for_installers(os.environ)
 _UV_ALONE, _PIP = "virtualenv and uv pip install", "virtualenv and pip install"
 _COLD, _WARM = "cold: nothing is cached", "warm: caches are filled"
 _SAME, _FIRST = "the environment is there", "the same, the first of a daemon's life"
+# Run in another checkout. It stages something else first, as a daemon has: what it loads for that is not measured.
+_ELSEWHERE = """\
+import json, shutil, sys
+from pathlib import Path
+from benchmarks.cases.staging import Place
+root, state, times, edits = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+loading = Place(root / "loading", "")
+loading.plant()
+loading.stage(root / "loading-state")
+shutil.rmtree(loading.root)
+shutil.rmtree(root / "loading-state")
+print(json.dumps(Place(root, "", edits).stage(state, times)))
+"""
 
 
 @dataclass
@@ -79,6 +95,21 @@ class Place:
             return seconds
 
         return asyncio.run(story())
+
+    def stage_anew(self, checkout: Path, without: str = "") -> float:
+        """Seconds that the stager of another checkout takes with nothing, or `without` a part of what it has made."""
+        self.set_aside(self.root / "earlier" / without)
+        return self.stage_by(checkout)[0]
+
+    def stage_by(self, checkout: Path, times: int = 1) -> list[float]:
+        """Seconds that the stager of another checkout takes, with what it has made before."""
+        self.edits += times
+        arguments = [str(self.root), str(self.root / "earlier"), str(times), str(self.edits)]
+        command = [str(checkout / ".venv/bin/python"), "-c", _ELSEWHERE, *arguments]
+        told = subprocess.run(command, cwd=checkout, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found: list[float] = json.loads(told.splitlines()[-1])
+        self.edits += times
+        return found
 
     def edit(self) -> tuple[float, Build]:
         """Change the app; seconds that a snapshot of it takes, and the build it asks for."""
@@ -136,6 +167,7 @@ def measure(setting: Setting, requirements: str, runs: int) -> Figures:
     place = Place(setting.directory / "staging", requirements)
     place.plant()
     state, uv_cache, pip_cache = place.root / "state", place.root / "uv", place.root / "pip"
+    earlier = [each for each in DAEMONS[1:] if not setting.wanted or each.name in setting.wanted]
 
     def cold() -> float:
         place.set_aside(state)
@@ -156,15 +188,23 @@ def measure(setting: Setting, requirements: str, runs: int) -> Figures:
         return place.by_hand(*pip(pip_cache))
 
     cold()  # what else is cold, name resolution and the index's own caches, is so for the first of all only
-    for who, seconds in zip((OURS, _UV_ALONE), alternately(cold, cold_uv, runs=runs), strict=True):
+    names = (OURS, _UV_ALONE, *(each.name for each in earlier))
+    measures: list[Callable[[], float]] = [cold, cold_uv]
+    measures += [partial(place.stage_anew, each.checkout) for each in earlier]
+    for who, seconds in zip(names, alternately(*measures, runs=runs), strict=True):
         figures.add(_COLD, who, "s", seconds)
     warm_pip()
-    names = (OURS, _UV_ALONE, _PIP)
-    for who, seconds in zip(names, alternately(warm, warm_uv, warm_pip, runs=runs), strict=True):
+    names = (OURS, _UV_ALONE, _PIP, *(each.name for each in earlier))
+    measures = [warm, warm_uv, warm_pip]
+    measures += [partial(place.stage_anew, each.checkout, "environments") for each in earlier]
+    for who, seconds in zip(names, alternately(*measures, runs=runs), strict=True):
         figures.add(_WARM, who, "s", seconds)
-    first, *sames = place.stage(state, 1 + max(runs, 5))
-    figures.add(_FIRST, OURS, "s", first)
-    figures.add(_SAME, OURS, "s", sames)
+    times = 1 + max(runs, 5)
+    found = {OURS: place.stage(state, times)}
+    found |= {each.name: place.stage_by(each.checkout, times) for each in earlier}
+    for who, (first, *sames) in found.items():
+        figures.add(_FIRST, who, "s", first)
+        figures.add(_SAME, who, "s", sames)
     shutil.rmtree(place.root, ignore_errors=True)
     return figures
 

@@ -1,5 +1,6 @@
 """Requests a second through us and of the same gunicorn by hand; and what counting requests takes of one."""
 
+import contextlib
 import re
 import statistics
 import subprocess
@@ -9,14 +10,12 @@ from collections.abc import Mapping, Sequence
 from benchmarks import gunicorn
 from benchmarks.case import BY_HAND, OURS, Bound, Case, Figures
 from benchmarks.clients import free_ports, seconds_to_200
-from benchmarks.peers.peer import App
-from benchmarks.peers.reconciler import Reconciler
+from benchmarks.peers.earlier import DAEMONS
 from benchmarks.setting import Setting, in_turn
 from benchmarks.studies import metrics_cost
 from benchmarks.tools import tool
 
 _AGAIN = f"{BY_HAND}, another one"
-_LOGGED = f"{OURS}, with its access log"
 _COUNTING, _NOT_COUNTING = "the same configuration, counting", "the same configuration, not counting"
 _RATE = "requests a second"
 _DIFFERENCE = "less than gunicorn by hand in the same round"
@@ -38,16 +37,20 @@ def run(setting: Setting) -> Figures:
 
 
 def _through_us(setting: Setting, rounds: int, seconds: int, figures: Figures) -> None:
-    ports = dict(zip((OURS, _LOGGED, BY_HAND, _AGAIN), free_ports(4), strict=True))
-    ours = Reconciler(setting.room())
-    plain = App(name="plain", port=ports[OURS], code=setting.apps("plain", 1)[0].code)
-    try:
-        ours.bench.drop(plain.name, f"path: {plain.code}\nport: {plain.port}\nworkers: 1\naccess_log: false\n")
-        ours.bench.drop("logged", f"path: {plain.code}\nport: {ports[_LOGGED]}\nworkers: 1\n")
-        ours.start()
+    daemons = [kind(setting.room()) for kind in DAEMONS if not setting.wanted or kind.name in setting.wanted]
+    names = [*(name for each in daemons for name in (each.name, _logged(each.name))), BY_HAND, _AGAIN]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    code = setting.apps("plain", 1)[0].code
+    with contextlib.ExitStack() as stack:
+        for each in daemons:
+            stack.callback(each.stop)
+            fields = f"path: {code}\nworkers: 1\n"
+            each.bench.drop("plain", f"{fields}port: {ports[each.name]}\naccess_log: false\n")
+            each.bench.drop("logged", f"{fields}port: {ports[_logged(each.name)]}\n")
+            each.start()
         with (
-            gunicorn.gunicorn_by_hand(setting.python, plain.code, ports[BY_HAND]),
-            gunicorn.gunicorn_by_hand(setting.python, plain.code, ports[_AGAIN]),
+            gunicorn.gunicorn_by_hand(setting.python, code, ports[BY_HAND]),
+            gunicorn.gunicorn_by_hand(setting.python, code, ports[_AGAIN]),
         ):
             for port in ports.values():
                 seconds_to_200(port, time.perf_counter())
@@ -55,8 +58,10 @@ def _through_us(setting: Setting, rounds: int, seconds: int, figures: Figures) -
                 found = {who: _rate(ports[who], seconds) for who in in_turn(list(ports), turn)}
                 if turn:  # the first round only warms up
                     _note(found, figures)
-    finally:
-        ours.stop()
+
+
+def _logged(who: str) -> str:
+    return f"{who}, with its access log"
 
 
 def _note(found: Mapping[str, float], figures: Figures) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from benchmarks.case import OURS, Bound, Case, Figures
+from benchmarks.peers.earlier import DAEMONS
 from benchmarks.setting import Setting
 from benchmarks.workers import CONTENDERS, ByHand, Contender, first_line, memory
 from tests.servers.redis import RedisServer, redis_server
@@ -25,6 +26,9 @@ _PAUSE_BETWEEN_S = 2.0
 def run(setting: Setting) -> Figures:
     figures = Figures()
     figures.cannot("cron", "it runs no worker, and can only be asked to look at its table once a minute")
+    for earlier in DAEMONS[1:]:
+        if '"processes"' not in (earlier.checkout / "schemas/app.schema.json").read_text():
+            figures.cannot(earlier.name, "it runs web servers only")
     with redis_server() as server:
         _open(server)
         kinds: tuple[type[Contender], ...] = (*CONTENDERS, ByHand)
