@@ -113,9 +113,7 @@ class Daemon:
             removals=self._removals,
             launched=lambda app, text: self.journal.write(Subject("app", app), "started", text),
         )
-        self._instances.confinements = confinements_of(settings)
-        self._instances.app_users = self._instances.confinements.app_users
-        self._instances.confinements.has_our_user = self._instances.has_our_user
+        self._instances.confine_by(confinements_of(settings))
         stores = ServiceStores(records=records, service_records=service_records, env_files=env_files)
         self._routing = routing_world(settings, self.journal, self.reports.publish)
         self._services = self._service_world(stores)

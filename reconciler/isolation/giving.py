@@ -6,6 +6,7 @@ last: where it is as it should be, so is all below it, and what was interrupted 
 
 import os
 import stat
+import time
 
 TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ MIXED = 0o1000  # a bit of a home's mode that says nothing else: what has the da
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 200
+SERVED = "served"  # of a build: written as it begins to serve
+_TICKS, _TICK_S = 50, 0.002
 _ALL_READ, _ALL_ENTER = 0o004, 0o001
 
 
@@ -26,7 +29,9 @@ def hand_out(given: "Confinement") -> None:
     if user is None:
         return
     for path in given.owned:
-        _at(path, lambda top: give(top, user))
+        give_at(path, user)
+    for path in given.mixed:
+        give_at(path, user, mixed=True)
     for path in given.granted:
         _at(path, lambda top: grant(top, user))
     for path in given.opened:
@@ -38,8 +43,13 @@ def hand_out(given: "Confinement") -> None:
         _change(given.pipe, _let_all_write)
 
 
-def give(top: int, user: int) -> None:
-    """Give a directory and all below it to a user and its group. Raises OSError."""
+def give_at(path: str, user: int, *, mixed: bool = False) -> None:
+    """Give a directory as `give` does, if there is one. Raises OSError."""
+    _at(path, lambda top: give(top, user, mixed=mixed))
+
+
+def give(top: int, user: int, *, mixed: bool = False) -> None:
+    """Give a directory and all below it to a user and its group; again later, if it stays `mixed`. Raises OSError."""
 
     def change(at: "str | int", found: os.stat_result) -> None:
         if (found.st_uid, found.st_gid) != (user, user):
@@ -49,21 +59,59 @@ def give(top: int, user: int) -> None:
     if found.st_uid != user or found.st_mode & MIXED:
         os.fchmod(top, 0o700 | found.st_mode & MIXED)  # whatever ends this before its end
         _walk(top, change)
-        os.fchmod(top, 0o700)
+        os.fchmod(top, 0o700 | (MIXED if mixed else 0))
 
 
 def grant(top: int, group: int) -> None:
-    """Let a group read a directory and all below it, and have it be ours. Raises OSError."""
+    """Let a group read a directory and all below it, and have it be ours. Raises OSError.
+
+    Of a build, a file that its app has written since it was marked as serving has changed after that mark, still, and
+    no other file has.
+    """
+    served = _changed_ns(SERVED, top)
+    written: list[str] = []
+    latest = 0
 
     def change(at: "str | int", found: os.stat_result) -> None:
+        nonlocal latest
+        if served and found.st_ctime_ns > served and isinstance(at, str) and stat.S_ISREG(found.st_mode):
+            written.append(os.readlink(at))  # noqa: PTH115  pathlib would have to be loaded
+        if allow(at, found):
+            latest = max(latest, os.stat(at).st_ctime_ns)  # noqa: PTH116  as above
+
+    def allow(at: "str | int", found: os.stat_result) -> bool:
         mode = stat.S_IMODE(found.st_mode)
         readable = mode & 0o700 | (mode & 0o500) >> 3
-        if found.st_uid != os.geteuid() or found.st_gid != group:
+        differs = found.st_uid != os.geteuid() or found.st_gid != group
+        if differs:
             os.chown(at, os.geteuid(), group)
         if mode != readable:
-            os.chmod(at, readable)  # noqa: PTH101  pathlib would have to be loaded
+            os.chmod(at, readable)  # noqa: PTH101  as above
+        return differs or mode != readable
 
     _walk(top, change)
+    if served and latest > served:
+        os.utime(SERVED, ns=(latest, latest), dir_fd=top)
+        for path in written:
+            _change(path, lambda at, _: _changed_after(at, latest))
+
+
+def _changed_ns(name: str, top: int) -> int:
+    """Return when a file was last written, 0 without one."""
+    try:
+        return os.stat(name, dir_fd=top, follow_symlinks=False).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _changed_after(at: str, moment_ns: int) -> None:
+    """Have a file count as changed after a moment: the kernel's clock of files ticks some hundred times a second."""
+    for _ in range(_TICKS):
+        found = os.stat(at)  # noqa: PTH116  as above
+        if found.st_ctime_ns > moment_ns:
+            return
+        time.sleep(_TICK_S)
+        os.chmod(at, stat.S_IMODE(found.st_mode))  # noqa: PTH101  as above
 
 
 def open_to_all(top: int) -> None:

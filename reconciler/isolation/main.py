@@ -13,7 +13,8 @@ REPORT, NO_REPORT = 4, 0
 REFUSED, _NOT_EXECUTABLE, _NOT_FOUND = 78, 126, 127  # the last two as shells say it
 _LISTS = {
     "ro": "visible", "rw": "writable", "hide": "hidden", "cell": "cells", "shut": "shut", "alone": "alone",
-    "fixed": "fixed", "require": "required", "own": "owned", "grant": "granted", "open": "opened", "share": "shared",
+    "fixed": "fixed", "require": "required", "own": "owned", "mix": "mixed", "grant": "granted", "open": "opened",
+    "share": "shared",
 }  # fmt: skip
 _TEXTS = {
     "isolation": "isolation",

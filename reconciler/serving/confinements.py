@@ -3,16 +3,18 @@
 Of the state directory it sees its own directories, and nothing else is there.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from reconciler.isolation.app_users import AppUsers, NoUser, app_users
 from reconciler.isolation.cells import CELL_VARIABLE
-from reconciler.isolation.giving import MIXED
+from reconciler.isolation.giving import MIXED, give_at
 from reconciler.isolation.launching import confined, held_back
 from reconciler.isolation.main import NO_REPORT
 from reconciler.planning.apps.revision import Revision
@@ -40,6 +42,7 @@ class Confinements:
     `secrets` are files of the daemon that no app may read, `sockets` the sockets of servers by their type; without
     the `required` parts nothing starts. `mounts` are what apps may see of the host, wherever links in it lead. `users`
     are those of apps; while something isolated of one runs as the daemon's user, as `has_our_user` tells, it gets none.
+    While one without isolation runs, as `is_open` tells, what it writes is given to the user once it has ended.
     """
 
     def __init__(  # noqa: PLR0913  each is another part of what apps may see
@@ -54,6 +57,7 @@ class Confinements:
     ) -> None:
         self._users = users
         self.has_our_user: Callable[[str], bool] = lambda _: False
+        self.is_open: Callable[[str], bool] = lambda _: False
         self._paths = paths
         self._secrets = tuple(map(str, secrets))
         self._sockets = sockets
@@ -190,7 +194,7 @@ class Confinements:
         return {
             "uid": user,
             "gid": user,
-            "owned": (str(places.home), str(places.scratch)),
+            "mixed" if self.is_open(app) else "owned": (str(places.home), str(places.scratch)),
             "granted": (str(self._paths.builds(app) / sight.build), str(places.revisions / directory)),
             "opened": tuple(path for path in sight.readable if path.startswith(state) and Path(path).is_dir()),
             "shared": tuple(shared),
@@ -204,10 +208,33 @@ class Confinements:
                 if places.home.lstat().st_uid == user:
                     os.chmod(places.home, 0o700 | MIXED)  # noqa: PTH101  its directory is the daemon's alone
 
+    def settle(self, app: str) -> None:
+        """Give an app's user what was written in its home besides, once nothing without isolation runs of the app."""
+        user = None if self._users is None or self._users.lacks() else self._users.known(app)
+        if user is None or self.is_open(app):
+            return
+        for path in (self._paths.home(app), self._paths.scratch(app)):
+            if _is_mixed(path, user):
+                given = asyncio.get_running_loop().run_in_executor(None, partial(give_at, str(path), user, mixed=True))
+                given.add_done_callback(partial(self._settled, app, path))
+
+    def _settled(self, app: str, path: Path, given: "asyncio.Future[None]") -> None:
+        """Note that all is the user's, unless something else writes by now; what failed is done at the next start."""
+        if not given.cancelled() and given.exception() is None and not self.is_open(app):
+            with suppress(OSError):
+                path.chmod(0o700)  # its directory is the daemon's alone
+
     def _may_see(self, path: str) -> bool:
         """Whether a path is where the host's settings allow it: a link that an app has made there may lead anywhere."""
         found = os.path.realpath(path)
         return any(f"{found}/".startswith(f"{each}/") for each in self._mounts)
+
+
+def _is_mixed(path: Path, user: int) -> bool:
+    with suppress(OSError):
+        found = path.lstat()
+        return found.st_uid == user and bool(found.st_mode & MIXED)
+    return False
 
 
 def _of_the_system() -> tuple[str, ...]:

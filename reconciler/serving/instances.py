@@ -7,11 +7,14 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Instance
 from reconciler.serving import failed_start, worker_signals
+from reconciler.serving.adoption import Adoption
+from reconciler.serving.confinements import Confinements
 from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.serving.programs.program import Program, StaysAlive, WorkersReady
@@ -39,6 +42,33 @@ class Instances(SupervisedInstances):
         """Tell whether an isolated instance of an app runs as the daemon's user."""
         keys = (app, *self.process_keys(app))
         return any(live.is_isolated_as_us for key in keys for live in self.lives(key))
+
+    def confine_by(self, confinements: Confinements) -> None:
+        """Have isolated instances confined by these."""
+        self.confinements = confinements
+        self.app_users = confinements.app_users
+        confinements.has_our_user, confinements.is_open = self.has_our_user, self.is_open
+
+    def is_open(self, app: str) -> bool:
+        """Tell whether something of an app runs without isolation, or is about to."""
+        lives = (live for key in (app, *self.process_keys(app)) for live in self.lives(key))
+        return any(live.end is None and live.record.pid != 0 and not live.record.isolation for live in lives)
+
+    def forget(self, live: LiveInstance, *, soon: bool = False) -> None:
+        """Forget an instance, and end whatever is left of it; an isolated one gets what it has written."""
+        super().forget(live, soon=soon)
+        if not live.record.isolation and self.confinements is not None:
+            self.confinements.settle(live.record.app)
+
+    def restore(
+        self, places: Callable[[str], InstancePaths], keep_listener: Callable[[str, Address, int, str], None]
+    ) -> list[Adoption]:
+        """Adopt the instances that an earlier daemon left, and go on with what it was giving to them."""
+        found = super().restore(places, keep_listener)
+        if self.confinements is not None:
+            for app in {live.record.app for live in self.all()}:
+                self.confinements.settle(app)
+        return found
 
     def mark_detached(self, app: str, instance: str) -> None:
         """Note that the listener of this instance is one the daemon does not hold."""

@@ -5,19 +5,20 @@ next build. The kernel's change time tells, which no program sets. Everything he
 """
 
 import errno
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.isolation.giving import MIXED, SERVED
 from reconciler.linux.encodable import encodable
 from reconciler.linux.files import make_below
 from reconciler.staging.source.tree import files_below
 from reconciler.staging.staged import marked_ns
 
 _CODE = "code"
-_SERVED = "served"
 # An app may write any number of files: more are not looked at.
 _MOST_ENTRIES = 200_000
 _MOST_FILES = 1000
@@ -39,12 +40,12 @@ class WrittenFiles:
 def mark_served(build: Path) -> None:
     """Record that a build serves from now on; the first time counts. Raises OSError."""
     with suppress(FileExistsError):
-        (build / _SERVED).touch(exist_ok=False)
+        (build / SERVED).touch(exist_ok=False)
 
 
 def served_ns(build: Path) -> int | None:
     """Return when a build first served, in nanoseconds; None if there is no build."""
-    return marked_ns(build, _SERVED)
+    return marked_ns(build, SERVED)
 
 
 def written_files(build: Path) -> WrittenFiles:
@@ -100,7 +101,16 @@ def keep_written(build: Path, kept: Path) -> tuple[str, ...]:
         if not found.more or not moved:
             break
         found = written_files(build)
+    if found.paths:
+        _to_be_given(kept.parents[1])
     return tuple(map(encodable, found.paths))
+
+
+def _to_be_given(home: Path) -> None:
+    """Have what was moved into a home go to the user whose it is, at the next start, if that is not ours."""
+    with suppress(OSError):
+        if home.lstat().st_uid != os.geteuid():
+            home.chmod(0o700 | MIXED)
 
 
 def _moved(code: Path, path: str, kept: Path) -> bool:

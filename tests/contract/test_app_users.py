@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from reconciler.isolation.app_users import AppUsers, NoUser, app_users
-from reconciler.isolation.giving import MIXED
+from reconciler.isolation.giving import MIXED, grant
 from reconciler.isolation.user_leases import damaged_files, read_leases
 from reconciler.linux.regular_files import UnfitFile
+from reconciler.staging.written_files import mark_served, written_files
 from reconciler.state.paths import StatePaths
+from tests.support.eventually import eventually
 
 _FIRST = 76_000
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -203,6 +205,30 @@ def test_the_user_of_a_removed_app_is_given_again_only_once_its_home_and_files_a
     assert app_users(paths) == {own: "next"}
 
 
+@as_root
+def test_what_an_app_has_written_into_its_build_is_known_to_be_and_what_it_may_read_is_not(tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    (build / "code/deep").mkdir(parents=True)
+    for name in ("wsgi.py", "deep/kept.db"):
+        (build / "code" / name).touch(0o600)
+    mark_served(build)
+    eventually(lambda: write_later(build / "code/deep/kept.db"))
+    assert written_files(build).paths == ("deep/kept.db",)
+    for group in (_FIRST, _FIRST, _FIRST + 1):
+        top = os.open(build, os.O_RDONLY)
+        grant(top, group)
+        os.close(top)
+        assert written_files(build).paths == ("deep/kept.db",)
+        assert {path.stat().st_gid for path in build.rglob("*")} == {group}
+        assert (build / "code/wsgi.py").stat().st_mode & 0o777 == 0o640
+
+
+def write_later(file: Path) -> bool:
+    """Write to a file until that is known to be after the build began to serve."""
+    file.write_text("written")
+    return bool(written_files(file.parents[2]).paths)
+
+
 _KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
@@ -221,7 +247,8 @@ for name in ("chown", "fchown", "chmod", "fchmod"):
     setattr(os, name, counted(getattr(os, name)))
 _, _, _, user, group, home, build, opened, shared, pipe = sys.argv
 giving.hand_out(SimpleNamespace(
-    uid=int(user), owned=(home,), granted=(build,), opened=(opened,), shared=(f"{group}:{shared}",), pipe=pipe))
+    uid=int(user), owned=(home,), mixed=(), granted=(build,), opened=(opened,),
+    shared=(f"{group}:{shared}",), pipe=pipe))
 """
 
 

@@ -34,6 +34,7 @@ _FLAGS = {
     "alone": "alone",
     "fixed": "fixed",
     "own": "owned",
+    "mix": "mixed",
     "grant": "granted",
     "open": "opened",
     "share": "shared",
@@ -78,7 +79,8 @@ class Confinement:
     listed or connected to, that nothing of other apps shows in `alone`, that nothing can be changed in `fixed`, and
     that the process `daemon` cannot be reached. It begins in `directory`.
     `required` are the parts without which it does not start. `access_log` is opened for it, "" for none. `uid` and
-    `gid` are None for those of the daemon, and `no_user` says why. That user gets what is `owned`, may read what is
+    `gid` are None for those of the daemon, and `no_user` says why. That user gets what is `owned`, and
+    what is `mixed`, in which something of the app writes as the daemon's user; it may read what is
     `granted` to it and what is `opened` to all, writes to the wake-up `pipe`, and is in the groups of what is `shared`,
     each as GID:PATH.
     """
@@ -100,6 +102,7 @@ class Confinement:
     gid: int | None = None
     no_user: str = ""
     owned: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
     granted: tuple[str, ...] = ()
     opened: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
