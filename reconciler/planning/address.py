@@ -56,6 +56,13 @@ class Address:
         """The IP address at which clients on this host connect."""
         return {_EVERY_IPV4: "127.0.0.1", _EVERY_IPV6: "::1"}.get(self.ip, self.ip)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only clients on this host reach it."""
+        if self.path or self.ip.startswith("127."):
+            return True
+        return self.ip == "::1"
+
     @classmethod
     def of_port(cls, text: str) -> "Address":
         """Return the address with a port that `str()` gives as this text. Raises ValueError."""

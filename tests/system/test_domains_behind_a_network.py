@@ -1,7 +1,9 @@
 """Who a client is, for every server of Python behind a Caddy that has a balancer or a CDN before it, or none."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -84,6 +86,23 @@ def test_only_what_a_trusted_network_says_of_its_clients_is_believed_from_the_ri
     if version(program) < (2, 8):
         believed = believed.replace("9.9.9.9", "6.6.6.6, 9.9.9.9, 127.0.0.7,")
     eventually(lambda: met(https, hops).startswith(believed), 60)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("server", ["uvicorn", "uvicorn at a socket", "uvicorn at a port"])
+def test_a_client_of_the_port_beside_is_not_believed(site: Site, server: str) -> None:
+    site.source("shop").joinpath("wsgi.py").unlink()
+    site.save(site.root / "apps/shop/asgi.py", ASGI)
+    site.save(site.root / "apps/shop/requirements.txt", "uvicorn\n")
+    proxy, port = kept_proxy(CADDIES[0]), a_port()
+    site.manifest("shop", domains=["shop.localhost"], port=port, host="0.0.0.0", **SERVERS[server])
+    site.live(proxy=proxy)
+    eventually(lambda: met(proxy.front.https).endswith(" 127.0.0.1"), 120)
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as client:
+        client.request("GET", "/", headers={"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"})
+        told = client.getresponse().read().decode()
+    seen = "-" if "socket" in server else "127.0.0.1"
+    assert told.split()[:2] == [seen, "http"]
 
 
 def met(port: int, headers: Mapping[str, str] | None = None) -> str:

@@ -2,12 +2,15 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
+from reconciler.planning.address import Address
+from reconciler.planning.apps.code_commands import Listen
 from reconciler.planning.apps.gunicorn_fields import fields_of_gunicorn, why_unfit
 from reconciler.planning.apps.revision import Revision
 from reconciler.serving.live_instance import CannotStart
@@ -24,6 +27,8 @@ from reconciler.serving.programs.sight import sight_of
 from reconciler.serving.sandbox import Sandbox
 
 SETTINGS_NAME = "program.json"
+# The variable in which uvicorn and gunicorn look for the clients whose forwarding headers they are to believe.
+_BELIEVED = "FORWARDED_ALLOW_IPS"
 
 
 def command_program(  # noqa: PLR0913, PLR0917  each is another part of what an instance is made of
@@ -55,13 +60,22 @@ def command_program(  # noqa: PLR0913, PLR0917  each is another part of what an 
 
 
 def _told_of_proxy(revision: Revision, code: Code, given: InjectedEnv) -> InjectedEnv:
-    """Return the variables with one by which servers of Python believe the proxy who the client is.
+    believed = believed_clients(revision.addresses, code.listen, names_client=given.names_client)
+    return given if believed is None else replace(given, fallback={_BELIEVED: believed, **given.fallback})
 
-    They believe clients at 127.0.0.1 by themselves, and none at a unix socket. Behind a port, any client could lie.
+
+def believed_clients(addresses: Sequence[Address], listen: Listen, *, names_client: bool) -> str | None:
+    """Return whose forwarding headers servers of Python are to believe, None for what they do by themselves.
+
+    They believe clients at 127.0.0.1, and none at a unix socket. At a socket of its own, a program believes them all if
+    it is reached by the proxy alone, which then names the client. Otherwise all come from the forwarder at 127.0.0.1:
+    where other hosts reach that, it believes none.
     """
-    if not given.names_client or code.listen != "socket" or revision.address is None or not revision.address.path:
-        return given
-    return replace(given, fallback={"FORWARDED_ALLOW_IPS": "*", **given.fallback})
+    if listen == "socket" and names_client and addresses and all(each.path for each in addresses):
+        return "*"
+    if listen != "socket" and not all(each.is_local for each in addresses):
+        return ""
+    return None
 
 
 def _argv(settings: Path) -> tuple[str, ...]:
