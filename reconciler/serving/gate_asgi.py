@@ -19,7 +19,8 @@ _MOST_DRAINED = 64 * 1024 * 1024
 _CLIENT = b"x-reconciler-client"
 _FORWARDED = frozenset((
     b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-port",
-    b"x-real-ip", b"forwarded",
+    b"x-forwarded-protocol", b"x-forwarded-scheme", b"x-forwarded-ssl", b"x-real-ip", b"forwarded", b"x-scheme",
+    b"x-script-name",
 ))  # fmt: skip
 
 
@@ -353,7 +354,7 @@ class Told:
         plain, secure = ("ws", "wss") if scope["type"] == "websocket" else ("http", "https")
         if said is None or not said.startswith(self._start):
             return dict(scope, headers=headers, scheme=plain if forwarded else scope.get("scheme", plain)), False
-        client = (said[len(self._start) :].decode("ascii", "replace"), 0)
+        client = scope["client"] = (said[len(self._start) :].decode("ascii", "replace"), 0)  # the server logs its own
         scheme = secure if scheme == b"https" else plain
         has_body = asks.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in asks
         is_last = has_body and asks.get(b"connection", b"").lower() == b"close" and b"expect" not in asks

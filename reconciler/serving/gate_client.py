@@ -16,7 +16,8 @@ _MOST_DRAINED = 64 * 1024 * 1024
 _monotonic = getattr(time, "monotonic", None)  # Python 2.7 has none, and closes as its gunicorn does
 _HEADER = "HTTP_X_RECONCILER_CLIENT"
 _FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PREFIX",
-              "HTTP_X_FORWARDED_PORT", "HTTP_X_REAL_IP", "HTTP_FORWARDED")  # fmt: skip
+              "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PROTOCOL", "HTTP_X_FORWARDED_SCHEME", "HTTP_X_FORWARDED_SSL",
+              "HTTP_X_REAL_IP", "HTTP_FORWARDED", "HTTP_X_SCHEME", "HTTP_X_SCRIPT_NAME")  # fmt: skip
 
 
 def guard(worker, told_asgi, is_wsgi):
@@ -28,6 +29,9 @@ def guard(worker, told_asgi, is_wsgi):
     if not key:
         return
     if told_asgi is not None:
+        config = getattr(worker, "config", None)
+        if hasattr(config, "proxy_headers"):
+            config.proxy_headers = False  # uvicorn's workers would believe every client at 127.0.0.1 who it is
         attribute = "asgi" if hasattr(worker, "asgi") else "wsgi"
         setattr(worker, attribute, told_asgi(getattr(worker, attribute), key.encode("ascii")))
     elif is_wsgi(worker.wsgi):

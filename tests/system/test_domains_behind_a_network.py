@@ -101,8 +101,54 @@ def test_a_client_of_the_port_beside_is_not_believed(site: Site, server: str) ->
     with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as client:
         client.request("GET", "/", headers={"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"})
         told = client.getresponse().read().decode()
-    seen = "-" if "socket" in server else "127.0.0.1"
+    seen = "-" if "socket" in server else "127.0.0.2"
     assert told.split()[:2] == [seen, "http"]
+
+
+@pytest.mark.parametrize(
+    "server", [pytest.param(name, marks=pytest.mark.network) if "uvicorn" in name else name for name in SERVERS]
+)
+def test_a_client_of_the_port_beside_the_socket_is_not_believed(site: Site, server: str) -> None:
+    proxy = kept_proxy()
+    site.source("shop").joinpath("wsgi.py").unlink()
+    module = "wsgi" if server == "wsgi" else "asgi"
+    site.save(site.root / f"apps/shop/{module}.py", WSGI if server == "wsgi" else ASGI)
+    if "uvicorn" in server:
+        site.save(site.root / "apps/shop/requirements.txt", "uvicorn\n")
+    port = a_port()
+    site.manifest("shop", domains=["shop.localhost"], port=port, **SERVERS[server])
+    site.live(proxy=proxy)
+    eventually(lambda: met(proxy.front.https), 120)
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"}
+    status, said, _ = ask("shop.localhost", port, tls=False, headers=forged)
+    client, scheme, _ = said.split()
+    assert (status, scheme) == (200, "http")
+    assert client in {"-", "127.0.0.1", "127.0.0.2"}
+
+
+BARE = """
+import os
+from wsgiref.simple_server import make_server
+NAMES = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL", "HTTP_SCRIPT_NAME"
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [" ".join(environ.get(name, "-") for name in NAMES).encode()]
+make_server("127.0.0.1", int(os.environ["PORT"]), application).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("program", CADDIES, ids=lambda program: ".".join(map(str, version(program))))
+def test_a_server_that_takes_underscores_for_dashes_gets_no_forwarding_header_with_them(
+    site: Site, program: str
+) -> None:
+    proxy = kept_proxy(program)
+    site.source("shop").joinpath("wsgi.py").unlink()
+    site.save(site.root / "apps/shop/app.py", BARE)
+    site.manifest("shop", domains=["shop.localhost"], command=["python3", "app.py"])
+    site.live(proxy=proxy)
+    eventually(lambda: met(proxy.front.https) == "127.0.0.1 https - -", 60)
+    forged = {"X_Forwarded_For": "6.6.6.6", "X-Forwarded_Proto": "http", "X-Forwarded-Ssl": "off", "SCRIPT_NAME": "/x"}
+    assert met(proxy.front.https, forged) == "127.0.0.1 https - -"
 
 
 def met(port: int, headers: Mapping[str, str] | None = None) -> str:

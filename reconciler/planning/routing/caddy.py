@@ -31,6 +31,8 @@ _SECOND = 1_000_000_000  # Caddy's durations are nanoseconds
 _KEEP_STREAMS_S = 24 * 3600
 _END_RELOAD_S = 300
 _RETRY_EVERY_S = 0.05
+# WSGI has "_" for each "-": X_Forwarded_For would stand beside, or for, what the proxy says. SCRIPT_NAME is gunicorn's.
+_WITH_UNDERSCORE = "*_*"
 # Caddy logs requests that fail with their headers; of those it knows only cookies and passwords as secrets.
 _WITHOUT_KEYS: Mapping[str, Any] = {
     "format": "filter",
@@ -289,7 +291,7 @@ def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities)
         headers[PREFIX_HEADER] = [routing.below]
         handler["rewrite"] = {"strip_path_prefix": routing.below}
     forged = [name for name in (*FORGEABLE_HEADERS, PREFIX_HEADER) if name not in headers]
-    handler["headers"] = {"request": {"delete": forged, **({"set": headers} if headers else {})}}
+    handler["headers"] = {"request": {"delete": [_WITH_UNDERSCORE, *forged], **({"set": headers} if headers else {})}}
     if abilities.keeps_streams:
         handler["stream_close_delay"] = _KEEP_STREAMS_S * _SECOND
     if front.trusted and not abilities.knows_client:

@@ -233,6 +233,7 @@ def _haproxy(routes: tuple[Route, ...], front: Front) -> str:
         lines.append(f"    bind {_haproxy_address(front, front.https)} ssl {crt} alpn h2,http/1.1")
     forged = ("X-Forwarded-For", "X-Forwarded-Host", PREFIX_HEADER, *FORGEABLE_HEADERS)
     lines += [f"    http-request del-header {header}" for header in forged]
+    lines.append("    http-request del-header _ -m sub")  # which WSGI takes for "-"
     lines.append("    http-request set-header X-Forwarded-Host %[req.hdr(host)]")
     lines.append("    http-request set-header X-Forwarded-Proto https if { ssl_fc }")
     lines.append("    http-request set-header X-Forwarded-Proto http if !{ ssl_fc }")

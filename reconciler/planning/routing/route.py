@@ -10,7 +10,10 @@ from reconciler.planning.routing.routing import EVERYTHING, Routing
 CLIENT_HEADER = "X-Reconciler-Client"
 PREFIX_HEADER = "X-Forwarded-Prefix"
 # What proxies pass on as a client wrote it, and apps believe: with the key, it would count as the proxy's word.
-FORGEABLE_HEADERS = ("Forwarded", "X-Forwarded-Port", "X-Real-Ip")
+FORGEABLE_HEADERS = (
+    "Forwarded", "X-Forwarded-Port", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Ssl", "X-Real-Ip",
+    "X-Scheme", "X-Script-Name",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,9 @@
 
 A connection is accepted only once there is one to the program: whatever happens to the program before that, the client
 waits in the listener's backlog for the next instance.
+
+Servers believe what a proxy at 127.0.0.1 says of its client. So only connections of the proxy reach a program from
+there, or those of this host, where the proxy cannot be told from them.
 """
 
 import contextlib
@@ -36,9 +39,10 @@ class Connections:
         self._pairs: dict[int, tuple[Pair, int]] = {}
         self._others: dict[int, Callable[[], None]] = {}
         self._lingering: set[Pair] = set()
-        self._spare: tuple[socket.socket, float] | None = None
+        self._spare: tuple[socket.socket, float, bool] | None = None
         self._accept_at: float | None = None
         self._accepts = False
+        self._has_socket = any(listener.family == socket.AF_UNIX for listener in listeners)
         for listener in listeners:
             listener.setblocking(False)
 
@@ -122,18 +126,24 @@ class Connections:
             self._follow(pair, numbers)
 
     def _accept(self, listener: socket.socket) -> None:
-        program = self._to_program()
+        believed = self._is_believed(listener, listener.getsockname())
+        program = self._to_program(believed=believed)
         if program is None:
             self._later()
             return
         try:
-            client, _ = listener.accept()
+            client, peer = listener.accept()
         except OSError as error:
-            self._spare = program, time.monotonic()
+            self._drop_spare()
+            self._spare = program, time.monotonic(), believed
             if error.errno in _EXHAUSTED:
                 self._drop_spare()
                 self._later()
             return
+        # A client of this host at a listener of every address may be the proxy, as one at 127.0.0.1 may.
+        if not believed and self._is_believed(listener, peer) and (other := self._connected(believed=True)):
+            program.close()
+            program = other
         client.setblocking(False)
         for each in (client, program):
             with contextlib.suppress(OSError):  # a unix socket has no such option
@@ -142,16 +152,25 @@ class Connections:
         self._pairs[client.fileno()] = pair, 0
         self._pairs[program.fileno()] = pair, 1
 
-    def _to_program(self) -> socket.socket | None:
+    def _is_believed(self, listener: socket.socket, address: str | tuple[str, int]) -> bool:
+        """Return whether a program may believe clients that come from an address, or to it, at a listener."""
+        if listener.family == socket.AF_UNIX:
+            return True
+        return not self._has_socket and _is_loopback(address[0])
+
+    def _to_program(self, *, believed: bool) -> socket.socket | None:
         """Return a connection to the program: first one whose client another instance got."""
         if self._spare is not None:
-            spare, made_at = self._spare
-            if time.monotonic() - made_at < _SPARE_S:
+            spare, made_at, was_believed = self._spare
+            if was_believed == believed and time.monotonic() - made_at < _SPARE_S:
                 self._spare = None
                 return spare
             self._drop_spare()
+        return self._connected(believed=believed)
+
+    def _connected(self, *, believed: bool) -> socket.socket | None:
         try:
-            return self._endpoint.connect()
+            return self._endpoint.connect(believed=believed)
         except OSError:  # no descriptor is left
             return None
 
@@ -169,6 +188,11 @@ class Connections:
             self._accepts = False
             for number in self._listeners:
                 self._epoll.unregister(number)
+
+
+def _is_loopback(host: str) -> bool:
+    host = host.removeprefix("::ffff:")
+    return host.startswith("127.") or host == "::1"
 
 
 def figures_of(directory: str) -> "Figures | None":

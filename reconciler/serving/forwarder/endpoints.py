@@ -17,6 +17,8 @@ from reconciler.linux.proc_files import read_proc
 _BACKLOG = 2048
 _LONGEST_PATH = 107  # of a unix socket, in bytes
 _LOOPBACK = "127.0.0.1"
+_UNBELIEVED = "127.0.0.2"
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: a port is chosen by the connection, of which a pair of addresses has many
 _LISTENS = "0A"  # TCP_LISTEN of <net/tcp_states.h>
 _LOOPBACK_IN_TABLE = socket.inet_aton(_LOOPBACK)[:: -1 if sys.byteorder == "little" else 1].hex().upper()
 _PREFIX = "socket-"
@@ -31,8 +33,12 @@ class Endpoint(Protocol):
     def absent(self) -> str:
         """Return why the program cannot be asked yet, "" once it listens."""
 
-    def connect(self) -> socket.socket | None:
-        """Return a connection that is about to be there, without blocking; None if that is impossible now."""
+    def connect(self, *, believed: bool = True) -> socket.socket | None:
+        """Return a connection that is about to be there, without blocking; None if that is impossible now.
+
+        Unless it is to be `believed`, its address is one of the loopback interface from which no server takes the word
+        of a proxy by itself, as many do from 127.0.0.1; at a unix socket there is no address.
+        """
 
     def queue(self) -> int:
         """Return how many connections the program has yet to accept, 0 where that cannot be seen."""
@@ -57,8 +63,8 @@ class Descriptor:
     def absent(self) -> str:
         return ""
 
-    def connect(self) -> socket.socket | None:
-        return _connected(socket.AF_INET, self._address)
+    def connect(self, *, believed: bool = True) -> socket.socket | None:
+        return _connected(socket.AF_INET, self._address, "" if believed else _UNBELIEVED)
 
     def queue(self) -> int:
         assert self.descriptor is not None
@@ -92,7 +98,7 @@ class UnixSocket:
     def absent(self) -> str:
         return "" if os.path.exists(self._path) else "it has not opened $SOCKET yet"  # noqa: PTH110  asked often
 
-    def connect(self) -> socket.socket | None:
+    def connect(self, *, believed: bool = True) -> socket.socket | None:  # noqa: ARG002  there is but one way
         return _connected(socket.AF_UNIX, self._path)
 
     def queue(self) -> int:
@@ -125,8 +131,8 @@ class Port:
             return f"another program listens at port {self._port}, or it runs in the background"
         return ""
 
-    def connect(self) -> socket.socket | None:
-        return _connected(socket.AF_INET, (_LOOPBACK, self._port))
+    def connect(self, *, believed: bool = True) -> socket.socket | None:
+        return _connected(socket.AF_INET, (_LOOPBACK, self._port), "" if believed else _UNBELIEVED)
 
     def queue(self) -> int:
         return 0
@@ -162,9 +168,12 @@ def endpoint_of(listen: str, directory: Path, scratch: Path) -> Endpoint:
     return UnixSocket(directory, scratch) if listen == "socket" else Port()
 
 
-def _connected(family: int, address: str | tuple[str, int]) -> socket.socket | None:
+def _connected(family: int, address: str | tuple[str, int], source: str = "") -> socket.socket | None:
     opened = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
+        if source:
+            opened.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            opened.bind((source, 0))
         opened.connect(address)
     except BlockingIOError:
         if family == socket.AF_INET and not opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):

@@ -68,8 +68,8 @@ def believed_clients(addresses: Sequence[Address], listen: Listen, *, names_clie
     """Return whose forwarding headers servers of Python are to believe, None for what they do by themselves.
 
     They believe clients at 127.0.0.1, and none at a unix socket. At a socket of its own, a program believes them all if
-    it is reached by the proxy alone, which then names the client. Otherwise all come from the forwarder at 127.0.0.1:
-    where other hosts reach that, it believes none.
+    it is reached by the proxy alone, which then names the client. Otherwise all come from the forwarder, at 127.0.0.1
+    or, if they cannot be the proxy, at 127.0.0.2: where other hosts reach that, it believes none at all.
     """
     if listen == "socket" and names_client and addresses and all(each.path for each in addresses):
         return "*"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.planning.routing.route import FORGEABLE_HEADERS, PREFIX_HEADER
 from reconciler.serving import gate_asgi as loaded_asgi
 from reconciler.serving import gate_client as loaded
 from reconciler.serving.marks import CLIENT_KEY_MARK
@@ -94,6 +95,29 @@ def test_an_asgi_app_is_told_the_client(kind: str, scheme: str) -> None:
 def test_what_an_asgi_client_says_of_itself_is_not_believed() -> None:
     seen = asgi((b"host", b"a"), (b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-proto", b"https"))
     assert (seen["client"], seen["scheme"], seen["headers"]) == (("127.0.0.1", 1), "http", [(b"host", b"a")])
+
+
+@pytest.mark.usefixtures("key")
+def test_what_proxies_say_is_forgotten_without_the_key_by_wsgi_and_asgi_alike() -> None:
+    assert {name.removeprefix("HTTP_").replace("_", "-").lower().encode() for name in gate_client._FORWARDED} == set(
+        gate_asgi._FORWARDED
+    )
+    ours = {"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", PREFIX_HEADER, *FORGEABLE_HEADERS}
+    assert {name.lower().encode() for name in ours} == set(gate_asgi._FORWARDED)
+
+
+@pytest.mark.usefixtures("key")
+def test_uvicorns_worker_believes_nobody_by_itself_and_logs_the_client_that_the_proxy_names() -> None:
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        pass
+
+    worker = SimpleNamespace(wsgi=app, cfg=SimpleNamespace(is_ssl=False), config=SimpleNamespace(proxy_headers=True))
+    gate_client.guard(worker, told_asgi=gate_asgi.Told, is_wsgi=lambda _: False)
+    assert not worker.config.proxy_headers
+    headers = [(b"x-reconciler-client", f"{KEY} 203.0.113.7".encode())]
+    scope: dict[str, Any] = {"type": "http", "headers": headers, "client": None, "scheme": "http"}
+    asyncio.run(worker.wsgi(scope, None, None))
+    assert scope["client"] == ("203.0.113.7", 0)
 
 
 @pytest.mark.usefixtures("key")
