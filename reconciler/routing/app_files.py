@@ -5,7 +5,7 @@ import re
 import ssl
 
 from reconciler.linux.regular_files import read_file
-from reconciler.planning.routing.file_formats import is_plain_path
+from reconciler.planning.routing.file_words import is_plain_path
 from reconciler.planning.routing.observed import AppFiles
 from reconciler.planning.routing.routing import Certificate, Routing
 

@@ -62,7 +62,7 @@ class FileProxy(HostsProxy):
             self._write(before)
             raise ConfigRefused(f"{' '.join(self._file.check)}: {said} (the file before is in its place again)")
         replace_file(self._accepted, text, durable=False)
-        if said := _failure(self._file.reload):
+        if self._file.reload and (said := _failure(self._file.reload)):
             raise ProxyError(f"{' '.join(self._file.reload)}: {said}")
         replace_file(self._record, fingerprint(text), durable=False)
 

@@ -129,8 +129,8 @@ class RoutingWorld:
         return frozenset((PROXY,)) if is_there else frozenset()
 
     def key_of(self, app: str) -> str:
-        """Return the key by which an app's instances know the proxy, "" for a proxy that sends none."""
-        return "" if self._proxy.driver == "traefik" else self._keys.of(app)
+        """Return the key by which an app's instances know the proxy."""
+        return self._keys.of(app)
 
     @property
     def names_client(self) -> bool:

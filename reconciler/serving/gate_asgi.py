@@ -17,6 +17,7 @@ _FAILS_BY_THEN_S = 1.0  # after it said that it cannot start
 _DRAIN_S = 1.0
 _MOST_DRAINED = 64 * 1024 * 1024
 _CLIENT = b"x-reconciler-client"
+_IN_REAL_IP = b"-"  # what Traefik says, which can put no address into a header but X-Real-Ip
 _FORWARDED = frozenset((
     b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-port",
     b"x-forwarded-protocol", b"x-forwarded-scheme", b"x-forwarded-ssl", b"x-real-ip", b"forwarded", b"x-scheme",
@@ -338,7 +339,7 @@ class Told:
 
     def _with_client(self, scope):
         """Return the scope with the client, and whether a body comes with the last request of its connection."""
-        said, scheme, headers, forwarded, asks = None, b"", [], [], {}
+        said, scheme, real_ip, headers, forwarded, asks = None, b"", b"127.0.0.1", [], [], {}
         for pair in scope["headers"]:
             name, value = pair
             if name == _CLIENT:
@@ -347,6 +348,7 @@ class Told:
             if name in _FORWARDED:
                 forwarded.append(pair)
                 scheme = value if name == b"x-forwarded-proto" else scheme
+                real_ip = value if name == b"x-real-ip" else real_ip
                 continue
             headers.append(pair)
             if name in (b"connection", b"content-length", b"transfer-encoding", b"expect"):
@@ -354,7 +356,9 @@ class Told:
         plain, secure = ("ws", "wss") if scope["type"] == "websocket" else ("http", "https")
         if said is None or not said.startswith(self._start):
             return dict(scope, headers=headers, scheme=plain if forwarded else scope.get("scheme", plain)), False
-        client = scope["client"] = (said[len(self._start) :].decode("ascii", "replace"), 0)  # the server logs its own
+        said = said[len(self._start) :]
+        client = ((real_ip if said == _IN_REAL_IP else said).decode("ascii", "replace"), 0)
+        scope["client"] = client  # the server logs its own
         scheme = secure if scheme == b"https" else plain
         has_body = asks.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in asks
         is_last = has_body and asks.get(b"connection", b"").lower() == b"close" and b"expect" not in asks

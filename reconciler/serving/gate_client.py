@@ -14,6 +14,7 @@ KEY_MARK = "RECONCILER_CLIENT_KEY"
 _DRAIN_S = 1.0
 _MOST_DRAINED = 64 * 1024 * 1024
 _monotonic = getattr(time, "monotonic", None)  # Python 2.7 has none, and closes as its gunicorn does
+_IN_REAL_IP = "-"  # what Traefik says, which can put no address into a header but X-Real-Ip
 _HEADER = "HTTP_X_RECONCILER_CLIENT"
 _FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PREFIX",
               "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PROTOCOL", "HTTP_X_FORWARDED_SCHEME", "HTTP_X_FORWARDED_SSL",
@@ -44,7 +45,8 @@ def _told(app, key, own_scheme):
     def told(environ, start_response):
         said = environ.pop(_HEADER, None)
         if said is not None and said.startswith(start):
-            environ["REMOTE_ADDR"] = said[len(start) :]
+            client = said[len(start) :]
+            environ["REMOTE_ADDR"] = client if client != _IN_REAL_IP else environ.get("HTTP_X_REAL_IP", "127.0.0.1")
             environ["REMOTE_PORT"] = "0"
             scheme = environ.get("HTTP_X_FORWARDED_PROTO")
             if scheme in ("http", "https"):

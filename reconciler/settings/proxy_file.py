@@ -59,8 +59,9 @@ def _misplaced(node: Node) -> Iterator[tuple[Path, str]]:
     """Yield the settings that another kind of proxy has."""
     given: Any = node.value
     is_files = given.get("type") == "files"
+    watches = given.get("format") == "traefik"
     for field in ("format", "file", "reload") if is_files else ():
-        if field not in node.keys:
+        if field not in node.keys and not (watches and field == "reload"):
             yield ("type",), f"requires '{field}'"
     for field in _OF_CADDY if is_files else _OF_FILES:
         if field in node.keys:
@@ -105,7 +106,7 @@ def _file(given: dict[str, Any]) -> ProxyFile:
         format=given["format"],
         path=FilePath(given["file"]),
         check=tuple(given.get("check", ())),
-        reload=tuple(given["reload"]),
+        reload=tuple(given.get("reload", ())),
     )
 
 

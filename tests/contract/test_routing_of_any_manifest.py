@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse_file import parse
 from reconciler.planning.routing.caddy import Abilities, whole
-from reconciler.planning.routing.file_formats import Unquotable, text_of
+from reconciler.planning.routing.file_formats import text_of
+from reconciler.planning.routing.file_words import Unquotable
 from reconciler.planning.routing.route import Front, Route
 from tests.support.proxies import CADDIES, needs_caddy, version
 

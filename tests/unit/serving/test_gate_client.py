@@ -121,6 +121,17 @@ def test_uvicorns_worker_believes_nobody_by_itself_and_logs_the_client_that_the_
 
 
 @pytest.mark.usefixtures("key")
+def test_a_proxy_that_can_only_name_the_client_in_x_real_ip_is_believed_there_with_the_key_alone() -> None:
+    said = f"{KEY} -"
+    assert wsgi(HTTP_X_RECONCILER_CLIENT=said, HTTP_X_REAL_IP="203.0.113.7")["REMOTE_ADDR"] == "203.0.113.7"
+    assert wsgi(HTTP_X_RECONCILER_CLIENT=said)["REMOTE_ADDR"] == "127.0.0.1"
+    assert wsgi(HTTP_X_RECONCILER_CLIENT="wrong -", HTTP_X_REAL_IP="6.6.6.6")["REMOTE_ADDR"] == "127.0.0.1"
+    real_ip = (b"x-real-ip", b"203.0.113.7")
+    assert asgi((b"x-reconciler-client", said.encode()), real_ip)["client"] == ("203.0.113.7", 0)
+    assert asgi((b"x-reconciler-client", b"wrong -"), real_ip)["client"] == ("127.0.0.1", 1)
+
+
+@pytest.mark.usefixtures("key")
 def test_a_lifespan_is_passed_on() -> None:
     assert asgi(kind="lifespan")["scheme"] == "https"
 

@@ -277,6 +277,7 @@ def test_a_proxy_is_read_with_its_paths_absolute_and_its_mistakes_have_their_pla
     assert problems("proxy: {run: true, static: /srv/x}\n")[0].startswith(
         "/h.yaml:1:28: proxy.static: is for a proxy of"
     )
+    assert not problems("proxy: {type: files, format: traefik, file: /etc/traefik/dynamic/reconciler.yaml}\n")
     haproxy = "type: files, format: haproxy, file: /x, reload: [x]"
     assert problems(f"proxy: {{{haproxy}, static: /srv/x}}\n")[0].endswith("this proxy serves no files")
     assert problems("proxy: {http: 443}\n") == ["/h.yaml:1:15: proxy.http: is the other port as well"]

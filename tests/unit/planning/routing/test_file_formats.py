@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.planning.routing.file_formats import Unquotable, is_plain_path, text_of
+from reconciler.planning.routing.file_formats import text_of
+from reconciler.planning.routing.file_words import Unquotable, is_plain_path
 from reconciler.planning.routing.route import Front, Route
 from reconciler.planning.routing.routing import Certificate, Routing
 from tests.support.certificates import write_certificate
@@ -126,3 +127,22 @@ def test_traefik_gets_a_router_for_each_place_and_scheme() -> None:
         "reconciler-plain",
         "reconciler-gone",
     }
+    # One that is stopped has no server, which is answered with 503; no connection to an app is kept.
+    assert config["http"]["services"]["reconciler-gone"]["loadBalancer"]["servers"] == []
+    assert config["http"]["serversTransports"]["reconciler-plain"] == {
+        "maxIdleConnsPerHost": -1,
+        "forwardingTimeouts": {"responseHeaderTimeout": "9s"},
+    }
+    # A name that redirects has a router for each scheme, and goes before a wildcard that covers it.
+    routers = config["http"]["routers"].values()
+    redirects = [each for each in routers if each["rule"] == "Host(`www.example.com`)"]
+    assert sorted((each["entryPoints"][0], "tls" in each) for each in redirects) == [
+        ("web", False),
+        ("websecure", True),
+    ]
+    wildcards = [each["priority"] for each in routers if each["rule"].startswith("HostRegexp")]
+    assert max(wildcards) < min(each["priority"] for each in redirects)
+    # What a client forges is removed, but for what Traefik says itself; the app is told by the key who says it.
+    told = config["http"]["middlewares"]["reconciler-shop-client"]["headers"]["customRequestHeaders"]
+    assert (told["Forwarded"], told["SCRIPT_NAME"], told["X-Reconciler-Client"]) == ("", "", f"{'k' * 32} -")
+    assert "X-Real-Ip" not in told
