@@ -176,7 +176,8 @@ def _share(split: Split) -> str:
 
 
 def _counted(split: Split, canary: Canary) -> str:
-    return f"{split.trial.canary.answered} of {canary.requests} requests"
+    answered = split.trial.canary.answered
+    return f"{answered} of {canary.requests} requests" if answered < canary.requests else f"{answered} requests"
 
 
 def _minutes(known: Assessment, split: Split) -> str:

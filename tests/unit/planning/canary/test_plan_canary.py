@@ -51,6 +51,11 @@ def test_it_is_given_its_share_once_it_has_passed_its_gate() -> None:
     assert decided.state == "canary"
 
 
+def test_once_it_has_answered_enough_the_number_is_told_by_itself() -> None:
+    decided = plan(WITH, on_trial(trial=ENOUGH), NOW)
+    assert decided.message.startswith("canary 5% (412 requests, 1m of 10m): 1 of 412 (0.24%) failed")
+
+
 def test_while_its_time_runs_nothing_is_done_and_its_figures_are_told() -> None:
     decided = plan(WITH, on_trial(trial=replace(ENOUGH, canary=Counts(answered=41))), NOW)
     assert (decided.actions, decided.state, decided.settled) == ((), "canary", False)
