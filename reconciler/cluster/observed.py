@@ -30,7 +30,7 @@ class ObservedPlace:
     `revision` is the one to be deployed: its build is staged. `seen` are its objects there that are ours, `pods` its
     pods. `looked` is False until the cluster was looked at once, `unseen` says why it cannot be looked at now. `held`
     says that the manifest cannot be read, so that nothing is removed; `serves_here` that an instance of the app serves
-    on this host, `wanted_here` that its manifest asks for that. `force` takes fields back that others changed.
+    on this host, `wanted_here` that its manifest asks for that. `left` that something of it may be there.
     """
 
     installation: str
