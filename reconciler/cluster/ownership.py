@@ -81,15 +81,31 @@ def differences(desired: Seen, seen: Seen) -> tuple[str, ...]:
     return tuple(found[:_MOST_TOLD])
 
 
-def changed_by(seen: Seen, installation: str) -> str:
-    """Return who else has changed an object last, "" if that is not known."""
+def changed_by(seen: Seen, installation: str, path: str) -> str:
+    """Return who else has a field of an object, or has changed the object last, "" if that is not known."""
     others = [
         each
         for each in seen.get("metadata", {}).get("managedFields") or ()
         if each.get("manager") not in {None, "", manager_of(installation)} and not each.get("subresource")
     ]
-    last = max(others, key=lambda each: str(each.get("time") or ""), default=None)
+    having = [each for each in others if _has_field(each.get("fieldsV1") or {}, path)]
+    # A server before 1.22 does not say who has changed the status alone, as its controllers do.
+    writing = [each for each in others if (each.get("fieldsV1") or {"f:spec": {}}).keys() - {"f:status", "f:metadata"}]
+    last = max(having or writing, key=lambda each: str(each.get("time") or ""), default=None)
     return "" if last is None else str(last["manager"])
+
+
+def _has_field(owned: Any, path: str) -> bool:
+    """Return whether fields, as managedFields has them, contain the one at a path such as `spec.env[A].value`."""
+    for name in filter(None, re.split(r"\.|(\[[^]]*\])", path)):
+        if not isinstance(owned, Mapping):
+            return False
+        if name.startswith("["):
+            item = f'"name":"{name[1:-1]}"'
+            owned = next((each for key, each in owned.items() if key.startswith("k:") and item in key), None)
+        else:
+            owned = owned.get(f"f:{name}")
+    return owned is not None
 
 
 def _differing(desired: Any, seen: Any, path: str) -> Iterator[str]:

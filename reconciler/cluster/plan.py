@@ -124,7 +124,7 @@ def _why(wanted: Mapping[str, Any], seen: Mapping[str, Any], found: tuple[str, .
     """Return why an object is applied again: its manifest changed, or another has changed the object."""
     if _content(wanted) != _content(seen):
         return Cause(Reason.CONFIGURATION_CHANGED, "its manifest, source or secrets changed")
-    who = changed_by(seen, observed.installation) or "another program"
+    who = changed_by(seen, observed.installation, found[0]) or "another program"
     return Cause(Reason.DRIFTED, f"{who} has changed {', '.join(found)}")
 
 

@@ -67,10 +67,25 @@ def test_what_differs_is_named_by_its_path_and_by_who_changed_it_last() -> None:
     desired = {"spec": {"replicas": 1, "env": [{"name": "A", "value": "1"}], "names": ["a"], "gone": {"x": 1}}}
     seen = {"spec": {"replicas": 5, "env": [{"name": "A", "value": "2"}], "names": ["a", "b"]}}
     assert differences(desired, seen) == ("spec.replicas", "spec.env[A].value", "spec.names")
+    env: dict[str, Any] = {"f:env": {'k:{"name":"A"}': {".": {}, "f:value": {}}}}
+    assert (
+        changed_by(
+            deployment(
+                managedFields=[
+                    {"manager": "kubectl-edit", "time": "1", "fieldsV1": {"f:spec": env}},
+                    {"manager": "kubectl-scale", "time": "2", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+                    {"manager": "kube-controller-manager", "time": "3", "fieldsV1": {"f:status": {}}},
+                ]
+            ),
+            "here",
+            "spec.env[A].value",
+        )
+        == "kubectl-edit"
+    )
     fields = [
         {"manager": "reconciler/here", "time": "3"},
         {"manager": "kubectl-edit", "time": "2"},
         {"manager": "helm", "time": "1"},
         {"manager": "kube-controller-manager", "time": "4", "subresource": "status"},
     ]
-    assert changed_by(deployment(managedFields=fields), "here") == "kubectl-edit"
+    assert changed_by(deployment(managedFields=fields), "here", "spec.replicas") == "kubectl-edit"
