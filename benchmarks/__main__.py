@@ -26,9 +26,9 @@ def main(arguments: Sequence[str]) -> int:
         return study(arguments[0])(arguments[1:])
     asked = _parser().parse_args(arguments)
     if asked.case == ["report"]:
-        from benchmarks import report
+        from benchmarks import plots, report
 
-        print(report.write(asked.results, _ROOT / "docs" / "evidence"))
+        print(report.write(asked.results, _ROOT / "docs" / "evidence", plots.draw))
         return 0
     unknown = [name for name in asked.case if name not in (*CASES, *LONG)]
     if unknown:

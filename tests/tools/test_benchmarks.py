@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import known, results, tables
+from benchmarks import known, report, results, tables
 from benchmarks.case import BY_HAND, OURS, Case, Figures, ahead, as_json, at_most, from_json, ratio_at_most
 from benchmarks.setting import Setting, in_turn
 from tests.support.site import REPOSITORY
@@ -122,6 +122,42 @@ def test_a_table_has_a_row_for_each_contender_and_its_way_of_being_asked() -> No
     assert body[0] == [OURS, "a file | renamed", "20.0 ms (10.0 to 30.0)", ""]
     assert body[1] == ["runit", "`sv`", "1,234 ms", "2 of 9"]
     assert r"a file \| renamed" in tables.as_markdown(heads, body)
+
+
+def test_the_page_keeps_what_it_says_of_cases_that_were_not_run_again(tmp_path: Path) -> None:
+    machine = {"cpu": "one", "cores": 2, "memory_gib": 4, "kernel": "Linux", "python": "3.11", "load": [1], "at": "now"}
+
+    def measured(name: str, seconds: float, ours: str) -> None:
+        case, found = known.case(name), Figures()
+        found.add(case.plotted[0], OURS, "s", seconds)
+        found.add(case.plotted[0], "runit", "s", 2.0)
+        about = {"quick": False, "machine": machine, "peers": {}, "ours": ours}
+        results.write(name, as_json(case, found) | about, tmp_path)
+
+    measured("drop", 1.0, "1 (aaa)")
+    measured("manager", 1.0, "1 (aaa)")
+    before = report.write(tmp_path, tmp_path, lambda *_: False).read_text()
+    (tmp_path / "drop.json").unlink()
+    measured("manager", 3.0, "2 (bbb)")
+    page = report.write(tmp_path, tmp_path, lambda *_: False)
+    after = page.read_text()
+    drop, manager = known.case("drop").title, known.case("manager").title
+    assert _section(after, drop) == _section(before, drop)
+    assert _section(after, manager) != _section(before, manager)
+    assert _section(after, "Targets") == _section(before, "Targets")
+    assert "- reconciler 2 (bbb): manager\n" in after
+    assert "- of an earlier run (reconciler 1 (aaa): drop, manager; from now;" in after
+    measured("drop", 5.0, "2 (bbb)")
+    report.write(tmp_path, tmp_path, lambda *_: False)
+    lost = _section(page.read_text(), "Where reconciler is behind")
+    (tmp_path / "drop.json").unlink()
+    report.write(tmp_path, tmp_path, lambda *_: False)
+    assert "- drop: " in lost
+    assert _section(page.read_text(), "Where reconciler is behind") == lost
+
+
+def _section(page: str, title: str) -> str:
+    return page.partition(f"## {title}\n")[2].partition("\n## ")[0].strip()
 
 
 def test_everybody_begins_a_round_as_often_as_the_others() -> None:
