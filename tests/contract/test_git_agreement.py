@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ from tests.contract.test_git_origins import Host
 from tests.support.repository import Repository
 
 NIGHTLY = os.environ.get("RECONCILER_TESTS") == "nightly"
+PARTS = 20 if NIGHTLY else 1
 
 NAMES = ("shop", "blog", "api")
 MANIFESTS = (
@@ -108,14 +110,17 @@ def names(plan: CommitPlan) -> tuple[list[str], list[str]]:
     return sorted(plan.catalog.apps), sorted(plan.catalog.services)
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @settings(
-    max_examples=1000 if NIGHTLY else 4,
+    max_examples=50 if NIGHTLY else 4,
     deadline=None,
     derandomize=not NIGHTLY,
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(commits=st.lists(COMMIT, min_size=1, max_size=1), whole=st.booleans())
-def test_the_daemon_plan_and_validate_agree_on_every_commit(commits: list[dict[str, str | None]], whole: bool) -> None:
+def test_the_daemon_plan_and_validate_agree_on_every_commit(
+    part: int, commits: list[dict[str, str | None]], whole: bool
+) -> None:
     with place(whole=whole) as here:
         here.push({"hosts/web1/first.yaml": "path: ../../apps/shop\n", "apps/shop/wsgi.py": "application = 0\n"})
         here.host.follow()
