@@ -5,6 +5,7 @@ as long as desired state is unknown, nothing that happens is a reason to act.
 """
 
 import asyncio
+import gc
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +13,8 @@ from typing import Protocol
 
 # Names looked at before the loop goes on with something else.
 _AT_ONCE = 200
+# Collected after so many: where as many objects go as come, the interpreter waits until it is those of all names.
+_YOUNG = 1
 
 
 class Wakes(Protocol):
@@ -43,6 +46,7 @@ class WakeQueue:
         self._start: Callable[[str, asyncio.Event], None] | None = None
         self._unless: dict[str, Callable[[], bool]] = {}
         self._woken: dict[str, None] = {}
+        self._looked = 0
 
     def wake(self, name: str) -> None:
         """Have this name looked at soon, unless it is ignored or the queue is closed."""
@@ -75,8 +79,12 @@ class WakeQueue:
 
     def _pass_on(self) -> None:
         """Look at the first of the names that were woken, and have the others looked at soon."""
+        if self._looked >= _AT_ONCE:
+            self._looked = 0
+            gc.collect(_YOUNG)
         for name in list(islice(self._woken, _AT_ONCE)):
             del self._woken[name]
+            self._looked += 1
             if self._start is not None and not _holds(self._unless[name]):
                 self._wakeups[name].set()
         if self._woken:

@@ -7,8 +7,10 @@ in.
 
 import gc
 
-# A look at so many takes some 10 ms; more are taken for what stays, and left out unseen.
+# A look at so many takes some 10 ms; more are taken for what stays, and left out.
 _MOST_LOOKED_AT = 30_000
+# As long as there are so few in all, each look at many is one at all of them, which takes some 30 ms.
+_ALL_LOOKED_AT = 100_000
 _MIDDLE, _OLDEST = 1, 2
 _NEVER = 1 << 30
 
@@ -17,7 +19,7 @@ class CalmCollections:
     """Collections of all objects in this process, which happen within `collect` alone from `begin` on.
 
     The young ones, which are short and find most, are left to the interpreter. What is left out is freed by its count
-    of references all the same, but not if it has become part of a cycle by then.
+    of references all the same; if it has become part of a cycle by then, only while there are few objects in all.
     """
 
     def __init__(self) -> None:
@@ -37,11 +39,16 @@ class CalmCollections:
         """
         if _middle_collections() == self._seen:
             return False
-        if len(gc.get_objects(generation=_OLDEST)) > _MOST_LOOKED_AT:
-            gc.collect(_MIDDLE)
-            gc.freeze()
-        else:
+        stay = len(gc.get_objects(generation=_OLDEST))
+        if stay <= _MOST_LOOKED_AT:
             gc.collect()
+        else:
+            if stay + gc.get_freeze_count() <= _ALL_LOOKED_AT:
+                gc.unfreeze()
+                gc.collect()
+            else:
+                gc.collect(_MIDDLE)
+            gc.freeze()
         self._seen = _middle_collections()
         return True
 

@@ -30,7 +30,8 @@ class Process:
     """A running leader of a process group, watched until it ends.
 
     `ended` is called once, on the loop, after every other member of its group was killed; `end` then says how it ended,
-    and `told_to_end` whether this process sent the signal.
+    and `told_to_end` whether this process sent the signal. It is let go then: what it is bound to has this object, and
+    a daemon, which leaves old objects out of its collections of garbage, would keep such a cycle for every start.
     """
 
     def __init__(self, pid: int, fd: int, *, child: bool, ended: Callable[[], None]) -> None:
@@ -63,13 +64,15 @@ class Process:
             self._loop.remove_reader(self.fd)
             os.close(self.fd)
             self.fd = -1
+        self._ended = _nothing
 
     def _on_end(self) -> None:
         kill_group(self.pid)
         self.end = self._reap() if self.child else "ended"
         _reap_group(self.pid)
+        ended = self._ended
         self.forget()
-        self._ended()
+        ended()
 
     def _reap(self) -> str:
         try:
@@ -82,6 +85,10 @@ class Process:
         if result.si_code == os.CLD_EXITED:
             return f"exited with {result.si_status}"
         return f"was ended by {_signal_name(result.si_status)}"
+
+
+def _nothing() -> None:
+    """Do nothing: the process is watched no more."""
 
 
 def kill_group(leader: int) -> None:

@@ -1,6 +1,7 @@
 """What a wake queue promises to those who wake and to the one who is woken."""
 
 import asyncio
+import gc
 
 from reconciler.convergence.wake_queue import WakeQueue
 
@@ -157,3 +158,30 @@ def test_thousands_of_names_are_looked_at_a_few_at_a_time_so_that_others_come_in
         assert len(between) >= 5
 
     asyncio.run(story())
+
+
+def test_what_thousands_of_names_renew_is_collected_in_parts() -> None:
+    async def story() -> None:
+        queue, renewed, young = WakeQueue(), list[object](), list[int]()
+
+        def renews() -> bool:
+            renewed.extend([each] for each in range(20))
+            young.append(len(gc.get_objects(generation=0)) + len(gc.get_objects(generation=1)))
+            return True
+
+        queue.open(Started())
+        for number in range(1_000):
+            queue.wake(f"app-{number}")
+            queue.wake_unless(f"app-{number}", renews)
+            queue.wake(f"app-{number}")
+        gc.collect()
+        while len(young) < 1_000:
+            await asyncio.sleep(0)
+        assert max(young) < 10_000
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(1 << 30)
+    try:
+        asyncio.run(story())
+    finally:
+        gc.set_threshold(*threshold)

@@ -31,9 +31,12 @@ def test_the_interpreter_collects_all_objects_no_more_however_many_come() -> Non
 
 
 def test_many_objects_that_stay_are_left_out_unseen() -> None:
-    code = "kept = [[n] for n in range(200_000)]\nbefore = gc.get_stats()[2]['collections']\ncalm.collect()\n"
+    code = (
+        "kept = [[n] for n in range(200_000)]\ncalm.collect()\nkept += [[n] for n in range(200_000)]\n"
+        "before = gc.get_stats()[2]['collections']\ncalm.collect()\n"
+    )
     left_out, collections = _printed(f"{code}print(gc.get_freeze_count(), gc.get_stats()[2]['collections'] - before)")
-    assert int(left_out) > 200_000
+    assert int(left_out) > 400_000
     assert collections == "0"
 
 
@@ -53,3 +56,21 @@ def test_nothing_is_looked_at_while_nothing_new_came_to_stay() -> None:
 def test_whether_there_was_anything_is_told() -> None:
     code = "kept = [[n] for n in range(100_000)]\nprint(calm.collect())\nprint(calm.collect())"
     assert _printed(code) == ["True", "False"]
+
+
+def test_what_was_left_out_and_is_part_of_a_cycle_by_now_is_freed_while_there_are_few_objects_in_all() -> None:
+    come_and_gone = (
+        "def come():\n    return [[n] for n in range(40_000)]\n"
+        "first = Node()\nseen = weakref.ref(first)\nkept = come()\ncalm.collect()\n"
+        "print(gc.get_freeze_count() > 40_000)\n"
+        "del first, kept\nprint(seen() is not None)\nkept = come()\ncalm.collect()\nprint(seen())"
+    )
+    assert _printed(come_and_gone) == ["True", "True", "None"]
+
+
+def test_a_thousand_rounds_of_what_comes_and_goes_leave_no_more_behind_than_one() -> None:
+    code = (
+        "left = []\nfor _ in range(1_000):\n    kept = [Node() for _ in range(2_000)]\n    calm.collect()\n"
+        "    kept = None\n    left.append(gc.get_freeze_count())\nprint(max(left))"
+    )
+    assert int(_printed(code)[0]) < 200_000

@@ -3,11 +3,13 @@
 import asyncio
 import errno
 import fcntl
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,3 +137,32 @@ def test_two_listeners_and_a_report_are_descriptors_3_4_and_5_whatever_they_are_
         os.close(each)
     said = ["3 ", "4 ", "5 "]
     assert [place.read_text() for place in places] == ([said[1], said[0], said[2]] if swapped else said)
+
+
+def test_a_process_that_has_ended_lets_go_of_whoever_waited_for_it_without_a_collection_of_garbage(
+    tmp_path: Path,
+) -> None:
+    class Waits:
+        process: Process
+        ended = False
+
+        def on_end(self) -> None:
+            self.ended = True
+
+    async def story() -> "weakref.ref[Waits]":
+        waits = Waits()
+        command = Command(argv=["/bin/true"], env={}, listener=None, output=tmp_path / "log")
+        waits.process = spawn(command, waits.on_end)
+        await soon(lambda: waits.ended)
+        return weakref.ref(waits)
+
+    async def outlived() -> bool:
+        seen = await story()
+        await asyncio.sleep(0)
+        return seen() is not None
+
+    gc.disable()
+    try:
+        assert not asyncio.run(outlived())
+    finally:
+        gc.enable()
