@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import os
 import random
+import select
 import signal
 import socket
 from collections import Counter
@@ -140,9 +141,13 @@ def test_threads_that_are_all_taken_get_another_worker(site: Site) -> None:
     assert set(told + more) == {"ok"}
 
 
-@pytest.mark.parametrize("worker_class", ["asgi"])
+@pytest.mark.parametrize(
+    "worker_class", ["asgi", pytest.param("uvicorn.workers.UvicornWorker", marks=pytest.mark.network)]
+)
 def test_a_hundred_idle_websockets_ask_for_no_worker_and_computing_does(site: Site, worker_class: str) -> None:
     port = serve(site, ASGI, 3, worker_class=worker_class)
+    if worker_class != "asgi":
+        site.save(site.root / "apps/blog/requirements.txt", "uvicorn\nwebsockets\n")
     site.live(scaling_pressure=1.0)
     site.await_settled("blog")
     with contextlib.ExitStack() as stack:
@@ -168,7 +173,7 @@ def websocket(port: int) -> Iterator[socket.socket]:
         yield client
 
 
-def test_kills_of_the_daemon_and_of_workers_while_it_scales_refuse_no_connection(site: Site) -> None:
+def test_kills_of_the_daemon_the_master_and_workers_while_it_scales_refuse_no_connection(site: Site) -> None:
     port = serve(site, _SLOW.format(work="time.sleep(0.1)"), 4)
     daemon, chance = site.live(scaling_pressure=1.0), random.Random(20)
     site.await_settled("blog")
@@ -176,16 +181,19 @@ def test_kills_of_the_daemon_and_of_workers_while_it_scales_refuse_no_connection
         for step in range(12):
             before = told["ok"]
             eventually(lambda before=before: told["ok"] > before + 20, within=_WITHIN_S)  # type: ignore[misc]
-            if step % 2:
-                site.end(daemon, signal.SIGKILL)
-                daemon = site.live(scaling_pressure=1.0)
-            else:
-                alive = [int(pid) for pid in children(site.pid("blog"))]
-                os.kill(chance.choice(alive), signal.SIGKILL)
+            match step % 3:
+                case 0:
+                    alive = [int(pid) for pid in children(site.pid("blog"))]
+                    os.kill(chance.choice(alive), signal.SIGKILL)
+                case 1:
+                    site.end(daemon, signal.SIGKILL)
+                    daemon = site.live(scaling_pressure=1.0)
+                case 2:
+                    os.kill(site.pid("blog"), signal.SIGKILL)
         eventually(lambda: workers(site) == 4, within=_WITHIN_S)
         eventually(lambda: len(children(site.pid("blog"))) == 4, within=_WITHIN_S)
     assert told["ConnectionRefusedError"] == 0
-    assert told.total() - told["ok"] <= 6, "what a killed worker had at hand"
+    assert told.total() - told["ok"] <= 4 + 4 * 4, "what a killed worker had at hand, and the four of a killed master"
 
 
 def children(pid: int) -> list[str]:
@@ -220,3 +228,37 @@ def test_a_load_that_falls_away_ends_with_the_least_workers_and_loses_nothing(si
     numbers = [int(line.split(" runs ")[1].split()[0]) for line in causes(site)]
     falls = [after - before for before, after in itertools.pairwise(numbers) if after < before]
     assert set(falls) == {-1}
+
+
+def test_two_hundred_apps_asked_all_at_once_hold_the_budget_and_the_least_of_each(site: Site) -> None:
+    names, budget = [f"app{number:03}" for number in range(200)], 220
+    code = site.root / "apps/slow"
+    code.mkdir(parents=True)
+    site.save(code / "wsgi.py", WAITS)
+    ports = [site.app(name, path=str(code), probation="0s", workers={"min": 1, "max": 3}) for name in names]
+    site.live(scaling_pressure=1.0, scaling_workers=budget)
+    site.await_settled(*names, within=_WITHIN_S)
+    totals = [200]
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(asked(port)) for port in ports for _ in range(8)]
+        poll = select.poll()
+        for client in clients:
+            poll.register(client, select.POLLIN)
+        eventually(lambda: has_workers(site, totals) and len(poll.poll(0)) == len(clients), within=_WITHIN_S)
+        assert {client.recv(12) for client in clients} == {b"HTTP/1.1 200"}
+    assert 200 < max(totals) <= budget
+
+
+def has_workers(site: Site, totals: list[int]) -> bool:
+    """Note how many workers there are in all; each app has one at least."""
+    has = [record.workers for record in site.instances()]
+    totals.append(sum(has))
+    return min(has) >= 1
+
+
+@contextlib.contextmanager
+def asked(port: int) -> Iterator[socket.socket]:
+    """A connection on which a request was sent, and its answer not read yet."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60.0) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        yield client
