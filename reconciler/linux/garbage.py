@@ -11,7 +11,9 @@ import gc
 _MOST_LOOKED_AT = 30_000
 # As long as there are so few in all, each look at many is one at all of them, which takes some 30 ms.
 _ALL_LOOKED_AT = 100_000
-_MIDDLE, _OLDEST = 1, 2
+# The interpreter waits for seven hundred more, which may be never where as many go as come.
+_MOST_NEW = 5_000
+_NEWEST, _MIDDLE, _OLDEST = 0, 1, 2
 _NEVER = 1 << 30
 
 
@@ -37,6 +39,8 @@ class CalmCollections:
 
         Return whether there was anything.
         """
+        if len(gc.get_objects(generation=_NEWEST)) > _MOST_NEW:
+            gc.collect(_MIDDLE)
         if _middle_collections() == self._seen:
             return False
         stay = len(gc.get_objects(generation=_OLDEST))

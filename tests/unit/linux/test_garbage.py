@@ -68,9 +68,18 @@ def test_what_was_left_out_and_is_part_of_a_cycle_by_now_is_freed_while_there_ar
     assert _printed(come_and_gone) == ["True", "True", "None"]
 
 
-def test_a_thousand_rounds_of_what_comes_and_goes_leave_no_more_behind_than_one() -> None:
+def test_many_rounds_of_what_comes_and_goes_leave_no_more_behind_than_a_few() -> None:
     code = (
-        "left = []\nfor _ in range(1_000):\n    kept = [Node() for _ in range(2_000)]\n    calm.collect()\n"
+        "left = []\nfor _ in range(60):\n    kept = [Node() for _ in range(2_000)]\n    calm.collect()\n"
         "    kept = None\n    left.append(gc.get_freeze_count())\nprint(max(left))"
     )
     assert int(_printed(code)[0]) < 200_000
+
+
+def test_new_objects_that_came_where_as_many_went_are_collected_before_they_are_very_many() -> None:
+    code = (
+        "new = lambda: len(gc.get_objects(generation=0))\nkept = [[n] for n in range(20_000)]\ngc.collect()\n"
+        "for n in range(20_000):\n    kept[n] = [n]\n"
+        "print(new() > 10_000)\ncalm.collect()\nprint(new() < 5_000)"
+    )
+    assert _printed(code) == ["True", "True"]
