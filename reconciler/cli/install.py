@@ -9,6 +9,7 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,14 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
     epilog=examples("reconciler install --dry-run", "reconciler install --user www-data --manifests /srv/m"),
 )
 @service_options
+@click.option(
+    "--app-users",
+    is_flag=True,
+    help="Give isolated apps users of their own: by a warden, a small service of root beside the daemon, which then may"
+    " make namespaces and mounts.  [default: as it is installed]",
+)
 def command(  # noqa: PLR0913, PLR0917  one for each option
-    user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool, as_json: bool
+    user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool, as_json: bool, app_users: bool
 ) -> None:
     for path in (manifests, state):
         if not str(path).isprintable():
@@ -56,7 +63,9 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     if owner is not None:
         _require_runnable(user, owner)
     service = service_of(user, manifests, state, root, owner)
-    following = "" if dry_run else "systemctl daemon-reload && systemctl enable --now reconciler"
+    service = replace(service, app_users=app_users or service.has_warden())
+    units = "reconciler-warden reconciler" if service.app_users else "reconciler"
+    following = "" if dry_run else f"systemctl daemon-reload && systemctl enable --now {units}"
     if as_json:
         show_steps(service.install(force=force, dry=dry_run), following)
         return

@@ -56,7 +56,7 @@ _TASKS: Mapping[str, Sequence[str]] = {
     ),
     "Look after manifests in git": ("git",),
     "Look after domains": ("domains", "proxy"),
-    "Look after the host": ("install", "uninstall", "doctor", "gc", "prune", "notify", "completion"),
+    "Look after the host": ("install", "uninstall", "warden", "doctor", "gc", "prune", "notify", "completion"),
 }
 _FOLDER = Path(__file__).parent
 _LONGEST_SUMMARY = 120

@@ -14,6 +14,7 @@ import click
 from reconciler.cli.env import surroundings
 from reconciler.cli.options import examples, host_options, paths_to_change
 from reconciler.linux.files import make_below
+from reconciler.linux.privileges import SETUID, may
 from reconciler.settings.settings import Settings
 
 _TERMINAL = ("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR")
@@ -35,13 +36,16 @@ _MARKS = ("RECONCILER_STATE_ID", "RECONCILER_INSTANCE")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
     from reconciler.cli.recorded_shell import become
+    from reconciler.isolation.app_namespace import become_warded
     from reconciler.isolation.app_users import app_users
     from reconciler.services.binding_views import lay_out
     from reconciler.serving.confinements import confinements_of
 
     paths_to_change(settings.paths.state)
     found = surroundings(app, settings)
-    _require_owner(found.places.home, app, app_users(settings.paths))
+    users = app_users(settings.paths)
+    become_warded(users.keys())
+    _require_owner(found.places.home, app, users)
     try:
         for directory in (found.places.home, found.places.scratch):
             make_below(directory, Path())
@@ -70,5 +74,5 @@ def _require_owner(home: Path, app: str, users: Mapping[int, str]) -> None:
         owner = home.lstat().st_uid
     else:
         owner = next(parent for parent in (home, *home.parents) if parent.exists()).stat().st_uid
-    if owner != os.geteuid() and not (os.geteuid() == 0 and users.get(owner) == app):
+    if owner != os.geteuid() and not (may(SETUID) and users.get(owner) == app):
         raise click.ClickException(f"the files of {app} belong to user id {owner}: run this command as that user")

@@ -1,9 +1,10 @@
 """Remove the systemd service; apps and data stay.
 
-Removes the unit and the settings, except files that were edited since 'reconciler install' wrote them. Apps keep
+Removes the units and the settings, except files that were edited since 'reconciler install' wrote them. Apps keep
 running; 'reconciler down' stops them.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,7 +18,8 @@ from reconciler.cli.options import examples
 def command(  # noqa: PLR0913, PLR0917  one for each option
     user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool, as_json: bool
 ) -> None:
-    steps = service_of(user, manifests, state, root).uninstall(force=force, dry=dry_run)
+    service = service_of(user, manifests, state, root)
+    steps = replace(service, app_users=service.has_warden()).uninstall(force=force, dry=dry_run)
     following = "" if dry_run else "systemctl daemon-reload"
     if as_json:
         show_steps(steps, following)

@@ -16,6 +16,8 @@ from reconciler.convergence.world import Report
 from reconciler.daemon.daemon import Daemon
 from reconciler.daemon.shutdown import is_going_down
 from reconciler.daemon.summary import HostSummary
+from reconciler.isolation.app_namespace import become_warded
+from reconciler.isolation.app_users import app_users
 from reconciler.linux.heap import share_one_heap
 from reconciler.linux.open_files import allow_many_open_files
 from reconciler.linux.processes import adopt_orphans, keep_descriptors
@@ -75,7 +77,10 @@ async def built(settings: Settings, kind: type[DaemonT]) -> AsyncIterator[tuple[
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    with acquire(settings.paths) as lock, _opened(settings.paths) as (database, lost):
+    with contextlib.ExitStack() as held:
+        lock = held.enter_context(acquire(settings.paths))
+        become_warded(app_users(settings.paths).keys())
+        database, lost = held.enter_context(_opened(settings.paths))
         if settings.manifests == settings.paths.manifests:
             settings.manifests.mkdir(mode=0o700, exist_ok=True)
         used = DaemonRecord(manifests=settings.manifests, settings=settings.file, short_origin=settings.short_origin)

@@ -132,10 +132,13 @@ def _end_apps(paths: StatePaths, places: "Layout | None") -> tuple[int, int, int
 
     A process that has left the session of its instance gets the same time to end, and is no instance more.
     """
+    from reconciler.isolation.app_namespace import become_warded
+    from reconciler.isolation.app_users import app_users
     from reconciler.isolation.cells import Cells
     from reconciler.state.records import Records
     from reconciler.state.schema import open_database, state_id
 
+    become_warded(app_users(paths).keys())
     with contextlib.closing(open_database(paths.database, upgrade=True)) as database:
         records = Records(database)
         known = {record.id: record for record in records.instances()}

@@ -1,4 +1,4 @@
-"""Install the daemon as a systemd service: its unit, its settings file and its directories, below any root.
+"""Install the daemon as a systemd service: its unit, that of its warden, its settings file and its directories.
 
 The hash of each written file is recorded, so that a file that an operator has edited since is kept.
 """
@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from reconciler.linux.files import replace_file
 
 UNIT = Path("/etc/systemd/system/reconciler.service")
+WARDEN_UNIT = Path("/etc/systemd/system/reconciler-warden.service")
 SETTINGS = Path("/etc/reconciler/host.yaml")
 _HASHES = ".installed.json"
 
@@ -44,7 +45,8 @@ class Service:
     """The service of one host. `owner` is the user's (uid, gid), None to leave owners as they are.
 
     `subgroups` says that systemd can start the daemon in a control group below the unit's own, so that the kernel
-    gives controllers to the groups beside it.
+    gives controllers to the groups beside it. `app_users` says that a warden gives isolated apps users of their own:
+    for that, the daemon may make namespaces and mounts.
     """
 
     user: str
@@ -53,6 +55,7 @@ class Service:
     command: tuple[str, ...]
     root: Path = Path("/")
     subgroups: bool = False
+    app_users: bool = False
     owner: tuple[int, int] | None = None
 
     def files(self) -> dict[Path, str]:
@@ -66,8 +69,19 @@ class Service:
             writable=_quoted(self.state).replace("$$", "$"),  # no variables here
             user=self.user,
             subgroup="\nDelegateSubgroup=daemon" if self.subgroups else "",
+            warden=f" {WARDEN_UNIT.name}" if self.app_users else "",
+            namespaces="user mnt ipc" if self.app_users else "yes",
+            mounts=" @mount" if self.app_users else "",
         )
-        return {UNIT: unit, SETTINGS: (folder / "host.yaml.template").read_text(encoding="utf-8")}
+        warden = Template((folder / "reconciler-warden.service.template").read_text(encoding="utf-8")).substitute(
+            command=" ".join(map(_quoted, self.command)), user=self.user
+        )
+        settings = (folder / "host.yaml.template").read_text(encoding="utf-8")
+        return {UNIT: unit, **({WARDEN_UNIT: warden} if self.app_users else {}), SETTINGS: settings}
+
+    def has_warden(self) -> bool:
+        """Whether the warden's unit was installed before."""
+        return self._at(WARDEN_UNIT).exists()
 
     def install(self, *, force: bool, dry: bool) -> Iterator[Step]:
         """Write what is missing or was written by an earlier version; yield each thing done or kept.

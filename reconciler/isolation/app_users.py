@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
+from reconciler.isolation.app_namespace import NEEDED, no_warden
 from reconciler.isolation.user_leases import (
     APP,
     LOST,
@@ -24,14 +24,14 @@ from reconciler.isolation.user_leases import (
     read_leases,
     write_leases,
 )
+from reconciler.linux.privileges import may
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.regular_files import UnfitFile
+from reconciler.linux.user_namespaces import subordinate, users_of
 from reconciler.state.paths import StatePaths
 
 _LOOK_AGAIN_S = 5.0
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  where any user leaves files
-# What starting as another user takes, and finding such a process again (linux/capability.h).
-_NEEDED = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7, "SYS_PTRACE": 19}
 
 
 class NoUser(Exception):
@@ -123,7 +123,7 @@ class AppUsers:
 
     def _free(self, taken: Collection[int]) -> int | None:
         """Return a number that nothing here has; two state directories begin at different ones."""
-        used, others = {*taken, *self._running()}, list(_subordinate())
+        used, others = {*taken, *self._running()}, list(subordinate())
         size = len(self._numbers)
         start = zlib.crc32(os.fsencode(self._paths.state))
         for offset in range(size):
@@ -147,16 +147,14 @@ def app_users(paths: StatePaths) -> Mapping[int, str]:
 
 @cache
 def _lacks(first: int, last: int) -> str:
-    if os.geteuid() != 0:
-        return "the daemon is not root"
-    has = int(_of_status("CapEff"), 16)
-    missing = [f"CAP_{name}" for name, number in _NEEDED.items() if not has >> number & 1]
+    missing = [f"CAP_{name}" for name, number in NEEDED.items() if not may(number)]
+    if missing and os.geteuid() != 0:
+        why = no_warden() or "it was started before its warden gave users: restart it"
+        return f"the daemon is not root, and {why}"
     if missing:
         return f"the daemon lacks {' and '.join(missing)}"
-    for line in read_proc("/proc/self/uid_map").splitlines():
-        start, _, count = map(int, line.split())
-        if start <= first and last < start + count:
-            return ""
+    if any(first in each and last in each for each in users_of()):
+        return ""
     return f"the users from {first} to {last} are not those of this container: set isolation.uids"
 
 
@@ -173,13 +171,3 @@ def _users_of_processes() -> Iterator[int]:
         if entry.name.isdecimal():
             with suppress(OSError):
                 yield from map(int, _of_status("Uid", entry.name).split())
-
-
-def _subordinate() -> Iterator[range]:
-    """Return the ranges that users may take for namespaces of their own (subuid(5), subgid(5))."""
-    for file in ("/etc/subuid", "/etc/subgid"):
-        with suppress(OSError), Path(file).open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                with suppress(ValueError):
-                    first, count = map(int, line.strip().split(":")[1:])
-                    yield range(first, first + count)

@@ -15,7 +15,7 @@ from reconciler.isolation.tries import got_through
 from reconciler.isolation.view import DEVICES, closed_ways, enter_view, open_ways, view_of
 from reconciler.linux.kernel_calls import address_of, call_libc
 from reconciler.linux.landlock import LIST, READ, WRITE, Ruleset
-from reconciler.linux.privileges import drop_bounding_set, drop_capabilities, gain_no_more
+from reconciler.linux.privileges import SETGID, SETPCAP, drop_bounding_set, drop_capabilities, gain_no_more, may
 from reconciler.linux.seccomp import install
 
 TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
@@ -33,6 +33,7 @@ def confine(given: "Confinement") -> str:
     enter(given.cells)
     _give_way_to_others()
     reasons: dict[str, list[str]] = {}
+    drops, has_groups = may(SETPCAP), may(SETGID)  # a view of its own may give rights that are good for nothing else
     owner = None if given.uid is None or given.gid is None else (given.uid, given.gid)
     if owner is None and given.no_user:
         reasons.setdefault("user", []).append(given.no_user)
@@ -45,11 +46,11 @@ def confine(given: "Confinement") -> str:
     if given.connects == "none":
         outside = _socket.socket(_socket.AF_INET)  # as the connections that the app is going to accept
         _leave_network(reasons)
-    if os.geteuid() == 0:
+    if drops:
         drop_bounding_set()
     if owner is not None:
         _become(*owner, [int(each.partition(":")[0]) for each in given.shared])
-    elif os.geteuid() == 0:
+    elif has_groups:
         os.setgroups([])
     drop_capabilities()
     gain_no_more()

@@ -17,6 +17,7 @@ from reconciler.linux.mount_trees import (
     new_file_system,
     restrict,
 )
+from reconciler.linux.privileges import SYS_ADMIN, may
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 _DEVICE_LINKS = (
@@ -164,7 +165,7 @@ def enter_view(tree: int) -> None:
 
 
 def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> int:
-    as_user = os.geteuid() != 0
+    as_user = not may(SYS_ADMIN)
     leave_mounts(as_user=as_user)
     trees: list[tuple[str, int, bool]] = []
     links: dict[str, str] = {}

@@ -1,9 +1,10 @@
 """Give up privileges for good: capabilities(7), and no_new_privs of prctl(2)."""
 
-from reconciler.linux.kernel_calls import call_libc
+from reconciler.linux.kernel_calls import address_of, call_libc
 
 _CAPBSET_DROP, _NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 _MOST_CAPABILITIES = 64
+SETUID, SETGID, SETPCAP, SYS_ADMIN = 7, 6, 8, 21  # linux/capability.h
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -24,8 +25,25 @@ def drop_capabilities() -> None:
         call_libc("prctl", _CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
     except OSError:  # a kernel before 4.3
         pass
+    set_capabilities(effective=0, permitted=0, inheritable=0)
+
+
+def set_capabilities(*, effective: int, permitted: int, inheritable: int) -> None:
+    """Have these capabilities, each a bit by its number. Raises OSError."""
     header = _CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4)
-    call_libc("capset", header, bytes(24))
+    sets = (effective, permitted, inheritable)
+    words = ((each >> shift & 0xFFFFFFFF).to_bytes(4, "little") for shift in (0, 32) for each in sets)
+    call_libc("capset", header, b"".join(words))
+
+
+def may(capability: int) -> bool:
+    """Whether this process has a capability, by its number."""
+    header = _CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4)
+    found, address = address_of(bytes(24))
+    call_libc("capget", header, address)
+    words = bytes(found)  # type: ignore[call-overload]  # a buffer
+    at = 12 * (capability // 32)
+    return bool(int.from_bytes(words[at : at + 4], "little") >> capability % 32 & 1)
 
 
 def gain_no_more() -> None:

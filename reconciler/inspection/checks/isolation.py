@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.users import name_of
+from reconciler.isolation.app_namespace import has_users, no_warden
 from reconciler.isolation.app_users import AppUsers, app_users
 from reconciler.isolation.cells import places_of
 from reconciler.isolation.user_leases import damaged_files, read_leases
+from reconciler.linux.process_identity import owner_of
 from reconciler.planning.isolation.layout import NOT_DELEGATED, layout
 from reconciler.settings.settings import Settings
 
@@ -37,10 +39,13 @@ def control_groups(settings: Settings) -> Iterator[Check]:
 
 
 def users(settings: Settings) -> Iterator[Check]:
-    """Check whether isolated apps get users of their own where this user is root; others have no say in that."""
-    if os.geteuid() != 0:
+    """Check whether isolated apps get users of their own, from a daemon that is root or from its warden."""
+    from reconciler.state.lock import holder
+
+    numbers, pid = settings.uids, holder(settings.paths)
+    if (os.geteuid() if pid is None else owner_of(pid)) != 0:
+        yield from _of_warden(settings, pid)
         return
-    numbers = settings.uids
     lacks = AppUsers(settings.paths, numbers).lacks()
     if lacks:
         found = f"isolated apps get none of their own: {lacks}"
@@ -68,6 +73,21 @@ def users(settings: Settings) -> Iterator[Check]:
     some = f"{len(taken)} {'has' if len(taken) == 1 else 'have'} one"
     found = f"isolated apps get users of their own, from {numbers.start} to {numbers[-1]}; {some}"
     yield Check(level="ok", subject="users", found=found)
+
+
+def _of_warden(settings: Settings, pid: int | None) -> Iterator[Check]:
+    """Check whether a daemon that is not root, by its pid if one runs, has users from a warden."""
+    given = f"isolated apps get users of their own from the warden, {settings.first_uid} to {settings.last_uid}"
+    if pid is not None and has_users(pid, settings.uids):
+        yield Check(level="ok", subject="users", found=given)
+        return
+    why = no_warden()
+    if pid is None and not why:
+        yield Check(level="ok", subject="users", found=f"{given}, once the daemon runs")
+    elif settings.isolation_default != "none" or app_users(settings.paths):
+        advice = "systemctl restart reconciler" if not why else "install one with 'reconciler install --app-users'"
+        found = f"isolated apps get none of their own: {why or 'the daemon was started without its warden'}"
+        yield Check(level="warn", subject="users", found=found, advice=f"{advice}; until then, they share the daemon's")
 
 
 def _known(number: int) -> str:

@@ -25,6 +25,7 @@ WITHOUT = {
     "service-shell": "becomes the program that it runs",
     "exec": "becomes the program that it runs",
     "completion": "prints a script",
+    "warden": "serves until it ends",
 }
 # What a command needs to get as far as the state directory; {app} is an empty directory.
 ARGUMENTS = {
@@ -56,7 +57,7 @@ ARGUMENTS = {
     "completion": ("bash",),
 }
 # What goes on as a daemon, or is about the whole host.
-ON_THE_HOST = frozenset(("run", "install", "uninstall", "doctor"))
+ON_THE_HOST = frozenset(("run", "install", "uninstall", "doctor", "warden"))
 
 
 def run(*words: str | Path) -> Result:

@@ -1,0 +1,122 @@
+"""Have the users of apps in this process, which is not root: in a user namespace, given by the warden.
+
+Apps outlive the daemon in their namespace. The next daemon joins it, or it would have no right to end them.
+"""
+
+import os
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from reconciler.isolation.warden import GIVEN, REQUEST, SOCKET, VARIABLE
+from reconciler.linux.privileges import SETPCAP, SYS_ADMIN, may
+from reconciler.linux.proc_files import read_proc
+from reconciler.linux.user_namespaces import join_users, keep_capabilities, leave_users, owner_of_namespace, users_of
+
+# What starting as another user takes, and finding such a process again (linux/capability.h).
+NEEDED = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7, "SYS_PTRACE": 19}
+_ANSWER_S = 5.0
+
+
+def become_warded(leased: Collection[int]) -> None:
+    """Join the namespace of the apps that run, by the users leased to them, or one that the warden gives.
+
+    Where there is none of both, nothing changes. This process has one thread.
+    """
+    if os.geteuid() == 0 or all(map(may, NEEDED.values())):
+        return
+    with suppress(OSError):
+        namespace = _running(leased)
+        namespace = _given() if namespace is None else namespace
+        try:
+            join_users(namespace)
+        finally:
+            os.close(namespace)
+        keep_capabilities((*NEEDED.values(), SETPCAP, SYS_ADMIN))
+
+
+def no_warden() -> str:
+    """Say why no warden gives this process users, "" if one is there."""
+    try:
+        _connected().close()
+    except OSError as error:
+        return f"no warden answers at {_path()}: {error.strerror or error}"
+    return ""
+
+
+def has_users(pid: int, users: range) -> bool:
+    """Whether a process, which is not root, may become these users."""
+    with suppress(OSError):
+        rights = next(line for line in read_proc(f"/proc/{pid}/status").splitlines() if line.startswith("CapEff:"))
+        return all(int(rights.split()[1], 16) >> number & 1 for number in NEEDED.values()) and any(
+            users.start in each and users[-1] in each for each in users_of(pid)
+        )
+    return False
+
+
+def _running(leased: Collection[int]) -> int | None:
+    """Return a descriptor of the namespace in which apps of this daemon run as users of their own, None without one."""
+    own = os.stat("/proc/self/ns/user").st_ino  # noqa: PTH116  very many of its kind below
+    for pid in _pids():
+        with suppress(OSError):
+            if os.stat(f"/proc/{pid}").st_uid not in leased:  # noqa: PTH116  as above
+                continue
+            found = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+            if os.fstat(found).st_ino != own and owner_of_namespace(found) == os.geteuid() and len(users_of(pid)) > 1:
+                return found
+            os.close(found)
+    return None
+
+
+def _pids() -> Iterator[str]:
+    return filter(str.isdecimal, os.listdir("/proc"))  # noqa: PTH208  names are all there is to know
+
+
+def _given() -> int:
+    """Return a descriptor of a new namespace that the warden has given users. Raises OSError.
+
+    Another process makes it: one that was given none would leave this one without its own user.
+    """
+    asked, waits = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(waits[1])
+            _ask()
+            os.write(asked[1], b"g")
+            os.read(waits[0], 1)
+        finally:
+            os._exit(0)
+    try:
+        os.close(asked[1])
+        if not os.read(asked[0], 1):
+            raise PermissionError("the warden gave no users")
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        for each in (asked[0], *waits):
+            os.close(each)
+        os.waitpid(pid, 0)
+
+
+def _ask() -> None:
+    with _connected() as connection:
+        leave_users()
+        connection.send(REQUEST)
+        if connection.recv(len(GIVEN)) != GIVEN:
+            raise PermissionError
+
+
+def _connected() -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.settimeout(_ANSWER_S)
+        connection.connect(str(_path()))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _path() -> Path:
+    return Path(os.environ.get(VARIABLE) or SOCKET)

@@ -1,0 +1,136 @@
+"""The warden: the one process of root. It gives namespaces of the daemon's user the users of apps, and does no more.
+
+A request is one word, and names nothing: no app, no number, no path. What is written is the same each time, and the
+kernel takes it only for a namespace that the daemon's user has made, once. An attacker who has taken over the daemon
+can become every app by it, and never root.
+"""
+
+import os
+import pwd
+import select
+import socket
+import struct
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.linux.privileges import SETGID, SETUID, drop_bounding_set, gain_no_more, set_capabilities
+from reconciler.linux.user_namespaces import numbers_of_others
+
+SOCKET = Path("/run/reconciler-warden/socket")
+VARIABLE = "RECONCILER_WARDEN"  # another path of the socket
+REQUEST, GIVEN = b"users", b"given"
+_UNKNOWN = 65534  # overflowuid of proc(5)
+_DIGITS = 10
+_LONGEST, _BACKLOG, _ANSWER_S = 64, 16, 2.0
+_CREDENTIALS = struct.Struct("iII")  # ucred of unix(7)
+
+
+class Unfit(Exception):
+    """A warden cannot give these users; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warded:
+    """The daemon's user and group, and the users that apps get; all keep their numbers in a namespace."""
+
+    uid: int
+    gid: int
+    users: range
+
+    @classmethod
+    def of(cls, name: str, users: range) -> "Warded":
+        """Return that of a user by name or number. Raises Unfit if the users of apps are those of others, too."""
+        uid, gid = _numbers_of(name)
+        if uid == 0:
+            raise Unfit("a daemon that is root needs no warden")
+        if uid in users or gid in users or uid == _UNKNOWN:
+            raise Unfit(f"user {name} cannot be the daemon's: it is one of apps, or of files whose user is not known")
+        if not users or users.start < 1 or users.stop > 1 << 31 or users.step != 1:
+            raise Unfit("the users of apps are a range of numbers from 1 on")
+        for number, whose in numbers_of_others():
+            if number in users:
+                raise Unfit(f"{number} is {whose} of this host: choose other users")
+        return cls(uid=uid, gid=gid, users=users)
+
+    def map_for(self, own: int) -> bytes:
+        """Return what the kernel takes as the map of a namespace (user_namespaces(7)), in which `own` is, too."""
+        return f"{own} {own} 1\n{self.users.start} {self.users.start} {len(self.users)}\n".encode()
+
+
+def _numbers_of(name: str) -> tuple[int, int]:
+    if name.isascii() and name.isdecimal() and len(name) < _DIGITS:
+        return int(name), int(name)
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        raise Unfit(f"this host has no user {name}") from None
+    return found.pw_uid, found.pw_gid
+
+
+def opened(path: Path, warded: Warded) -> socket.socket:
+    """Listen at a path, for the daemon's user alone. Raises OSError."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        before = os.umask(0o177)
+        try:
+            listening.bind(str(path))
+        finally:
+            os.umask(before)
+        os.chown(path, warded.uid, -1, follow_symlinks=False)
+        listening.listen(_BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def give_up_all_but_maps(warded: Warded) -> None:
+    """Give up for good every right but that to write maps; files are opened as the daemon's user. Raises OSError."""
+    drop_bounding_set()
+    gain_no_more()
+    os.setgroups([])
+    os.setegid(warded.gid)
+    os.seteuid(warded.uid)  # the real one stays: the daemon can neither signal this process nor look into it
+    rights = 1 << SETUID | 1 << SETGID
+    set_capabilities(effective=rights, permitted=rights, inheritable=0)
+
+
+def serve(listening: socket.socket, warded: Warded, until: int) -> None:
+    """Answer requests until the descriptor `until` is readable; whatever one of them is, the next is answered."""
+    waiting = select.poll()
+    for each in (listening.fileno(), until):
+        waiting.register(each, select.POLLIN)
+    while until not in dict(waiting.poll()):
+        with suppress(OSError):
+            connection, _ = listening.accept()
+            with closing(connection):
+                connection.settimeout(_ANSWER_S)
+                answer = answered(connection, warded)
+                connection.send(answer)
+
+
+def answered(connection: socket.socket, warded: Warded) -> bytes:
+    """Do what one connection asks for; return the answer. Raises OSError if nothing was asked."""
+    pid, uid, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    request = connection.recv(_LONGEST)
+    if uid != warded.uid or pid <= 0:
+        return b"refused: only the daemon's user may ask"
+    if request != REQUEST:
+        return b"refused: there is one request, and this is another"
+    try:
+        for name, own in (("gid_map", warded.gid), ("uid_map", warded.uid)):
+            _write(f"/proc/{pid}/{name}", warded.map_for(own))
+    except OSError as error:
+        return f"refused: the kernel does not take it: {error.strerror}".encode()
+    return GIVEN
+
+
+def _write(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,167 @@
+"""A daemon that is not root beside the warden, the one process of root: isolated apps have users of their own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.isolation.warden import VARIABLE
+from tests.support.eventually import eventually
+from tests.support.hosts import explained
+from tests.support.load import under_load
+from tests.support.probe_of_isolation import LACKS
+from tests.support.site import REPOSITORY, Site, is_gone
+
+PYTHON = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.nightly,
+    pytest.mark.network,  # root's own Pythons and their packages are out of reach: an environment is made
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user, and be a warden"),
+    pytest.mark.skipif(not Path(PYTHON).exists(), reason=f"there is no {PYTHON}, which every user may run"),
+    pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}"),
+]
+
+_USER = 57_000 + os.getpid() % 3000
+_BECOME = ("setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups")
+_NOTHING = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
+_FIRST, _LAST = 70_000, 79_999
+
+
+class Warden:
+    """A warden, as a process of root."""
+
+    def __init__(self, place: Path) -> None:
+        self.socket = place / "socket"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        words = (sys.executable, "-m", "reconciler", "warden", "--user", str(_USER), "--socket", str(self.socket))
+        self.process = subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().startswith("gives")
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.communicate(timeout=20)
+            self.process = None
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A site that belongs to that user, below a directory that every user may enter."""
+    root = Path(tempfile.mkdtemp(prefix="reconciler-"))
+    site = Site(root=root)
+    root.chmod(0o755)
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", root / "venv"], check=True)
+    (packages,) = (root / "venv/lib").glob("python*/site-packages")
+    (packages / "ours.pth").write_text(f"{REPOSITORY}\n{sysconfig.get_path('purelib')}\n")
+    for directory in (site.manifests, root / "apps", site.state):
+        directory.mkdir(exist_ok=True)
+        os.chown(directory, _USER, _USER)
+    try:
+        yield from explained(site, request)
+    finally:
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def warden(site: Site) -> Iterator[Warden]:
+    found = Warden(site.root)
+    try:
+        yield found
+    finally:
+        found.end(signal.SIGKILL)
+
+
+def start(site: Site, warden: Warden) -> "subprocess.Popen[str]":
+    """The daemon of a user who has no group, no capability, and no way to get any but the warden's."""
+    given = {"PATH": "/usr/bin:/bin", "HOME": str(site.root), VARIABLE: str(warden.socket)}
+    with site.console.open("a") as console:
+        daemon = subprocess.Popen(
+            [*_BECOME, *_NOTHING, site.root / "venv/bin/python", "-m", "reconciler", *site.command("run")[3:]],
+            stdout=console, stderr=console, stdin=subprocess.DEVNULL, text=True,
+            cwd=site.root, env={**os.environ, **given}, start_new_session=True,
+        )  # fmt: skip
+    site.daemons.append(daemon)
+    return daemon
+
+
+def run_as_daemon(site: Site, warden: Warden, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command as the daemon's user, outside of its namespace, as an operator does."""
+    given = {"PATH": "/usr/bin:/bin", "HOME": str(site.root), VARIABLE: str(warden.socket)}
+    place = ("--state", str(site.state), *(("--manifests", str(site.manifests)) if words[0] == "doctor" else ()))
+    return subprocess.run(
+        [*_BECOME, *_NOTHING, site.root / "venv/bin/python", "-m", "reconciler", words[0], *place, *words[1:]],
+        capture_output=True, text=True, cwd=site.root, env={**os.environ, **given}, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def user_of(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+def test_an_app_of_a_daemon_that_is_not_root_has_a_user_of_its_own_whoever_is_killed(
+    site: Site, warden: Warden
+) -> None:
+    warden.start()
+    port, other = site.app("shop", isolation="strict"), site.app("blog", isolation="strict")
+    plain = site.app("plain")
+    daemon = start(site, warden)
+    eventually(site.serves("shop", "1", port), 40)
+    eventually(site.serves("blog", "1", other), 40)
+    eventually(site.serves("plain", "1", plain), 40)
+    before = site.pid("shop")
+    users = {user_of(site.pid(app)) for app in ("shop", "blog")}
+    assert len(users) == 2
+    assert all(_FIRST <= user <= _LAST for user in users)
+    assert user_of(daemon.pid) == user_of(site.pid("plain")) == _USER
+    assert site.paths.home("shop").stat().st_uid == user_of(before)
+    (row,) = [row for row in site.status()["apps"] if row["name"] == "shop"]
+    assert "isolation lacks" not in row["message"]
+    warden.end(signal.SIGKILL)  # nothing depends on it
+    with under_load(port) as load:
+        site.end(daemon, signal.SIGKILL)
+        load.await_more(20)
+        daemon = start(site, warden)
+        eventually(lambda: ("shop", "adopted", f"gunicorn {before} keeps serving") in site.events(), 20)
+        site.await_settled("shop", "blog")
+        load.await_more(20)
+    assert load.failed == {}
+    assert site.pid("shop") == before
+    site.source("shop", "2")
+    eventually(site.serves("shop", "2", port), 40)
+    assert user_of(site.pid("shop")) in users
+    assert is_gone(before)
+    killed = site.pid("shop")
+    os.kill(killed, signal.SIGKILL)
+    site.await_successor("shop", killed)
+    assert user_of(site.pid("shop")) in users
+    shown = run_as_daemon(site, warden, "shell", "shop", "--", "id", "-u")
+    assert int(shown.stdout) in users, shown.stderr
+    checked = run_as_daemon(site, warden, "doctor").stdout
+    assert f"isolated apps get users of their own from the warden, {_FIRST} to {_LAST}" in checked
+    pids = [site.pid(app) for app in ("shop", "blog", "plain")]
+    down = run_as_daemon(site, warden, "down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert all(map(is_gone, pids))
+
+
+def test_without_a_warden_apps_have_the_daemons_user_and_are_told_why(site: Site, warden: Warden) -> None:
+    port = site.app("shop", isolation="strict")
+    start(site, warden)
+    eventually(site.serves("shop", "1", port), 40)
+    assert user_of(site.pid("shop")) == _USER
+    site.await_settled("shop")
+    (row,) = [row for row in site.status()["apps"] if row["name"] == "shop"]
+    assert f"the daemon is not root, and no warden answers at {warden.socket}" in row["message"]
+    run_as_daemon(site, warden, "down")
