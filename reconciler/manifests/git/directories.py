@@ -63,6 +63,7 @@ class Directories:
         with self._writing:
             known = self.known()
             if tree.commit not in known:
+                self._remove_interrupted()  # by a daemon that was killed
                 self._trees.write_from(tree, objects.of(tree), before)
                 self._seen = (self.top.stat().st_mtime_ns, known | {tree.commit})  # nothing else writes here
 
@@ -98,10 +99,13 @@ class Directories:
                 remove(self.top / name)
             if gone:
                 self._seen = (self.top.stat().st_mtime_ns, known - gone)
-            for directory in (self._directory, self.top):
-                with contextlib.suppress(FileNotFoundError):
-                    for path in list(leftovers(directory)):
-                        remove(path)
+            self._remove_interrupted()
+
+    def _remove_interrupted(self) -> None:
+        for directory in (self._directory, self.top):
+            with contextlib.suppress(FileNotFoundError):
+                for path in list(leftovers(directory)):
+                    remove(path)
 
 
 def _digest(top: str, paths: Sequence[str]) -> int | None:
