@@ -13,6 +13,7 @@ import pytest
 from benchmarks import known, report, results, tables
 from benchmarks.case import BY_HAND, OURS, Case, Figures, ahead, as_json, at_most, from_json, ratio_at_most
 from benchmarks.setting import Setting, in_turn
+from benchmarks.studies import metrics_cost
 from tests.support.site import REPOSITORY
 
 
@@ -78,6 +79,15 @@ def test_every_case_says_what_it_measures_and_what_is_asked_of_it(name: str) -> 
 @pytest.mark.parametrize("name", known.STUDIES)
 def test_every_study_can_be_imported_and_run(name: str) -> None:
     assert callable(known.study(name))
+
+
+@pytest.mark.parametrize("counting", [False, True])
+def test_what_counting_costs_is_measured_with_our_configuration_as_instances_read_it(
+    tmp_path: Path, counting: bool
+) -> None:
+    with metrics_cost._gunicorn(tmp_path / "app", "sync", counting=counting) as running:
+        figures = tmp_path / "app" / "passed" / "one" / str(running.worker)
+        assert (figures.stat().st_size > 0) is counting
 
 
 def test_ours_is_ahead_only_when_everybody_else_takes_longer() -> None:
