@@ -62,17 +62,15 @@ class Reconciler(Peer):
             contextlib.suppress(sqlite3.OperationalError),
             contextlib.closing(sqlite3.connect(f"file:{self.bench.state}/reconciler.db?mode=ro", uri=True)) as database,
         ):
-            columns = {column for _, column, *_ in database.execute("PRAGMA table_info(event)")}
-            name = "name" if "name" in columns else "app"  # of an earlier commit
-            asked = f"SELECT {name}, text FROM event WHERE kind = 'adopted' AND id > ?"
+            asked = f"SELECT {_column_of_names(database)}, text FROM event WHERE kind = 'adopted' AND id > ?"
             return {app: int(text.split()[1]) for app, text in database.execute(asked, (self._since,))}
         return {}
 
     def last_gate_s(self, app: App) -> float:
         """How long it took from the start of an app's newest instance until it passed its gate, by the journal."""
         place = f"file:{self.bench.state}/reconciler.db?mode=ro"
-        asked = "SELECT max(at) FROM event WHERE name = ? AND kind = ?"
         with contextlib.closing(sqlite3.connect(place, uri=True)) as database:
+            asked = f"SELECT max(at) FROM event WHERE {_column_of_names(database)} = ? AND kind = ?"
             started, ready = (database.execute(asked, (app.name, kind)).fetchone()[0] for kind in ("started", "ready"))
         return float(ready - started)
 
@@ -100,3 +98,8 @@ class Reconciler(Peer):
     def stop(self) -> None:
         self.bench.end()
         self.process = None
+
+
+def _column_of_names(database: sqlite3.Connection) -> str:
+    columns = {column for _, column, *_ in database.execute("PRAGMA table_info(event)")}
+    return "name" if "name" in columns else "app"  # of an earlier commit
