@@ -158,11 +158,11 @@ STALE: dict[str, tuple[str, str, str, str, str]] = {
         "Pipfile.lock: it does not match Pipfile; run `pipenv lock`",
     ),
 }  # fmt: skip
-# Those before 3.8 are each installed for in a way of their own; of the others, the oldest and the newest every day.
-EVERYDAY = ("2.7", "3.6", "3.7", "3.8", "3.14")
 VERSIONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
-STAGED = VERSIONS if os.environ.get("RECONCILER_TESTS") == "nightly" else EVERYDAY
 FOUND = frozenset(runtime.name for runtime in discover(()))
+# Those before 3.8 are each installed for in a way of their own; of the others, the oldest and the newest every day.
+EVERYDAY = ("2.7", "3.6", "3.7", "3.8", *[each for each in VERSIONS if f"python{each}" in FOUND][-1:])
+STAGED = VERSIONS if os.environ.get("RECONCILER_TESTS") == "nightly" else EVERYDAY
 
 
 @pytest.fixture(scope="module")
