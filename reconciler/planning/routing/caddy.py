@@ -33,6 +33,7 @@ _END_RELOAD_S = 300
 _RETRY_EVERY_S = 0.05
 # WSGI has "_" for each "-": X_Forwarded_For would stand beside, or for, what the proxy says. SCRIPT_NAME is gunicorn's.
 _WITH_UNDERSCORE = "*_*"
+_FORGED = (*FORGEABLE_HEADERS, PREFIX_HEADER)
 # Caddy logs requests that fail with their headers; of those it knows only cookies and passwords as secrets.
 _WITHOUT_KEYS: Mapping[str, Any] = {
     "format": "filter",
@@ -60,11 +61,14 @@ def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: st
     With `links` it serves the names that are linked there as well, whatever they are.
     """
     unknown = {"handle": [{"handler": "static_response", "status_code": 404}]}
+    # Once for all routes: with every handler a change takes Caddy longer.
+    cleaned = {"handle": [{"handler": "headers", "request": {"delete": [_WITH_UNDERSCORE, *_FORGED]}}]}
     trusted = _trusted(front, abilities)
     secure = {
         "listen": [front.listen(front.https)],
         "routes": [
-            *_secure_routes(routes, front, abilities),
+            cleaned,
+            *_secure_routes(routes, front, abilities, clean=True),
             *(linked_names.secure_routes(_any_handlers(front, abilities), front) if links else ()),
             unknown,
         ],
@@ -74,7 +78,7 @@ def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: st
         **trusted,
     }
     linked = linked_names.plain_routes(front) if links else []
-    plain_routes = [*_plain_routes(routes, front, abilities), *linked, unknown]
+    plain_routes = [cleaned, *_plain_routes(routes, front, abilities, clean=True), *linked, unknown]
     plain = {"listen": [front.listen(front.http)], "routes": plain_routes}
     return {
         "admin": {"listen": "unix/admin.sock", "config": {"persist": False}},
@@ -105,8 +109,8 @@ def spliced(theirs: Config, routes: tuple[Route, ...], front: Front, abilities: 
     http = _child(apps, "http")
     servers = dict(http.get("servers") or {})
     ours = (
-        (MARK, front.https, _secure_routes(routes, front, abilities)),
-        (_PLAIN, front.http, _plain_routes(routes, front, abilities)),
+        (MARK, front.https, _secure_routes(routes, front, abilities, clean=False)),
+        (_PLAIN, front.http, _plain_routes(routes, front, abilities, clean=False)),
     )
     for name, port, made in ours:
         _place(servers, name, front, port, list(made))
@@ -179,15 +183,16 @@ def _protocols(front: Front) -> Config:
     return {} if front.http3 else {"protocols": ["h1", "h2"]}
 
 
-def _secure_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities) -> Iterator[Config]:
+def _secure_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities, *, clean: bool) -> Iterator[Config]:
+    """Yield the routes over TLS; with `clean`, what clients forge is gone before them, else each route sees to that."""
     for place in places(tuple(route for route in routes if route.routing.tls != "off")):
-        yield _route("https", place, _handlers(place.route, front, abilities, secure=True))
+        yield _route("https", place, _handlers(place.route, front, abilities, secure=True, clean=clean))
     for name, route in redirected(routes):
         if route.routing.tls != "off":
             yield _redirect("https", name, target(route, front))
 
 
-def _plain_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities) -> Iterator[Config]:
+def _plain_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities, *, clean: bool) -> Iterator[Config]:
     host = "{http.request.host}" if front.https == 443 else f"{{http.request.host}}:{front.https}"
     to_tls = [_to(f"https://{host}")]
     alike: dict[bool, list[str]] = {True: [], False: []}  # by whether they are wildcards, which come after exact names
@@ -197,7 +202,7 @@ def _plain_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities)
             yield _redirects(alike[False], to_tls, "exact")
             alike[False] = []
         if routing.tls == "off" or routing.http == "serve":
-            yield _route("http", place, _handlers(place.route, front, abilities, secure=False))
+            yield _route("http", place, _handlers(place.route, front, abilities, secure=False, clean=clean))
         elif is_everything(place.below):
             alike[covers].append(place.name)
         else:
@@ -242,7 +247,7 @@ def _to(url: str) -> Config:
     return {"handler": "static_response", "status_code": 308, "headers": headers}
 
 
-def _handlers(route: Route, front: Front, abilities: Abilities, *, secure: bool) -> list[Config]:
+def _handlers(route: Route, front: Front, abilities: Abilities, *, secure: bool, clean: bool) -> list[Config]:
     """Return what is done with a request of an app, in order; each element is a handler or a route."""
     routing = route.routing
     handlers: list[Config] = []
@@ -263,11 +268,11 @@ def _handlers(route: Route, front: Front, abilities: Abilities, *, secure: bool)
         return [*handlers, {"handler": "static_response", "status_code": 503, "body": "This app is stopped.\n"}]
     if route.files:
         handlers += caddy_handlers(route.files, routing)
-    handlers.append(_proxied(route, routing, front, abilities))
+    handlers.append(_proxied(route, routing, front, abilities, clean=clean))
     return handlers
 
 
-def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities) -> Config:
+def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities, *, clean: bool) -> Config:
     transport: Config = {"protocol": "http", "keep_alive": {"enabled": False}}
     if routing.answer_timeout_s is not None:
         transport["response_header_timeout"] = int(routing.answer_timeout_s * _SECOND)
@@ -290,8 +295,11 @@ def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities)
     if routing.strip and not is_everything(routing.below):
         headers[PREFIX_HEADER] = [routing.below]
         handler["rewrite"] = {"strip_path_prefix": routing.below}
-    forged = [name for name in (*FORGEABLE_HEADERS, PREFIX_HEADER) if name not in headers]
-    handler["headers"] = {"request": {"delete": [_WITH_UNDERSCORE, *forged], **({"set": headers} if headers else {})}}
+    request: Config = {"set": headers} if headers else {}
+    if not clean:
+        request["delete"] = [_WITH_UNDERSCORE, *(name for name in _FORGED if name not in headers)]
+    if request:
+        handler["headers"] = {"request": request}
     if abilities.keeps_streams:
         handler["stream_close_delay"] = _KEEP_STREAMS_S * _SECOND
     if front.trusted and not abilities.knows_client:
@@ -300,7 +308,7 @@ def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities)
 
 
 def _any_handlers(front: Front, abilities: Abilities) -> list[Config]:
-    return _handlers(linked_names.any_route(), front, abilities, secure=True)
+    return _handlers(linked_names.any_route(), front, abilities, secure=True, clean=True)
 
 
 def _trusted(front: Front, abilities: Abilities) -> Config:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.planning.routing.caddy import Abilities, names_in, ours_in, spliced, whole, without
-from reconciler.planning.routing.route import Front, Route
+from reconciler.planning.routing.route import CLIENT_HEADER, FORGEABLE_HEADERS, PREFIX_HEADER, Front, Route
 from reconciler.planning.routing.routing import Certificate, Routing
 
 TODAY = Abilities()
@@ -54,7 +54,7 @@ def route(name: str = "shop.example.com", app: str = "shop", **options: Any) -> 
 def first_handlers(config: Any, server: str = "reconciler") -> list[Any]:
     return [
         handler
-        for each in config["apps"]["http"]["servers"][server]["routes"][0]["handle"][0]["routes"]
+        for each in config["apps"]["http"]["servers"][server]["routes"][1]["handle"][0]["routes"]
         for handler in each["handle"]
     ]
 
@@ -120,6 +120,30 @@ def test_behind_a_trusted_network_an_app_is_told_its_client_and_no_chain() -> No
     assert behind["headers"]["request"]["set"]["X-Forwarded-For"] == ["{http.vars.client_ip}"]
 
 
+@pytest.mark.parametrize("strip", [False, True])
+def test_what_clients_forge_is_deleted_once_before_all_routes_and_in_the_operators_caddy_in_ours_alone(
+    strip: bool,
+) -> None:
+    routes = tuple(
+        route(f"{name}.example.com", name, below="/api", strip=strip, http="serve") for name in ("a", "b", "c")
+    )
+    forged = {*FORGEABLE_HEADERS, PREFIX_HEADER, "*_*"}
+    servers = whole(routes, Front(), TODAY, "log", links=True)["apps"]["http"]["servers"]
+    for name in ("reconciler", "reconciler-http"):
+        first, *others = servers[name]["routes"]
+        assert first.keys() == {"handle"}  # whatever the request is, and the routes after it come next
+        (cleaned,) = first["handle"]
+        assert cleaned["handler"] == "headers"
+        assert set(cleaned["request"]["delete"]) == forged
+        assert "delete" not in json.dumps(others)
+    theirs = {"apps": {"http": {"servers": {"own": {"listen": [":443"], "routes": [{"handle": []}]}}}}}
+    own = spliced(theirs, routes, Front(), TODAY)["apps"]["http"]["servers"]["own"]["routes"]
+    assert own[3:] == [{"handle": []}]
+    for each in own[:3]:
+        asked = each["handle"][0]["routes"][0]["handle"][0]["headers"]["request"]
+        assert {*asked["delete"], *asked["set"]} == forged | {CLIENT_HEADER}
+
+
 def test_an_older_caddy_gets_no_field_that_it_refuses() -> None:
     old = Abilities.of((2, 6, 2))
     text = json.dumps(whole((route(allow_from=("10.0.0.0/8",)),), Front(trusted=("10.0.0.0/8",)), old, "log"))
@@ -133,7 +157,7 @@ def test_the_longest_path_of_a_name_wins_and_a_redirect_keeps_the_path() -> None
     )
     site = route("a.example.com", "site", redirects=("www.a.example.com",))
     config = whole((site, api), Front(), TODAY, "log")
-    routes = config["apps"]["http"]["servers"]["reconciler"]["routes"]
+    routes = config["apps"]["http"]["servers"]["reconciler"]["routes"][1:]
     assert [each["match"][0].get("path") for each in routes[:2]] == [["/api", "/api/*"], None]
     assert routes[0]["handle"][0]["routes"][0]["handle"][0]["rewrite"] == {"strip_path_prefix": "/api"}
     assert routes[2]["handle"][0]["headers"]["Location"] == ["https://a.example.com{http.request.uri}"]
@@ -143,7 +167,7 @@ def test_names_that_only_lead_to_tls_are_one_route_and_no_wildcard_comes_before_
     served = route("a.example.com", "a", http="serve")
     routes = (route("b.example.com", "b"), route("c.example.com", "c"), route("*.example.com", "all"), served)
     found = whole(routes, Front(), TODAY, "proxy.log")["apps"]["http"]["servers"]["reconciler-http"]["routes"]
-    hosts = [each["match"][0]["host"] for each in found[:-1]]
+    hosts = [each["match"][0]["host"] for each in found[1:-1]]
     assert hosts == [["a.example.com"], ["b.example.com", "c.example.com"], ["*.example.com"]]
     assert names_in({"apps": {"http": {"servers": {"x": {"routes": found}}}}}) == {
         name for each in hosts for name in each

@@ -117,7 +117,7 @@ def test_login_and_networks_come_before_files_and_a_stopped_app_serves_none() ->
         domains=("shop.example.com",), static=(("/static", "s"),), login="/users", allow_from=("10.0.0.0/8",)
     )
     made = whole((route(routing=guarded, accounts=(("ann", "x"),)),), Front(), Abilities(), "log")
-    handlers = made["apps"]["http"]["servers"]["reconciler"]["routes"][0]["handle"][0]["routes"]
+    handlers = made["apps"]["http"]["servers"]["reconciler"]["routes"][1]["handle"][0]["routes"]
     kinds = [each["handle"][0]["handler"] for each in handlers]
     assert kinds == ["static_response", "authentication", "subroute", "subroute", "subroute", "reverse_proxy"]
     stopped = whole((route(stopped=True),), Front(), Abilities(), "log")
@@ -163,7 +163,7 @@ def test_files_of_all_apps_are_one_action_so_that_one_that_fails_keeps_none_of_a
 
 
 def test_caddy_asks_on_for_a_file_that_has_just_gone_and_leaves_the_apps_answer_as_it_is() -> None:
-    handlers = whole((route(),), Front(), Abilities(), "log")["apps"]["http"]["servers"]["reconciler"]["routes"][0]
+    handlers = whole((route(),), Front(), Abilities(), "log")["apps"]["http"]["servers"]["reconciler"]["routes"][1]
     served = [each for each in handlers["handle"][0]["routes"] if "file_server" in str(each)]
     for each in served:
         last, after = each["handle"][0]["routes"][-2:]
