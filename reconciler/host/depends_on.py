@@ -44,10 +44,12 @@ class DependencyGraph:
         needs = self._needs.get(name)
         return tuple(needed for needed in needs if needed not in self._apps) if needs else ()
 
-    def stopping_dependents(self, name: str, serves: Callable[[str], bool]) -> tuple[str, ...]:
-        """Return the apps that need this one, are to be stopped, and still serve."""
+    def stopping_dependents(
+        self, name: str, serves: Callable[[str], bool], is_alive: Callable[[str], bool]
+    ) -> tuple[str, ...]:
+        """Return the apps that need this one, are to be stopped, and serve or still answer their last requests."""
         dependents = self.dependents(name)
-        return tuple(n for n in dependents if self._is_to_stop(n) and serves(n)) if dependents else ()
+        return tuple(n for n in dependents if self._is_to_stop(n) and (serves(n) or is_alive(n))) if dependents else ()
 
     def _is_to_stop(self, name: str) -> bool:
         app = self._apps.get(name)

@@ -202,7 +202,7 @@ class AppWorld:
             ceded=self._listeners.ceded(name, instances),
             unmet_dependencies=self._dependencies.unmet_dependencies(name, self._serves),
             unknown_dependencies=self._dependencies.unknown_dependencies(name),
-            stopping_dependents=self._dependencies.stopping_dependents(name, self._serves),
+            stopping_dependents=self._dependencies.stopping_dependents(name, self._serves, self._instances.is_alive),
             has_residue=name in self._standings or self._tracker.last(name) is not None,
             inputs=self._secret_source.inputs(self._apps.get(name), name),
             written=self._builds.written(name),

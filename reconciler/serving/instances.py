@@ -49,6 +49,10 @@ class Instances(SupervisedInstances):
         self.app_users = confinements.app_users
         confinements.has_our_user, confinements.is_open = self.has_our_user, self.is_open
 
+    def is_alive(self, app: str) -> bool:
+        """Whether anything of an app runs, be it only to answer its last requests."""
+        return any(each.end is None for each in self.of(app))
+
     def is_open(self, app: str) -> bool:
         """Tell whether something of an app runs without isolation, or is about to."""
         lives = (live for key in (app, *self.process_keys(app)) for live in self.lives(key))

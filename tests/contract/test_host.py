@@ -32,7 +32,7 @@ from reconciler.planning.reason import Reason
 from reconciler.serving.listening_sockets import CannotListen
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
-from tests.support.site import Site, get, is_gone
+from tests.support.site import Site, get, is_busy, is_gone
 from tests.world import address_of, stage_of
 
 WHY = "the test says so"
@@ -291,19 +291,12 @@ async def test_stop_lets_a_request_finish(site: Site) -> None:
         app = machine.app()
         pid = (await machine.started(app)).pid
         asked = asyncio.create_task(asyncio.to_thread(get, address_of(app).port, "/slow?0.5"))
-        await soon(lambda: "established" if _is_busy(address_of(app).port) else "")
+        await soon(lambda: "established" if is_busy(address_of(app).port) else "")
         await machine.holds(Stop(instance=machine.only().id, cause=WHY))
         assert await asked == "1"
         assert is_gone(pid)
         assert site.marked() == set()
         assert machine.records.instances() == []
-
-
-def _is_busy(port: int) -> bool:
-    """True when a connection to the port was accepted by a process."""
-    local = f"0100007F:{port:04X}"
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return any(line[1] == local and line[3] == "01" and line[9] != "0" for line in lines)
 
 
 @on_the_loop

@@ -21,7 +21,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import SleepState
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
-from tests.support.site import Site, get
+from tests.support.site import Site, get, is_busy
 from tests.world import address_of
 
 WHY = "the test says so"
@@ -96,6 +96,22 @@ async def test_an_app_that_ends_wakes_those_that_may_only_end_after_it(site: Sit
                 await machine.do(Unlisten(address=address_of(blog), cause=WHY))
         assert "shop" in woken(machine)
         assert machine.seen("shop").stopping_dependents == ()
+
+
+@on_the_loop
+async def test_an_app_that_answers_its_last_request_still_needs_what_it_depends_on(site: Site) -> None:
+    with a_life(site) as machine:
+        _, blog = dependencies(machine)
+        await machine.staged(blog)
+        await machine.do(start(machine, blog))
+        machine.follow()
+        asked = asyncio.create_task(asyncio.to_thread(get, address_of(blog).port, "/slow?2"))
+        await soon(lambda: "established" if is_busy(address_of(blog).port) else "")
+        stopping = asyncio.create_task(machine.do(Stop(instance=machine.only().id, cause=WHY)))
+        await soon(lambda: machine.only().stopping_since is not None)
+        assert machine.seen("shop").stopping_dependents == ("blog",)
+        await stopping
+        assert await asked == "1"
 
 
 @on_the_loop

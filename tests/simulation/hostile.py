@@ -292,6 +292,9 @@ class Daemon:
         observed = self.machine.of(name)
         return observed.serves or bool(observed.armed)
 
+    def _runs(self, name: str) -> bool:
+        return any(each.end is None for each in self.machine.of(name).instances)
+
     def _alive(self) -> None:
         if self.dies_in is not None:
             self.dies_in -= 1
@@ -324,7 +327,7 @@ class Daemon:
             self.machine.of(name),
             unmet_dependencies=self.dependencies.unmet_dependencies(name, self._serves),
             unknown_dependencies=self.dependencies.unknown_dependencies(name),
-            stopping_dependents=self.dependencies.stopping_dependents(name, self._serves),
+            stopping_dependents=self.dependencies.stopping_dependents(name, self._serves, self._runs),
         )
 
     def report(self, name: str, report: Report) -> None:

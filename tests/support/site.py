@@ -370,6 +370,13 @@ def is_refused(port: int) -> bool:
     return False
 
 
+def is_busy(port: int) -> bool:
+    """True when a connection to the port was accepted by a process."""
+    local = f"0100007F:{port:04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(line[1] == local and line[3] == "01" and line[9] != "0" for line in lines)
+
+
 def is_gone(pid: int) -> bool:
     """True when no process of that pid runs any more."""
     return start_ticks(pid) is None

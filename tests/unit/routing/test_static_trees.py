@@ -286,6 +286,7 @@ def test_a_start_waits_neither_for_another_apps_copy_nor_for_what_is_laid_out(
             assert trees.laid == {"shop": ("one",)}
         held.set()
         await trees.lay("other", (one,))
+        await asyncio.wrap_future(trees._thread_of("shop").run(lambda: None))  # after all that was begun before
         assert trees.laid == {"shop": ("one", "two"), "other": ("one",)}
 
     asyncio.run(started())
