@@ -5,27 +5,39 @@ An event only says that an app is to be looked at. What cannot be looked at stay
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from reconciler.cluster.api.client import ApiError, Client, is_gone
 from reconciler.cluster.ownership import APP, INSTALLATION, Seen, key_of
-from reconciler.cluster.versions import PLURALS
+from reconciler.cluster.versions import PLURALS, READ_VERSIONS
 
 _WATCH_S = 240
 _FIRST_S, _CAP_S = 0.2, 30.0
+# A watch that lasts this long is one that works: what breaks it is tried again soon.
+_LASTING_S = 10.0
 _NOT_SERVED = 404
+_MAY_NOT = frozenset((401, 403))
+# A server that does not know these is none.
+_EVERYWHERE = frozenset(("v1", "apps/v1"))
 _NONE: Mapping[tuple[str, str], Seen] = {}
 
 
 class WatchedObjects:
     """The objects of this installation in a cluster, by app. `wake` is called with the name of each app that differs.
 
-    `unseen` says why a kind cannot be looked at now, empty if all can.
+    `unseen` says why a kind cannot be looked at now, empty if all can. `sleep` waits before it is tried again.
     """
 
-    def __init__(self, client: Client, installation: str, wake: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        installation: str,
+        wake: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._sleep = sleep
         self._client = client
         self._selector = f"{INSTALLATION}={installation}"
         self._wake = wake
@@ -84,23 +96,25 @@ class WatchedObjects:
         """List and watch a kind until cancelled."""
         pause_s = _FIRST_S
         while True:
+            begun = time.monotonic()
             try:
                 version = await self._list(kind)
-                pause_s = _FIRST_S
+                begun = time.monotonic()
                 while version:
                     version = await self._follow(kind, version)
             except ApiError as error:
-                if is_gone(error):
-                    continue  # what has happened meanwhile is in the next list
-                self._trouble(kind, str(error))
-            await asyncio.sleep(pause_s)
+                if not is_gone(error):  # the next page of a list may come too late
+                    self._trouble(kind, str(error))
+            if time.monotonic() - begun >= _LASTING_S:
+                pause_s = _FIRST_S
+            await self._sleep(pause_s)
             pause_s = min(pause_s * 2, _CAP_S)
 
     async def _list(self, kind: str) -> str:
         try:
             items, version = await self._client.list(kind, self._selector)
         except ApiError as error:
-            if error.status != _NOT_SERVED:
+            if error.status != _NOT_SERVED or READ_VERSIONS[kind] in _EVERYWHERE:
                 raise
             items, version = [], ""  # this cluster knows no such kind
         self._replace(kind, items)
@@ -112,18 +126,26 @@ class WatchedObjects:
                     self._wake(app)
                 self._wake("")
         if not version:
-            await asyncio.sleep(_WATCH_S)
+            await self._sleep(_WATCH_S)
         return version
 
     async def _follow(self, kind: str, version: str) -> str:
         """Watch from a version on, and return the one to go on from; "" if everything is to be listed again."""
         begun = time.monotonic()
-        async for what, seen in self._client.watch(kind, self._selector, version, _WATCH_S):
-            version = str(seen.get("metadata", {}).get("resourceVersion") or version)
-            if what in {"ADDED", "MODIFIED"}:
-                self._put(seen)
-            elif what == "DELETED":
-                self._drop(seen)
+        try:
+            async for what, seen in self._client.watch(kind, self._selector, version, _WATCH_S):
+                self._trouble(_watch_of(kind), "")
+                version = str(seen.get("metadata", {}).get("resourceVersion") or version)
+                if what in {"ADDED", "MODIFIED"}:
+                    self._put(seen)
+                elif what == "DELETED":
+                    self._drop(seen)
+        except ApiError as error:
+            # Of others, the next list says whether anything can be looked at.
+            if error.status in _MAY_NOT:
+                self._trouble(_watch_of(kind), str(error))
+            return ""
+        self._trouble(_watch_of(kind), "")
         return version if time.monotonic() - begun >= 1.0 else ""
 
     def _trouble(self, kind: str, why: str) -> None:
@@ -162,6 +184,10 @@ class WatchedObjects:
             self._apps.pop(app, None)
         if app not in self._quiet:
             self._wake(app)
+
+
+def _watch_of(kind: str) -> str:
+    return f"watch {kind}"
 
 
 def _app_of(seen: Seen) -> str:

@@ -18,7 +18,8 @@ from reconciler.cluster.versions import PLURALS
 
 Object: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]
-# What becomes of a request: a status in place of the true answer, or a connection that ends before or after it is done.
+# What becomes of a request: a status in place of the true answer, or a connection that ends before or after it is done;
+# that of a watch, after what has happened so far.
 Fault: TypeAlias = int | Literal["before", "after"]
 _KINDS = {plural: kind for kind, plural in PLURALS.items()}
 
@@ -52,6 +53,7 @@ class KubeApi:
     events: list[tuple[int, str, Object]] = field(default_factory=list)
     fault: Callable[[str, str], Fault | None] = lambda *_: None
     rolls_out: Callable[[Object], Object] = rolled_out
+    retry_after: str = ""
     oldest: int = 0
     version: int = 0
     uids: int = 0
@@ -230,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(fault, _status(fault, "Refused", f"scripted {fault}"))
             return
         if self.command == "GET" and "watch" in asked:
-            self._watch(kind, namespace, asked)
+            self._watch(kind, namespace, asked, cut=fault == "after")
             return
         with api.changed:
             status, found = self._done(kind, namespace, names, asked, body)
@@ -261,10 +263,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if self.api.retry_after and status in {429, 503}:
+            self.send_header("Retry-After", self.api.retry_after)
         self.end_headers()
         self.wfile.write(content)
 
-    def _watch(self, kind: str, namespace: str, asked: dict[str, str]) -> None:
+    def _watch(self, kind: str, namespace: str, asked: dict[str, str], *, cut: bool) -> None:
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
@@ -275,13 +279,16 @@ class _Handler(BaseHTTPRequestHandler):
                     self._line({"type": "ERROR", "object": _status(410, "Expired", "too old resource version")})
                     break
                 found = [each for each in api.events if each[0] > after]
-                if not found:
+                if not found and not cut:
                     api.changed.wait(0.2)
                     continue
-            after = found[-1][0]
+            after = max((version for version, _, _ in found), default=after)
             for _, what, each in found:
                 if each["kind"] == kind and each["metadata"]["namespace"] == namespace and _has(each, asked):
                     self._line({"type": what, "object": each})
+            if cut:
+                self.close_connection = True
+                return
         self.wfile.write(b"0\r\n\r\n")
         self.close_connection = True
 

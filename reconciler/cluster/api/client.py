@@ -6,8 +6,10 @@ Each request is one that may be sent again: what is applied is applied by its na
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -22,6 +24,8 @@ _PAGE = 500
 _GONE = 410
 _NOT_FOUND = 404
 _FAILED = 400
+_BUSY = frozenset((429, 503))
+_BUSY_S, _LONGEST_BUSY_S = 1, 60
 _APPLY = "application/apply-patch+yaml"
 
 
@@ -35,9 +39,20 @@ class ApiError(Exception):
 
 
 class Client:
-    """The objects of one namespace. `access` is called for each connection. `manager` names us as owner of fields."""
+    """The objects of one namespace. `access` is called for each connection. `manager` names us as owner of fields.
 
-    def __init__(self, access: Callable[[], Access], namespace: str, manager: str) -> None:
+    A server that says that it has too much to do is asked nothing for as long as it says; `sleep` waits that long.
+    """
+
+    def __init__(
+        self,
+        access: Callable[[], Access],
+        namespace: str,
+        manager: str,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._sleep = sleep
+        self._busy_until = 0.0
         self._access = access
         self._namespace = namespace
         self._manager = manager
@@ -61,8 +76,8 @@ class Client:
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Yield what becomes of objects from a version on: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
 
-        Ends after the timeout, or when the server has enough. Raises ApiError; its status is 410 if the version is too
-        old: then everything is to be listed again.
+        The first is a BOOKMARK without a version: the server watches. Ends after the timeout, or when the server has
+        enough. Raises ApiError; its status is 410 if the version is too old: then everything is to be listed again.
         """
         asked = {
             "labelSelector": selector,
@@ -71,13 +86,19 @@ class Client:
             "resourceVersion": version,
             "timeoutSeconds": str(timeout_s),
         }
+        await self._when_calm()
         exchange = await self._opened()
+        refused: Answer | None = None
         try:
             async with asyncio.timeout(timeout_s + _ANSWER_S):
                 async for line in exchange.lines(f"{self._path(kind)}?{urlencode(asked)}"):
                     if isinstance(line, Answer):
-                        if line.status >= _FAILED:
-                            raise ApiError(f"the watch was refused with {line.status}", line.status)
+                        refused = line if line.status >= _FAILED else None
+                        if refused is None:
+                            yield "BOOKMARK", {"kind": kind}
+                        continue
+                    if refused is not None:
+                        refused = replace(refused, body=refused.body + line)
                         continue
                     event = _json(line)
                     found = event.get("object") or {}
@@ -89,6 +110,8 @@ class Client:
             raise ApiError(f"the watch broke: {str(error) or 'no answer'}") from error
         finally:
             exchange.close()
+        if refused is not None:
+            raise self._refusal(refused)
 
     async def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return an object, None if there is none. Raises ApiError."""
@@ -135,18 +158,35 @@ class Client:
 
     async def _asked(self, method: str, path: str, body: bytes = b"", kind: str = "") -> dict[str, Any]:
         async with self._slots:
+            await self._when_calm()
             answer = await self._answered(method, path, body, kind)
-        found = _json(answer.body)
         if answer.status >= _FAILED:
-            message = str(found.get("message") or f"it answered {answer.status}")
-            raise ApiError(message, answer.status, str(found.get("reason") or ""))
-        return found
+            raise self._refusal(answer)
+        return _json(answer.body)
+
+    async def _when_calm(self) -> None:
+        """Wait until the server may be asked again."""
+        if (left_s := self._busy_until - time.monotonic()) > 0:
+            await self._sleep(left_s)
+
+    def _refusal(self, answer: Answer) -> ApiError:
+        """Return what an answer says that is a refusal, and take note of until when the server is too busy."""
+        if answer.status in _BUSY:
+            asked = answer.headers.get("retry-after", "")
+            for_s = min(int(asked), _LONGEST_BUSY_S) if asked.isdecimal() else _BUSY_S
+            self._busy_until = max(self._busy_until, time.monotonic() + for_s)
+        found = _json(answer.body)
+        message = str(found.get("message") or f"it answered {answer.status}")
+        return ApiError(message, answer.status, str(found.get("reason") or ""))
 
     async def _answered(self, method: str, path: str, body: bytes, kind: str) -> Answer:
+        was_kept = bool(self._idle)
         try:
             async with asyncio.timeout(_ANSWER_S), self._exchange() as exchange:
                 return await exchange.ask(method, path, body, kind)
         except (BrokenExchange, OSError, TimeoutError) as error:
+            if was_kept and not isinstance(error, TimeoutError):  # servers end what was idle; none is kept any more
+                return await self._answered(method, path, body, kind)
             raise ApiError(f"the API server cannot be asked: {str(error) or 'no answer'}") from error
 
     @asynccontextmanager

@@ -6,6 +6,7 @@ It is read again for each connection, so a token or a certificate that was renew
 import base64
 import binascii
 import contextlib
+import ipaddress
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -52,14 +53,24 @@ def access_of(file: Path, context: str = "") -> Access:
     split = urlsplit(str(cluster.get("server") or ""))
     if split.scheme not in {"http", "https"} or not split.hostname:
         raise AccessError(f"{file} names no server: expected https://HOST:PORT")
+    token = _token(user, file)
+    if token and split.scheme == "http" and not _is_loopback(split.hostname):
+        raise AccessError(f"{file} would send a token to {split.hostname} unencrypted: give its server as https://")
     return Access(
         host=split.hostname,
         port=split.port or (443 if split.scheme == "https" else 80),
         path=split.path.rstrip("/"),
         namespace=str(chosen.get("namespace") or ""),
         trust=_trust(cluster, user, file) if split.scheme == "https" else None,
-        token=_token(user, file),
+        token=token,
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _named(given: Mapping[str, Any], kind: str, name: str, file: Path) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from reconciler.documents.tree import Node
 from reconciler.manifests.git.places import PLACES, Reach
 from reconciler.manifests.git.tree_limits import resolved
 from reconciler.manifests.parse_file import name_of_file
+from reconciler.planning.apps.app import HERE
 from reconciler.planning.origins.may import May
 from reconciler.planning.routing.domain_names import any_below, domain_name
 
@@ -105,6 +106,7 @@ class _Fence:
             Reach.SERVER: self._server,
             Reach.REPOSITORY: self._repository,
             Reach.DOMAIN: self._domain,
+            Reach.PLACE: self._place,
         }
 
     def problems(self) -> Iterator[tuple[Path, str]]:
@@ -144,6 +146,9 @@ class _Fence:
 
     def _repository(self, name: str) -> str:
         return self._allowed(name, self._may.repositories, "repositories", "use the repository")
+
+    def _place(self, name: str) -> str:
+        return "" if name == HERE else self._allowed(name, self._may.places, "places", "run apps in the cluster")
 
     def _domain(self, text: str) -> str:
         try:

@@ -5,7 +5,7 @@ from typing import Any
 
 from reconciler.planning.origins.may import May
 
-_LISTS = ("paths", "hosts", "apps", "services", "servers", "repositories", "domains")
+_LISTS = ("paths", "hosts", "apps", "services", "servers", "repositories", "domains", "places")
 
 
 def may_of(given: Mapping[str, Any]) -> May:

@@ -24,6 +24,7 @@ class Reach(StrEnum):
     SERVER = auto()
     REPOSITORY = auto()
     DOMAIN = auto()
+    PLACE = auto()  # this host, or a cluster of its settings
 
 
 # Places by their fields: `*` is any field, `[]` any item of a list.
@@ -81,7 +82,8 @@ _APP: Places = {
         [("limits", each) for each in ("memory", "soft", "cpu", "processes", "files", "disk")], Reach.NOTHING
     ),
     **dict.fromkeys([("workers", each) for each in ("min", "max", "busy", "queue", "calm", "spare")], Reach.NOTHING),
-    **dict.fromkeys([("isolation",), ("place",)], Reach.NOTHING),  # each as the host's settings allow
+    ("isolation",): Reach.NOTHING,  # as the host's settings allow
+    ("place",): Reach.PLACE,
     **dict.fromkeys([("network", name) for name in ("connect", "listen")], Reach.NOTHING),
     ("mounts", "[]", "from"): Reach.FILE,
     **dict.fromkeys([("mounts", "[]", name) for name in ("as", "write")], Reach.NOTHING),

@@ -9,7 +9,8 @@ class May:
 
     `paths` are absolute paths outside the repository that manifests may name, each with all below it. `ports` None
     stands for the host's range. `services` None stands for those that the origin itself declares, `servers` None for
-    every server of the host, and `domains` None for those at which no other origin has an app.
+    every server of the host, and `domains` None for those at which no other origin has an app. `places` are clusters
+    beside this host itself.
     """
 
     paths: tuple[str, ...] = ()
@@ -21,4 +22,5 @@ class May:
     servers: tuple[str, ...] | None = None
     domains: tuple[str, ...] | None = None
     repositories: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
     secrets: bool = True

@@ -61,6 +61,17 @@ depends_on: [billing]
     assert refused("kind: service\nname: shop-db\ntype: postgresql\n") == []
 
 
+def test_an_app_runs_here_unless_its_origin_may_run_apps_in_a_cluster() -> None:
+    assert refused("path: a\nplace: here\n") == []
+    assert refused("path: a\nplace: prod\n") == [
+        f"{FILE}:2:8: place: the origin may not run apps in the cluster 'prod' (may.places: [])"
+    ]
+    assert refused("path: a\nplace: prod-eu\n", May(places=("prod-*",))) == []
+    assert refused("path: a\nplace: prod\n", May(places=("prod-*",))) == [
+        f"{FILE}:2:8: place: the origin may not run apps in the cluster 'prod' (may.places: [prod-*])"
+    ]
+
+
 @pytest.mark.parametrize("path", ["/", "/etc/reconciler/key", "/srv/../etc", "//etc/passwd"])
 @pytest.mark.parametrize(
     ("text", "place"),
