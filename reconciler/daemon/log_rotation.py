@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable
 
 from reconciler.convergence.ticks import next_tick, next_tick_or
@@ -30,6 +31,7 @@ _LIST_EVERY_S = 3600.0
 _LISTED_AT_A_TIME = 50
 _MOST_LISTED = 100_000
 _QUIET_FOR = 30  # looks
+_STILL_AFTER_S = 10.0  # without a write, an app is taken for quiet
 _TIMED = ("app.log", "access.log")
 _ROTATED = ("app.log.1", "access.log.1")
 _SLACK_BYTES = 16 * 2**20  # a writer that is told to open its log again takes a moment
@@ -121,8 +123,8 @@ class LogRotation:
     def _timed_is_over_limit(self, name: str) -> bool:
         """Return the same, and record how large the logs are that an app writes to now."""
         directory, files = f"{self._directory}/{name}", self._timed(name)
-        size, changed = self._times.take(directory, files)
-        is_still = size <= self._limit_bytes and not changed
+        size, written_at = self._times.take(directory, files)
+        is_still = size <= self._limit_bytes and time.time() - written_at > _STILL_AFTER_S  # noqa: TID251  as files tell it
         if is_still and self._changes.ask(name, directory) and not self._times.take(directory, files)[1]:
             self._quiet.add(name)
         return size > self._limit_bytes or (name in self._rotated and self._is_over_limit(name))

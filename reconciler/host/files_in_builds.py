@@ -1,6 +1,7 @@
 """Notice the files that apps write into their builds before a deploy replaces those, and tell.
 
-A change of a build's own directory is noticed soon, as a database beside the code makes one with each transaction;
+A change of a build's own directory is noticed soon, as a database beside the code makes one with each transaction, and
+one from before the daemon started within ten minutes;
 everything below it is looked at once an hour, each build in its turn, and before another build is staged.
 """
 
@@ -24,7 +25,10 @@ from reconciler.state.paths import StatePaths
 
 _LOOK_EVERY_S = 30.0
 _LOOK_DEEP_EVERY_S = 3600.0
-_ASKED_AT_ONCE = 20  # a daemon that has just started has better to do than to watch every build
+# A daemon that has just started has better to do than to look at every build, and to watch it.
+_SEEN_WITHIN_S = 600.0
+_SEEN_AT_ONCE = 5
+_ASKED_AT_ONCE = 20
 
 
 @dataclass(slots=True)
@@ -57,6 +61,7 @@ class FilesInBuilds:
         self._changes: NextChanges[tuple[str, str]] | None = None
         self._still: set[tuple[str, str]] = set()  # of whose tops the next change is told
         self._may_ask = 0
+        self._may_see = 0
 
     async def run(self) -> None:
         """Look for as long as the daemon runs."""
@@ -101,6 +106,7 @@ class FilesInBuilds:
         serving = [(name, build) for name in self._instances.apps() for build in self._serving(name)]
         self._still -= self._changed(serving)
         self._may_ask = _ASKED_AT_ONCE
+        self._may_see = max(_SEEN_AT_ONCE, math.ceil(len(serving) * _LOOK_EVERY_S / _SEEN_WITHIN_S))
         changed = [each for each in serving if self._top_has_changed(*each)]
         never = float("-inf")
         long_ago = [each for each in serving if now - self._looked_at.get(each, never) > _LOOK_DEEP_EVERY_S]
@@ -124,6 +130,9 @@ class FilesInBuilds:
             return False
         top = self._seen.get((name, build))
         if top is None:
+            if self._may_see <= 0:
+                return False
+            self._may_see -= 1
             directory = self._paths.builds(name) / build
             top = self._seen[name, build] = _Top(str(directory / "code"), served_ns(directory) or 0)
         if self._changes is not None and self._may_ask > 0:

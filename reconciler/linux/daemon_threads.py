@@ -19,7 +19,7 @@ class DaemonThreads:
     A thread ends when it has had nothing to do for `kept_s`: its stack is memory that an idle daemon can do without.
     """
 
-    def __init__(self, name: str, most: int, *, kept_s: float = 30.0) -> None:
+    def __init__(self, name: str, most: int, *, kept_s: float = 10.0) -> None:
         self._name = name
         self._most = most
         self._kept_s = kept_s

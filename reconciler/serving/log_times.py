@@ -25,12 +25,12 @@ class LogTimes:
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, int]] = {}
 
-    def take(self, directory: str, files: Iterable[str]) -> tuple[int, bool]:
+    def take(self, directory: str, files: Iterable[str]) -> tuple[int, float]:
         """Record how large the files of an app's log directory are, where that has changed.
 
-        Return the largest size, and whether any file has changed since it was first seen.
+        Return the largest size, and when one that has changed since the last look was written to last, 0 if none has.
         """
-        found, largest, changed = b"", 0, False
+        found, largest, written_at = b"", 0, 0.0
         for name in files:
             path = f"{directory}/{name}"
             try:
@@ -41,13 +41,14 @@ class LogTimes:
             largest = max(largest, status.st_size)
             now = (status.st_ino, status.st_size)
             if self._last.get(path) != now and status.st_size:
-                changed |= path in self._last
+                if path in self._last:
+                    written_at = max(written_at, status.st_mtime)
                 self._last[path] = now
                 found += _SAMPLE.pack(status.st_ino, status.st_size, status.st_mtime)
         if found:
             with contextlib.suppress(OSError):  # a full disk costs the times of some lines
                 _append(Path(directory) / _NAME, found)
-        return largest, changed
+        return largest, written_at
 
 
 def _append(file: Path, samples: bytes) -> None:

@@ -254,7 +254,7 @@ def test_an_app_that_writes_nothing_is_not_looked_at_and_the_disk_is_not_asked(
     looks, asked = list[str](), list[None]()
     take, free = LogTimes.take, LogRotation._free
 
-    def counted(self: LogTimes, directory: str, files: Iterable[str]) -> tuple[int, bool]:
+    def counted(self: LogTimes, directory: str, files: Iterable[str]) -> tuple[int, float]:
         looks.append(directory)
         return take(self, directory, files)
 
@@ -269,6 +269,31 @@ def test_an_app_that_writes_nothing_is_not_looked_at_and_the_disk_is_not_asked(
     assert changes.asked == {"blog": str(paths.log("blog", "app").parent)}
     assert len(looks) <= 3
     assert len(asked) <= 10
+
+
+def test_an_app_that_wrote_some_time_before_a_look_is_quiet_from_that_look_on(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, changes, looks = paths.log("blog", "app"), Changes(watches=True), list[str]()
+    append(log, 100)
+    take = LogTimes.take
+
+    def counted(self: LogTimes, directory: str, files: Iterable[str]) -> tuple[int, float]:
+        looks.append(directory)
+        return take(self, directory, files)
+
+    def write(second: int) -> None:
+        if second == 100:
+            looks.clear()
+            append(log, 100)
+            os.utime(log, (1000, 1000))
+            changes.tell("blog")
+
+    monkeypatch.setattr(LogTimes, "take", counted)
+    rotated(paths, write, 600, changes=changes)
+    assert len(looks) == 2  # once more after the kernel was asked
+    assert "blog" in changes.asked
+    assert (log.parent / "times").read_bytes()
 
 
 def test_a_quiet_app_that_writes_again_is_rotated_and_its_times_are_known(paths: StatePaths) -> None:

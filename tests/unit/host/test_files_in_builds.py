@@ -85,6 +85,31 @@ def test_a_few_tops_are_watched_with_each_look(paths: StatePaths, monkeypatch: p
     asyncio.run(story())
 
 
+def test_builds_that_changed_before_the_daemon_started_are_looked_at_a_few_at_a_time(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_in_builds_module, "_SEEN_AT_ONCE", 2)
+    looks = files_in_builds(paths)
+    looks._looked_at = {(app, "b1"): 0.0 for app in _APPS}
+    for app in _APPS:
+        top = paths.builds(app) / "b1/code"
+        while top.stat().st_ctime_ns <= (top.parent / "served").stat().st_mtime_ns:
+            (top / "written").touch()
+            (top / "written").unlink()
+    found = [looks._due(0.0) for _ in range(4)]
+    assert [len(builds) for builds in found] == [2, 2, 1, 0]
+    assert sorted(name for builds in found for name, _ in builds) == _APPS
+
+
+def test_very_many_builds_are_all_seen_within_ten_minutes(paths: StatePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_in_builds_module, "_SEEN_AT_ONCE", 1)
+    monkeypatch.setattr(files_in_builds_module, "_SEEN_WITHIN_S", 60.0)
+    looks = files_in_builds(paths)
+    for count in (3, 5):
+        looks._due(0.0)
+        assert len(looks._seen) == count
+
+
 def test_each_of_very_many_builds_has_its_turn_within_an_hour(
     paths: StatePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
