@@ -9,7 +9,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import pickle
 import secrets
 import socket
 import sys
@@ -118,6 +117,8 @@ class WebProcess:
             self._later("hang", _HANGS_AFTER_S, self._kill)
 
     def _spawned(self) -> Process:
+        import pickle  # a quarter of a megabyte, of which a daemon without a page has no use
+
         with contextlib.ExitStack() as stack, contextlib.ExitStack() as undo:
             ours, theirs = socket.socketpair()
             undo.enter_context(ours)

@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 from reconciler.isolation.main import HELD_BACK, OURS
+from reconciler.linux.package_files import package_directory
 from reconciler.planning.isolation.confinement import Confinement, Proof, proof_of
 
 _LONGEST = 1 << 16
@@ -22,7 +22,7 @@ def confined(argv: Sequence[str], confinement: Confinement, report: int | None =
     It writes its proof to the descriptor `report`, or else to 4; to none if that is 0.
     """
     told = () if report is None else (f"report={report}",)
-    program = str(resources.files("reconciler.isolation") / "main.py")
+    program = str(package_directory("reconciler.isolation") / "main.py")
     return (sys.executable, "-I", "-S", program, *confinement.as_arguments(), *told, "--", *argv)
 
 

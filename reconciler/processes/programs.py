@@ -5,9 +5,9 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib import resources
 
 from reconciler.host.app_places import Place
+from reconciler.linux.package_files import package_directory
 from reconciler.planning.command_line import Command
 from reconciler.planning.processes.process import After, AppProcess
 from reconciler.serving.marks import PROCESS_MARK, Identity
@@ -56,7 +56,7 @@ class ProcessPlace:
 
     def launched(self, command: Command) -> tuple[str, ...]:
         """Return the command line that becomes a program here."""
-        launcher, code = str(resources.files("reconciler.serving") / "launcher.py"), self.place.code
+        launcher, code = str(package_directory("reconciler.serving") / "launcher.py"), self.place.code
         python = (code.python,) if code.python else (sys.executable, "-I", "-S")
         return (*python, launcher, code.directory, "--", *command.arguments(self.environment(_NOBODY)))
 

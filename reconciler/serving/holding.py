@@ -10,9 +10,9 @@ import errno
 import socket
 from collections.abc import Callable
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
+from reconciler.linux.package_files import package_directory
 from reconciler.linux.regular_files import read_file
 
 _AT_ONCE = 128
@@ -151,4 +151,4 @@ def _content(page: str) -> bytes:
 
 
 def _plain() -> bytes:
-    return (resources.files("reconciler.serving") / "holding.html").read_bytes()
+    return (package_directory("reconciler.serving") / "holding.html").read_bytes()

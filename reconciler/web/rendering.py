@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from reconciler.control.requests import PROCESS_REQUESTS, REQUESTS
 from reconciler.inspection.printable import ago, clock, visible
+from reconciler.linux.package_files import package_directory
 from reconciler.web import charts
 from reconciler.web.authentication import Caller
 from reconciler.web.formatting import brief, expires, line, moment, size, url
@@ -34,7 +34,7 @@ class StaticFiles:
     def __init__(self) -> None:
         self._contents = {
             file.name: file.read_bytes()
-            for file in (resources.files("reconciler.web") / "static").iterdir()
+            for file in (package_directory("reconciler.web") / "static").iterdir()
             if Path(file.name).suffix in _MEDIA_TYPES
         }
         self._versions = {name: sha256(content).hexdigest()[:12] for name, content in self._contents.items()}

@@ -10,12 +10,12 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from reconciler.host.builds import code_of
 from reconciler.linux.files import replacing
+from reconciler.linux.package_files import package_directory
 from reconciler.linux.regular_files import opened_file, read_file
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
@@ -119,7 +119,7 @@ def _code_entries(staged: Staged) -> Iterator[Entry]:
 
 
 def _run_entries(app: App, revision: Revision, staged: Staged) -> Iterator[Entry]:
-    serving = Path(str(resources.files("reconciler.serving")))
+    serving = package_directory("reconciler.serving")
     for file in sorted(serving.glob("gate*.py")):
         if file.name == "gate_figures_reader.py":  # of the daemon alone
             continue

@@ -5,10 +5,10 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 
 from reconciler.host.app_places import Place
+from reconciler.linux.package_files import package_directory
 from reconciler.planning.address import Address
 from reconciler.planning.command_line import NoCommand, command_of
 from reconciler.planning.processes.process import AppProcess
@@ -57,7 +57,7 @@ def process(place: Place, directory: Path, state: str, asked: AppProcess, given:
 def command(place: Place, directory: Path, state: str, words: tuple[str, ...]) -> Foreground:
     """Return a command, run as an instance runs, but without a listener and with this terminal."""
     identity = _identity(directory, state)
-    launcher = str(resources.files("reconciler.serving") / "launcher.py")
+    launcher = str(package_directory("reconciler.serving") / "launcher.py")
     python = (place.code.python,) if place.code.python else (sys.executable, "-I", "-S")
     argv = (*python, launcher, place.code.directory, "--", *words)
     terminal = {name: os.environ[name] for name in _TERMINAL if name in os.environ}

@@ -9,9 +9,9 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 
+from reconciler.linux.package_files import package_directory
 from reconciler.linux.processes import Command, Process, open_output, spawn
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
 
@@ -41,7 +41,7 @@ class ForkServer:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, contextlib.ExitStack() as undo:
             undo.callback(self._socket.close)
-            program = str(resources.files("reconciler.serving.forkserver") / _PROGRAM)
+            program = str(package_directory("reconciler.serving.forkserver") / _PROGRAM)
             argv = (python, program, kind.launcher, kind.module)
             self.process = spawn(Command(argv=argv, env=env, listener=theirs.fileno(), output=log), ended=self._on_end)
             undo.pop_all()

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
+from reconciler.linux.package_files import package_directory
 from reconciler.planning.address import Address
 from reconciler.planning.apps.code_commands import Listen
 from reconciler.planning.apps.gunicorn_fields import fields_of_gunicorn, why_unfit
@@ -79,7 +79,7 @@ def believed_clients(addresses: Sequence[Address], listen: Listen, *, names_clie
 
 
 def _argv(settings: Path) -> tuple[str, ...]:
-    script = str(resources.files("reconciler.serving.forwarder") / "main.py")
+    script = str(package_directory("reconciler.serving.forwarder") / "main.py")
     return (sys.executable, "-I", "-S", script, str(settings))
 
 

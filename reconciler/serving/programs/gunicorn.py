@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.files import replace_file, require_no_link
+from reconciler.linux.package_files import package_directory
 from reconciler.linux.regular_files import read_own
 from reconciler.planning.apps.code_commands import Listen
 from reconciler.planning.apps.command_words import OWN_COMMANDS
@@ -200,7 +200,7 @@ def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: i
         doorbell=_literal(str(paths.wakeup_pipe)),
         instance_mark=INSTANCE_MARK,
         app_mark=APP_MARK,
-        gate=_literal(str(resources.files("reconciler.serving") / "gate.py")),
+        gate=_literal(str(package_directory("reconciler.serving") / "gate.py")),
         health_path=repr(server.health.path) if server.health else None,
         health_host=repr(health_host(revision)),
         health_timeout_s=server.health.timeout_s if server.health else 0,
@@ -213,7 +213,7 @@ def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: i
 def _in_foreground(server: Server, workers: int) -> str:
     """Return the end of the config where no daemon says when an instance serves, or ends one that cannot."""
     printed = 'accesslog = "-"\n' if server.access_log else ""
-    alone = _literal(str(resources.files("reconciler.serving") / "gate_alone.py"))
+    alone = _literal(str(package_directory("reconciler.serving") / "gate_alone.py"))
     return f"_module({alone}).stand_alone(_gate, {workers})\n{printed}"
 
 
@@ -232,7 +232,7 @@ def health_host(revision: Revision) -> str:
 
 def argv(config: Path, code: Code) -> tuple[str, ...]:
     """Return the command line that becomes gunicorn."""
-    launcher = str(resources.files("reconciler.serving") / "launcher.py")
+    launcher = str(package_directory("reconciler.serving") / "launcher.py")
     return (code.python, launcher, code.directory, "-c", str(config), code.target)
 
 
@@ -326,5 +326,5 @@ def _descriptors() -> int:
 
 @lru_cache(maxsize=1)
 def _template() -> string.Template:
-    text = (resources.files("reconciler.serving.programs") / "gunicorn.config.template").read_text()
+    text = (package_directory("reconciler.serving.programs") / "gunicorn.config.template").read_text(encoding="utf-8")
     return string.Template(text)

@@ -1,10 +1,10 @@
 """Say what an isolated program has to see: its build, its environment, the Python below that, and its services."""
 
 import sys
-from importlib import resources
 from pathlib import Path
 
 from reconciler.isolation.pythons import pythons_below
+from reconciler.linux.package_files import package_directory
 from reconciler.planning.apps.revision import Revision
 from reconciler.serving.programs.program import Sight
 
@@ -30,4 +30,4 @@ def sight_of(revision: Revision, python: str, *, opens: bool = False) -> Sight |
 def ours() -> tuple[str, ...]:
     """Return what our own programs need, with the names by which our Python is run and finds what it is made of."""
     names = sys.executable, str(Path(sys.executable).parent.parent / "pyvenv.cfg")
-    return str(resources.files("reconciler")), *pythons_below(sys.executable), *names
+    return str(package_directory("reconciler")), *pythons_below(sys.executable), *names

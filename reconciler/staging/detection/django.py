@@ -6,10 +6,10 @@ layout, and projects without either, a small module that loads the settings is w
 
 import re
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
+from reconciler.linux.package_files import package_directory
 from reconciler.staging.detection.conventions import module_of
 from reconciler.staging.detection.modules import find
 from reconciler.staging.detection.target import EntryPoint
@@ -118,7 +118,7 @@ def missing_settings(manage: Path, code: Path) -> str | None:
 def write_module(directory: Path, settings: str) -> None:
     """Write the module that serves a project without one, beside its `manage.py`."""
     template = (
-        resources.files("reconciler.staging.detection").joinpath("reconciler_wsgi.py.template").read_text("utf-8")
+        package_directory("reconciler.staging.detection").joinpath("reconciler_wsgi.py.template").read_text("utf-8")
     )
     written = template.replace("{{ settings }}", settings)
     replace_file(directory / f"{GENERATED_MODULE}.py", written, mode=0o644, durable=False)

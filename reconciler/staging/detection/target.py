@@ -7,10 +7,10 @@ import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
+from reconciler.linux.package_files import package_directory
 from reconciler.planning.apps.entrypoint import FORM, expression, is_plain, is_self_contained, is_well_formed
 from reconciler.staging.detection.frameworks import Interface, of_call
 from reconciler.staging.detection.modules import Scope, dotted, find, read, required_arguments
@@ -130,7 +130,7 @@ def loadable(entry: EntryPoint, gunicorn_version: str) -> EntryPoint:
 def write_app(directory: Path, entrypoint: str) -> None:
     """Write the module that makes the app of an entry point, in the directory that is served."""
     module, _, made = entrypoint.partition(":")
-    template = resources.files("reconciler.staging.detection").joinpath("reconciler_app.py.template").read_text("utf-8")
+    template = (package_directory("reconciler.staging.detection") / "reconciler_app.py.template").read_text("utf-8")
     name = dotted(expression(entrypoint)).partition(".")[0]
     text = template.replace("{{ module }}", module).replace("{{ name }}", name).replace("{{ app }}", made.strip())
     replace_file(directory / f"{GENERATED_APP}.py", text, mode=0o644, durable=False)

@@ -72,7 +72,7 @@ def _opens(call: ast.Call) -> bool:
             # A socket's or a listener's takes no mode; an archive's members are no files.
             return whose == "io" or (bool(call.args) and isinstance(call.args[0], ast.Constant))
         case ast.Attribute(attr="read_bytes" | "read_text"):
-            return "resources.files" not in shown
+            return "package_directory" not in shown
         case _:
             return False
 
