@@ -27,15 +27,17 @@ class Rendered:
 class ObservedPlace:
     """What is true of one app in one cluster.
 
-    `revision` is the one to be deployed: its build is staged. `seen` are its objects there that are ours, `pods` its
-    pods. `looked` is False until the cluster was looked at once, `unseen` says why it cannot be looked at now. `held`
-    says that the manifest cannot be read, so that nothing is removed; `serves_here` that an instance of the app serves
-    on this host, `wanted_here` that its manifest asks for that. `left` that something of it may be there.
+    `revision` is the one to be deployed: its build is staged; it is tried `since` then. `seen` are its objects there
+    that are ours, `pods` its pods. `looked` is False until the cluster was looked at once, `unseen` says why it cannot
+    be looked at now. `held` says that the manifest cannot be read, so that nothing is removed; `serves_here` that an
+    instance of the app serves on this host, `wanted_here` that its manifest asks for that. `left` that something of it
+    may be there.
     """
 
     installation: str
     place: str
     revision: Revision | None = None
+    since: float | None = None
     rendered: Rendered | None = None
     seen: Mapping[tuple[str, str], Seen] = field(default_factory=dict, repr=False)
     pods: tuple[Seen, ...] = field(default=(), repr=False)

@@ -67,6 +67,10 @@ class PlaceNeighbours(Protocol):
         """Return whether an instance of an app serves on this host."""
         ...
 
+    def in_force_since(self, app: str, revision: str) -> float | None:
+        """Return since when a revision is in force, None if it is not; monotonic seconds."""
+        ...
+
     def wake(self, app: str) -> None:
         """Have the World of this host look at an app."""
         ...
@@ -99,7 +103,7 @@ class ClusterWorld:
         self._desired: Mapping[str, App] = {}
         self._here: frozenset[str] = frozenset()
         self._left = frozenset(each.name for each in directory.iterdir()) if directory.is_dir() else frozenset()
-        self._failed: set[tuple[str, str]] = set()
+        self._blamed: dict[str, tuple[str, float]] = {}
         self._planner: Planner[App, ObservedPlace, Plan[Action]] = Planner(plan)
 
     def begin(self, tasks: StandingTasks) -> None:
@@ -153,10 +157,12 @@ class ClusterWorld:
     def observe(self, name: str) -> ObservedPlace:
         """Return what is true of an app there, as it was seen last."""
         seen, pods = self._watched.of(name)
+        revision = self._neighbours.places.revision(name) if name in self._desired else None
         return ObservedPlace(
             installation=self._installation,
             place=self._cluster.name,
-            revision=self._neighbours.places.revision(name) if name in self._desired else None,
+            revision=revision,
+            since=None if revision is None else self._neighbours.in_force_since(name, revision.id),
             rendered=self._rendered.get(name),
             seen=seen,
             pods=pods,
@@ -197,6 +203,9 @@ class ClusterWorld:
                 self._say(name)
             case "starting" | "staging" | "pending":
                 self._say(name, underway=report.message)
+            case "failing":  # what serves here, if anything does, serves on
+                self._say(name, ailing=report.message, underway=report.message)
+                self._blame(name, report)
             case _:
                 self._say(name, ailing=report.message)
                 self._blame(name, report)
@@ -246,10 +255,13 @@ class ClusterWorld:
             self._left |= {name}
 
     def _blame(self, name: str, report: Report) -> None:
-        """Have the host's World fall back from a revision that the cluster could not roll out, once."""
-        if report.reason != Reason.REVISION_REJECTED or report.wanted is None or (name, report.wanted) in self._failed:
+        """Have the host's World fall back from a revision that the cluster could not roll out, once for each try."""
+        if report.reason != Reason.REVISION_REJECTED or report.wanted is None:
             return
-        self._failed.add((name, report.wanted))
+        since = self._neighbours.in_force_since(name, report.wanted)
+        if since is None or self._blamed.get(name) == (report.wanted, since):
+            return
+        self._blamed[name] = report.wanted, since
         reason = f"{self._cluster.name}: {report.message}"
         self._neighbours.places.verdicts.blame(
             name, ProcessFailure(revision=report.wanted, reason=reason, at=self.now())

@@ -6,7 +6,7 @@ Only a host with clusters imports this.
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +63,11 @@ class Neighbours:
         """Return whether an instance of an app serves on this host."""
         return any(instance.serves and instance.addresses for instance in self.instances.of(app))
 
+    def in_force_since(self, app: str, revision: str) -> float | None:
+        """Return since when a revision is in force, None if it is not; monotonic seconds."""
+        found = (each for each in self.instances.of(app) if each.revision == revision and each.serves)
+        return max((each.started_at for each in found if not each.addresses), default=None)
+
     def wake(self, app: str) -> None:
         """Have the World of this host look at an app."""
         self.wakeups.wake(app)
@@ -75,10 +80,22 @@ class Objects:
     settings: Settings
     stager: Stager
     manifests: "Callable[[], ManifestLoop]"
+    _making: dict[str, "asyncio.Task[Rendered]"] = field(default_factory=dict, init=False, repr=False)
 
     async def __call__(self, cluster: Cluster, app: App, revision: Revision) -> Rendered:
         """Return the objects of a revision. Raises StagingError, OSError."""
-        return await asyncio.to_thread(self._made, cluster, app, revision)
+        # A thread goes on when whoever waits for it is cancelled: the next one would find its layout in use.
+        while before := self._making.get(app.name):
+            await asyncio.wait((before,))
+        making = asyncio.create_task(asyncio.to_thread(self._made, cluster, app, revision))
+        self._making[app.name] = making
+        making.add_done_callback(lambda done: self._is_made(app.name, done))
+        return await asyncio.shield(making)
+
+    def _is_made(self, app: str, done: "asyncio.Task[Rendered]") -> None:
+        del self._making[app]
+        if not done.cancelled():
+            done.exception()  # whoever waits for it is told; if nobody does any more, it is of no interest
 
     def _made(self, cluster: Cluster, app: App, revision: Revision) -> Rendered:
         rendered = Rendered(app=app, revision=revision.id)

@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.eventually import eventually
 from tests.support.images import a_base
-from tests.support.kube_api import KubeApi, kube_api, kubeconfig
+from tests.support.kube_api import KubeApi, failed_rollout, kube_api, kubeconfig, rolled_out
 from tests.support.registries import ScriptedRegistry, scripted_registry
-from tests.support.site import Site
+from tests.support.site import Site, get, is_gone
 
 pytestmark = pytest.mark.system
 
@@ -85,3 +85,91 @@ def test_an_app_runs_in_a_cluster_by_its_place_and_is_gone_with_its_manifest(
     eventually(lambda: api.names() == ["Secret/theirs"], 20)
     eventually(lambda: not site.status()["apps"], 20)
     assert not list((site.state / "clusters" / "prod").iterdir())
+
+
+def underway(made: Any) -> Any:
+    """As it is while the new pod is not ready, and there is no other."""
+    if made["kind"] == "Deployment":
+        made["status"] = {"replicas": 1, "updatedReplicas": 0, "observedGeneration": made["metadata"]["generation"]}
+    return made
+
+
+def image_of(made: Any) -> str:
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    return str(container["image"])
+
+
+def test_a_rollout_that_fails_is_taken_back_and_tried_again_by_an_operator(
+    site: Site, api: KubeApi, registry: ScriptedRegistry
+) -> None:
+    site.start(*placed(site, api, registry))
+    eventually(lambda: is_told(site, "running"), 60)
+    eventually(lambda: site.known_good("shop"), 30)
+    good, tried = image_of(api.of("Deployment", "shop")), []
+
+    def rolls_out(made: Any) -> Any:
+        if made["kind"] != "Deployment" or image_of(made) == good:
+            return rolled_out(made)
+        tried.append(image_of(made))
+        return failed_rollout(made)
+
+    api.rolls_out = rolls_out
+    site.source("shop", "2")
+    eventually(lambda: len(tried) == 1, 20)
+    eventually(lambda: image_of(api.of("Deployment", "shop")) == good, 20)
+    eventually(lambda: is_told(site, "degraded"), 20)
+    assert "prod: its pods: 1 of 1 new, 1 ready" in site.told("shop")["message"]
+
+    api.rolls_out = rolled_out
+    site.cli("restart", "shop")
+    eventually(lambda: is_told(site, "running"), 60)
+    assert image_of(api.of("Deployment", "shop")) == tried[0]
+
+
+@pytest.mark.nightly
+def test_an_app_that_an_operator_stops_has_no_pods_until_it_is_started(
+    site: Site, api: KubeApi, registry: ScriptedRegistry
+) -> None:
+    site.start(*placed(site, api, registry))
+    eventually(lambda: is_told(site, "running"), 60)
+    site.cli("stop", "shop")
+    eventually(lambda: api.of("Deployment", "shop")["spec"]["replicas"] == 0, 20)
+    eventually(lambda: is_told(site, "stopped"), 20)
+    site.cli("start", "shop")
+    eventually(lambda: is_told(site, "running"), 20)
+    assert api.of("Deployment", "shop")["spec"]["replicas"] == 1
+
+
+@pytest.mark.nightly
+def test_an_app_that_moves_serves_where_it_was_until_it_serves_where_it_is_to_be(
+    site: Site, api: KubeApi, registry: ScriptedRegistry
+) -> None:
+    options = placed(site, api, registry)
+    (site.manifests / "shop.yaml").unlink()
+    port = site.app("shop", probation="0s")
+    site.start(*options)
+    eventually(lambda: is_told(site, "running"), 60)
+    here = site.pid("shop")
+
+    # Neither a registry that refuses nor pods that are not ready end what serves here.
+    api.rolls_out, registry.fault = underway, lambda *_: (403, {})
+    site.manifest("shop", place="prod", port=port, probation="0s")
+    eventually(lambda: is_told(site, "degraded"), 30)
+    assert get(port) == "1"
+    registry.fault = lambda *_: None
+    eventually(lambda: "0 of 1 new" in site.told("shop")["message"], 60)
+    assert here in [record.pid for record in site.instances("shop")]
+    assert get(port) == "1"
+    with api.changed:
+        api.rolls_out = rolled_out
+    api.put({**api.of("Deployment", "shop"), "status": rolled_out(api.of("Deployment", "shop"))["status"]}, "kubelet")
+    eventually(lambda: is_told(site, "running"), 30)
+    eventually(lambda: is_gone(here), 30)
+
+    # And back: what is there is deleted once it serves here.
+    site.manifest("shop", port=port, probation="0s")
+    eventually(lambda: api.names() == [], 30)
+    assert get(port) == "1"
+    eventually(lambda: is_told(site, "running"), 30)
+    serves, *removed = [kind for _, kind, text in site.events("shop") if "serves" in text or kind == "removed"][1:]
+    assert (serves, set(removed)) == ("ready", {"removed"})

@@ -107,6 +107,8 @@ def _serving(known: Assessment) -> Plan[Action]:
     assert current is not None
     actions: list[Action] = [*listen(known.app, known.observed), *_stage(known)]
     if underway := known.observed.processes.underway:
+        if ailing := known.observed.processes.ailing:
+            return planned(known, actions, "degraded", Cause(Reason.PROCESS_AILING, "; ".join(ailing)))
         return planned(known, actions, "starting", Cause(Reason.HANDING_OVER, underway))
     actions += stops(known.others, _REPLACED)
     actions += unlisten(known.app, known.observed)
