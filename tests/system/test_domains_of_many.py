@@ -4,6 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from reconciler.linux.process_table import proportional
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
 EACH_CADDY = pytest.mark.parametrize("program", CADDIES, ids=lambda program: ".".join(map(str, version(program))))
 APPS = 50
 MOST_CHANGES = 25
+CHANGES = 20
 MOST_BYTES = 70 * 2**20
 
 
@@ -96,24 +98,32 @@ def test_two_hundred_apps_cost_the_proxy_little_memory(tmp_path: Path, program: 
         )  # fmt: skip
         return whole(routes, front, Abilities.of(version(program)), str(tmp_path / "proxy.log"))
 
-    async def story() -> list[float]:
+    def computed_s() -> float:
+        pid = kept_pid(tmp_path)
+        assert pid is not None
+        times = psutil.Process(pid).cpu_times()
+        return times.user + times.system
+
+    async def story() -> tuple[list[float], float]:
         caddy = KeptCaddy(tmp_path, program, lambda: None)
         await caddy.start(config())
-        taken = []
-        for number in range(10):
+        taken, computed = [], 0.0
+        for number in range(CHANGES):
             await caddy.look()
-            began = time.perf_counter()
+            before, began = computed_s(), time.perf_counter()
             await caddy.configure(config(number + 1))
             taken.append((time.perf_counter() - began) * 1000)
+            computed += computed_s() - before
         caddy.close()
-        return taken
+        return sorted(taken), computed * 1000 / CHANGES
 
     try:
-        taken = sorted(asyncio.run(story()))
+        taken, computed_ms = asyncio.run(story())
         pid = kept_pid(tmp_path)
         assert pid is not None
         used = proportional(pid)
-        print(f"a change of one name of 200: {taken[len(taken) // 2]:.1f} ms; memory: {used / 2**20:.1f} MiB")
+        change = f"{taken[CHANGES // 2]:.1f} ms, of which Caddy computes {computed_ms:.1f} ms"
+        print(f"a change of one name of 200: {change}; memory: {used / 2**20:.1f} MiB")
         assert 0 < used <= MOST_BYTES
     finally:
         dismiss(tmp_path)
