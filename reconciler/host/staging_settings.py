@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -20,8 +21,6 @@ if TYPE_CHECKING:  # `validate` needs nothing of staging
 
 def stager_of(settings: Settings) -> "Stager":
     """Build the stager of this host."""
-    import uv
-
     from reconciler.staging.stager import Stager
 
     paths = settings.paths
@@ -32,9 +31,22 @@ def stager_of(settings: Settings) -> "Stager":
         interpreters=settings.interpreters,
         timeout_s=settings.staging_timeout_s,
         slots=asyncio.Semaphore(settings.staging_slots),
-        uv=os.fsdecode(uv.find_uv_bin()),
+        uv=uv_program(),
         environ=lambda: package_environ(settings, os.environ),
     )
+
+
+def uv_program() -> str:
+    """Return the path of the uv of our environment.
+
+    Its package finds the same one, and loads how our Python was built, which an idle daemon would keep.
+    """
+    own = Path(sys.prefix) / "bin" / "uv"
+    if sys.prefix != sys.base_prefix and own.is_file():
+        return str(own)
+    import uv
+
+    return os.fsdecode(uv.find_uv_bin())
 
 
 def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from resource import RLIMIT_AS, prlimit
-from tempfile import TemporaryFile
 from typing import Any
 
 from reconciler.linux.regular_files import shown_size
@@ -129,6 +128,8 @@ def run_child(argv: Sequence[str], name: str, within_s: float, memory: int, **op
     It is killed when the look of this context ends. `options` are those of Popen, with `input`. Raises OSError, and
     subprocess.TimeoutExpired.
     """
+    from tempfile import TemporaryFile  # most sources are read without a child
+
     given = options.pop("input", b"")
     until = time.monotonic() + within_s
     # From a file: what is left of a pipe's input after a time limit is never sent.

@@ -15,8 +15,8 @@ def test_a_package_is_where_the_interpreter_finds_it(name: str) -> None:
     assert package_directory(name) == Path(str(resources.files(name)))
 
 
-def test_a_daemon_begins_without_the_readers_of_archives_and_pickles() -> None:
+def test_a_daemon_begins_without_what_it_seldom_needs() -> None:
     code = "import sys, reconciler.cli.run, reconciler.daemon.process; print({*sys.argv[1:]} & sys.modules.keys())"
-    unused = ("importlib.resources", "pickle", "zipfile")
+    unused = ("importlib.resources", "pickle", "tempfile", "zipfile")
     done = subprocess.run([sys.executable, "-I", "-c", code, *unused], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
