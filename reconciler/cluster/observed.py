@@ -31,7 +31,7 @@ class ObservedPlace:
     that are ours, `pods` its pods. `looked` is False until the cluster was looked at once, `unseen` says why it cannot
     be looked at now. `held` says that the manifest cannot be read, so that nothing is removed; `serves_here` that an
     instance of the app serves on this host, `wanted_here` that its manifest asks for that. `left` that something of it
-    may be there.
+    may be there. `conflicts` are what others have of our objects, which is not changed back, by what was found then.
     """
 
     installation: str
@@ -47,3 +47,4 @@ class ObservedPlace:
     wanted_here: bool = False
     serves_here: bool = False
     left: bool = False
+    conflicts: Mapping[str, str] = field(default_factory=dict)

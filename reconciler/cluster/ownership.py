@@ -81,6 +81,13 @@ def differences(desired: Seen, seen: Seen) -> tuple[str, ...]:
     return tuple(found[:_MOST_TOLD])
 
 
+def conflict_of(desired: Seen, seen: Seen) -> str:
+    """Return what stands for an object as it is desired beside what is seen of it now, its status apart."""
+    metadata = seen["metadata"]
+    given = {name: metadata.get(name) for name in ("uid", "labels", "annotations")}
+    return fingerprint(json.dumps([desired, given, {**seen, "metadata": None, "status": None}], sort_keys=True))
+
+
 def changed_by(seen: Seen, installation: str, path: str) -> str:
     """Return who else has a field of an object, or has changed the object last, "" if that is not known."""
     others = [

@@ -9,7 +9,7 @@ from typing import Any
 
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
 from reconciler.cluster.observed import ObservedPlace, Rendered
-from reconciler.cluster.ownership import changed_by, differences, key_of
+from reconciler.cluster.ownership import changed_by, conflict_of, differences, key_of
 from reconciler.cluster.rollout import DONE, Standing, standing_of, standing_of_job
 from reconciler.planning.apps.app import App
 from reconciler.planning.plan import Plan
@@ -80,10 +80,22 @@ def _deployed(rendered: Rendered, observed: ObservedPlace) -> Plan[Action]:
     cause = Cause(Reason.OBSOLETE, "its manifest no longer asks for it")
     deleted = tuple(_delete(each, cause) for each in _in_order(surplus))
     message = f"{observed.place} cannot be looked at: {observed.unseen}" if observed.unseen else ""
-    state: AppState = "degraded" if observed.unseen else "running"
+    message = message or "; ".join(_conflicts(rendered, observed))
     return Plan(
-        actions=deleted, state=state, message=message, wanted=rendered.revision, settled=not deleted and not message
+        actions=deleted,
+        state="degraded" if message else "running",
+        message=message,
+        wanted=rendered.revision,
+        settled=not deleted and not message,
     )
+
+
+def _conflicts(rendered: Rendered, observed: ObservedPlace) -> Iterator[str]:
+    """Yield what others have changed and is left as it is."""
+    for each in rendered.objects if observed.conflicts else ():
+        seen = observed.seen[key_of(each)]
+        if differences(each, seen):
+            yield observed.conflicts[conflict_of(each, seen)]
 
 
 def _waiting(standing: Standing, what: str, observed: ObservedPlace) -> Plan[Action]:
@@ -104,7 +116,7 @@ def _applied(wanted: list[Mapping[str, Any]], observed: ObservedPlace) -> Iterat
         kind, name = key_of(each)
         seen = observed.seen.get((kind, name))
         found = () if seen is None else differences(each, seen)
-        if seen is not None and not found:
+        if seen is not None and (not found or conflict_of(each, seen) in observed.conflicts):
             continue
         cause = Cause(Reason.FIRST_TIME, f"{observed.place} has no {kind} {name}")
         if seen is not None:

@@ -13,7 +13,7 @@ from typing import Protocol
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
 from reconciler.cluster.api.client import ApiError, Client
 from reconciler.cluster.observed import ObservedPlace, Rendered
-from reconciler.cluster.ownership import marked, may_be_taken
+from reconciler.cluster.ownership import conflict_of, marked, may_be_taken
 from reconciler.cluster.plan import plan
 from reconciler.cluster.versions import PLURALS
 from reconciler.cluster.watched import WatchedObjects
@@ -37,6 +37,8 @@ from reconciler.state.journal import EventKind, Journal
 
 _NEVER = float("inf")
 _CONFLICT = 409
+_MOST_CONFLICTS = 32
+_NONE: Mapping[str, str] = {}
 
 
 class CannotApply(Exception):
@@ -103,6 +105,7 @@ class ClusterWorld:
         self._desired: Mapping[str, App] = {}
         self._here: frozenset[str] = frozenset()
         self._left = frozenset(each.name for each in directory.iterdir()) if directory.is_dir() else frozenset()
+        self._conflicts: dict[str, dict[str, str]] = {}
         self._blamed: dict[str, tuple[str, float]] = {}
         self._planner: Planner[App, ObservedPlace, Plan[Action]] = Planner(plan)
 
@@ -172,6 +175,7 @@ class ClusterWorld:
             wanted_here=name in self._here,
             serves_here=self._neighbours.serves_here(name),
             left=name in self._left,
+            conflicts=self._conflicts.get(name, _NONE),
         )
 
     async def do(self, name: str, action: Action) -> None:
@@ -191,6 +195,7 @@ class ClusterWorld:
                 (self._directory / name).unlink(missing_ok=True)
                 self._left -= {name}
                 self._rendered.pop(name, None)
+                self._conflicts.pop(name, None)
                 self._neighbours.places.verdicts.forget(name, self._cluster.name)
                 self._neighbours.wake(name)
 
@@ -234,14 +239,16 @@ class ClusterWorld:
         there = known or await self._client.get(action.kind, action.name)
         if there is not None and (why := may_be_taken({**there, "kind": action.kind}, name, self._installation)):
             raise CannotApply(why)
-        force = self._cluster.force and (action.force or (known is None and there is not None))
+        force = self._cluster.force and there is not None
         try:
             seen = await self._client.apply(action.wanted, force=force)
         except ApiError as error:
-            if error.status == _CONFLICT:
-                raise CannotApply(
-                    f"{action.kind} {action.name}: {error}; see 'force' in the host's settings"
-                ) from error
+            if error.status == _CONFLICT and known is not None and not force:
+                text = f"{action.kind} {action.name} is left as it is: {error}; see 'force' in the host's settings"
+                before = list(self._conflicts.get(name, _NONE).items())[-_MOST_CONFLICTS:]
+                self._conflicts[name] = {**dict(before), conflict_of(action.wanted, known): text}
+                self._write(name, "refused", text, action)
+                return
             raise CannotApply(f"cannot apply {action.kind} {action.name}: {error}") from error
         self._watched.note({**seen, "kind": action.kind})
         kind: EventKind = "recovered" if action.reason is Reason.DRIFTED else "applied"

@@ -173,3 +173,23 @@ def test_an_app_that_moves_serves_where_it_was_until_it_serves_where_it_is_to_be
     eventually(lambda: is_told(site, "running"), 30)
     serves, *removed = [kind for _, kind, text in site.events("shop") if "serves" in text or kind == "removed"][1:]
     assert (serves, set(removed)) == ("ready", {"removed"})
+
+
+@pytest.mark.nightly
+def test_what_others_have_changed_is_told_once_and_left_where_it_is_not_to_be_changed_back(
+    site: Site, api: KubeApi, registry: ScriptedRegistry
+) -> None:
+    site.start(*placed(site, api, registry, force=False))
+    eventually(lambda: is_told(site, "running"), 60)
+    writes = len(api.writes())
+    api.put({"kind": "Deployment", "metadata": {"name": "shop"}, "spec": {"replicas": 5}}, "kubectl-edit")
+    eventually(lambda: is_told(site, "degraded"), 20)
+    assert "Deployment shop is left as it is: " in site.told("shop")["message"]
+    assert 'conflict with "kubectl-edit"' in site.told("shop")["message"]
+    assert api.of("Deployment", "shop")["spec"]["replicas"] == 5
+    assert api.writes()[writes:] == ["PATCH deployments/shop"]
+    assert [kind for _, kind, _ in site.events("shop")].count("refused") == 1
+    # Once they let it go, it is as it is to be.
+    api.put({"kind": "Deployment", "metadata": {"name": "shop"}, "spec": {"replicas": 1}}, "kubectl-edit")
+    eventually(lambda: is_told(site, "running"), 20)
+    assert api.writes()[writes:] == ["PATCH deployments/shop"]
