@@ -7,7 +7,7 @@ SECONDS ?= 60
 MINUTES ?= 60
 SOAK ?=
 # Tests wait for processes more than they compute: more at once than there are cores.
-TESTS_AT_ONCE ?= $(shell expr 2 \* $$(nproc) + 1)
+TESTS_AT_ONCE ?= $(shell expr 3 \* $$(nproc))
 INPUTS := pyproject.toml scripts/setup requirements.lock
 
 TOGETHER := $(MAKE) --no-print-directory --jobs --output-sync=target
