@@ -82,9 +82,15 @@ class WatchedObjects:
             self._quiet.discard(app)
             self._wake(app)
 
+    def is_quiet(self, app: str) -> bool:
+        """Return whether an app is woken only afterwards."""
+        return app in self._quiet
+
     def note(self, seen: dict[str, Any]) -> None:
-        """Take an object as the answer to a request has it."""
-        self._put(seen)
+        """Take an object as the answer to a request has it, unless it was seen changed since."""
+        known = self._apps.get(_app_of(seen), {}).get(key_of(seen))
+        if known is None or _version_of(known) <= _version_of(seen):
+            self._put(seen)
 
     def forget(self, app: str, kind: str, name: str) -> None:
         """Take note that an object is being deleted: it is not deleted again."""
@@ -184,6 +190,11 @@ class WatchedObjects:
             self._apps.pop(app, None)
         if app not in self._quiet:
             self._wake(app)
+
+
+def _version_of(seen: Seen) -> int:
+    version = str(seen["metadata"].get("resourceVersion") or "")
+    return int(version) if version.isdecimal() else 0
 
 
 def _watch_of(kind: str) -> str:

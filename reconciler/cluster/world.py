@@ -139,7 +139,7 @@ class ClusterWorld:
     def on_report(self, subject: Subject, _: Report | None) -> None:
         """Look at an app that was reported on: another revision of it may be in force."""
         if subject.kind == "app" and (subject.name in self._desired or subject.name in self._left):
-            self.wakeups.wake(subject.name)
+            self._wake(subject.name)
 
     # The World
 
@@ -283,7 +283,8 @@ class ClusterWorld:
 
     def _wake(self, name: str) -> None:
         for each in (name,) if name else (*self._desired, *self.names()):
-            self.wakeups.wake(each)
+            if not self._watched.is_quiet(each):
+                self.wakeups.wake(each)
 
     def _write(self, name: str, kind: EventKind, text: str, action: Action) -> None:
         self._journal.write(Subject("app", name), kind, text, action.cause, action.reason)

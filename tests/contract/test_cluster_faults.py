@@ -193,6 +193,18 @@ async def test_an_answer_that_is_lost_is_an_error_and_doing_it_again_is_none(api
     client.close()
 
 
+@on_loop
+async def test_an_answer_that_comes_after_a_later_change_does_not_hide_it(api: KubeApi, tmp_path: Path) -> None:
+    api.put(secret("one"))
+    async with Looking(api, tmp_path, Pauses()) as looking:
+        await soon(lambda: looking.names() == ["one"])
+        answer = await looking.client.apply(secret("one", "2"), force=True)
+        api.put(secret("one", "3"), "kubectl-edit")
+        await soon(lambda: looking.watched.of("shop")[0]["Secret", "one"]["data"] == {"a": "3"})
+        looking.watched.note({**answer, "kind": "Secret"})
+        assert looking.watched.of("shop")[0]["Secret", "one"]["data"] == {"a": "3"}
+
+
 @pytest.mark.parametrize("kind", ["HTTPRoute", "Secret"])
 @on_loop
 async def test_a_kind_that_a_cluster_lacks_is_seen_as_empty_unless_every_cluster_has_it(

@@ -70,6 +70,7 @@ def test_an_app_runs_in_a_cluster_by_its_place_and_is_gone_with_its_manifest(
     before = len(api.writes())
     site.source("shop", "2")
     eventually(lambda: api.of("Deployment", "shop")["spec"] != deployment["spec"], 60)
+    eventually(lambda: [text for _, _, text in site.events("shop")].count("applied Deployment shop in prod") == 2, 60)
     eventually(lambda: is_told(site, "running"), 60)
     assert api.writes()[before:] == ["PATCH deployments/shop"]
 
