@@ -7,6 +7,7 @@ cluster run that revision, and says how far it is, as a process of the app would
 import json
 import time
 from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -231,7 +232,7 @@ class ClusterWorld:
             self._write(name, "refused", f"cannot run in {self._cluster.name}: {made.refused}", action)
         for note in made.notes:
             self._write(name, "configured", note, action)
-        return Rendered(app=made.app, revision=made.revision, objects=objects, refused=made.refused, notes=made.notes)
+        return replace(made, objects=objects)
 
     async def _apply(self, name: str, action: ApplyObject) -> None:
         self._remember(name)

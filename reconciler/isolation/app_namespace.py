@@ -57,6 +57,8 @@ def has_users(pid: int, users: range) -> bool:
 
 def _running(leased: Collection[int]) -> int | None:
     """Return a descriptor of the namespace in which apps of this daemon run as users of their own, None without one."""
+    if not leased:
+        return None
     own = os.stat("/proc/self/ns/user").st_ino  # noqa: PTH116  very many of its kind below
     for pid in _pids():
         with suppress(OSError):
@@ -78,6 +80,7 @@ def _given() -> int:
 
     Another process makes it: one that was given none would leave this one without its own user.
     """
+    _path().stat()  # most hosts have no warden, and are spared that process
     asked, waits = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:

@@ -33,16 +33,10 @@ def tries(
     if given.isolation != "strict":
         yield from _of_another_user(given)
         return
-    for path in (*given.shut, *_SECRET):
-        yield "files", f"read {path}", _trying(_read, path)
-    for path in given.alone:
-        yield "files", f"see other apps in {path}", _trying(_list_others, path)
-    for path in (*given.fixed, *_SYSTEM):
-        yield "files", f"write in {path}", _trying(_write, path)
+    yield from _of_files("files", given, _SECRET)
     if given.daemon:
         pid = given.daemon
-        yield "processes", "signal the daemon", lambda: os.kill(pid, 0)
-        yield "processes", "read the daemon's environment", lambda: _read(f"/proc/{pid}/environ")
+        yield from _of_daemon("processes", pid)
         yield "processes", "enter the daemon's directory", lambda: os.stat(f"/proc/{pid}/cwd/.")  # noqa: PTH116
         yield "processes", "change the daemon's limits", lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE)
     if given.listens != "all":
@@ -60,17 +54,26 @@ def tries(
 
 def _of_another_user(given: "Confinement") -> "Iterator[tuple[str, str, Callable[[], object]]]":
     """Return what a user of its own has to keep an app from, where nothing else does."""
-    for path in (*given.shut, *_SECRET[:2]):
-        yield "user", f"read {path}", _trying(_read, path)
-    for path in given.alone:
-        yield "user", f"see other apps in {path}", _trying(_list_others, path)
-    for path in (*given.fixed, *_SYSTEM):
-        yield "user", f"write in {path}", _trying(_write, path)
+    yield from _of_files("user", given, _SECRET[:2])
     if given.daemon:
-        pid = given.daemon
-        yield "user", "signal the daemon", lambda: os.kill(pid, 0)
-        yield "user", "read the daemon's environment", lambda: _read(f"/proc/{pid}/environ")
+        yield from _of_daemon("user", given.daemon)
     yield "user", "have the daemon's user", lambda: _same_user(given)
+
+
+def _of_files(
+    part: str, given: "Confinement", secret: "tuple[str, ...]"
+) -> "Iterator[tuple[str, str, Callable[[], object]]]":
+    for path in (*given.shut, *secret):
+        yield part, f"read {path}", _trying(_read, path)
+    for path in given.alone:
+        yield part, f"see other apps in {path}", _trying(_list_others, path)
+    for path in (*given.fixed, *_SYSTEM):
+        yield part, f"write in {path}", _trying(_write, path)
+
+
+def _of_daemon(part: str, pid: int) -> "Iterator[tuple[str, str, Callable[[], object]]]":
+    yield part, "signal the daemon", lambda: os.kill(pid, 0)
+    yield part, "read the daemon's environment", lambda: _read(f"/proc/{pid}/environ")
 
 
 def _trying(attempt: "Callable[[str], None]", path: str) -> "Callable[[], object]":

@@ -30,20 +30,23 @@ def drop_capabilities() -> None:
 
 def set_capabilities(*, effective: int, permitted: int, inheritable: int) -> None:
     """Have these capabilities, each a bit by its number. Raises OSError."""
-    header = _CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4)
     sets = (effective, permitted, inheritable)
     words = ((each >> shift & 0xFFFFFFFF).to_bytes(4, "little") for shift in (0, 32) for each in sets)
-    call_libc("capset", header, b"".join(words))
+    call_libc("capset", _header(), b"".join(words))
 
 
 def may(capability: int) -> bool:
     """Whether this process has a capability, by its number."""
-    header = _CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4)
     found, address = address_of(bytes(24))
-    call_libc("capget", header, address)
+    call_libc("capget", _header(), address)
     words = bytes(found)  # type: ignore[call-overload]  # a buffer
     at = 12 * (capability // 32)
     return bool(int.from_bytes(words[at : at + 4], "little") >> capability % 32 & 1)
+
+
+def _header() -> bytes:
+    """Return what says of which process, this one, and in which form; the kernel may write into it."""
+    return _CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4)
 
 
 def gain_no_more() -> None:

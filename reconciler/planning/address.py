@@ -59,9 +59,7 @@ class Address:
     @property
     def is_local(self) -> bool:
         """Whether only clients on this host reach it."""
-        if self.path or self.ip.startswith("127."):
-            return True
-        return self.ip == "::1"
+        return bool(self.path) or self.ip == "::1" or self.ip.startswith("127.")
 
     @classmethod
     def of_port(cls, text: str) -> "Address":

@@ -8,6 +8,7 @@ from typing import Any
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s
+from reconciler.planning.apps.app import HERE
 from reconciler.settings.clusters import Cluster
 
 _MOST_DRAIN_S = 600
@@ -22,7 +23,7 @@ def cluster_problems(tree: Node) -> Iterator[tuple[Path, str]]:
     """Yield the problems of clusters that a schema cannot express."""
     node = tree.parts["clusters"]
     for name, part in node.parts.items():
-        if name == "here":
+        if name == HERE:
             yield ("clusters", name), "is the place of apps that run on this host: choose another name"
         drain = part.given("drain")
         seconds = None if drain is None else part.seconds("drain")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.mounts import fill, needs_mounts, small_disk
 from tests.chaos.test_disk import living_on
-from tests.support.canaries import answers_of, begun, is_canary, keeper, kinds, master, save
+from tests.support.canaries import answers_of, begun, is_canary, keeper, kinds, left_amid_a_canary, master, save
 from tests.support.eventually import eventually
 from tests.support.life import Cues
 from tests.support.load import under_load
@@ -118,13 +118,7 @@ def test_a_clock_that_jumps_neither_ends_a_step_nor_keeps_it(site: Site) -> None
 def test_a_canary_whose_records_are_lost_is_found_and_begins_with_its_first_share(site: Site, both: bool) -> None:
     port = begun(site, share=["20%", "50%"])
     with under_load(port) as load:
-        save(site, "2")
-        answers_of(load, "2")
-        eventually(lambda: is_canary(site), 30)
-        masters = [record.pid for record in site.instances("shop")]
-        if both:
-            os.kill(keeper(site), signal.SIGKILL)
-        site.end(site.daemons[-1], signal.SIGKILL)
+        masters = left_amid_a_canary(site, load, both=both)
         for file in site.state.glob("reconciler.db*"):
             file.unlink()
         answers_of(load, "1")

@@ -1,5 +1,7 @@
 """An app `shop` whose new revisions are tried as canaries, and what is seen of one from outside."""
 
+import os
+import signal
 import socket
 import sqlite3
 import threading
@@ -50,6 +52,18 @@ def asks(site: Site, port: int, *, share: str | list[str], lasts: str, host: str
     fields = {"share": share, "for": lasts, **canary}
     given = {"host": host} if host else {}
     site.manifest("shop", port=port, probation="0s", workers=2, stop_timeout="5s", canary=fields, **given)
+
+
+def left_amid_a_canary(site: Site, load: Load, *, both: bool) -> list[int | None]:
+    """Kill the daemon, and the keeper if `both`, once version 2 is a canary; the masters of both versions."""
+    save(site, "2")
+    answers_of(load, "2")
+    eventually(lambda: is_canary(site), 30)
+    masters = [record.pid for record in site.instances("shop")]
+    if both:
+        os.kill(keeper(site), signal.SIGKILL)
+    site.end(site.daemons[-1], signal.SIGKILL)
+    return masters
 
 
 def is_canary(site: Site) -> bool:

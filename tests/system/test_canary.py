@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from reconciler.linux.listen_queues import of_host
-from tests.support.canaries import answers_of, asks, begun, is_canary, keeper, kinds, master, save
+from tests.support.canaries import answers_of, asks, begun, is_canary, kinds, left_amid_a_canary, master, save
 from tests.support.eventually import eventually
 from tests.support.load import Load, under_load
 from tests.support.ports import a_port
@@ -150,13 +150,7 @@ def test_what_waits_for_a_canary_that_dies_is_answered_by_the_release_before(sit
 def test_the_next_daemon_goes_on_with_a_canary_and_refuses_nobody(site: Site, both: bool) -> None:
     port = begun(site)
     with under_load(port) as load:
-        save(site, "2")
-        answers_of(load, "2")
-        eventually(lambda: is_canary(site), 30)
-        masters = [record.pid for record in site.instances("shop")]
-        if both:
-            os.kill(keeper(site), signal.SIGKILL)
-        site.end(site.daemons[-1], signal.SIGKILL)
+        masters = left_amid_a_canary(site, load, both=both)
         told = site.told("shop")
         assert told["state"] == "degraded"
         assert told["message"].startswith("no daemon is running to continue; it ended while the app was canary")

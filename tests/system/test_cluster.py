@@ -1,14 +1,14 @@
 """Apps whose manifests place them in a cluster: applied, told of, taken back, and gone with their manifests."""
 
-import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.images import a_base
 from tests.support.kube_api import KubeApi, failed_rollout, kube_api, kubeconfig, rolled_out
+from tests.support.placed import placed
 from tests.support.registries import ScriptedRegistry, scripted_registry
 from tests.support.site import Site, get, is_gone
 
@@ -27,23 +27,8 @@ def registry() -> Iterator[ScriptedRegistry]:
         yield registry
 
 
-def placed(site: Site, api: KubeApi, registry: ScriptedRegistry, **fields: Any) -> list[str]:
-    """Write the settings with a cluster, and an app that is placed there; return what starts the daemon."""
-    minors = [f"3.{minor}" for minor in range(8, 30)]
-    a_base(site.root / "base", *minors)
-    prod = {
-        "kubeconfig": str(kubeconfig(site.root, f"http://127.0.0.1:{api.port}")),
-        "namespace": "web",
-        "registry": f"127.0.0.1:{registry.port}/web",
-        "plain_http": True,
-        "bases": {f"python{minor}": str(site.root / "base") for minor in minors},
-        **fields,
-    }
-    settings = site.root / "host.yaml"
-    settings.write_text(json.dumps({"clusters": {"prod": prod}, "retry": {"first": "50ms", "cap": "200ms"}}))
-    site.source("shop")
-    site.manifest("shop", place="prod", probation="0s")
-    return ["--settings", str(settings)]
+def api_config(site: Site, api: KubeApi) -> Path:
+    return kubeconfig(site.root, f"http://127.0.0.1:{api.port}")
 
 
 def is_told(site: Site, state: str, name: str = "shop") -> bool:
@@ -57,7 +42,7 @@ def test_an_app_runs_in_a_cluster_by_its_place_and_is_gone_with_its_manifest(
 ) -> None:
     foreign = {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "theirs", "labels": {"a": "b"}}}
     api.put(foreign, "helm")
-    site.start(*placed(site, api, registry))
+    site.start(*placed(site, api_config(site, api), registry))
     eventually(lambda: is_told(site, "running"), 60)
     assert api.names() == ["Deployment/shop", "Secret/theirs", "Service/shop"]
     deployment = api.of("Deployment", "shop")
@@ -103,7 +88,7 @@ def image_of(made: Any) -> str:
 def test_a_rollout_that_fails_is_taken_back_and_tried_again_by_an_operator(
     site: Site, api: KubeApi, registry: ScriptedRegistry
 ) -> None:
-    site.start(*placed(site, api, registry))
+    site.start(*placed(site, api_config(site, api), registry))
     eventually(lambda: is_told(site, "running"), 60)
     eventually(lambda: site.known_good("shop"), 30)
     good, tried = image_of(api.of("Deployment", "shop")), []
@@ -131,7 +116,7 @@ def test_a_rollout_that_fails_is_taken_back_and_tried_again_by_an_operator(
 def test_an_app_that_an_operator_stops_has_no_pods_until_it_is_started(
     site: Site, api: KubeApi, registry: ScriptedRegistry
 ) -> None:
-    site.start(*placed(site, api, registry))
+    site.start(*placed(site, api_config(site, api), registry))
     eventually(lambda: is_told(site, "running"), 60)
     site.cli("stop", "shop")
     eventually(lambda: api.of("Deployment", "shop")["spec"]["replicas"] == 0, 20)
@@ -145,7 +130,7 @@ def test_an_app_that_an_operator_stops_has_no_pods_until_it_is_started(
 def test_an_app_that_moves_serves_where_it_was_until_it_serves_where_it_is_to_be(
     site: Site, api: KubeApi, registry: ScriptedRegistry
 ) -> None:
-    options = placed(site, api, registry)
+    options = placed(site, api_config(site, api), registry)
     (site.manifests / "shop.yaml").unlink()
     port = site.app("shop", probation="0s")
     site.start(*options)
@@ -180,7 +165,7 @@ def test_an_app_that_moves_serves_where_it_was_until_it_serves_where_it_is_to_be
 def test_what_others_have_changed_is_told_once_and_left_where_it_is_not_to_be_changed_back(
     site: Site, api: KubeApi, registry: ScriptedRegistry
 ) -> None:
-    site.start(*placed(site, api, registry, force=False))
+    site.start(*placed(site, api_config(site, api), registry, force=False))
     eventually(lambda: is_told(site, "running"), 60)
     writes = len(api.writes())
     api.put({"kind": "Deployment", "metadata": {"name": "shop"}, "spec": {"replicas": 5}}, "kubectl-edit")

@@ -1,6 +1,5 @@
 """An app in a real control plane: server-side apply, owners of fields, watches and garbage collection as they are."""
 
-import json
 import urllib.error
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.images import a_base
-from tests.support.registries import ScriptedRegistry, scripted_registry
+from tests.support.placed import placed
+from tests.support.registries import scripted_registry
 from tests.support.site import Site
 from tests.tools.engine import PROGRAMS, Engine, control_plane, engine
 
@@ -33,23 +32,6 @@ def plane(tmp_path: Path) -> Iterator[Engine]:
         yield plane
 
 
-def placed(site: Site, plane: Engine, registry: ScriptedRegistry) -> list[str]:
-    minors = [f"3.{minor}" for minor in range(8, 30)]
-    a_base(site.root / "base", *minors)
-    prod = {
-        "kubeconfig": str(plane.config),
-        "namespace": "web",
-        "registry": f"127.0.0.1:{registry.port}/web",
-        "plain_http": True,
-        "bases": {f"python{minor}": str(site.root / "base") for minor in minors},
-    }
-    settings = site.root / "host.yaml"
-    settings.write_text(json.dumps({"clusters": {"prod": prod}, "retry": {"first": "50ms", "cap": "200ms"}}))
-    site.source("shop")
-    site.manifest("shop", place="prod", probation="0s")
-    return ["--settings", str(settings)]
-
-
 def test_an_app_is_rolled_out_kept_as_desired_and_taken_out_by_a_real_api_server(site: Site, plane: Engine) -> None:
     def running() -> bool:
         plane.make_ready()
@@ -66,7 +48,7 @@ def test_an_app_is_rolled_out_kept_as_desired_and_taken_out_by_a_real_api_server
     theirs = {"metadata": {"name": "theirs"}, "spec": {"ports": [{"port": 80}]}}
     plane.ask("POST", "/api/v1/namespaces/web/services", theirs)
     with scripted_registry() as registry:
-        site.start(*placed(site, plane, registry))
+        site.start(*placed(site, plane.config, registry))
         eventually(running, 90)
         before = deployment()
         managers = {each["manager"] for each in before["metadata"]["managedFields"]}
@@ -110,7 +92,7 @@ def test_an_object_that_another_program_made_is_left_as_it_is(site: Site, plane:
         return "Deployment shop exists, and was made by helm" in site.told("shop")["message"]
 
     with scripted_registry() as registry:
-        site.start(*placed(site, plane, registry))
+        site.start(*placed(site, plane.config, registry))
         eventually(refused, 90)
         assert plane.ask("GET", f"{_WEB}/shop")["spec"] == before
         (site.manifests / "shop.yaml").unlink()

@@ -15,6 +15,7 @@ import pytest
 
 from reconciler.linux.unix_sockets import connected as connected_to
 from reconciler.settings.proxy import Proxy
+from tests.support.asgi import LIFESPAN
 from tests.support.eventually import eventually
 from tests.support.http_2 import Http2
 from tests.support.paced import BODY, Http1
@@ -39,18 +40,14 @@ def application(environ, start_response):
     return [b"n" * 20000]
 """
 
-EARLY_ASGI = """
-async def application(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            kind = (await receive())["type"]
-            await send({"type": f"{kind}.complete"})
-            if kind.endswith("shutdown"):
-                return
+EARLY_ASGI = (
+    LIFESPAN
+    + """\
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"20000")]
     await send({"type": "http.response.start", "status": 401, "headers": headers})
     await send({"type": "http.response.body", "body": b"n" * 20000})
 """
+)
 
 
 @pytest.fixture(params=CADDIES, ids=lambda program: ".".join(map(str, version(program))))
@@ -169,8 +166,9 @@ def test_an_answer_before_the_body_is_read_arrives_whole(site: Site, proxy: Prox
     site.source("shop").joinpath("wsgi.py").unlink()
     site.save(site.root / f"apps/shop/{module}.py", EARLY if module == "wsgi" else EARLY_ASGI)
     more = {"port": a_port()} if at_port else {}
+    entrypoint = "wsgi:application" if module == "wsgi" else "asgi:app"
     site.manifest(
-        "shop", entrypoint=f"{module}:application", domains=["shop.localhost"], tls="off", threads=int(threads or 1),
+        "shop", entrypoint=entrypoint, domains=["shop.localhost"], tls="off", threads=int(threads or 1),
         **more,
     )  # fmt: skip
     site.live(proxy=proxy)

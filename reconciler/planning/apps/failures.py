@@ -138,9 +138,8 @@ def _failure(app: App, observed: Observed, instance: Instance, now: float, reaso
     workers = 0 if is_canary else app.workers_of_failures if is_scaled else instance.workers
     before = observed.failure_of(instance.revision, workers)
     earlier = before.count if before is not None and served_s < app.crash.good_run_s else 0
-    is_proven = instance.ready and served_s >= app.probation_s and not is_canary
-    is_proven = is_proven and now >= observed.processes.proven_at
-    known_good = is_known_good(instance.revision, observed) or is_proven
+    is_over = served_s >= app.probation_s and now >= observed.processes.proven_at
+    known_good = is_known_good(instance.revision, observed) or (instance.ready and is_over and not is_canary)
     return Failure(
         revision=instance.revision,
         kind="crashed" if known_good else "rejected",

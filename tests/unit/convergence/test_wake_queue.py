@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import Callable
 
 from reconciler.convergence.wake_queue import WakeQueue
 
@@ -75,13 +76,20 @@ class Looked:
         return self.unchanged
 
 
+def waiting(is_unchanged: Callable[[], bool]) -> tuple[WakeQueue, Started]:
+    """A queue of which `blog` was woken before, and waits for a wake-up that brings a change."""
+    queue, started = WakeQueue(), Started()
+    queue.open(started)
+    queue.wake("blog")
+    started.events["blog"].clear()
+    queue.wake_unless("blog", is_unchanged)
+    return queue, started
+
+
 def test_a_name_of_which_nothing_has_changed_is_looked_at_once_for_many_wake_ups_and_not_woken() -> None:
     async def story() -> None:
-        queue, started, looked = WakeQueue(), Started(), Looked(unchanged=True)
-        queue.open(started)
-        queue.wake("blog")
-        started.events["blog"].clear()
-        queue.wake_unless("blog", looked)
+        looked = Looked(unchanged=True)
+        queue, started = waiting(looked)
         for _ in range(3):
             queue.wake("blog")
         await asyncio.sleep(0)
@@ -96,11 +104,8 @@ def test_a_name_of_which_nothing_has_changed_is_looked_at_once_for_many_wake_ups
 
 def test_a_wake_up_that_was_not_looked_at_yet_is_passed_on_when_the_name_is_always_woken_again() -> None:
     async def story() -> None:
-        queue, started, looked = WakeQueue(), Started(), Looked(unchanged=True)
-        queue.open(started)
-        queue.wake("blog")
-        started.events["blog"].clear()
-        queue.wake_unless("blog", looked)
+        looked = Looked(unchanged=True)
+        queue, started = waiting(looked)
         queue.wake("blog")
         queue.wake_always("blog")
         assert started.events["blog"].is_set()
@@ -115,11 +120,7 @@ def test_a_name_that_cannot_be_looked_at_is_woken_so_that_its_task_says_why() ->
         raise RuntimeError("broken")
 
     async def story() -> None:
-        queue, started = WakeQueue(), Started()
-        queue.open(started)
-        queue.wake("blog")
-        started.events["blog"].clear()
-        queue.wake_unless("blog", broken)
+        queue, started = waiting(broken)
         queue.wake("blog")
         await asyncio.sleep(0)
         assert started.events["blog"].is_set()
@@ -129,11 +130,8 @@ def test_a_name_that_cannot_be_looked_at_is_woken_so_that_its_task_says_why() ->
 
 def test_nothing_is_looked_at_once_the_queue_is_closed() -> None:
     async def story() -> None:
-        queue, started, looked = WakeQueue(), Started(), Looked(unchanged=False)
-        queue.open(started)
-        queue.wake("blog")
-        started.events["blog"].clear()
-        queue.wake_unless("blog", looked)
+        looked = Looked(unchanged=False)
+        queue, started = waiting(looked)
         queue.wake("blog")
         queue.close()
         await asyncio.sleep(0)
