@@ -226,15 +226,11 @@ class Gate(object):
         self.remove("waiting-%d" % os.getpid())
 
     def resize(self, workers, before):
-        """Run as gunicorn's nworkers_changed, in the master: record how many workers it keeps from now on.
+        """Run as gunicorn's nworkers_changed, in the master.
 
         `before` is None when the master starts, which tells the daemon nothing that it waits for.
         """
-        try:
-            with open(os.path.join(self.passed, "workers"), "w") as file:
-                file.write("%d" % workers)
-        except (IOError, OSError):  # a full disk: the file is empty, and workers are counted
-            pass
+        _MASTER.resize(self, workers)
         if before is not None:
             self.ring()
 

@@ -29,6 +29,17 @@ def expect(gate, server, worker):
         _bury_when_closed(gate, server, worker)
 
 
+def resize(gate, workers):
+    """Record how many workers the master keeps from now on, at once: a reader finds this number or the one before."""
+    draft = os.path.join(gate.passed, "draft-%d" % os.getpid())
+    try:
+        with open(draft, "w") as file:
+            file.write("%d" % workers)
+        os.rename(draft, os.path.join(gate.passed, "workers"))
+    except (IOError, OSError):  # a full disk: without the file, workers are counted
+        gate.remove("workers")
+
+
 def bury(gate, server, pid):
     """Note how a worker ended: one that never called `leave` exited on its own."""
     end = _end(_reaped()[1])

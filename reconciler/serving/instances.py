@@ -23,6 +23,7 @@ from reconciler.serving.supervised import SupervisedInstances
 
 _SECOND_LOOK_S = 1.0
 _KILL_MARGIN_S = 2.0
+_SETTLED_S = 5.0
 
 
 class Instances(SupervisedInstances):
@@ -73,6 +74,33 @@ class Instances(SupervisedInstances):
             for app in {live.record.app for live in self.all()}:
                 self.confinements.settle(app)
         return found
+
+    def on_wakeup(self, app: str) -> None:
+        """Read what the workers of an app have to say, and look again at a number that is not the one on record."""
+        super().on_wakeup(app)
+        for live in self.lives(app):
+            if not live.unsettled and self._other_number(live) is not None:
+                live.unsettled = True
+                asyncio.get_running_loop().call_later(_SETTLED_S, self._settle_workers, live)
+
+    def _settle_workers(self, live: LiveInstance) -> None:
+        """Put on record how many workers an instance keeps, be it by another's signal or by one of ours that came late.
+
+        That is no more often than every few seconds: the app itself can write that number.
+        """
+        live.unsettled = False
+        other = self._other_number(live)
+        if other is not None:
+            self._set_workers(live, other)
+            self._wakeups.wake(live.record.app)
+
+    def _other_number(self, live: LiveInstance) -> int | None:
+        """Return how many workers an instance was told to keep if the record says something else, None otherwise."""
+        record = live.record
+        if not live.runs or not record.workers or record.ready_at is None or live.scaling:
+            return None
+        workers = live.workers_set()
+        return None if workers == record.workers else workers
 
     def mark_detached(self, app: str, instance: str) -> None:
         """Note that the listener of this instance is one the daemon does not hold."""
@@ -133,11 +161,14 @@ class Instances(SupervisedInstances):
         live = self.live(app, instance)
         if live is None or not live.runs:
             return
+        live.scaling = True
         try:
             await worker_signals.scale(live, workers)
         except BaseException:
             self._set_workers(live, live.workers_set())
             raise
+        finally:
+            live.scaling = False
         self._set_workers(live, workers)
 
     async def stop(self, app: str, instance: str, *, at_once: bool = False) -> str:

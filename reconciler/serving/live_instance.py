@@ -53,7 +53,8 @@ class LiveInstance:
     a process that is not web `says_ready` itself, and is `silent` when its watchdog hears nothing. `limits` are
     in force, None if that is not known, and `held` by the kernel as it says; what it does not hold is `unenforced`.
     `outgrown` says how near to one it is, `beyond` which were exceeded lately; `kills` are those of the kernel, as
-    it used all its memory, that its master has outlived.
+    it used all its memory, that its master has outlived. Its record does not follow the number of workers while that is
+    `scaling`; one that something else changed is `unsettled` until it is looked at again.
     """
 
     record: InstanceRecord
@@ -85,6 +86,8 @@ class LiveInstance:
     held: Mapping[Limit, Held] = field(default_factory=dict)
     unenforced: str = ""
     outgrown: str = ""
+    scaling: bool = False
+    unsettled: bool = False
     kills: int = 0
     beyond: dict[str, str] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -150,9 +153,13 @@ class LiveInstance:
         return self.record.workers_passed(self._names())
 
     def workers_set(self) -> int | None:
-        """Return how many workers the master was last told to keep, None where it does not say."""
+        """Return how many workers the master was last told to keep, None where it does not say.
+
+        One that was started before it wrote this at once may be about to write it.
+        """
         with contextlib.suppress(OSError, ValueError):
-            return int(read_own(self.readiness / "workers", _LONGEST_NUMBER))
+            workers = int(read_own(self.readiness / "workers", _LONGEST_NUMBER))
+            return workers if 0 < workers <= _MOST_FILES else None
         return None
 
     def workers_alive(self) -> int:

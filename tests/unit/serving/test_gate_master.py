@@ -32,6 +32,19 @@ def test_until_it_has_passed_a_worker_may_take_as_long_as_the_start(tmp_path: Pa
     assert worker.tmp.last_update() == 100.0
 
 
+def test_the_number_of_workers_is_replaced_whole_and_is_gone_where_the_disk_is_full(tmp_path: Path) -> None:
+    watched, told = a_gate(tmp_path), tmp_path / "workers"
+    watched.resize(3, None)
+    with told.open() as reader:
+        watched.resize(2, 3)
+        assert reader.read() == "3"
+    assert [path.name for path in tmp_path.iterdir()] == ["workers"]
+    assert told.read_text() == "2"
+    (tmp_path / f"draft-{os.getpid()}").mkdir()  # as where nothing can be written
+    watched.resize(1, 2)
+    assert not told.exists()
+
+
 @pytest.mark.parametrize(("serving", "stopping"), [(True, False), (False, True)])
 def test_a_worker_that_exits_early_ends_no_instance_that_serves_or_stops(
     tmp_path: Path, serving: bool, stopping: bool
