@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reconciler.settings.settings import Settings
 
 _MOST_LINES = 5000
-_COLOURS = {"serving": "green", "failed": "red", "deploying": "yellow"}
+_COLOURS = {"serving": "green", "failed": "red", "deploying": "yellow", "canary": "yellow"}
 
 
 @click.command(

@@ -14,7 +14,7 @@ from reconciler.staging.differences import SourceDifference, Tree, compare, rest
 from reconciler.state.release_log import ReleaseRecord
 
 Outcome: TypeAlias = Literal[
-    "deploying", "serving", "stopped", "failed", "replaced", "rolled back", "superseded", "unknown"
+    "deploying", "canary", "serving", "stopped", "failed", "replaced", "rolled back", "superseded", "unknown"
 ]
 _RUNNING = frozenset(("running", "degraded", "sleeping", "starting", "staging", "failing", "pending", "canary"))
 _CAUSES: Mapping[str, str] = {
@@ -83,12 +83,15 @@ def releases(snapshot: HostSnapshot, app: str) -> tuple[Release, ...]:
     for number, record in enumerate((*recorded, *before)):
         newer = recorded[number - 1] if 0 < number <= len(recorded) else None
         state = "running" if status is None else status.state
+        tried = status is not None and state == "canary" and status.wanted == record.revision
         shown = record.revision in targets and all(each.record.revision != record.revision for each in found)
         found.append(
             Release(
                 record=record,
                 cause=f"{_cause(record)}{_commit(record)}",
-                outcome=_outcome(record, newer, state) if record.number else _outcome_before(number, state),
+                outcome=_outcome(record, newer, state, tried=tried)
+                if record.number
+                else _outcome_before(number, state),
                 changes=_changes(record.changes),
                 files=restored(record.files) or _found_now(snapshot, app, record),
                 can_roll_back=shown,
@@ -115,8 +118,8 @@ def _commit(record: ReleaseRecord) -> str:
     return f" (commit {record.git_commit[:7]}{subject})" if record.git_commit else ""
 
 
-def _outcome(record: ReleaseRecord, newer: ReleaseRecord | None, state: str) -> Outcome:
-    """Return what became of a release, of which `newer` is the one after it."""
+def _outcome(record: ReleaseRecord, newer: ReleaseRecord | None, state: str, *, tried: bool) -> Outcome:
+    """Return what became of a release, of which `newer` is the one after it; a canary is `tried` now."""
     if record.serves:
         return "serving" if state in _RUNNING else "stopped"
     failed_last = record.failed_at is not None and record.served_until in {None, record.failed_at}
@@ -125,7 +128,7 @@ def _outcome(record: ReleaseRecord, newer: ReleaseRecord | None, state: str) -> 
     if record.served_at is not None:
         rolled_back = newer is not None and newer.reason == Reason.ROLLED_BACK_BY_OPERATOR
         return "rolled back" if rolled_back else "replaced"
-    return "deploying" if newer is None else "superseded"
+    return "superseded" if newer is not None else "canary" if tried else "deploying"
 
 
 def _outcome_before(number: int, state: str) -> Outcome:

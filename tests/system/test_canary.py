@@ -59,6 +59,10 @@ def test_one_that_is_aborted_while_it_starts_ends_and_its_restart_costs_no_clien
         eventually(lambda: is_canary(site), 30)
         row = site.told("shop")
         assert (row["revision"] != row["wanted_revision"], row["workers"]) == (True, 2)
+        assert [line.split()[-1] for line in site.cli("releases", "shop").stdout.splitlines() if line[2] != " "] == [
+            "canary",
+            "serving",
+        ]
         flag.touch()
         assert site.cli("restart", "shop").returncode == 0
         eventually(lambda: any(record.ready_at is None for record in site.instances("shop")), 30)
