@@ -309,7 +309,7 @@ class SupervisedInstances:
             with contextlib.suppress(RuntimeError):  # no thread left: it enters by itself
                 asyncio.get_running_loop().run_in_executor(None, live.cell.admit, launched.process, ticks)
         how = launched.way + (f", without a log: {mute}" if (mute := logs.unwritable(live.log, sandbox.log)) else "")
-        self._on_launch(program.app, f"{program.name} {launched.process.pid} started {how}")
+        self._on_launch(program.app, f"{program.name} {launched.process.pid} {how}")
         self.put(live, pid=live.process.pid, ticks=ticks)
         if confinement is not None and report is not None:
             try:

@@ -87,7 +87,7 @@ async def test_a_program_without_a_listener_starts_is_adopted_and_stops(site: Si
         assert said["descriptors"] == ["0", "1", "2", "3"]  # 3 is the directory that is being listed
         assert said["environ"]["NAME"] == f"worker {instance.id}"
         assert "RECONCILER_SANDBOX" not in said["environ"]
-        assert machine.launched[0][1].startswith(f"worker {instance.pid} started by exec")
+        assert machine.launched[0][1].startswith(f"worker {instance.pid} by exec")
         assert machine.records.instances()[0].address == NO_ADDRESS
     with a_life(site) as machine:
         assert machine.seen().listeners == frozenset()
