@@ -23,9 +23,10 @@ from reconciler.settings.settings import Settings
 if TYPE_CHECKING:
     from reconciler.cluster.objects import Exported
     from reconciler.cluster.pods import Object
-    from reconciler.cluster.target import Gateway, IngressClass, Instances, Target, Values
+    from reconciler.cluster.target import Gateway, IngressClass, Target, Values
     from reconciler.documents.problem import Problem
     from reconciler.inspection.exports import Documents
+    from reconciler.planning.scaling.instance_range import InstanceRange
 
 _DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 _COUNTS = re.compile(r"([1-9][0-9]{0,3})(?:-([1-9][0-9]{0,3}))?")
@@ -67,7 +68,9 @@ class _Form:
 @all_option("Every app that the manifests describe.")
 @click.option("--image", "images", multiple=True, metavar="[APP=]IMAGE", help="The image of APP, by its digest.")
 @click.option("--namespace", metavar="NAME", default="", help="The namespace to name in the objects.  [default: none]")
-@click.option("--instances", multiple=True, metavar="[APP=]N|MIN-MAX", help="How many pods serve an app.  [default: 1]")
+@click.option("--instances", multiple=True, metavar="[APP=]N|MIN-MAX",
+    help="How many pods serve an app.  [default: as the manifest says]",
+)  # fmt: skip
 @click.option(
     "--cpu", type=click.IntRange(1, 1000), default=70, show_default=True, metavar="PERCENT",
     help="With MIN-MAX: the share of limits.cpu in use at which there are enough pods.",
@@ -133,7 +136,7 @@ def command(  # noqa: PLR0913  one for each option
         name: Target(
             image=_image(of_app.get(name), name),
             namespace=_named(namespace, "--namespace"),
-            instances=_instances(counts.get(name, "1"), cpu),
+            instances=_instances(counts.get(name), cpu),
             route=_route(gateway, ingress_class),
             drain_s=int(drain),
             spread=spread,  # type: ignore[arg-type]  # one of its choices
@@ -185,14 +188,17 @@ def _image(given: str | None, app: str) -> str:
     return given
 
 
-def _instances(given: str, cpu: int) -> "Instances":
-    from reconciler.cluster.target import Instances
+def _instances(given: str | None, cpu: int) -> "InstanceRange | None":
+    """Return how many instances are asked for beside the manifest, None for those of the manifest."""
+    from reconciler.planning.scaling.instance_range import InstanceRange
 
+    if given is None:
+        return None
     found = _COUNTS.fullmatch(given)
     least, most = (int(found[1]), int(found[2]) if found[2] else None) if found else (0, None)
     if not found or (most is not None and most <= least):
         raise click.BadParameter(f"expected 3 or 2-10, not '{plain(given)}'", param_hint="--instances")
-    return Instances(least=least, most=most, cpu=cpu)
+    return InstanceRange(least=least, most=most, cpu=cpu)
 
 
 def _route(gateway: str | None, ingress_class: str | None) -> "Gateway | IngressClass | None":

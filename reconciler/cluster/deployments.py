@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from reconciler.cluster.names import dns_name
 from reconciler.cluster.pods import PYTHON, START, Object, Part, itself, run, selector, template, whole
 from reconciler.cluster.secrets import Secrets
-from reconciler.cluster.target import Target
+from reconciler.cluster.target import Target, instances_of
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Server
 from reconciler.planning.command_line import Command
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.processes.process import After, Answers, Process
 from reconciler.planning.processes.stop import StopSequence
+from reconciler.planning.scaling.instance_range import InstanceRange
 
 _MARGIN_S = 5  # in which a program ends that has nothing more to do
 _SLACK_S = 60  # for what a rollout takes besides: scheduling, and fetching the image
@@ -26,7 +27,7 @@ def web(app: App, target: Target, secrets: Secrets) -> Iterator[tuple[str, str, 
     """Yield what serves an app: kind, name, part and the rest of each object."""
     if not app.recipe.web:
         return
-    part, instances, stopped = _web_part(app, target), target.instances, app.state == "stopped"
+    part, instances, stopped = _web_part(app, target), instances_of(app, target), app.state == "stopped"
     least = 0 if stopped else instances.least
     scaled = instances.most is not None and not stopped
     spec = _deployment(app, part, template(app, part, target, secrets), None if scaled else least)
@@ -36,7 +37,7 @@ def web(app: App, target: Target, secrets: Secrets) -> Iterator[tuple[str, str, 
     ports: Json = [{"name": "http", "port": port, "protocol": "TCP", "targetPort": "http"}]
     yield "Service", app.name, "web", {"spec": {"type": "ClusterIP", "selector": selector(app, "web"), "ports": ports}}
     if scaled:
-        yield "HorizontalPodAutoscaler", app.name, "web", {"spec": _autoscaler(app, target)}
+        yield "HorizontalPodAutoscaler", app.name, "web", {"spec": _autoscaler(app, instances)}
     if instances.are_several and not stopped:
         budget: Object = {"maxUnavailable": 1, "selector": {"matchLabels": selector(app, "web")}}
         yield "PodDisruptionBudget", app.name, "web", {"spec": budget}
@@ -107,12 +108,12 @@ def _web_probes(app: App, server: Server) -> Object:
     }
 
 
-def _autoscaler(app: App, target: Target) -> Object:
-    at: Object = {"type": "Utilization", "averageUtilization": target.instances.cpu}
+def _autoscaler(app: App, instances: InstanceRange) -> Object:
+    at: Object = {"type": "Utilization", "averageUtilization": instances.cpu}
     return {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": app.name},
-        "minReplicas": target.instances.least,
-        "maxReplicas": target.instances.most,
+        "minReplicas": instances.least,
+        "maxReplicas": instances.most,
         "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": at}}],
     }
 

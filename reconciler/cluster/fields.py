@@ -56,12 +56,16 @@ FIELDS: Mapping[str, Verdict] = {
     "persist": _refused("a pod keeps no file: have the app write to a service"),
     # gunicorn.
     **dict.fromkeys(("workers", "threads", "worker_class", "gunicorn", "access_log"), _GUNICORN),
-    "workers.min": _refused("nothing scales workers in a pod: give a number here, and a range to --instances"),
-    "workers.max": _refused("nothing scales workers in a pod: give a number here, and a range to --instances"),
+    "workers.min": _refused("nothing scales workers in a pod: give a number here, and a range in 'instances'"),
+    "workers.max": _refused("nothing scales workers in a pod: give a number here, and a range in 'instances'"),
     **dict.fromkeys(
         ("workers.busy", "workers.queue", "workers.calm", "workers.spare"),
-        _refused("nothing scales workers in a pod: give a number here, and a range to --instances"),
+        _refused("nothing scales workers in a pod: give a number here, and a range in 'instances'"),
     ),
+    "instances": _mapped("`replicas` of the Deployment, and with two or more a PodDisruptionBudget"),
+    "instances.min": _mapped("`minReplicas` of a HorizontalPodAutoscaler; the Deployment then has no `replicas`"),
+    "instances.max": _mapped("`maxReplicas` of the HorizontalPodAutoscaler"),
+    "instances.cpu": _mapped("`averageUtilization` of its metric `cpu`, of what `limits.cpu` asks for"),
     # Configuration and services.
     "env": _mapped("variables of the containers; one with the name of a secret comes from the Secret `APP-env`"),
     "env_files": _mapped("variables from the Secret `APP-env-files`"),

@@ -75,6 +75,22 @@ def may_be_taken(seen: Seen, app: str, installation: str) -> str:
     return f"{kind} {name} exists, and was made by {maker}: {remedy}"
 
 
+def kept_replicas(desired: Seen, seen: Seen, installation: str) -> Seen | None:
+    """Return what keeps the replicas of a Deployment that is to have as many as an autoscaler says, None if nothing.
+
+    A field that its only owner no longer applies goes back to its default, which is a single replica.
+    """
+    count = (seen.get("spec") or {}).get("replicas")
+    if desired["kind"] != "Deployment" or "replicas" in desired["spec"] or count is None:
+        return None
+    owners = seen["metadata"].get("managedFields") or ()
+    ours = (each.get("fieldsV1") or {} for each in owners if each.get("manager") == manager_of(installation))
+    if not any(_has_field(fields, "spec.replicas") for fields in ours):
+        return None
+    name = {"name": seen["metadata"]["name"]}
+    return {"apiVersion": desired["apiVersion"], "kind": "Deployment", "metadata": name, "spec": {"replicas": count}}
+
+
 def differences(desired: Seen, seen: Seen) -> tuple[str, ...]:
     """Return the fields of an object that are not as desired; those that only the cluster has are not meant."""
     found = list(_differing(desired, seen, ""))

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from reconciler.cluster.cron import cron_of
 from reconciler.cluster.names import dns_name
 from reconciler.cluster.secrets import MOST_BYTES, secrets_of, too_large
-from reconciler.cluster.target import Gateway, IngressClass, Target, Values
+from reconciler.cluster.target import Gateway, IngressClass, Target, Values, instances_of
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
 from reconciler.planning.apps.app import App
@@ -52,8 +52,9 @@ def _of_web(app: App, tree: Node, target: Target) -> Iterator[tuple[Path, str]]:
             yield ("gunicorn", name), f"{_NO_FILE}: remove it"
     if app.state == "maintenance":
         yield ("state",), "no pod holds requests: set it to stopped, and have the route answer"
-    if target.instances.most is not None and app.limits.cpu is None:
-        yield ("limits",), "a range of --instances goes by the share of 'limits.cpu' that is used: set it"
+    if instances_of(app, target).most is not None and app.limits.cpu is None:
+        place: Path = ("instances",) if "instances" in tree.keys else ("limits",)
+        yield place, "a range goes by the share of 'limits.cpu' that is used: set that, or give one number"
 
 
 def _of_durations(tree: Node) -> Iterator[tuple[Path, str]]:

@@ -4,21 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from reconciler.planning.apps.app import App
+from reconciler.planning.scaling.instance_range import InstanceRange
+
 Spread: TypeAlias = Literal["none", "host", "zone"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instances:
-    """How many pods of the web server run: `least`, or up to `most`, so that each uses `cpu` percent of its request."""
-
-    least: int = 1
-    most: int | None = None
-    cpu: int = 70
-
-    @property
-    def are_several(self) -> bool:
-        """Whether there may be more than one."""
-        return self.least > 1 or self.most is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +30,13 @@ class Target:
     """A namespace of a cluster, "" for whichever the objects are applied in, and what runs there of one app.
 
     `image` is a reference by digest, `drain_s` how long a pod goes on serving after it is told to end: as long as the
-    cluster needs to send it no more requests. `release_timeout_s` is how long a release command may take.
+    cluster needs to send it no more requests. `release_timeout_s` is how long a release command may take. `instances`
+    are as many as are asked for beside the manifest, None for those of the manifest.
     """
 
     image: str
     namespace: str = ""
-    instances: Instances = Instances()
+    instances: InstanceRange | None = None
     route: Gateway | IngressClass | None = None
     drain_s: int = 5
     spread: Spread = "host"
@@ -69,3 +59,8 @@ class Values:
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     tls: tuple[str, str] = field(default=("", ""), repr=False)
+
+
+def instances_of(app: App, target: Target) -> InstanceRange:
+    """Return how many instances of an app are to run: those of its manifest, unless the target says otherwise."""
+    return app.instances if target.instances is None else target.instances

@@ -14,7 +14,7 @@ from typing import Protocol
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
 from reconciler.cluster.api.client import ApiError, Client
 from reconciler.cluster.observed import ObservedPlace, Rendered
-from reconciler.cluster.ownership import conflict_of, marked, may_be_taken
+from reconciler.cluster.ownership import APP, conflict_of, kept_replicas, marked, may_be_taken
 from reconciler.cluster.plan import plan
 from reconciler.cluster.versions import PLURALS
 from reconciler.cluster.watched import WatchedObjects
@@ -240,8 +240,14 @@ class ClusterWorld:
         there = known or await self._client.get(action.kind, action.name)
         if there is not None and (why := may_be_taken({**there, "kind": action.kind}, name, self._installation)):
             raise CannotApply(why)
+        other = str((there or {}).get("metadata", {}).get("labels", {}).get(APP) or name)
+        if other != name and other in self._desired:
+            remedy = "rename one of them, or the part of it that has this name"
+            raise CannotApply(f"{action.kind} {action.name} is that of {other}: {remedy}")
         force = self._cluster.force and there is not None
         try:
+            if known is not None and (kept := kept_replicas(action.wanted, known, self._installation)):
+                await self._client.apply(kept, force=True, part="scale")
             seen = await self._client.apply(action.wanted, force=force)
         except ApiError as error:
             if error.status == _CONFLICT and known is not None and not force:

@@ -48,13 +48,13 @@ class Documents:
 
 def described(settings: Settings) -> list[str]:
     """Return the names of the apps that the manifests describe, also of those whose manifests have errors."""
-    files = checked(settings).files.values()
+    files = checked(settings, anywhere=True).files.values()
     return sorted({subject.name for entry in files for subject in entry.subjects if subject.kind == "app"})
 
 
 def documents(settings: Settings, names: Collection[str], without: Collection[str]) -> dict[str, Documents]:
     """Return the documents of apps. Raises CannotExport."""
-    catalog = checked(settings)
+    catalog = checked(settings, anywhere=True)
     found = {name: document_in(settings, catalog, name, without) for name in names}
     unset = [each for each in without if not any(_is_set(document.tree, each) for document in found.values())]
     if unset:
@@ -87,7 +87,8 @@ def _fewer(  # noqa: PLR0913, PLR0917  one document, and what is left out of it
                 text = without_field(text, line, path.split("."))
             except CannotEdit as error:
                 raise CannotExport(f"cannot leave out {path} of {name}: {error}") from error
-    parsed = parse(file, text.encode(), rules_of(settings).host)
+    # Where it runs was judged with its catalog.
+    parsed = parse(file, text.encode(), replace(rules_of(settings).host, clusters=None))
     if parsed.problems:
         raise CannotExport(f"the manifest of {name} has errors without {', '.join(without)}", parsed.problems)
     return next(each for each in parsed.apps if each.name == name)

@@ -26,10 +26,11 @@ def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
     return review(before, look_once(settings), rules, time.monotonic())
 
 
-def checked(settings: Settings, instead: Mapping[str, bytes] | None = None) -> "Catalog":
+def checked(settings: Settings, instead: Mapping[str, bytes] | None = None, *, anywhere: bool = False) -> "Catalog":
     """Return the catalog of the manifests alone, whatever is running and whichever ports are in use on this host.
 
-    `instead` has other contents for some files.
+    `instead` has other contents for some files. `anywhere` is for apps that need not run on this host, nor in a cluster
+    that its settings name.
 
     Of two that claim the same, the one whose content the daemon of the state directory has accepted keeps it, as it
     does for that daemon; of two of which that is not known, both are refused.
@@ -40,6 +41,8 @@ def checked(settings: Settings, instead: Mapping[str, bytes] | None = None) -> "
     from reconciler.manifests.origins import look_once
 
     rules = replace(rules_of(settings), is_free=lambda _host, _port: True)
+    if anywhere:
+        rules = replace(rules, host=replace(rules.host, clusters=None))
     looks = [_with(look, instead or {}) for look in look_once(settings)]
     found = {file: content for look in looks if isinstance(look, Listing) for file, content in look.files.items()}
     known = _remembered(settings, rules)

@@ -14,6 +14,7 @@ from reconciler.planning.apps.app import HERE, App, Binding, CrashPolicy, Livene
 from reconciler.planning.apps.revision import AWAITED_MARK, Health, Recipe, Server, Source
 from reconciler.planning.fingerprint import fingerprint
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
+from reconciler.planning.scaling.instance_range import ONE, InstanceRange
 
 if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but their web server
     from reconciler.planning.apps.git_source import GitSource
@@ -176,6 +177,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         env={name: str(part.written) for name, part in variables(tree) if not part.keys},
         state=given.get("state", "running"),
         place=given.get("place", HERE),
+        instances=_instances(tree),
         crash=_crash(tree, host.crash),
         liveness=_liveness(tree, given),
         probation_s=_or(tree.seconds("probation"), _SILENT.probation_s),
@@ -240,6 +242,14 @@ def _worker_range(tree: Node, given: dict[str, Any]) -> "WorkerRange | None":
     from reconciler.manifests.worker_fields import worker_range_of  # most apps have a number
 
     return worker_range_of(tree)
+
+
+def _instances(tree: Node) -> InstanceRange:
+    if "instances" not in tree.keys:
+        return ONE
+    from reconciler.manifests.instance_fields import instances_of  # most apps run here
+
+    return instances_of(tree)
 
 
 def _limits(tree: Node, most: Limits) -> Limits:

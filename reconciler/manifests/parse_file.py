@@ -17,6 +17,7 @@ from reconciler.manifests.checks import app_problems, service_problems
 from reconciler.manifests.gunicorn_settings import owned_settings
 from reconciler.manifests.isolation_fields import problems_of_isolation
 from reconciler.manifests.service_document import ServiceDocument, service_of
+from reconciler.planning.apps.app import HERE
 from reconciler.planning.subject import Subject
 
 _REMOVE = "delete the file to remove the app"
@@ -96,6 +97,7 @@ def _document_problems(file: str, tree: Node, default_name: str | None, host: Ho
         *_worker_problems(file, tree),
         *_canary_problems(file, tree),
         *_place_problems(file, tree, host),
+        *_instance_problems(file, tree, host),
         *_isolation_problems(file, tree, host),
         *_name_problems(file, tree, default_name),
     ]
@@ -120,6 +122,17 @@ def _place_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Probl
     from reconciler.manifests.place_checks import place_problems  # most apps run here
 
     yield from place_problems(file, tree, host.clusters)
+
+
+def _instance_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:
+    if _is_service(tree) or "instances" not in tree.keys:
+        return
+    from reconciler.manifests.instance_fields import problems_of_instances  # most apps run here
+
+    place = tree.given("place")
+    is_placed = host.clusters is None or (place is not None and place.value != HERE)
+    for path, message in problems_of_instances(tree, is_placed=is_placed):
+        yield _problem(file, tree.given(*map(str, path)) or tree, dotted(path), message)
 
 
 def _static_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.cluster.api.client import ApiError, Client
 from reconciler.cluster.api.kubeconfig import AccessError, access_of
-from reconciler.cluster.ownership import APP, INSTALLATION
+from reconciler.cluster.ownership import APP, INSTALLATION, kept_replicas
 from reconciler.cluster.versions import PLURALS
 from reconciler.cluster.watched import WatchedObjects
 from tests.support.drains import on_loop
@@ -203,6 +203,35 @@ async def test_an_answer_that_comes_after_a_later_change_does_not_hide_it(api: K
         await soon(lambda: looking.watched.of("shop")[0]["Secret", "one"]["data"] == {"a": "3"})
         looking.watched.note({**answer, "kind": "Secret"})
         assert looking.watched.of("shop")[0]["Secret", "one"]["data"] == {"a": "3"}
+
+
+@on_loop
+async def test_what_is_to_have_as_many_replicas_as_an_autoscaler_says_keeps_those_that_there_are(
+    api: KubeApi, tmp_path: Path
+) -> None:
+    client = Looking(api, tmp_path, Pauses()).client
+
+    def deployment(**spec: Any) -> dict[str, Any]:
+        metadata = {"name": "shop", "labels": {INSTALLATION: "here", APP: "shop"}}
+        return {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": metadata, "spec": {"paused": False, **spec}}
+
+    seen = await client.apply(deployment(replicas=3), force=False)
+    assert kept_replicas(deployment(replicas=4), seen, "here") is None
+    assert kept_replicas(deployment(), seen, "others") is None
+    kept = kept_replicas(deployment(), seen, "here")
+    assert kept is not None
+    await client.apply(kept, force=True, part="scale")
+    seen = await client.apply(deployment(), force=False)
+    assert seen["spec"] == {"paused": False, "replicas": 3}
+    assert kept_replicas(deployment(), seen, "here") is None
+    # An autoscaler goes on from there, and a number in the manifest is taken back.
+    seen = api.put({"kind": "Deployment", "metadata": {"name": "shop"}, "spec": {"replicas": 7}}, "autoscaler")
+    assert kept_replicas(deployment(), seen, "here") is None
+    assert (await client.apply(deployment(replicas=2), force=True))["spec"]["replicas"] == 2
+    # Without that, there would be none.
+    seen = await client.apply(deployment(), force=False)
+    assert "replicas" not in seen["spec"]
+    client.close()
 
 
 @pytest.mark.parametrize("kind", ["HTTPRoute", "Secret"])

@@ -83,6 +83,7 @@ OF_DOMAINS = frozenset(
 # What another part of the program decides than the plan of the app.
 APP_OTHERS = {
     "place": "it is staged and started there; what serves here ends once it is ready there, and the other way round",
+    "instances": "the cluster starts or ends as many; nothing else is restarted",
     "kind": "the document is another app or service: the old one is removed, the new one starts",
     "name": "the app of the old name is removed, and one of the new name starts",
     "source": "the directory is fetched if it is not here; if its files differ, a new build is staged, then a new"

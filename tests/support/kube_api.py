@@ -138,7 +138,13 @@ class KubeApi:
             self.uids += 1
             metadata["uid"] = f"uid-{self.uids}"
         metadata["managedFields"] = [
-            {"manager": manager, "operation": "Apply", "time": f"{self.version:08}", "paths": sorted(map(list, paths))}
+            {
+                "manager": manager,
+                "operation": "Apply",
+                "time": f"{self.version:08}",
+                "fieldsV1": _fields(paths),
+                "paths": sorted(map(list, paths)),
+            }
             for manager, paths in sorted(owners.items())
             if paths
         ]
@@ -172,6 +178,16 @@ def _bare(made: Object) -> Object:
 
 def _owners(made: Object) -> dict[str, set[tuple[str, ...]]]:
     return {each["manager"]: set(map(tuple, each["paths"])) for each in made["metadata"].get("managedFields", ())}
+
+
+def _fields(paths: set[tuple[str, ...]]) -> Object:
+    """Owned fields as an API server says them."""
+    found: Object = {}
+    for path in sorted(paths):
+        inner = found
+        for name in path:
+            inner = inner.setdefault(f"f:{name}", {})
+    return found
 
 
 def _leaves(made: Mapping[str, Any], path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:

@@ -122,12 +122,13 @@ class Client:
                 return None
             raise
 
-    async def apply(self, wanted: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
+    async def apply(self, wanted: Mapping[str, Any], *, force: bool, part: str = "") -> dict[str, Any]:
         """Make an object's fields as they are wanted, and return the object; others stay. Raises ApiError.
 
-        Without `force`, a field that another manager owns is a conflict: status 409.
+        Without `force`, a field that another manager owns is a conflict: status 409. `part` makes another manager of
+        ours: what one of them no longer applies stays as long as the other owns it.
         """
-        asked = {"fieldManager": self._manager, **({"force": "true"} if force else {})}
+        asked = {"fieldManager": f"{self._manager}{part and f'/{part}'}", **({"force": "true"} if force else {})}
         path = f"{self._path(str(wanted['kind']), str(wanted['metadata']['name']))}?{urlencode(asked)}"
         return await self._asked("PATCH", path, json.dumps(wanted).encode(), _APPLY)
 

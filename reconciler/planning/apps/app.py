@@ -10,6 +10,7 @@ from reconciler.planning.apps.revision import Bound, Build, Recipe, Revision, Se
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
 from reconciler.planning.isolation.confinement import NOT_ISOLATED, Isolated
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
+from reconciler.planning.scaling.instance_range import ONE, InstanceRange
 
 if TYPE_CHECKING:  # most hosts have no repository, and most apps no process but their web server
     from reconciler.planning.apps.git_source import GitSource
@@ -74,7 +75,8 @@ class App:
     number of workers, None where the manifest says a number. `canary` is how a new revision is tried beside the one
     before, None if it takes over at once. `routing` is what the proxy does for it, None without a domain. `commit` is
     the commit that brought the source, "" if it is in none. `manifest_workers` is the number of the manifest where an
-    operator, or the load, asks for another. `place` is where it runs: here, or in a cluster of the host's settings.
+    operator, or the load, asks for another. `place` is where it runs: here, or in a cluster of the host's settings;
+    `instances` is how many of it run there.
     """
 
     name: str
@@ -109,6 +111,7 @@ class App:
     canary: "Canary | None" = None
     isolation: Isolated = NOT_ISOLATED
     place: str = HERE
+    instances: InstanceRange = ONE
     commit: str = field(default="", compare=False)
     manifest_workers: int | None = field(default=None, compare=False)
 

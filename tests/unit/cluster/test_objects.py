@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from reconciler.cluster.objects import claimed_twice, role
-from reconciler.cluster.target import Instances, Target, Values
+from reconciler.cluster.target import Target, Values
 from reconciler.cluster.written import as_json, as_yaml
+from reconciler.planning.scaling.instance_range import InstanceRange
 from reconciler.planning.services.service import Service
 from tests.support.exported import GATEWAY, INGRESS, TARGET, export, objects
 
@@ -189,22 +190,34 @@ def test_a_process_gets_the_signals_of_its_manifest(fields: dict[str, Any], stop
 def test_a_stopped_app_has_no_pods_and_nothing_that_would_start_some() -> None:
     fields = {"state": "stopped", "limits": {"cpu": 1}, "processes": {"worker": "w"},
         "schedules": {"s": {"command": "a", "every": "1h"}}}  # fmt: skip
-    found = objects(fields, replace(TARGET, instances=Instances(least=2, most=4)))
+    found = objects(fields, replace(TARGET, instances=InstanceRange(least=2, most=4)))
     assert found["Deployment/shop"]["spec"]["replicas"] == found[WORKER]["spec"]["replicas"] == 0
     assert found["CronJob/shop-s"]["spec"]["suspend"] is True
     assert not [name for name in found if name.startswith(("Horizontal", "PodDisruption"))]
 
 
 def test_several_pods_have_a_budget_and_the_number_is_left_to_what_scales_them() -> None:
-    found = objects({"limits": {"cpu": 1}}, replace(TARGET, instances=Instances(least=2, most=6, cpu=60)))
+    found = objects({"limits": {"cpu": 1}}, replace(TARGET, instances=InstanceRange(least=2, most=6, cpu=60)))
     assert "replicas" not in found["Deployment/shop"]["spec"]
     scaler = found["HorizontalPodAutoscaler/shop"]["spec"]
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 6)
     assert scaler["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
     assert found["PodDisruptionBudget/shop"]["spec"]["maxUnavailable"] == 1
     assert "PodDisruptionBudget/shop" not in objects({})
-    (refusal,) = export({}, replace(TARGET, instances=Instances(least=2, most=6))).refusals
+    (refusal,) = export({}, replace(TARGET, instances=InstanceRange(least=2, most=6))).refusals
     assert "limits.cpu" in refusal.message
+
+
+def test_the_number_of_pods_is_that_of_the_manifest_unless_the_export_says_another() -> None:
+    assert objects({"instances": 3})["Deployment/shop"]["spec"]["replicas"] == 3
+    assert "PodDisruptionBudget/shop" in objects({"instances": 3})
+    fields = {"instances": {"max": 8, "cpu": 60}, "limits": {"cpu": 1}}
+    scaler = objects(fields)["HorizontalPodAutoscaler/shop"]["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (1, 8)
+    told = objects(fields, replace(TARGET, instances=InstanceRange(least=2)))
+    assert told["Deployment/shop"]["spec"]["replicas"] == 2
+    (refusal,) = export({"instances": {"max": 8}}).refusals
+    assert (refusal.path, refusal.line > 1) == ("instances", True)
 
 
 def test_a_release_command_is_another_job_for_another_image_and_never_run_twice_by_itself() -> None:

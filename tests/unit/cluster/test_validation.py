@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from reconciler.cluster.objects import role
-from reconciler.cluster.target import Gateway, IngressClass, Instances, Target, Values
+from reconciler.cluster.target import Gateway, IngressClass, Target, Values
 from reconciler.cluster.versions import API_VERSIONS, OLDEST
 from reconciler.documents.problem import Problem
+from reconciler.planning.scaling.instance_range import InstanceRange
 from tests.support.exported import GATEWAY, IMAGE, INGRESS, app_of, export, objects
 from tests.support.manifest_fields import ALL, context, value_of, with_field
 
@@ -53,7 +54,7 @@ VALUES = Values(
     parts={"processes.worker": {"KEY": "k"}},
     tls=("cert", "key"),
 )
-SEVERAL = Instances(least=2, most=6)
+SEVERAL = InstanceRange(least=2, most=6)
 
 
 def unfit(made: Mapping[str, Any], version: str) -> str:
@@ -109,7 +110,7 @@ TARGETS = st.builds(
     Target,
     image=st.just(IMAGE),
     namespace=st.sampled_from(("", "web")),
-    instances=st.sampled_from((Instances(), Instances(least=3), SEVERAL)),
+    instances=st.sampled_from((InstanceRange(), InstanceRange(least=3), SEVERAL)),
     route=st.sampled_from((None, Gateway(name="public", namespace="infra"), IngressClass(name="traefik"))),
     drain_s=st.integers(0, 30),
     spread=st.sampled_from(("none", "host", "zone")),

@@ -100,7 +100,7 @@ def test_the_documented_manifest_is_valid() -> None:
         "command", "listen", "build", "domains", "redirects", "below", "strip", "tls", "http", "hsts", "body_limit",
         "answer_timeout", "login", "allow_from", "static", "limits",
         "canary",
-        "isolation", "mounts", "network", "place",
+        "isolation", "mounts", "network", "place", "instances",
     }  # fmt: skip
 
 
