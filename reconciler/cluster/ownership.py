@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeAlias
 
+from reconciler.cluster.versions import in_version
 from reconciler.planning.fingerprint import fingerprint
 
 Seen: TypeAlias = Mapping[str, Any]
@@ -93,6 +94,8 @@ def kept_replicas(desired: Seen, seen: Seen, installation: str) -> Seen | None:
 
 def differences(desired: Seen, seen: Seen) -> tuple[str, ...]:
     """Return the fields of an object that are not as desired; those that only the cluster has are not meant."""
+    if version := str(seen.get("apiVersion") or ""):
+        desired, _ = in_version(desired, version)
     found = list(_differing(desired, seen, ""))
     return tuple(found[:_MOST_TOLD])
 

@@ -7,8 +7,8 @@ from reconciler.documents.tree import Node
 
 _OF_THE_WEB = (
     "entrypoint", "command", "listen", "port", "host", "domains", "redirects", "below", "strip", "tls", "http", "hsts",
-    "body_limit", "answer_timeout", "login", "allow_from", "workers", "instances", "threads", "worker_class", "gunicorn", "health",
-    "stop_timeout", "idle_after", "start", "patience", "holding_page", "access_log",
+    "body_limit", "answer_timeout", "login", "allow_from", "workers", "threads", "worker_class", "gunicorn", "health",
+    "instances", "stop_timeout", "idle_after", "start", "patience", "holding_page", "access_log",
     "static",
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ to what that does.
 
 import json
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from reconciler.cluster.versions import PLURALS
+from reconciler.cluster.versions import PLURALS, READ_VERSIONS
 
 Object: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]
 # What becomes of a request: a status in place of the true answer, or a connection that ends before or after it is done;
 # that of a watch, after what has happened so far.
 Fault: TypeAlias = int | Literal["before", "after"]
+_SAID_ONCE = frozenset(("kind", "apiVersion"))  # and not of each item of a list
 _KINDS = {plural: kind for kind, plural in PLURALS.items()}
 
 
@@ -46,7 +48,11 @@ def failed_rollout(made: Object) -> Object:
 
 @dataclass(slots=True)
 class KubeApi:
-    """What an API server has, and what it was asked. `fault` is asked before each request."""
+    """What an API server has, and what it was asked. `fault` is asked before each request.
+
+    `versions` is the version of the API that has each kind, and none that it lacks. `rights` are those that were
+    needed: verb, group and resource.
+    """
 
     objects: dict[Key, Object] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -54,6 +60,8 @@ class KubeApi:
     fault: Callable[[str, str], Fault | None] = lambda *_: None
     rolls_out: Callable[[Object], Object] = rolled_out
     retry_after: str = ""
+    versions: dict[str, str] = field(default_factory=lambda: dict(READ_VERSIONS))
+    rights: set[tuple[str, str, str]] = field(default_factory=set)
     oldest: int = 0
     version: int = 0
     uids: int = 0
@@ -134,6 +142,7 @@ class KubeApi:
         made = json.loads(json.dumps(made))
         metadata = made["metadata"]
         metadata["namespace"] = key[1]
+        made["apiVersion"] = self.versions.get(key[0], "")
         if before is None:
             self.uids += 1
             metadata["uid"] = f"uid-{self.uids}"
@@ -235,9 +244,8 @@ class _Handler(BaseHTTPRequestHandler):
         api, split = self.api, urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         asked = {name: values[-1] for name, values in parse_qs(split.query).items()}
-        _, _, rest = split.path.partition("/namespaces/")
-        namespace, plural, *names = map(unquote, rest.split("/"))
-        kind = _KINDS[plural]
+        top, _, rest = split.path.partition("/namespaces/")
+        version = top.removeprefix("/apis/").removeprefix("/api/")
         if "watch" not in asked:
             api.asked.append((self.command, split.path))
         fault = api.fault(self.command, self.path)
@@ -247,6 +255,19 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int):
             self._answer(fault, _status(fault, "Refused", f"scripted {fault}"))
             return
+        if not rest:
+            served = [PLURALS[kind] for kind, each in api.versions.items() if each == version]
+            listed = {"kind": "APIResourceList", "resources": [{"name": plural} for plural in served]}
+            self._answer(*((200, listed) if served else (404, _status(404, "NotFound", "no such group"))))
+            return
+        namespace, plural, *names = map(unquote, rest.split("/"))
+        kind = _KINDS[plural]
+        if api.versions.get(kind) != version:
+            self._answer(404, _status(404, "NotFound", "the server could not find the requested resource"))
+            return
+        group = version.rpartition("/")[0]
+        verbs = self._verbs(asked, names, exists=bool(names) and (kind, namespace, names[0]) in api.objects)
+        api.rights |= {(verb, group, plural) for verb in verbs}
         if self.command == "GET" and "watch" in asked:
             self._watch(kind, namespace, asked, cut=fault == "after")
             return
@@ -257,13 +278,23 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(status, found)
 
+    def _verbs(self, asked: Mapping[str, str], names: list[str], *, exists: bool) -> list[str]:
+        """Return the verbs for which a request needs rights, as an API server has them authorized."""
+        match self.command:
+            case "GET":
+                return ["watch" if "watch" in asked else "get" if names else "list"]
+            case "PATCH":  # one that is made by an apply is created
+                return ["patch"] if exists else ["create", "patch"]
+            case _:
+                return ["delete"]
+
     def _done(
         self, kind: str, namespace: str, names: list[str], asked: dict[str, str], body: bytes
     ) -> tuple[int, Object]:
         api = self.api
         if not names:
             items = [each for key, each in api.objects.items() if key[:2] == (kind, namespace) and _has(each, asked)]
-            bare = [{name: value for name, value in each.items() if name != "kind"} for each in items]
+            bare = [{name: value for name, value in each.items() if name not in _SAID_ONCE} for each in items]
             return 200, {"metadata": {"resourceVersion": str(api.version)}, "items": bare}
         key = kind, namespace, names[0]
         if self.command == "PATCH":
@@ -294,7 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if after < api.oldest:
                     self._line({"type": "ERROR", "object": _status(410, "Expired", "too old resource version")})
                     break
-                found = [each for each in api.events if each[0] > after]
+                found = api.events[bisect_right(api.events, after, key=lambda each: each[0]) :]
                 if not found and not cut:
                     api.changed.wait(0.2)
                     continue

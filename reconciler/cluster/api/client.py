@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from reconciler.cluster.api.exchange import Answer, BrokenExchange, Exchange
 from reconciler.cluster.api.kubeconfig import Access, AccessError
-from reconciler.cluster.versions import PLURALS, READ_VERSIONS
+from reconciler.cluster.versions import PLURALS, candidates, in_version
 
 _AT_ONCE = 8
 _KEPT = 4
@@ -58,6 +58,29 @@ class Client:
         self._manager = manager
         self._idle: list[Exchange] = []
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._versions: dict[str, str] = {}
+
+    async def version_of(self, kind: str) -> str:
+        """Return the version of the API in which the cluster has a kind. Raises ApiError: 404 if in none of ours.
+
+        It is asked where there are several, once as long as lists of the kind are answered.
+        """
+        if kind not in self._versions:
+            known = candidates(kind)
+            self._versions[kind] = known[0] if len(known) == 1 else await self._discovered(kind, known)
+        return self._versions[kind]
+
+    async def _discovered(self, kind: str, known: tuple[str, ...]) -> str:
+        for version in known:
+            try:
+                found = await self._asked("GET", f"/apis/{version}")
+            except ApiError as error:
+                if error.status != _NOT_FOUND:
+                    raise
+                continue
+            if any(each.get("name") == PLURALS[kind] for each in found.get("resources") or ()):
+                return version
+        raise ApiError(f"this cluster has no {kind} of {' or '.join(known)}", _NOT_FOUND, "NotFound")
 
     async def list(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
         """Return all objects of a kind that have these labels, and the version that a watch goes on from."""
@@ -65,8 +88,15 @@ class Client:
         after = ""
         while True:
             asked = {"labelSelector": selector, "limit": str(_PAGE), **({"continue": after} if after else {})}
-            found = await self._asked("GET", f"{self._path(kind)}?{urlencode(asked)}")
-            items += ({**each, "kind": kind} for each in found.get("items") or ())
+            path = await self._path(kind)
+            try:
+                found = await self._asked("GET", f"{path}?{urlencode(asked)}")
+            except ApiError as error:
+                if error.status == _NOT_FOUND:  # a cluster that was upgraded has it in another version
+                    self._versions.pop(kind, None)
+                raise
+            version = await self.version_of(kind)
+            items += ({**each, "kind": kind, "apiVersion": version} for each in found.get("items") or ())
             after = str(found.get("metadata", {}).get("continue") or "")
             if not after:
                 return items, str(found.get("metadata", {}).get("resourceVersion") or "")
@@ -86,12 +116,13 @@ class Client:
             "resourceVersion": version,
             "timeoutSeconds": str(timeout_s),
         }
+        path = await self._path(kind)
         await self._when_calm()
         exchange = await self._opened()
         refused: Answer | None = None
         try:
             async with asyncio.timeout(timeout_s + _ANSWER_S):
-                async for line in exchange.lines(f"{self._path(kind)}?{urlencode(asked)}"):
+                async for line in exchange.lines(f"{path}?{urlencode(asked)}"):
                     if isinstance(line, Answer):
                         refused = line if line.status >= _FAILED else None
                         if refused is None:
@@ -116,7 +147,7 @@ class Client:
     async def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return an object, None if there is none. Raises ApiError."""
         try:
-            return await self._asked("GET", self._path(kind, name))
+            return await self._asked("GET", await self._path(kind, name))
         except ApiError as error:
             if error.status == _NOT_FOUND:
                 return None
@@ -128,9 +159,13 @@ class Client:
         Without `force`, a field that another manager owns is a conflict: status 409. `part` makes another manager of
         ours: what one of them no longer applies stays as long as the other owns it.
         """
+        kind, name = str(wanted["kind"]), str(wanted["metadata"]["name"])
         asked = {"fieldManager": f"{self._manager}{part and f'/{part}'}", **({"force": "true"} if force else {})}
-        path = f"{self._path(str(wanted['kind']), str(wanted['metadata']['name']))}?{urlencode(asked)}"
-        return await self._asked("PATCH", path, json.dumps(wanted).encode(), _APPLY)
+        written, why = in_version(wanted, await self.version_of(kind))
+        if why:
+            raise ApiError(f"{kind} {name} cannot be: {why}")
+        path = f"{await self._path(kind, name)}?{urlencode(asked)}"
+        return await self._asked("PATCH", path, json.dumps(written).encode(), _APPLY)
 
     async def delete(self, kind: str, name: str, uid: str) -> None:
         """Delete an object if it is still this one. Raises ApiError; one that is gone is no error."""
@@ -141,7 +176,7 @@ class Client:
             "propagationPolicy": "Background",
         }
         try:
-            await self._asked("DELETE", self._path(kind, name), json.dumps(options).encode(), "application/json")
+            await self._asked("DELETE", await self._path(kind, name), json.dumps(options).encode(), "application/json")
         except ApiError as error:
             if error.status != _NOT_FOUND:
                 raise
@@ -151,8 +186,8 @@ class Client:
         while self._idle:
             self._idle.pop().close()
 
-    def _path(self, kind: str, name: str = "") -> str:
-        version = READ_VERSIONS[kind]
+    async def _path(self, kind: str, name: str = "") -> str:
+        version = await self.version_of(kind)
         top = f"/apis/{version}" if "/" in version else f"/api/{version}"
         path = f"{top}/namespaces/{quote(self._namespace, safe='')}/{PLURALS[kind]}"
         return f"{path}/{quote(name, safe='')}" if name else path
