@@ -257,7 +257,7 @@ def _exported(
         remedy = "nothing is written. With --without FIELD, an app is exported as if it did not have that field"
         raise Failure("refused", plain(f"cannot export {', '.join(refused)}; {remedy}"))
     if twice := [*claimed_twice({name: each.objects for name, each in done.items()})]:
-        raise Failure("refused", plain("; ".join(twice)))
+        raise Failure("refused", plain("; ".join(message for _, message in twice)))
     return done
 
 

@@ -5,6 +5,8 @@ that is, otherwise both. Changes nothing. Exits with 1 when there are errors, ot
 missing on this host, such as a source, a file or a service, what staging would certainly refuse of a source, and data
 that a deploy would replace; with --strict, they fail as errors do. No code of an app runs.
 
+Of an app that its manifest places in a cluster, also says what no cluster could run, or that one, without asking it.
+
 With --git, checks what a commit comes to on a host, as the daemon there would: its files, its manifests and the fence,
 without a daemon, a network or a checkout. The host's settings say how, if there are any.
 """
@@ -19,7 +21,7 @@ import click
 from reconciler.cli.failure import Failure, Told
 from reconciler.cli.options import examples, manifests_option, without_daemon
 from reconciler.cli.table import show_json, styled
-from reconciler.inspection.manifests import checked, problems_of
+from reconciler.inspection.manifests import checked, problems_of, refused_by_clusters
 from reconciler.inspection.missing import warnings_of
 from reconciler.inspection.printable import plain
 from reconciler.planning.wording import counted
@@ -105,7 +107,7 @@ def command(  # noqa: PLR0913  its options
 
 
 def _of_catalog(settings: Settings) -> _Found:
-    catalog = checked(settings)
+    catalog = refused_by_clusters(settings, checked(settings))
     return _Found(
         subject=str(settings.manifests),
         files=len(catalog.files),

@@ -92,8 +92,8 @@ def _port(service: Object) -> int:
     return int(str(ports[0]["port"]))
 
 
-def claimed_twice(apps: Mapping[str, Sequence[Object]]) -> Iterator[str]:
-    """Yield a sentence for each object that two apps would have."""
+def claimed_twice(apps: Mapping[str, Sequence[Object]]) -> Iterator[tuple[str, str]]:
+    """Yield an app and a sentence for each object that two apps would have."""
     seen: dict[tuple[str, str], str] = {}
     for app, objects in apps.items():
         for made in objects:
@@ -101,7 +101,7 @@ def claimed_twice(apps: Mapping[str, Sequence[Object]]) -> Iterator[str]:
             assert isinstance(metadata, dict)
             key = str(made["kind"]), str(metadata["name"])
             if key in seen and seen[key] != app:
-                yield f"{app} and {seen[key]} would both have the {key[0]} {key[1]}: rename one, or a part of it"
+                yield app, f"{app} and {seen[key]} would both have the {key[0]} {key[1]}: rename one, or a part of it"
             seen.setdefault(key, app)
 
 

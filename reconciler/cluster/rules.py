@@ -70,16 +70,17 @@ def _of_durations(tree: Node) -> Iterator[tuple[Path, str]]:
 
 
 def _of_routes(app: App, target: Target) -> Iterator[tuple[Path, str]]:
+    gateway, ingress = target.option("gateway"), target.option("ingress_class")
     if app.routing is not None and isinstance(target.route, Gateway):
         for name, names in (("domains", app.routing.domains), ("redirects", app.routing.redirects)):
             if len(names) > _MOST_HOSTNAMES:
                 yield (
                     (name,),
-                    f"a Gateway route has at most {_MOST_HOSTNAMES} names: use a wildcard, or --ingress-class",
+                    f"a Gateway route has at most {_MOST_HOSTNAMES} names: use a wildcard, or {ingress}",
                 )
     if app.routing is None or not isinstance(target.route, IngressClass):
         return
-    remedy = "no Ingress says it in a way that every controller heeds: use --gateway, or remove it"
+    remedy = f"no Ingress says it in a way that every controller heeds: use {gateway}, or remove it"
     given = {"redirects": app.routing.redirects, "strip": app.routing.strip, "hsts": app.routing.hsts_s is not None}
     yield from (((name,), remedy) for name, value in given.items() if value)
 
@@ -112,7 +113,7 @@ def _only_here(files: Mapping[str, str]) -> str:
 def _of_process(process: Process) -> Iterator[tuple[Path, str]]:
     place: Path = ("processes", process.name)
     if process.command is None:
-        yield place, "an export reads no Procfile: write its line here, as 'command'"
+        yield place, "no pod is made of a line of a Procfile: write it here, as 'command'"
     if isinstance(process.ready, Notifies):
         yield (*place, "ready"), "no kubelet hears READY=1: use a command, or a length of time"
     if len(process.name) > _LONGEST_PART:
@@ -154,7 +155,8 @@ def _of_names(app: App) -> Iterator[tuple[Path, str]]:
 def told_values(app: App, tree: Node, target: Target) -> Iterator[tuple[Path, str]]:
     """Yield the fields that mean something else in a cluster by their values, and what."""
     if app.routing is not None and target.route is None:
-        yield ("domains",), "no route leads to it: give --gateway or --ingress-class, or make one"
+        either = f"{target.option('gateway')} or {target.option('ingress_class')}"
+        yield ("domains",), f"no route leads to it: give {either}, or make one"
     if app.routing is not None and isinstance(target.route, Gateway) and "tls" in tree.keys:
         yield ("tls",), "the listeners of the Gateway have the certificates"
     if app.server.health is not None:

@@ -31,7 +31,8 @@ class Target:
 
     `image` is a reference by digest, `drain_s` how long a pod goes on serving after it is told to end: as long as the
     cluster needs to send it no more requests. `release_timeout_s` is how long a release command may take. `instances`
-    are as many as are asked for beside the manifest, None for those of the manifest.
+    are as many as are asked for beside the manifest, None for those of the manifest. `cluster` is its name in
+    the host's settings, "" for an export.
     """
 
     image: str
@@ -42,6 +43,11 @@ class Target:
     spread: Spread = "host"
     pull_secret: str = ""
     release_timeout_s: float = 1800.0
+    cluster: str = ""
+
+    def option(self, name: str) -> str:
+        """Return where the route is said: an option of export, or a field of the host's settings."""
+        return f"'clusters.{self.cluster}.route.{name}'" if self.cluster else f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

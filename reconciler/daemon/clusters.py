@@ -17,7 +17,8 @@ from reconciler.cluster.findings import Exporting
 from reconciler.cluster.objects import exported
 from reconciler.cluster.observed import Rendered
 from reconciler.cluster.ownership import manager_of
-from reconciler.cluster.target import Gateway, IngressClass, Target
+from reconciler.cluster.target import Target
+from reconciler.cluster.targets import target_of
 from reconciler.cluster.world import ClusterWorld
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.daemon.foreground.image import ImageRequest, write
@@ -99,7 +100,7 @@ class Objects:
 
     def _made(self, cluster: Cluster, app: App, revision: Revision) -> Rendered:
         rendered = Rendered(app=app, revision=revision.id)
-        nowhere = _target(cluster, f"{cluster.registry}/{app.name}", self.settings)
+        nowhere = target_of(cluster, f"{cluster.registry}/{app.name}", self.settings.staging_timeout_s)
         try:
             exporting = self._exporting(app, nowhere)
             refused = exported(exporting, by_content=True, with_secrets=True).refusals
@@ -164,17 +165,3 @@ def cluster_worlds(settings: Settings, stores: Stores, neighbours: Neighbours, o
         )
         for cluster in settings.clusters.values()
     ]
-
-
-def _target(cluster: Cluster, image: str, settings: Settings) -> Target:
-    namespace, _, gateway = cluster.gateway.rpartition("/")
-    route = Gateway(name=gateway, namespace=namespace) if gateway else None
-    return Target(
-        image=image,
-        namespace=cluster.namespace,
-        route=IngressClass(name=cluster.ingress_class) if cluster.ingress_class else route,
-        drain_s=cluster.drain_s,
-        spread=cluster.spread,
-        pull_secret=cluster.pull_secret,
-        release_timeout_s=settings.staging_timeout_s,
-    )

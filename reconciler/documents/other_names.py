@@ -10,7 +10,7 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("app", "module", "wsgi", "asgi", "callable", "image", "main"), ("entrypoint",)),
     **dict.fromkeys(("migrate", "predeploy", "pre_deploy", "post_deploy", "release_command"), ("release",)),
     **dict.fromkeys(("python", "python_version", "version", "interpreter", "buildpack", "stack"), ("runtime",)),
-    **dict.fromkeys(("replicas", "instances", "scale", "concurrency", "worker"), ("workers",)),
+    **dict.fromkeys(("replicas", "scale", "concurrency", "worker"), ("workers",)),
     **dict.fromkeys(("healthcheck", "health_check", "healthchecks", "probe", "readiness", "liveness"), ("health",)),
     **dict.fromkeys(("src", "dir", "directory", "folder", "root", "context", "code", "workdir"), ("path",)),
     **dict.fromkeys(

@@ -71,7 +71,7 @@ def document_in(settings: Settings, catalog: "Catalog", name: str, without: Coll
         if entry.problems or not isinstance(text, str):
             raise CannotExport(f"the manifest of {name} has errors", entry.problems)
         tree = apps_of(file, trees_of(file, text)[0])[name]
-        app = _app(_fewer(settings, file, text, tree, name, without))
+        app = app_in(_fewer(settings, file, text, tree, name, without))
         return Documents(app=app, tree=tree, services=catalog.services)
     raise CannotExport(catalog.notice or f"no manifest in {settings.manifests} describes an app named '{name}'")
 
@@ -99,7 +99,7 @@ def _is_set(tree: Node, path: str) -> bool:
     return any(dotted(place) == path and "[" not in path for _, place, _ in given_fields(tree))
 
 
-def _app(document: AppDocument) -> App:
+def app_in(document: AppDocument) -> App:
     """Return the app without what this host would add: a port, a socket, and a domain where the document has none."""
     app = document.unleased
     if "domains" not in document.places:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from reconciler.planning.apps.app import HERE
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,3 +87,17 @@ def problems_of(catalog: "Catalog") -> Iterator["Problem"]:
     """Yield every problem of the manifests, file by file."""
     for entry in catalog.files.values():
         yield from entry.problems
+
+
+def refused_by_clusters(settings: Settings, catalog: "Catalog") -> "Catalog":
+    """Return the catalog with the problems of apps that the clusters they are placed in would refuse."""
+    placed = any(app.place != HERE for app in catalog.apps.values())
+    if not placed and not any(problem.path == "place" for problem in problems_of(catalog)):
+        return catalog
+    from reconciler.inspection.placed import placed_problems  # most hosts have no cluster
+
+    files = dict(catalog.files)
+    for problem in placed_problems(settings, catalog):
+        entry = files[problem.file]
+        files[problem.file] = replace(entry, problems=(*entry.problems, problem))
+    return replace(catalog, files=files)

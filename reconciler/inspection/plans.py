@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from reconciler.inspection.manifests import desired, problems_of
+from reconciler.inspection.manifests import desired, problems_of, refused_by_clusters
 from reconciler.inspection.missing import StagingForecast
 from reconciler.inspection.start_order import awaited, with_starts
 from reconciler.planning.reason import HELD_BY_OPERATOR, Reason
@@ -119,7 +119,7 @@ def plans_now(settings: Settings, app: str | None, *, with_sources: bool = False
         snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
         catalog = desired(settings, snapshot)
         plans = plans_for(catalog, snapshot, app, settings, with_sources=with_sources)
-        return plans, catalog
+        return plans, refused_by_clusters(settings, catalog)
 
 
 def plans_for(

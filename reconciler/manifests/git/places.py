@@ -75,7 +75,10 @@ _APP: Places = {
     ("web",): Reach.NOTHING,
     ("persist", "[]"): Reach.INSIDE_SOURCE,
     **dict.fromkeys(
-        [(name,) for name in ("workers", "threads", "probation", "stop_timeout", "idle_after", "start", "state")],
+        [
+            (name,)
+            for name in ("workers", "instances", "threads", "probation", "stop_timeout", "idle_after", "start", "state")
+        ],
         Reach.NOTHING,
     ),
     **dict.fromkeys(
@@ -84,6 +87,7 @@ _APP: Places = {
     **dict.fromkeys([("workers", each) for each in ("min", "max", "busy", "queue", "calm", "spare")], Reach.NOTHING),
     ("isolation",): Reach.NOTHING,  # as the host's settings allow
     ("place",): Reach.PLACE,
+    **dict.fromkeys([("instances", each) for each in ("min", "max", "cpu")], Reach.NOTHING),
     **dict.fromkeys([("network", name) for name in ("connect", "listen")], Reach.NOTHING),
     ("mounts", "[]", "from"): Reach.FILE,
     **dict.fromkeys([("mounts", "[]", name) for name in ("as", "write")], Reach.NOTHING),

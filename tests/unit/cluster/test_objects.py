@@ -330,7 +330,8 @@ def test_the_same_manifest_gives_the_same_bytes_that_every_reader_takes_for_the_
 def test_two_apps_never_have_one_object() -> None:
     shop = export({"processes": {"worker": "w"}}).objects
     other = export({"name": "shop-worker"}).objects
-    (sentence,) = claimed_twice({"shop": shop, "shop-worker": other})
+    ((app, sentence),) = claimed_twice({"shop": shop, "shop-worker": other})
+    assert app == "shop-worker"
     assert "Deployment shop-worker" in sentence
     assert not [*claimed_twice({"shop": shop, "blog": export({"name": "blog"}).objects})]
 
