@@ -489,7 +489,7 @@ async def test_the_journal_is_told_which_way_was_taken(site: Site) -> None:
         with a_life(site) as machine:
             for name in ("blog", "shop"):
                 await machine.started(machine.app(name))
-            told = [text.partition(" started ")[2] for _, text in machine.launched]
+            told = [text.split(maxsplit=2)[2] for _, text in machine.launched]
             assert told == ["by exec, because its fork server is still starting", "from a fork server"]
     finally:
         ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
