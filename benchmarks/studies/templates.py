@@ -20,6 +20,7 @@ from benchmarks.processes import children, command_line
 from reconciler.linux.processes import Command, Orphans, adopt_orphans
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
 from reconciler.serving.forkserver.pool import ForkServerPool
+from reconciler.state.paths import StatePaths
 
 RUNS = int(os.environ.get("RUNS", "20"))
 STARTS = int(os.environ.get("STARTS", "10000"))
@@ -82,7 +83,7 @@ def starts() -> bool:
 
 async def _many(here: Bench, python: str, launcher: Path) -> bool:
     adopt_orphans()
-    templates = ForkServerPool(log=here.directory / "templates.log", idle_s=900, answer_s=5)
+    templates = ForkServerPool(StatePaths(state=here.directory), idle_s=900, answer_s=5)
     kind = ForkKind(
         interpreter=(python, 0, 0), gunicorn="", hooks=(), launcher=str(launcher), module="gunicorn.workers.sync"
     )

@@ -89,7 +89,7 @@ class Daemon:
         self._state = StateDirectory(settings.paths.state, lock, self.journal)
         self.reports = Reports()
         self.fork_servers = ForkServerPool(
-            log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
+            settings.paths, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
         )
         self.keeper = Keeper(settings.paths.keeper, patience_s=settings.keeper_patience_s)
         self._page: WebProcess | None = None

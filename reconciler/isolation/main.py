@@ -7,8 +7,15 @@ Without a part that is required, nothing is run.
 import os
 import sys
 
+TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.planning.isolation.confinement import Confinement
+
 # Before the name of a variable that only the command is to have; those of ours have their names.
 HELD_BACK, OURS = "+", "RECONCILER_"
+LOG_VARIABLE = "RECONCILER_ACCESS_LOG"
 REPORT, NO_REPORT = 4, 0
 REFUSED, _NOT_EXECUTABLE, _NOT_FOUND = 78, 126, 127  # the last two as shells say it
 _LISTS = {
@@ -56,12 +63,32 @@ def main(arguments: "list[str]", environment: "dict[str, str]") -> None:
     from reconciler.isolation.confine import confine
 
     middle = arguments.index("--")
-    given = type(sys.implementation)(**read(arguments[:middle]))  # a namespace: other ways to make one load slowly
+    given = given_by(arguments[:middle])
     command = arguments[middle + 1 :]
     report = _report(arguments[:middle])
-    _keep_none_but(given, environment, report)
+    _keep_none_but(report)
+    log = open_log(given)
+    if log is not None:
+        environment[LOG_VARIABLE] = str(log)
+    prove(given, report, confine)
     try:
-        proof = confine(given)  # type: ignore[arg-type]
+        os.chdir(given.directory or "/")
+        os.execvpe(command[0], command, environment)  # noqa: S606  becoming the program is all there is to do
+    except OSError as error:
+        _say(f"cannot run {command[0]} in isolation: {error.strerror}")
+        sys.exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
+
+
+def given_by(arguments: "list[str]") -> "Confinement":
+    """Return a confinement, from its arguments."""
+    # A namespace: other ways to make one load slowly.
+    return type(sys.implementation)(**read(arguments))  # type: ignore[return-value]
+
+
+def prove(given: "Confinement", report: int, confine: "Callable[[Confinement], str]") -> None:
+    """Confine this process for good, and tell the proof; end it if that fails, or lacks a part that is required."""
+    try:
+        proof = confine(given)
     except OSError as error:
         _say(f"cannot isolate it: {error.strerror}{f': {error.filename}' if error.filename else ''}")
         sys.exit(REFUSED)
@@ -73,12 +100,19 @@ def main(arguments: "list[str]", environment: "dict[str, str]") -> None:
         if report == NO_REPORT:
             _say(f"isolation requires {'; '.join(lacking)}")
         sys.exit(REFUSED)
+
+
+def open_log(given: "Confinement") -> "int | None":
+    """Open the access log of a confinement for what it becomes; None without one, or if it cannot be opened."""
+    if not given.access_log:
+        return None
     try:
-        os.chdir(given.directory or "/")
-        os.execvpe(command[0], command, environment)  # noqa: S606  becoming the program is all there is to do
-    except OSError as error:
-        _say(f"cannot run {command[0]} in isolation: {error.strerror}")
-        sys.exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        opened = os.open(given.access_log, flags, 0o600)
+        os.set_inheritable(opened, True)
+    except OSError:  # no app must stop for its log
+        return None
+    return opened
 
 
 def _say(text: str) -> None:
@@ -91,8 +125,8 @@ def _report(arguments: "list[str]") -> int:
     return int(given[0].partition("=")[2]) if given else REPORT
 
 
-def _keep_none_but(given: object, environment: "dict[str, str]", report: int) -> None:
-    """Have the command inherit its listeners, which come before the report, its logs, and nothing else that is open."""
+def _keep_none_but(report: int) -> None:
+    """Have the command inherit its listeners, which come before the report, and nothing else that is open."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  pathlib would have to be loaded
         number = int(name)
         if number > max(3, report - 1):
@@ -100,15 +134,6 @@ def _keep_none_but(given: object, environment: "dict[str, str]", report: int) ->
                 os.set_inheritable(number, False)
             except OSError:  # that of the listing
                 pass
-    log = str(getattr(given, "access_log", ""))
-    if log:
-        try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-            opened = os.open(log, flags, 0o600)
-            os.set_inheritable(opened, True)
-            environment["RECONCILER_ACCESS_LOG"] = str(opened)
-        except OSError:  # no app must stop for its log
-            pass
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def _trying(attempt: "Callable[[str], None]", path: str) -> "Callable[[], object
     return lambda: attempt(path)
 
 
-def got_through(given: "Confinement", outside: "_socket.socket | None" = None) -> tuple[int, dict[str, list[str]]]:
+def got_through(given: "Confinement", outside: "_socket.socket | None" = None) -> "tuple[int, dict[str, list[str]]]":
     """Try everything; return how much was tried, and what was not refused, by part."""
     count, through = 0, {}  # type: int, dict[str, list[str]]
     for part, name, attempt in tries(given, outside):

@@ -10,23 +10,23 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
 
 
-def call(number: int, *arguments: int | bytes | None) -> int:
+def call(number: int, *arguments: "int | bytes | None") -> int:
     """Make a system call by its number; bytes are passed by their address. Returns its result."""
     return _checked(_LIBC.syscall(ctypes.c_long(number), *map(_passed, arguments)))
 
 
-def call_libc(name: str, *arguments: int | bytes | None) -> int:
+def call_libc(name: str, *arguments: "int | bytes | None") -> int:
     """Call a function of the C library that returns -1 and sets errno."""
     return _checked(getattr(_LIBC, name)(*map(_passed, arguments)))
 
 
-def address_of(content: bytes) -> tuple[object, int]:
+def address_of(content: bytes) -> "tuple[object, int]":
     """Return a buffer with this content, to be kept as long as it is used, and its address."""
     buffer = ctypes.create_string_buffer(content, len(content))
     return buffer, ctypes.addressof(buffer)
 
 
-def _passed(value: int | bytes | None) -> object:
+def _passed(value: "int | bytes | None") -> object:
     return ctypes.c_long(value) if isinstance(value, int) else value
 
 

@@ -24,12 +24,12 @@ class Rule:
     compared, `in`, `not in` or `bits`; and the numbers.
     """
 
-    def __init__(self, call: int, error: int, *where: tuple[int, str, tuple[int, ...]]) -> None:
+    def __init__(self, call: int, error: int, *where: "tuple[int, str, tuple[int, ...]]") -> None:
         """Refuse a call by its number."""
         self.call, self.error, self.where = call, error, where
 
 
-def filter_of(machine: str, rules: list[Rule], unknown_from: int, unknown_error: int) -> bytes:
+def filter_of(machine: str, rules: "list[Rule]", unknown_from: int, unknown_error: int) -> bytes:
     """Assemble a filter; calls with numbers from `unknown_from` on are refused. Raises KeyError for other machines.
 
     So are those of other architectures, of which the same process could make some.
@@ -56,7 +56,7 @@ def install(program: bytes) -> None:
     del buffer
 
 
-def _assembled(rule: Rule) -> list[bytes]:
+def _assembled(rule: Rule) -> "list[bytes]":
     refused = _instruction(_RETURN, _ERRNO | rule.error)
     conditions = [_condition(*where) for where in rule.where]
     # A condition that does not hold leaves for the end of the rule, where the number is loaded again.
@@ -69,10 +69,10 @@ def _assembled(rule: Rule) -> list[bytes]:
     return [_instruction(_EQUAL, rule.call, 0, len(rest)), *rest]
 
 
-def _condition(argument: int, how: str, numbers: tuple[int, ...]) -> "Callable[[int], list[bytes]]":
+def _condition(argument: int, how: str, numbers: "tuple[int, ...]") -> "Callable[[int], list[bytes]]":
     """Return a function that assembles a condition, given how many instructions follow that it leaves out."""
 
-    def assembled(after: int) -> list[bytes]:
+    def assembled(after: int) -> "list[bytes]":
         loaded = [_instruction(_LOAD, _ARGUMENTS + 8 * argument)]
         if how == "bits":
             return [*loaded, _instruction(_ANY_BIT, numbers[0], 0, after)]

@@ -3,7 +3,7 @@
 Only this module knows of the two ways, and an instance cannot tell which it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reconciler.linux.processes import Command, Process, spawn
@@ -20,14 +20,31 @@ class Launched:
     way: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confined:
+    """A command that confines itself as it is executed, and by which arguments it does so if it is forked."""
+
+    command: Command
+    arguments: Sequence[str]
+
+
 async def launch(
-    command: Command, forkable: Forkable | None, fork_servers: ForkServerPool, ended: Callable[[], None]
+    command: Command,
+    forkable: Forkable | None,
+    fork_servers: ForkServerPool,
+    ended: Callable[[], None],
+    confined: Confined | None = None,
 ) -> Launched:
-    """Start a process as the leader of a session of its own. Raises OSError if the kernel refuses."""
+    """Start a process as the leader of a session of its own, `confined` if it is to be.
+
+    Raises OSError if the kernel refuses.
+    """
+    executed = command if confined is None else confined.command
     if forkable is None:
-        return Launched(process=spawn(command, ended), way="by exec")
+        return Launched(process=spawn(executed, ended), way="by exec")
     try:
-        process = await fork_servers.fork(kind(command, forkable), command, ended)
+        found = kind(command, forkable, isolated=confined is not None)
+        process = await fork_servers.fork(found, command, ended, () if confined is None else confined.arguments)
     except NotForkable as refusal:
-        return Launched(process=spawn(command, ended), way=f"by exec, because {refusal}")
+        return Launched(process=spawn(executed, ended), way=f"by exec, because {refusal}")
     return Launched(process=process, way="from a fork server")

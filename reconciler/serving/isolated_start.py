@@ -1,15 +1,16 @@
 """Start an instance confined: nothing of its app runs before it has proved, from inside, what it cannot do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from reconciler.isolation.cells import CELL_VARIABLE
 from reconciler.isolation.launching import Report, confined, held_back
+from reconciler.isolation.main import given_back
 from reconciler.linux.processes import Command
 from reconciler.linux.regular_files import UnfitFile
 from reconciler.planning.isolation.confinement import Confinement, refusal
 from reconciler.serving.confinements import Confinements, link_mounts
-from reconciler.serving.fork_or_exec import Launched, launch
+from reconciler.serving.fork_or_exec import Confined, Launched, launch
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.programs.gunicorn import InstancePaths
@@ -38,23 +39,31 @@ async def launch_instance(
 ) -> tuple[Launched, Report | None]:
     """Start the process of an instance; return where it tells its proof, None if it is not isolated. Raises OSError.
 
-    An isolated one is executed: what a fork server has imported is not proved.
+    An isolated one is forked only if it becomes another user than the fork server has: what that one runs lies in the
+    host's mounts, where its own user could change it.
     """
     if confinement is None:
         return await launch(command, program.forkable, fork_servers, ended), None
     report = Report.opened()
     try:
-        return await launch(_confining(command, confinement, report), None, fork_servers, ended), report
+        alone = replace(command, env=_without_cell(command.env), report=report.writing)
+        itself = Confined(command=_confining(alone, confinement), arguments=confinement.as_arguments())
+        forkable = None if confinement.uid is None else program.forkable
+        return await launch(alone, forkable, fork_servers, ended, itself), report
     except BaseException:
         report.close()
         raise
 
 
-def _confining(command: Command, confinement: Confinement, report: Report) -> Command:
+def _confining(command: Command, confinement: Confinement) -> Command:
     """Return a command as one that confines itself first."""
-    env = {name: value for name, value in command.env.items() if name != CELL_VARIABLE}  # it enters its cell before
     at = None if command.beside is None else command.reports_at
-    return replace(command, argv=confined(command.argv, confinement, at), env=held_back(env), report=report.writing)
+    return replace(command, argv=confined(command.argv, confinement, at), env=held_back(command.env))
+
+
+def _without_cell(env: Mapping[str, str]) -> dict[str, str]:
+    """Return variables as a program gets them that has entered its cell before, ours last."""
+    return given_back(held_back({name: value for name, value in env.items() if name != CELL_VARIABLE}))
 
 
 async def proof_of_start(live: LiveInstance, confinement: Confinement, report: Report) -> str:

@@ -86,6 +86,11 @@ class StatePaths:
         return self.state / "templates.log"
 
     @property
+    def fork_servers(self) -> Path:
+        """The directory of the environments in which fork servers of isolated apps begin."""
+        return self.state / "fork-servers"
+
+    @property
     def manifests(self) -> Path:
         """The directory of manifests of a host that has those of origins in git, and no other directory."""
         return self.state / "manifests"

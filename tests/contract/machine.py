@@ -156,9 +156,7 @@ class Machine:
         # only an app with a health path has tasks
         tasks = StandingTasks(asyncio.TaskGroup(), backoff=Backoff(), noise=random.Random(1))
         self.tracker = SourceTracker(self.records, stores.journal, self.wakeups, tasks)
-        self.templates = ForkServerPool(
-            log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=20
-        )
+        self.templates = ForkServerPool(settings.paths, idle_s=settings.fork_server_idle_s, answer_s=20)
         self.instances = Instances(
             self.records,
             state_id=state_id(settings.paths.state),

@@ -8,8 +8,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.isolation.launching import Report
 from reconciler.linux.process_identity import start_ticks
 from reconciler.linux.processes import Command, Orphans, Process, adopt_orphans, spawn
 from reconciler.planning.apps.revision import Server
@@ -29,6 +30,7 @@ from reconciler.serving.forkserver.eligibility import NotForkable, kind
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, STATE_MARK, marked
 from reconciler.serving.programs.gunicorn import Code, forkable
+from reconciler.state.paths import StatePaths
 from tests.contract.machine import a_life, on_the_loop
 from tests.support.eventually import soon
 from tests.support.site import Site
@@ -103,6 +105,7 @@ class Ground:
     templates: ForkServerPool = field(init=False)
     state: str = field(init=False)
     processes: list[Process] = field(default_factory=list)
+    report: Report | None = None
 
     def __post_init__(self) -> None:
         self.state = f"test-{os.getpid()}-{self.root.name}"
@@ -113,7 +116,7 @@ class Ground:
             "import faulthandler  # as the gate does that every config loads\n"
             f"capture_output = True\nerrorlog = {log!r}\ncontrol_socket_disable = True\nworker_tmp_dir = '/dev/shm'\n"
         )
-        self.templates = ForkServerPool(log=self.root / "templates.log", idle_s=900, answer_s=20)
+        self.templates = ForkServerPool(StatePaths(state=self.root), idle_s=900, answer_s=20)
 
     def launcher(self, text: str) -> str:
         """A program to run instead of gunicorn."""
@@ -352,7 +355,7 @@ async def test_templates_end_with_the_daemon(ground: Ground) -> None:
 
 @on_the_loop
 async def test_a_template_ends_when_it_was_of_no_use_for_long_and_none_of_its_instances_lives(ground: Ground) -> None:
-    ground.templates = ForkServerPool(log=ground.root / "templates.log", idle_s=0, answer_s=20)
+    ground.templates = ForkServerPool(StatePaths(state=ground.root), idle_s=0, answer_s=20)
     command = ground.command(launcher=ground.launcher("import signal\nsignal.pause()\n"))
     process = await ground.forked(command)
     template = await ground.warm(command)
@@ -366,9 +369,9 @@ async def test_a_template_ends_when_it_was_of_no_use_for_long_and_none_of_its_in
     assert template.process.end == "exited with 0"
 
 
-def _environment(root: Path, like: str | None = None) -> str:
+def _environment(root: Path, like: str | None = None, of: str = sys.executable) -> str:
     """An environment with a copy of gunicorn, or with that of the environment `like`; its interpreter."""
-    venv.create(root, symlinks=True)
+    subprocess.run([of, "-m", "venv", "--symlinks", "--without-pip", root], check=True)
     (packages,) = root.glob("lib/python*/site-packages")
     spec = find_spec("gunicorn")
     assert spec is not None

@@ -2,9 +2,12 @@
 
 import os
 import subprocess
+from pathlib import Path
 
+from reconciler.isolation.app_users import AppUsers
 from reconciler.isolation.launching import confined
 from reconciler.planning.isolation.confinement import Confinement, Proof, proof_of
+from reconciler.state.paths import StatePaths
 
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc")
 
@@ -31,3 +34,5 @@ def _lacks() -> str:
 
 
 LACKS = _lacks()
+# Why apps get no users of their own from a daemon here, "" if they do.
+NO_USERS = AppUsers(StatePaths(state=Path("/")), range(70_000, 80_000)).lacks()

@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.support.ports import a_port
-from tests.support.probe_of_isolation import LACKS
+from tests.support.probe_of_isolation import LACKS, NO_USERS
 from tests.support.site import REPOSITORY, Site, get
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}")]
@@ -16,8 +18,8 @@ pytestmark = [pytest.mark.system, pytest.mark.skipif(bool(LACKS), reason=f"no fi
 _TRIES = 60
 
 
-def tried(site: Site, isolation: str, beside: Path) -> dict[str, bool]:
-    """Return whether each try got through, by its name."""
+def tried(site: Site, isolation: str, beside: Path) -> tuple[dict[str, bool], Callable[[], dict[str, bool]]]:
+    """Return whether each try got through, by its name; and what tries them again."""
     other, port = site.app("other"), a_port()
     shutil.copytree(REPOSITORY / "examples/hostile", site.root / "apps/hostile")
     site.manifest("hostile", port=port, isolation=isolation)
@@ -31,21 +33,33 @@ def tried(site: Site, isolation: str, beside: Path) -> dict[str, bool]:
         "daemon_pid": os.getpid(),  # a process outside, of the same user
         "file": str(beside),
     }
-    lines = [line.partition("  ") for line in get(port, f"/?{urlencode(facts)}").splitlines()]
-    assert get(other) == "1"
-    assert len(lines) == _TRIES
-    return {name: said == "THROUGH" for said, _, name in lines}
+
+    def ask() -> dict[str, bool]:
+        lines = [line.partition("  ") for line in get(port, f"/?{urlencode(facts)}").splitlines()]
+        assert get(other) == "1"
+        assert len(lines) == _TRIES
+        return {name: said == "THROUGH" for said, _, name in lines}
+
+    return ask(), ask
 
 
 def test_sixty_of_sixty_tries_are_refused_to_an_isolated_app(site: Site, tmp_path: Path) -> None:
     (tmp_path / "of-another").write_text("secret")
-    found = tried(site, "strict", tmp_path / "of-another")
+    found, ask = tried(site, "strict", tmp_path / "of-another")
     assert [name for name, through in found.items() if through] == []
+    if NO_USERS:  # which alone may be forked
+        return
+    executed = site.pid("hostile")
+    os.kill(executed, signal.SIGKILL)
+    site.await_successor("hostile", executed)
+    started = f"gunicorn {site.pid('hostile')} started from a fork server"
+    assert started in [said for app, _, said in site.events() if app == "hostile"]
+    assert [name for name, through in ask().items() if through] == []
 
 
 def test_without_isolation_it_could_do_to_others_what_it_tries(site: Site, tmp_path: Path) -> None:
     (tmp_path / "of-another").write_text("secret")
-    found = tried(site, "none", tmp_path / "of-another")
+    found, _ = tried(site, "none", tmp_path / "of-another")
     theirs = [name for name in found if "neighbour" in name or "daemon" in name or "state" in name]
     through = [name for name in theirs if found[name]]
     assert len(through) > len(theirs) / 2, found

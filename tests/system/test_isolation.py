@@ -8,18 +8,14 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from reconciler.isolation.app_users import AppUsers
-from reconciler.state.paths import StatePaths
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
-from tests.support.probe_of_isolation import LACKS
+from tests.support.probe_of_isolation import LACKS, NO_USERS
 from tests.support.site import REPOSITORY, Site, get
 
-NO_USERS = AppUsers(StatePaths(state=Path("/")), range(70_000, 80_000)).lacks()
 pytestmark = [pytest.mark.system, pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}")]
 
 _APP = """

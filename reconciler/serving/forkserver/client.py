@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reconciler.linux.package_files import package_directory
@@ -23,7 +23,8 @@ _MOST_ENTRIES = 10_000
 class ForkServer:
     """A fork server from its start to its end; `ended` is called with it on the loop when it is gone.
 
-    It starts in the environment of `python`, and keeps nothing of it open afterwards.
+    It starts in the environment of `python`, and keeps nothing of it open afterwards; one for isolated apps has that
+    for itself, and forks no others.
     """
 
     def __init__(
@@ -42,20 +43,26 @@ class ForkServer:
         with theirs, contextlib.ExitStack() as undo:
             undo.callback(self._socket.close)
             program = str(package_directory("reconciler.serving.forkserver") / _PROGRAM)
-            argv = (python, program, kind.launcher, kind.module)
+            packages = (str(package_directory("reconciler").parent),) if kind.for_isolated else ()
+            argv = (python, program, kind.launcher, kind.module, *packages)
             self.process = spawn(Command(argv=argv, env=env, listener=theirs.fileno(), output=log), ended=self._on_end)
             undo.pop_all()
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket, self._on_message)
 
-    async def fork(self, command: Command, within_s: float, ended: Callable[[], None]) -> Process:
-        """Fork an instance that becomes `command`. Raises NotForkable if it cannot be had in time."""
+    async def fork(
+        self, command: Command, within_s: float, ended: Callable[[], None], confinement: Sequence[str] = ()
+    ) -> Process:
+        """Fork an instance that becomes `command`, confined first by those arguments, if any.
+
+        Raises NotForkable if it cannot be had in time.
+        """
         self.used_at = self._loop.time()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_READY_WITHIN_S):
                 await self._greeted.wait()
         self._refuse(command)
-        with contextlib.closing(self._send_request(command)) as line:
+        with contextlib.closing(self._send_request(command, confinement)) as line:
             try:
                 async with asyncio.timeout(within_s):
                     await _readable(line)
@@ -92,15 +99,16 @@ class ForkServer:
                 if entry.name.partition(".")[0] in self._early and _is_module(Path(entry.path)):
                     raise NotForkable(f"its own {entry.name} shadows Python's")
 
-    def _send_request(self, command: Command) -> socket.socket:
+    def _send_request(self, command: Command, confinement: Sequence[str] = ()) -> socket.socket:
         """Send an order; return the connection on which its one receiver answers."""
         if command.listener is None:
             raise NotForkable("only a program with a listener is forked")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            with theirs, _encoded(command) as request, _opened(command) as output:
-                listeners = [command.listener, *([] if command.beside is None else [command.beside])]
-                socket.send_fds(self._socket, [b"f"], [theirs.fileno(), request, output, *listeners])
+            with theirs, _encoded(command, confinement) as request, _opened(command) as output:
+                last = [each for each in (command.beside, command.report) if each is not None]
+                given = [theirs.fileno(), request, output, command.listener, *last]
+                socket.send_fds(self._socket, [b"c" if confinement else b"f"], given)
         except OSError as error:
             ours.close()
             raise NotForkable(f"its fork server takes no requests: {error.strerror}") from error
@@ -151,10 +159,11 @@ class ForkServer:
 
 
 @contextlib.contextmanager
-def _encoded(command: Command) -> Iterator[int]:
-    """Open a descriptor of the request: a count of the arguments, then NUL-terminated arguments and environment."""
-    strings = [*command.argv, *(f"{name}={value}" for name, value in command.env.items())]
-    text = b"%d\n" % len(command.argv) + b"".join(os.fsencode(each) + b"\0" for each in strings)
+def _encoded(command: Command, confinement: Sequence[str]) -> Iterator[int]:
+    """Open a descriptor of the request: two counts, then NUL-terminated arguments, confinement and environment."""
+    strings = [*command.argv, *confinement, *(f"{name}={value}" for name, value in command.env.items())]
+    counts = b"%d %d\n" % (len(command.argv), len(confinement))
+    text = counts + b"".join(os.fsencode(each) + b"\0" for each in strings)
     descriptor = os.memfd_create("request", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, text)

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from reconciler.linux.processes import Command
 from reconciler.linux.regular_files import read_file
+from reconciler.serving.forkserver.gunicorn_releases import RELEASES
 from reconciler.serving.programs.program import Forkable
 
 _OLDEST = (3, 8)
@@ -32,7 +33,7 @@ _READ_AT_START = re.compile(
     r"|GUNICORN_CMD_ARGS|SETUPTOOLS_USE_DISTUTILS"
 )
 _LONGEST_STRING = 32 * 4096  # MAX_ARG_STRLEN of <linux/binfmts.h>
-_MOST_OF_A_FILE = 4 << 20  # an app can replace what is in its environment
+MOST_OF_A_FILE = 4 << 20  # an app can replace what is in its environment
 _OURS = {"PYTHONUNBUFFERED": "1"}
 _HARMLESS = ("_virtualenv.pth", "distutils-precedence.pth", "-nspkg.pth")
 
@@ -50,7 +51,7 @@ class ForkKind:
 
     `interpreter` is the identity of a file, `gunicorn` a digest of the package's modules: an environment that was made
     again, or another one with the same gunicorn, is of the same kind, and one in which an app changed gunicorn is not.
-    `hooks` are what its packages run whenever Python starts.
+    `hooks` are what its packages run whenever Python starts; those `for_isolated` apps begin without any.
     """
 
     interpreter: tuple[str, int, int]
@@ -58,10 +59,14 @@ class ForkKind:
     hooks: tuple[tuple[str, int], ...]
     launcher: str
     module: str
+    for_isolated: bool = False
 
 
-def kind(command: Command, forkable: Forkable | None) -> ForkKind:
-    """Return the kind of fork server that can start this. Raises NotForkable if none can."""
+def kind(command: Command, forkable: Forkable | None, *, isolated: bool = False) -> ForkKind:
+    """Return the kind of fork server that can start this. Raises NotForkable if none can.
+
+    That of isolated apps has loaded nothing but a known release of gunicorn, whatever the environment holds besides.
+    """
     if forkable is None:
         raise NotForkable("only gunicorn is forked")
     release = _release(forkable.runtime)
@@ -75,18 +80,24 @@ def kind(command: Command, forkable: Forkable | None) -> ForkKind:
     environment = python.parent.parent
     packages = environment / f"lib/python{release[0]}.{release[1]}/site-packages"
     try:
-        if b"include-system-site-packages = true" in read_file(environment / "pyvenv.cfg", _MOST_OF_A_FILE):
+        if b"include-system-site-packages = true" in read_file(environment / "pyvenv.cfg", MOST_OF_A_FILE):
             raise NotForkable("its environment has the packages of the whole system")
         interpreter = python.stat()
-        return ForkKind(
-            interpreter=(str(python.resolve()), interpreter.st_ino, interpreter.st_mtime_ns),
-            gunicorn=_gunicorn(str(packages / "gunicorn")),
-            hooks=tuple(_hooks(packages)),
-            launcher=command.argv[1],
-            module=module,
-        )
+        gunicorn, hooks = _gunicorn(str(packages / "gunicorn")), tuple(_hooks(packages))
     except OSError as error:
         raise NotForkable(f"its environment is not as expected: {error}") from error
+    if isolated and gunicorn not in RELEASES:
+        raise NotForkable("its gunicorn is of no release that is known here")
+    if isolated and (packages / "inotify").exists():
+        raise NotForkable("inotify is installed, which gunicorn would have loaded")
+    return ForkKind(
+        interpreter=(str(python.resolve()), interpreter.st_ino, interpreter.st_mtime_ns),
+        gunicorn=gunicorn,
+        hooks=() if isolated else hooks,
+        launcher=command.argv[1],
+        module=module,
+        for_isolated=isolated,
+    )
 
 
 def _gunicorn(package: str) -> str:
@@ -111,14 +122,20 @@ def _directories(package: str, _: _Stamp) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def _digest(package: str, stamps: tuple[_Stamp, ...]) -> str:
     """Return a digest of the names and contents of the modules in these directories. Raises OSError."""
-    digest = hashlib.sha256()
+    read = dict[str, bytes]()
     for directory, *_ in stamps:
         with os.scandir(directory) as entries:
-            paths = sorted(entry.path for entry in entries if entry.name.endswith((".py", ".so")))
-        for path in paths:
-            content = read_file(path, _MOST_OF_A_FILE)
-            name = f"{path[len(package) :]}\0{len(content)}\0"
-            digest.update(name.encode(errors="surrogateescape") + content)
+            for entry in entries:
+                if entry.name.endswith((".py", ".so")):
+                    read[entry.path[len(package) + 1 :]] = read_file(entry.path, MOST_OF_A_FILE)
+    return digest_of(read)
+
+
+def digest_of(modules: Mapping[str, bytes]) -> str:
+    """Return a digest of modules, by their names in a package."""
+    digest = hashlib.sha256()
+    for name, content in sorted(modules.items()):
+        digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape") + content)
     return digest.hexdigest()
 
 
@@ -155,7 +172,7 @@ def _hooks(packages: Path) -> Iterator[tuple[str, int]]:
         if name.startswith(("sitecustomize.", "usercustomize.")):
             raise NotForkable(f"{name} runs whenever Python starts")
         if name.endswith(".pth"):
-            text = read_file(packages / name, _MOST_OF_A_FILE)
+            text = read_file(packages / name, MOST_OF_A_FILE)
             if any(line.startswith((b"import ", b"import\t")) for line in text.splitlines()):
                 if not name.endswith(_HARMLESS):
                     raise NotForkable(f"{name} runs code whenever Python starts")

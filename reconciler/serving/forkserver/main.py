@@ -1,8 +1,8 @@
 # Run by an environment's own interpreter, CPython 3.8 or newer: a process that has imported gunicorn and nothing of any
 # app, and forks instances that run the launcher. Single-threaded; ends when the daemon closes descriptor 3.
 # It gives instances to every environment that has the very same gunicorn, and is moved there after the fork.
-# The gate is loaded already, for none but the generated config to find.
-# usage: main.py LAUNCHER WORKER_MODULE     (descriptor 3: a SOCK_SEQPACKET to the daemon)
+# One for isolated apps begins in an environment with nothing but that gunicorn, and its processes confine themselves.
+# usage: main.py LAUNCHER WORKER_MODULE [PARENT OF OUR PACKAGE]     (descriptor 3: a SOCK_SEQPACKET to the daemon)
 import sys
 
 sys.path.pop(0)  # this file's directory is none of the app's business
@@ -37,7 +37,8 @@ from importlib.machinery import SourceFileLoader  # noqa: E402
 _PR_SET_PDEATHSIG = 1
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 _PIDFD_OPEN = 434
-_FDS = (4, 5)  # to the daemon about this one launch, the order, the output, and one listener or two
+_FDS = (4, 5, 6)  # to the daemon about this one launch, the order, the output, listeners, and where to report
+_ROOM = socket.CMSG_SPACE(_FDS[-1] * 4)
 _BEYOND = 10
 
 
@@ -81,7 +82,7 @@ def _describe(addresses: "dict[str, int]") -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _become(arguments: "list[bytes]", environment: "list[bytes]", addresses: "dict[str, int]") -> "list[str]":
+def _show(arguments: "list[bytes]", environment: "list[bytes]", addresses: "dict[str, int]") -> None:
     """Have /proc/self/cmdline and /proc/self/environ say what they would after an exec with these."""
     head, tail = (b"".join(each + b"\0" for each in block) for block in (arguments, environment))
     private_anonymous, read_write = 0x22, 0x3
@@ -92,16 +93,18 @@ def _become(arguments: "list[bytes]", environment: "list[bytes]", addresses: "di
     middle = start + len(head)
     block = {"arg_start": start, "arg_end": middle, "env_start": middle, "env_end": middle + len(tail)}
     _describe(dict(addresses, **block))
-    pairs = [each.split(b"=", 1) for each in environment]
+
+
+def _take_on(environment: "list[bytes]") -> None:
+    """Have these variables, which are the app's: what they have the C library read, it reads as the app's user."""
     os.environ.clear()
     posix.environ.clear()
-    for name, value in pairs:
+    for name, value in [each.split(b"=", 1) for each in environment]:
         posix.environ[name] = value
         os.environb[name] = value
     time.tzset()
     site.USER_BASE = site.USER_SITE = None
     site.getusersitepackages()
-    return [os.fsdecode(each) for each in arguments]
 
 
 def _unfit(addresses: "dict[str, int]") -> str:
@@ -226,12 +229,13 @@ def _compute(defaults: "list[tuple[type, types.CodeType]]") -> None:
         setattr(setting, "default", namespace["default"])  # noqa: B010  the type checker knows no gunicorn
 
 
-def _order(descriptor: int) -> "tuple[list[bytes], list[bytes]]":
-    """Read the arguments and the environment to take on: a count of the arguments, then NUL-terminated strings."""
+def _order(descriptor: int) -> "tuple[list[bytes], list[str], list[bytes]]":
+    """Read the arguments, those of a confinement, and the environment: two counts, then NUL-terminated strings."""
     with open(descriptor, "rb") as file:
-        count, _, block = file.read().partition(b"\n")
+        counts, _, block = file.read().partition(b"\n")
+    first, second = map(int, counts.split())
     strings = block.split(b"\0")[:-1]
-    return strings[: int(count)], strings[int(count) :]
+    return strings[:first], list(map(os.fsdecode, strings[first : first + second])), strings[first + second :]
 
 
 def _fork() -> bool:
@@ -248,20 +252,23 @@ def _fork() -> bool:
     return True
 
 
-def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environment) -> "list[str]":
+def _born(
+    received: "list[int]", addresses: "dict[str, int]", begun: _Environment, cells: "types.ModuleType | None"
+) -> "list[str]":
     """Become what was requested, in the new process; say so, wait for permission, and return the arguments."""
     if len(received) > _FDS[0]:  # or one listener might take the place of another
         given, received = received, [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _BEYOND) for each in received]
         for each in given:
             os.close(each)
     line, order, output, *listeners = received
+    report = None if cells is None else listeners.pop()
     os.setsid()
-    arguments = _become(*_order(order), addresses)
+    shown, confinement, environment = _order(order)
+    arguments = list(map(os.fsdecode, shown))
     prefix = os.path.dirname(os.path.dirname(arguments[0]))
     different = begun.differs(prefix)
     if different:
-        with socket.socket(fileno=line) as daemon:
-            daemon.send(("its %s differs from its fork server's" % different).encode())
+        os.write(line, ("its %s differs from its fork server's" % different).encode())
         os._exit(0)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -269,25 +276,37 @@ def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environmen
         os.dup2(listener, at)
     for extra in (*listeners, output):
         os.close(extra)
-    pidfd = _libc.syscall(_PIDFD_OPEN, os.getpid(), 0)
-    if pidfd < 0:
-        os._exit(1)
-    with socket.socket(fileno=line) as daemon:
-        sent = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pidfd.to_bytes(4, sys.byteorder))]
-        daemon.sendmsg([b"%d" % os.getpid()], sent)
-        os.close(pidfd)
-        if not daemon.recv(1):
-            os._exit(0)  # the daemon is gone, or has started the app another way
+    if cells is not None:
+        environment += cells.open_log(confinement, 4 + len(listeners))
+    _show(shown, environment, addresses)
+    _await_permission(line)
+    if cells is not None:
+        cells.confine_here(confinement, report, 3 + len(listeners))
+    _take_on(environment)
     if prefix != begun.prefix:
         begun.move(arguments[0], prefix)
     return arguments
 
 
-def _serve(daemon: socket.socket, addresses: "dict[str, int]", begun: _Environment) -> "list[str] | None":
+def _await_permission(line: int) -> None:
+    """Tell the daemon of this process, and end it unless the daemon lets it go on."""
+    pidfd = _libc.syscall(_PIDFD_OPEN, os.getpid(), 0)
+    if pidfd < 0:
+        os._exit(1)
+    with socket.socket(fileno=line) as daemon:
+        sent = (socket.SOL_SOCKET, socket.SCM_RIGHTS, pidfd.to_bytes(4, sys.byteorder))
+        daemon.sendmsg([b"%d" % os.getpid()], [sent])
+        os.close(pidfd)
+        if not daemon.recv(1):
+            os._exit(0)  # the daemon is gone, or has started the app another way
+
+
+def _serve(
+    daemon: socket.socket, addresses: "dict[str, int]", begun: _Environment, cells: "types.ModuleType | None"
+) -> "list[str] | None":
     """Fork at every message; return the arguments in a new process, None once the daemon is gone."""
-    room = socket.CMSG_SPACE(_FDS[-1] * 4)
     while True:
-        message, ancillary, _, _ = daemon.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
+        message, ancillary, _, _ = daemon.recvmsg(1, _ROOM, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return None
         received = [
@@ -295,15 +314,23 @@ def _serve(daemon: socket.socket, addresses: "dict[str, int]", begun: _Environme
             for _, _, data in ancillary
             for at in range(0, len(data) - 3, 4)
         ]
-        if len(received) in _FDS and _fork():
+        if message == (b"f" if cells is None else b"c") and len(received) in _FDS and _fork():
             try:
                 daemon.close()
-                return _born(received, addresses, begun)
+                return _born(received, addresses, begun, cells)
             except BaseException:  # noqa: BLE001  whatever it is, it must not get into the loop of the fork server
                 sys.excepthook(*sys.exc_info())
                 os._exit(1)
         for descriptor in received:
             os.close(descriptor)
+
+
+def _cells(packages: str) -> types.ModuleType:
+    """Load what confines a new process, from where our own modules are; no app finds them by their names."""
+    sys.path.append(packages)
+    module = importlib.import_module("reconciler.isolation.in_place")
+    module.hide(packages)
+    return module
 
 
 def _main_of(launcher: str) -> types.ModuleType:
@@ -329,7 +356,7 @@ def _preloaded(launcher: str) -> "dict[str, types.ModuleType]":
     return {path: module}
 
 
-def _wait(worker: str) -> "list[str] | None":
+def _wait(worker: str, packages: "list[str]") -> "list[str] | None":
     """Get ready, say so, and serve; return the arguments in a new process."""
     gc.disable()
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # for a fork server that is stopped and cannot see the end
@@ -338,6 +365,7 @@ def _wait(worker: str) -> "list[str] | None":
     with contextlib.suppress(ImportError):  # each worker seeds its random numbers by a text, which takes it since 3.12
         importlib.import_module("_sha2")
     defaults = _computed_defaults()
+    cells = _cells(packages[0]) if packages else None
     addresses = _addresses()
     daemon = socket.socket(fileno=3)
     unfit = _unfit(addresses)
@@ -348,7 +376,7 @@ def _wait(worker: str) -> "list[str] | None":
     gc.collect()
     begun = _Environment()
     gc.freeze()
-    arguments = _serve(daemon, addresses, begun)
+    arguments = _serve(daemon, addresses, begun, cells)
     if arguments is not None:
         os.chdir(arguments[2])
         _compute(defaults)
@@ -359,7 +387,7 @@ _launcher = sys.argv[1]
 with open(_launcher, encoding="utf-8") as _file:
     _code = compile(_file.read(), _launcher, "exec")
 _modules = _preloaded(_launcher)
-_arguments = _wait(sys.argv[2])
+_arguments = _wait(sys.argv[2], sys.argv[3:])
 if _arguments is not None:
     gc.enable()
     sys.argv = _arguments[1:]

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from reconciler.linux.process_table import proportional
 from reconciler.linux.processes import Command, Process
 from reconciler.serving.forkserver.client import ForkServer
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
+from reconciler.serving.forkserver.proved import made_environment
+from reconciler.state.paths import StatePaths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +29,17 @@ class ForkServerPool:
     instances of it live: until then it shares its pages with them and costs little.
     """
 
-    def __init__(self, *, log: Path, idle_s: float, answer_s: float) -> None:
-        self._log = log
+    def __init__(self, paths: StatePaths, *, idle_s: float, answer_s: float) -> None:
+        self._log = paths.fork_servers_log
+        self._environments = paths.fork_servers
         self._answer_s = answer_s
         self._idle_s = idle_s
         self._servers: dict[ForkKind, ForkServer] = {}
 
-    async def fork(self, kind: ForkKind, command: Command, ended: Callable[[], None]) -> Process:
-        """Fork an instance from the kind's fork server, started if there is none yet.
+    async def fork(
+        self, kind: ForkKind, command: Command, ended: Callable[[], None], confinement: Sequence[str] = ()
+    ) -> Process:
+        """Fork an instance from the kind's fork server, started if there is none yet; confined by those arguments.
 
         Raises NotForkable; the next instance of that kind may well succeed.
         """
@@ -44,7 +49,7 @@ class ForkServerPool:
             raise NotForkable("its fork server is still starting")
         if server.env.get("LANG") != command.env.get("LANG"):
             raise NotForkable("it sets its own LANG")
-        return await server.fork(command, self._answer_s, ended)
+        return await server.fork(command, self._answer_s, ended, confinement)
 
     def end_idle(self) -> None:
         """End every fork server that is idle."""
@@ -67,6 +72,7 @@ class ForkServerPool:
     def _start(self, kind: ForkKind, python: str) -> None:
         self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            python = made_environment(self._environments, kind, python) if kind.for_isolated else python
             self._servers[kind] = ForkServer(kind, python, env=_env(python), log=self._log, ended=self._gone)
         except OSError as error:
             raise NotForkable(f"its fork server cannot be started: {error.strerror}") from error
