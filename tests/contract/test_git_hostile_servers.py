@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from itertools import count
 from pathlib import Path
@@ -16,8 +17,8 @@ import pytest
 from reconciler.manifests.git.program import Finished, GitProgram
 from tests.contract.test_git_origins import Host, app, host, leftovers, limited, repository
 from tests.contract.test_git_servers import authority, over_https, processes_of, server
-from tests.fakes.authority import Authority
-from tests.servers.git_http import GitServer
+from tests.fakes.authority import Authority, made_in
+from tests.servers.git_http import GitServer, git_server
 from tests.support.eventually import eventually
 from tests.support.repository import Repository
 
@@ -121,15 +122,37 @@ def test_a_server_that_ends_tls_early_is_told(host: Host, authority: Authority) 
     assert host.failure.why.startswith("there is no secure connection to localhost: ")
 
 
-class Unresolved(GitProgram):
-    """A git program whose processes ask a name server that never answers."""
+class Bound(GitProgram):
+    """A git program to which some file or directory of the host is another one."""
 
-    resolver = Path()
+    bound: tuple[Path, str]
 
     async def _run(self, argv: Sequence[str], environment: dict[str, str], **options: Any) -> Finished:
-        bind = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(self.resolver))
+        ours, place = self.bound
+        words = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', str(ours), place)
         where = argv.index("git")
-        return await super()._run((*argv[:where], *bind, *argv[where:]), environment, **options)
+        return await super()._run((*argv[:where], *words, *argv[where:]), environment, **options)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may have git trust another directory of certificates")
+def test_a_server_that_the_system_trusts_is_refused_where_the_settings_name_the_only_certificates_to_trust(
+    host: Host, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "system").mkdir()
+    (tmp_path / "other").mkdir()
+    trusted, other = made_in(tmp_path / "system"), made_in(tmp_path / "other")
+    trusted = replace(trusted, vouched=trusted.vouched.rename(tmp_path / "vouched-by-the-system.pem"))
+    monkeypatch.setattr(Bound, "bound", (tmp_path / "system", "/etc/ssl/certs"), raising=False)
+    host.git = Bound
+    commit = repository.push(app("shop"))
+    with git_server(repository.bare.parent, trusted.serving) as server:
+        over_https(host, server, other, token=None)
+        host.follow()
+        assert host.failure is not None
+        assert (host.failure.code, server.asked) == ("tls", [])
+        over_https(host, server, trusted, token=None)
+        host.follow()
+        assert host.in_force == commit
 
 
 @pytest.mark.nightly
@@ -143,10 +166,10 @@ def test_a_name_server_that_never_answers_is_given_up_in_time(
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind((address, 53))
         (tmp_path / "resolv.conf").write_text(f"nameserver {address}\noptions timeout:30\n")
-        monkeypatch.setattr(Unresolved, "resolver", tmp_path / "resolv.conf")
+        monkeypatch.setattr(Bound, "bound", (tmp_path / "resolv.conf", "/etc/resolv.conf"), raising=False)
         for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.delenv(name, raising=False)
-        host.git = Unresolved
+        host.git = Bound
         limited(host, urls=("https://git.example.com/fleet.git",), timeout_s=5.0)
         host.follow()
         silent.setblocking(False)

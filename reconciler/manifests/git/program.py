@@ -182,7 +182,7 @@ class GitProgram:
             environment |= {"GIT_SSH_COMMAND": _ssh_command(repository), "GIT_SSH_VARIANT": "ssh"}
 
         async def finished(*options: str) -> Finished:
-            argv = ("git", *_options_for(repository, url), *options, f"--git-dir={store}", *command)
+            argv = ("git", *_options_for(repository, url, self._home), *options, f"--git-dir={store}", *command)
             bound = children.bound_with_descendants((*argv, "--end-of-options", url, *refs), nice=_NICE)
             return await self._run(bound, environment, within_s=repository.timeout_s)
 
@@ -267,11 +267,15 @@ def _protocol_of(url: str) -> str:
     return "ssh" if uses_ssh(url) else "https" if uses_https(url) else "file"
 
 
-def _options_for(repository: Repository, url: str) -> tuple[str, ...]:
-    """Return the configuration that only this repository needs; paths of secrets, never a secret."""
+def _options_for(repository: Repository, url: str, empty: Path) -> tuple[str, ...]:
+    """Return the configuration that only this repository needs; paths of secrets, never a secret.
+
+    `empty` is a directory that holds nothing.
+    """
     options = [f"fetch.fsck.{fault}=ignore" for fault in repository.fsck]
     if uses_https(url) and repository.ca is not None:
-        options.append(f"http.sslCAInfo={repository.ca}")
+        # Those of the system's directory would be trusted beside them, and be read each time.
+        options += [f"http.sslCAInfo={repository.ca}", f"http.sslCAPath={empty}"]
     if uses_https(url) and repository.client_certificate is not None:
         options += [f"http.sslCert={repository.client_certificate}", f"http.sslKey={repository.client_key}"]
     if uses_https(url) and repository.token is not None:
