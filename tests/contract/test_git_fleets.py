@@ -1,10 +1,11 @@
 """Hosts of a fleet against one real repository: what they report, what they believe, and in which order they change."""
 
 import asyncio
+import random
 import resource
 import time
-from collections.abc import Coroutine, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from reconciler.settings.git import Repository as Settings
 from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import open_database
-from tests.contract.test_git_origins import Host
+from tests.contract.test_git_origins import Host, limited
 from tests.support.repository import Repository
 from tests.support.signing import Key, make_key
 
@@ -716,6 +717,81 @@ def test_a_host_whose_settings_and_fleet_disagree_about_its_reports_says_so(flee
         assert canary.told("failed") == [no_settings]
         assert canary.host.facts["fleet"] == [no_settings]
         assert reports(fleet) == []
+
+    run(story())
+
+
+@asynccontextmanager
+async def fetches(member: Member, stops: Callable[[Sequence[str]], bool] = lambda _: False) -> AsyncIterator[list[int]]:
+    """How many refspecs each fetch has that a host makes meanwhile; one of those that this `stops` takes too long."""
+    follower, found = await member.follower(), list[int]()
+    real = follower._git.fetch
+
+    async def counted(store: Path, repository: Settings, url: str, refspecs: Sequence[str], *options: str) -> Any:
+        found.append(len(refspecs))
+        if stops(refspecs):
+            raise TimeoutError
+        return await real(store, repository, url, refspecs, *options)
+
+    follower._git.fetch = counted  # type: ignore[method-assign]
+    yield found
+    follower._git.fetch = real  # type: ignore[method-assign]
+
+
+def test_a_host_that_waits_fetches_the_branch_and_the_reports_at_once(fleet: Fleet) -> None:
+    async def story() -> None:
+        fleet.push("1")
+        await fleet.pass_time(75)
+        web = fleet.members["web1"]
+        second = fleet.push("2")
+        async with fetches(web) as found:
+            await web.look()
+            assert found == [1, 2], "that there is something to wait for is not known before"
+            await web.look()
+            assert found == [1, 2, 3]
+        await fleet.pass_time(60)
+        assert web.in_force == second
+        async with fetches(web) as found:
+            await web.look()
+            assert found == [1]
+
+    run(story())
+
+
+def test_reports_that_cannot_be_fetched_keep_no_host_from_hearing_of_a_commit(fleet: Fleet) -> None:
+    async def story() -> None:
+        web, git = fleet.members["web1"], fleet.repository.git
+        limited(web.host, largest_store=2 * 1024 * 1024)
+        fleet.push("1")
+        await fleet.pass_time(75)
+        fleet.push("2")
+        await web.look()
+        huge = git("hash-object", "-w", "--stdin", given=random.Random(1).randbytes(3 * 1024 * 1024))
+        git("push", "-q", "-f", "origin", f"{huge}:refs/reconciler/origins/fleet/canary1")
+        third = fleet.push("3")
+        async with fetches(web) as found:
+            await web.look()
+            assert found == [3, 1, 2]
+        assert web.host.facts["head"] == third
+        (told,) = [text for text in web.told("failed") if text.startswith("cannot read the reports of the other hosts")]
+        assert "it is larger than 'size' of the repository" in told
+
+    run(story())
+
+
+def test_reports_that_take_too_long_delay_a_commit_by_one_look(fleet: Fleet) -> None:
+    async def story() -> None:
+        web = fleet.members["web1"]
+        fleet.push("1")
+        await fleet.pass_time(75)
+        second = fleet.push("2")
+        await web.look()
+        third = fleet.push("3")
+        async with fetches(web, lambda refspecs: len(refspecs) > 1) as found:
+            await web.look()
+            assert (found, web.host.facts["head"]) == ([3], second)
+            await web.look()
+            assert (found, web.host.facts["head"]) == ([3, 1, 2], third)
 
     run(story())
 

@@ -120,7 +120,12 @@ class Effects:
         self._is_wanted, self._is_fetching = False, True
         began, failure = time.monotonic(), ""
         try:
-            head = await self._store.fetch(self.origin, before.accepted, since=self.origin.repository.first)
+            head = await self._store.fetch(
+                self.origin,
+                before.accepted,
+                since=self.origin.repository.first,
+                beside=self.fleet.refspecs_beside(before.head, self._observed.stands_at),
+            )
             subjects = {head.commit: head.subject}
             trial = await self._store.trial(self.origin)
             if trial is not None:
@@ -145,7 +150,7 @@ class Effects:
             if head.commit != before.head and not is_expected and self.origin.repository.webhook is not None:
                 heard = replace(heard, webhook=heard.webhook.with_missed())
             await self._remember(heard.leading_to(head))
-            await self.fleet.look(head.commit, self._observed.stands_at)
+            await self.fleet.look(head.commit, self._observed.stands_at, has_reports=head.has_beside)
         finally:
             self._fetched_at = time.monotonic()
             self._telling.figures.fetched(self._fetched_at - began, failure)

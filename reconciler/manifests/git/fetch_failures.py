@@ -13,6 +13,7 @@ Why: TypeAlias = Literal[
 # What git, ssh and the C library say where there is a limit.
 OUT_OF_MEMORY = r"[Oo]ut of memory|Cannot allocate memory|unable to create thread|bad_alloc"
 
+_OF_CONTENT: frozenset[Why] = frozenset(("too-large", "no-space", "cut-off", "damaged", "other"))
 _LONGEST = 300
 _DAMAGE = (
     r"fsck error|index-pack|unpack-objects|bad object|missing (?:blob|tree|commit)|all necessary objects|early EOF"
@@ -82,6 +83,11 @@ def failure_of(errors: str, url: str) -> tuple[Why, str]:
 def is_missing_ref(errors: str) -> bool:
     """Return whether a fetch failed because the branch does not exist there."""
     return "couldn't find remote ref" in errors
+
+
+def is_of_content(errors: str, url: str) -> bool:
+    """Return whether a fetch failed because of what was asked for, as far as can be told, so that less may be had."""
+    return not is_missing_ref(errors) and failure_of(errors, url)[0] in _OF_CONTENT
 
 
 def gives_no_ids(errors: str) -> bool:

@@ -4,7 +4,7 @@ The rules are those of fleet.yaml in the commit that is in force, never those of
 is in force, they are those of the head, which is then judged as any commit is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -238,8 +238,16 @@ class FleetMember:
 
     # What others report
 
-    async def look(self, head: str, in_force: str | None) -> None:
-        """Read the reports of the other hosts where they matter now. What fails is told, and tried at the next look."""
+    def refspecs_beside(self, head: str | None, in_force: str | None) -> Sequence[str]:
+        """Return what a look had best fetch along with the head: the reports, while this host waits for others."""
+        is_waiting = head != in_force and self.fleet is not None and self.fleet.gate == "reports"
+        return self._reports.refspecs_beside if is_waiting and self._has_waves else ()
+
+    async def look(self, head: str, in_force: str | None, *, has_reports: bool = False) -> None:
+        """Read the reports of the other hosts where they matter now; `has_reports` says that they are here.
+
+        What fails is told, and tried at the next look.
+        """
         try:
             fleet = await self._reader.fleet(in_force or head)
             if not isinstance(fleet, Fleet) or not self._has_waves:
@@ -251,12 +259,13 @@ class FleetMember:
             if is_idle and self._clock() - (self._read_at or 0.0) < fleet.silent_after_s / 4:
                 return
             if fleet.gate == "reports":
-                await self._read_reports(fleet, head)
+                await self._read_reports(fleet, head, has_reports=has_reports)
         except (CannotFetch, DamagedStore, OSError, TimeoutError) as error:
             self._tell("reports", f"cannot read the reports of the other hosts: {error}")
 
-    async def _read_reports(self, fleet: Fleet, head: str) -> None:
-        await self._reports.fetch()
+    async def _read_reports(self, fleet: Fleet, head: str, *, has_reports: bool) -> None:
+        if not has_reports:
+            await self._reports.fetch()
         now = self._clock()
         # What no host could push while this one could not read is no silence.
         passed_s = 0.0 if self._read_at is None else min(now - self._read_at, fleet.silent_after_s / 3)

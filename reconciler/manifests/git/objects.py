@@ -44,7 +44,8 @@ class Head:
     """The commit that an origin leads to; where it follows tags, the name of the newest, and the id of its object.
 
     `subject` is the first line of the commit's message, if that was read. `was_asked` says whether the repository was
-    asked for it: a commit that the settings name, and that is here, is not.
+    asked for it: a commit that the settings name, and that is here, is not. `has_beside` says whether all came along
+    that was to be fetched beside it.
     """
 
     commit: str
@@ -52,6 +53,7 @@ class Head:
     tag_id: str = ""
     was_asked: bool = True
     subject: str = field(default="", compare=False)
+    has_beside: bool = field(default=False, compare=False)
 
 
 class Objects:

@@ -4,7 +4,7 @@ They may be in another repository than the commits that they are about; nothing 
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,16 +31,22 @@ class ReportStore:
         self._local = f"refs/reconciler/{origin.name}/reports/"
         # Where an earlier version wrote them, whatever the origin.
         self._remote_before, self._local_before = f"{refs}hosts/", f"refs/reconciler/{origin.name}/hosts/"
+        self._refspecs = (f"+{self._remote}*:{self._local}*", f"+{self._remote_before}*:{self._local_before}*")
+        self._is_elsewhere = bool(origin.repository.report_to or origin.tags)
         self._scratch = scratch
         self.of_earlier_version: frozenset[str] = frozenset()
 
+    @property
+    def refspecs_beside(self) -> Sequence[str]:
+        """What one fetch of the origin's branch can bring along: every report, unless they are somewhere else."""
+        return () if self._is_elsewhere else self._refspecs
+
     async def fetch(self) -> None:
         """Fetch every report. Raises CannotFetch, OSError, TimeoutError."""
-        refspecs = (f"+{self._remote}*:{self._local}*", f"+{self._remote_before}*:{self._local_before}*")
         failed: CannotFetch | None = None
         async with self._store.locked():
             for url in self._repository.urls:
-                done = await self._git.fetch(self._store.path, self._repository, url, refspecs, "--prune")
+                done = await self._git.fetch(self._store.path, self._repository, url, self._refspecs, "--prune")
                 if done.status == 0:
                     return
                 failed = failed or _failed(done, url)

@@ -14,7 +14,7 @@ from pathlib import Path
 from reconciler.linux.file_lock import locked
 from reconciler.linux.files import draft, leftovers_of, publish, remove
 from reconciler.manifests.git.commits import commit_of, parents_of
-from reconciler.manifests.git.fetch_failures import Why, failure_of, gives_no_ids, is_missing_ref
+from reconciler.manifests.git.fetch_failures import Why, failure_of, gives_no_ids, is_missing_ref, is_of_content
 from reconciler.manifests.git.objects import OBJECT_ID, BranchMissing, CannotFetch, Head, Objects, TooLarge
 from reconciler.manifests.git.program import Finished, GitProgram
 from reconciler.planning.origins.history import HistoryMissing, commits_to_judge, follows_in_line
@@ -38,6 +38,7 @@ class Store(Objects):
         self._lock = directory / f"{origin.name}.lock"
         self._next_url = 0
         self._fetched_last = ""
+        self._takes_too_long_beside = False
 
     @contextlib.asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
@@ -58,15 +59,19 @@ class Store(Objects):
         for path in _interrupted(self.path):
             path.unlink(missing_ok=True)
 
-    async def fetch(self, origin: GitOrigin, accepted: str | None, *, since: str | None = None) -> Head:
+    async def fetch(
+        self, origin: GitOrigin, accepted: str | None, *, since: str | None = None, beside: Sequence[str] = ()
+    ) -> Head:
         """Fetch what an origin follows, and return where that leads.
 
         Every commit from the one that was `accepted` on is fetched too, or else from the one that trust begins with
-        (`since`). Raises CannotFetch, BranchMissing, OSError.
+        (`since`). What is `beside` it, by its refspecs, comes along if it can, which `has_beside` tells.
+
+        Raises CannotFetch, BranchMissing, OSError.
         """
         try:
             async with self.locked():
-                return await self._fetch(origin, accepted, accepted or since)
+                return await self._fetch(origin, accepted, accepted or since, beside)
         except TimeoutError as error:
             raise CannotFetch("other", "another process is using what was fetched") from error
 
@@ -85,12 +90,12 @@ class Store(Objects):
         except TimeoutError as error:
             raise CannotFetch("other", "another process is using what was fetched") from error
 
-    async def _fetch(self, origin: GitOrigin, accepted: str | None, since: str | None) -> Head:
+    async def _fetch(self, origin: GitOrigin, accepted: str | None, since: str | None, beside: Sequence[str]) -> Head:
         await asyncio.to_thread(self._clean)
         if not await self._is_usable(accepted):
             return await self._fetch_anew(origin, since)
         try:
-            head = await self._fetched(self.path, origin)
+            head = await self._fetched(self.path, origin, beside=beside)
             await self._complete(self.path, origin, head.commit, since)
         except CannotFetch as error:
             await asyncio.to_thread(self._clean)
@@ -172,13 +177,14 @@ class Store(Objects):
                 "no-git" if "cannot run git" in done.errors else "other", f"cannot create {path}: {done.errors}"
             )
 
-    async def _fetched(self, path: Path, origin: GitOrigin, *options: str) -> Head:
+    async def _fetched(self, path: Path, origin: GitOrigin, *options: str, beside: Sequence[str] = ()) -> Head:
         """Fetch from the first address that answers, beginning with the one that did so last."""
         urls, failures = self._repository.urls, []
         for turn in range(len(urls)):
             at = (self._next_url + turn) % len(urls)
             try:
-                done, head = await self._fetched_from(urls[at], path, origin, options)
+                # A mirror may be behind with what is beside it.
+                done, head = await self._fetched_from(urls[at], path, origin, options, beside if at == 0 else ())
             except TimeoutError:
                 failures.append(
                     (
@@ -205,7 +211,7 @@ class Store(Objects):
         raise CannotFetch(code, "; ".join(dict.fromkeys(sentence for _, sentence in failures)))
 
     async def _fetched_from(
-        self, url: str, path: Path, origin: GitOrigin, options: Sequence[str]
+        self, url: str, path: Path, origin: GitOrigin, options: Sequence[str], beside: Sequence[str]
     ) -> tuple[Finished, Head]:
         """Fetch from one address; return how that ended, and what was fetched: of a branch, nothing is known before."""
         head, source = Head(commit=origin.commit), origin.commit or f"refs/heads/{origin.branch}"
@@ -222,6 +228,14 @@ class Store(Objects):
         if known and not options and await self._has(path, reference_of(origin), known):
             return Finished(status=0, output=b"", errors=""), replace(head, was_asked=bool(origin.tags))
         refspecs = (f"+{source}:{reference_of(origin)}",)
+        if beside and not self._takes_too_long_beside:
+            self._takes_too_long_beside = True  # unless it ends: the next look then asks for less
+            done = await self._git.fetch(path, self._repository, url, (*refspecs, *beside), "--prune", *options)
+            self._takes_too_long_beside = False
+            if done.status == 0 or not is_of_content(done.errors, url):
+                return done, replace(head, has_beside=done.status == 0)
+            await asyncio.to_thread(self._clean)
+        self._takes_too_long_beside = False
         done = await self._git.fetch(path, self._repository, url, refspecs, *options)
         if done.status != 0 and origin.commit and gives_no_ids(done.errors):
             return await self._searched(url, path, origin), head
