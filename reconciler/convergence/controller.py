@@ -87,7 +87,8 @@ class Controller:
         running.add_done_callback(self._running.discard)
 
     async def _run_key(self, name: str, wakeup: asyncio.Event) -> None:
-        key = Key(name=name, asked=lambda: self._asked.get(name), wakeup=wakeup)
+        count = self._wakeups.count_work
+        key = Key(name=name, asked=lambda: self._asked.get(name), wakeup=wakeup, counted=count)
         while not await self._round(key):
             pass
         self._wakeups.release(name)

@@ -4,7 +4,6 @@ Nothing is remembered between two rounds, and an action is cancelled as soon as 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,15 +22,20 @@ class ActionFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One name in convergence: what is desired of it now, and the event that wakes it."""
+    """One name in convergence: what is desired of it now, and the event that wakes it.
+
+    `counted` is called with each step of work on it.
+    """
 
     name: str
     asked: Callable[[], Asked | None]
     wakeup: asyncio.Event
+    counted: Callable[[], None] = lambda: None
 
     async def observe(self, world: World) -> Plan:
         """Take note of the wake-up, do the immediate actions, and return the plan as things stand then."""
         self.wakeup.clear()
+        self.counted()
         planned = self.plan(world)
         for action in planned.immediate:
             await world.do(self.name, action)
@@ -43,9 +47,13 @@ class Key:
 
     async def woken(self, until: float | None) -> None:
         """Wait for the next wake-up, or for a moment of the loop's clock."""
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout_at(until):
                 await self.wakeup.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.counted()
 
 
 async def converge(
@@ -101,6 +109,7 @@ async def _done_while_first(key: Key, world: World, planned: Plan) -> bool:
     superseded = False
 
     async def effect() -> None:
+        key.counted()
         try:
             await world.do(key.name, action)
         except Exception as error:  # noqa: BLE001  it rises to the controller as an ActionFailed

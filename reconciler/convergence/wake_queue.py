@@ -13,8 +13,10 @@ from typing import Protocol
 
 # Names looked at before the loop goes on with something else.
 _AT_ONCE = 200
-# Collected after so many: where as many objects go as come, the interpreter waits until it is those of all names.
+# The generations collected after so many: where as many objects go as come, the interpreter never does it.
 _YOUNG = 1
+# What a step of work on a name makes of objects, beside a look that finds nothing.
+_OF_WORK = 4
 
 
 class Wakes(Protocol):
@@ -79,16 +81,23 @@ class WakeQueue:
 
     def _pass_on(self) -> None:
         """Look at the first of the names that were woken, and have the others looked at soon."""
-        if self._looked >= _AT_ONCE:
-            self._looked = 0
-            gc.collect(_YOUNG)
         for name in list(islice(self._woken, _AT_ONCE)):
             del self._woken[name]
-            self._looked += 1
+            self._count(1)
             if self._start is not None and not _holds(self._unless[name]):
                 self._wakeups[name].set()
         if self._woken:
             asyncio.get_running_loop().call_soon(self._pass_on)
+
+    def count_work(self) -> None:
+        """Count a step of work on a name: the objects that it makes are not to pile up with those of all others."""
+        self._count(_OF_WORK)
+
+    def _count(self, looks: int) -> None:
+        self._looked += looks
+        if self._looked >= _AT_ONCE:
+            self._looked = 0
+            gc.collect(_YOUNG)
 
     def ignore(self, names: Collection[str]) -> None:
         """Drop the wake-ups of these names, and only of these, from now on."""

@@ -158,6 +158,22 @@ def test_thousands_of_names_are_looked_at_a_few_at_a_time_so_that_others_come_in
     asyncio.run(story())
 
 
+def test_what_work_on_thousands_of_names_renews_is_collected_in_parts() -> None:
+    queue, kept = WakeQueue(), [[number] for number in range(100_000)]
+    gc.collect()
+    gc.disable()  # as where the interpreter sees as many objects go as come
+    try:
+        young = []
+        for _ in range(1_000):
+            del kept[-100:]
+            kept[:0] = [[number] for number in range(100)]
+            queue.count_work()
+            young.append(len(gc.get_objects(generation=0)))
+    finally:
+        gc.enable()
+    assert max(young) < 20_000
+
+
 def test_what_thousands_of_names_renew_is_collected_in_parts() -> None:
     async def story() -> None:
         queue, renewed, young = WakeQueue(), list[object](), list[int]()
