@@ -14,13 +14,14 @@ TOGETHER := $(MAKE) --no-print-directory --jobs --output-sync=target
 # Every process that the tests start would compile the packages again, where this keeps their bytecode from being kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run stop test tests lint style types compiled mutants bench fuzz soak lock release clean
+.PHONY: help run stop test test-cluster tests lint style types compiled mutants bench fuzz soak lock release clean
 
 help:
 	@echo "make run     start the daemon on $(MANIFESTS)/; Ctrl-C ends it and leaves the apps serving"
 	@echo "make stop    end the daemon and every app it started"
 	@echo "make test    lint, types, import rules and all tests"
 	@echo "make lint    the same without the tests"
+	@echo "make test-cluster  apps in a real Kubernetes, which it builds and starts; RECONCILER_TEST_CLUSTER=KUBECONFIG for any"
 	@echo "make mutants put deliberate mistakes into deciding and retrying, and see the tests catch each"
 	@echo "make fuzz    try what reads strangers' files with invented ones, each for SECONDS=60"
 	@echo "make soak    50 apps under random edits, crashes and deploys for MINUTES=60; then: what failed, what leaked"
@@ -43,6 +44,12 @@ test: .venv/ready-dev
 # Beside the types, which take less than one core and are found wrong long before the tests have ended.
 tests:
 	@$(BIN)/python -m pytest -q -n $(TESTS_AT_ONCE) --dist loadfile
+
+# One after another: each test has the nodes for itself.
+test-cluster: export RECONCILER_TEST_CLUSTER ?= engine
+test-cluster: .venv/ready-dev
+	@[ "$$RECONCILER_TEST_CLUSTER" != engine ] || scripts/engine
+	@$(BIN)/python -m pytest -q -rP tests/cluster $(CLUSTER_TESTS)
 
 lint: .venv/ready-dev
 	@$(TOGETHER) style types

@@ -18,24 +18,37 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 def a_base(directory: Path, *minors: str) -> str:
     """Write a layout with such an image, and return its digest."""
-    blobs = directory / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for minor in minors:
             archive.addfile(tarfile.TarInfo(f"usr/local/bin/python{minor}"))
+    return _one_layer(directory, content, {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]})
+
+
+def image_of_tree(directory: Path, tree: Path, config: dict[str, Any]) -> str:
+    """Write a layout with an image of all files of a tree, and return its digest."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        archive.add(tree, ".")
+    return _one_layer(directory, content, config)
+
+
+def _one_layer(directory: Path, content: io.BytesIO, config: dict[str, Any]) -> str:
+    blobs = directory / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
     layer = _put(blobs, content.getvalue(), f"{_OCI}.layer.v1.tar")
     told: dict[str, Any] = {
         "architecture": _MACHINES.get(platform.machine(), platform.machine()),
         "os": "linux",
-        "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]},
+        "config": config,
         "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
     }
-    config = _put(blobs, json.dumps(told).encode(), f"{_OCI}.config.v1+json")
+    written = _put(blobs, json.dumps(told).encode(), f"{_OCI}.config.v1+json")
     kind = f"{_OCI}.manifest.v1+json"
-    manifest = {"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]}
+    manifest = {"schemaVersion": 2, "mediaType": kind, "config": written, "layers": [layer]}
     image = _put(blobs, json.dumps(manifest).encode(), kind)
     (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [image]}))
+    (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return str(image["digest"])
 
 

@@ -4,8 +4,10 @@ import contextlib
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from tests.support.eventually import eventually
 
@@ -17,9 +19,12 @@ class Load:
     """How many requests ended how: `ok`, `refused`, `reset`, `late`, or the status line of what was no 200."""
 
     port: int
+    host: str = "127.0.0.1"
     pause_s: float = 0.002  # steady, and leaves the processor to those under test
+    inside: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext  # where its sockets are made
     outcomes: Counter[str] = field(default_factory=Counter)
     bodies: Counter[str] = field(default_factory=Counter)
+    failed_at: list[str] = field(default_factory=list)
     _ending: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -31,15 +36,18 @@ class Load:
         return self.outcomes["ok"]
 
     def one(self) -> str:
-        outcome, body = ask(self.port)
+        outcome, body = ask(self.port, self.host)
         if body is not None:
             self.bodies[body] += 1
+        if outcome != "ok":
+            self.failed_at.append(f"{datetime.now(UTC):%T} {outcome}")
         return outcome
 
     def run(self) -> None:
-        while not self._ending.is_set():
-            self.outcomes[self.one()] += 1
-            self._ending.wait(self.pause_s)
+        with self.inside():
+            while not self._ending.is_set():
+                self.outcomes[self.one()] += 1
+                self._ending.wait(self.pause_s)
 
     def await_more(self, count: int) -> None:
         """Wait until that many more requests were answered as they should."""
@@ -50,11 +58,11 @@ class Load:
         self._ending.set()
 
 
-def ask(port: int) -> tuple[str, str | None]:
+def ask(port: int, host: str = "127.0.0.1", path: str = "/") -> tuple[str, str | None]:
     """One request: how it ended, as in `Load`, and the body of what was answered."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as connection:
-            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with socket.create_connection((host, port), timeout=_TIMEOUT_S) as connection:
+            connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             answer = b""
             while more := connection.recv(65536):
                 answer += more
@@ -74,7 +82,13 @@ def ask(port: int) -> tuple[str, str | None]:
 @contextlib.contextmanager
 def under_load(port: int, clients: int = 2, pause_s: float = 0.002) -> Iterator[Load]:
     """Requests without a pause for as long as the context lasts, and a few more after it."""
-    load = Load(port=port, pause_s=pause_s)
+    with carried(Load(port=port, pause_s=pause_s), clients) as load:
+        yield load
+
+
+@contextlib.contextmanager
+def carried(load: Load, clients: int = 2) -> Iterator[Load]:
+    """The same with a load that is already made."""
     threads = [threading.Thread(target=load.run, daemon=True) for _ in range(clients)]
     for thread in threads:
         thread.start()

@@ -6,51 +6,34 @@ Its programs are built from Debian's source package `kubernetes` by `scripts/eng
 import contextlib
 import json
 import os
-import ssl
 import subprocess
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.support.eventually import eventually
 from tests.support.kube_api import kubeconfig
 from tests.support.ports import a_port
+from tests.tools.kube import MERGE, Kube
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
-_TOKEN = "of-the-test"
+TOKEN = "of-the-test"
 
 
-def engine() -> Path | None:
-    """Return the directory with all programs of the engine, None if one is missing."""
+def engine(*others: str) -> Path | None:
+    """Return the directory with the programs of a control plane, and others, None if one is missing."""
     cache = Path(os.environ.get("RECONCILER_ENGINE", Path.home() / ".cache" / "reconciler-engine"))
     found = (cache, *sorted(cache.glob("*"))) if cache.is_dir() else ()
-    return next((each for each in found if all((each / name).exists() for name in PROGRAMS)), None)
+    return next((each for each in found if all((each / name).exists() for name in (*PROGRAMS, *others))), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """A control plane that runs; `config` is the kubeconfig of its administrator."""
+class Engine(Kube):
+    """A control plane that runs."""
 
     directory: Path
-    port: int
-    config: Path
-
-    def ask(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Any:
-        """Ask the API server, and return its answer; fails if it refuses."""
-        trust = ssl.create_default_context(cafile=str(self.directory / "pki" / "apiserver.crt"))
-        request = urllib.request.Request(
-            f"https://127.0.0.1:{self.port}{path}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {_TOKEN}", "Content-Type": kind},
-        )
-        with urllib.request.urlopen(request, timeout=20, context=trust) as answer:
-            text = answer.read()
-        return json.loads(text) if text.startswith(b"{") else text.decode()
 
     def make_ready(self) -> None:
         """Say of every pod that it is ready, as its kubelet would."""
@@ -63,11 +46,16 @@ class Engine:
             where = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/status"
             with contextlib.suppress(urllib.error.HTTPError):  # it is gone by now
                 status = {"phase": "Running", "conditions": ready}
-                self.ask("PATCH", where, {"status": status}, "application/merge-patch+json")
+                self.ask("PATCH", where, {"status": status}, MERGE)
 
-    def names(self, path: str) -> list[str]:
-        """Return the names of the objects at a path."""
-        return sorted(each["metadata"]["name"] for each in self.ask("GET", path)["items"])
+
+def trusting(directory: Path, server: str, certificate: Path) -> Path:
+    """Write the kubeconfig of the administrator of a server with this certificate."""
+    config = kubeconfig(directory, server, token=TOKEN)
+    written = json.loads(config.read_text())
+    written["clusters"][0]["cluster"]["certificate-authority"] = str(certificate)
+    config.write_text(json.dumps(written))
+    return config
 
 
 @contextmanager
@@ -80,7 +68,7 @@ def control_plane(directory: Path) -> Iterator[Engine]:
     client, peer, port = a_port(), a_port(), a_port()
     key = pki / "accounts.key"
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
-    (directory / "tokens.csv").write_text(f'{_TOKEN},admin,admin,"system:masters"\n')
+    (directory / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
     running: list[subprocess.Popen[bytes]] = []
 
     def start(name: str, *words: str) -> None:
@@ -103,11 +91,8 @@ def control_plane(directory: Path) -> Iterator[Engine]:
             "--service-cluster-ip-range=10.96.0.0/16",
         )  # fmt: skip
         eventually((pki / "apiserver.crt").exists, 60)
-        config = kubeconfig(directory, f"https://127.0.0.1:{port}", token=_TOKEN)
-        written = json.loads(config.read_text())
-        written["clusters"][0]["cluster"]["certificate-authority"] = "pki/apiserver.crt"
-        config.write_text(json.dumps(written))
-        made = Engine(directory=directory, port=port, config=config)
+        config = trusting(directory, f"https://127.0.0.1:{port}", pki / "apiserver.crt")
+        made = Engine(directory=directory, config=config)
         eventually(lambda: made.ask("GET", "/readyz") == "ok", 60)
         start(
             "kube-controller-manager", f"--kubeconfig={config}", "--port=0", "--secure-port=0", "--leader-elect=false",
