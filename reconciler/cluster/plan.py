@@ -160,10 +160,18 @@ def _pods_of(each: Mapping[str, Any], observed: ObservedPlace) -> list[Mapping[s
 
 
 def _in_order(seen: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return objects that are not being deleted yet, in the order in which they are to be."""
+    """Return objects that are not being deleted yet, in the order in which they are to be.
+
+    What another object controls, as a CronJob does its Jobs, has labels of ours and is that one's to delete.
+    """
     order = {kind: index for index, kind in enumerate(_LAST_FIRST)}
-    there = (each for each in seen.values() if not each["metadata"].get("deletionTimestamp"))
+    there = (each for each in seen.values() if not _is_going(each["metadata"]))
     return sorted(there, key=lambda each: (order.get(str(each["kind"]), len(order)), key_of(each)))
+
+
+def _is_going(metadata: Mapping[str, Any]) -> bool:
+    owners = metadata.get("ownerReferences") or ()
+    return bool(metadata.get("deletionTimestamp")) or any(owner.get("controller") for owner in owners)
 
 
 def _delete(each: Mapping[str, Any], cause: Cause) -> DeleteObject:

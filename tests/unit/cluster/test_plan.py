@@ -61,6 +61,13 @@ def test_the_release_command_comes_before_what_serves_and_what_is_left_over_afte
     assert plan(APP, observed(seen=seen(job, *rest)), 0.0).settled
 
 
+def test_what_an_object_of_ours_controls_is_left_to_it_though_it_has_labels_of_ours() -> None:
+    owner = {"kind": "CronJob", "name": "shop-sweep", "controller": True}
+    run = {"kind": "Job", "metadata": {"name": "shop-sweep-1795823400", "ownerReferences": [owner]}}
+    assert told(APP, observed(seen=seen(*made(), run))) == ([], "running")
+    assert told(None, observed(seen=seen(run))) == ([], "stopping")
+
+
 def test_a_release_command_that_fails_keeps_the_rest_from_being_applied() -> None:
     job, *_ = made()
     failed = {"conditions": [{"type": "Failed", "status": "True", "message": "BackoffLimitExceeded"}]}
