@@ -14,6 +14,7 @@ from reconciler.services.provisioner import Credentials, Misconfigured, Server, 
 from reconciler.vault.secret_patterns import redacted
 
 _MAX_QUOTE = 300
+_REACHED_S = 5.0
 
 
 class AuthenticationFailed(ServiceError):
@@ -76,6 +77,28 @@ def app_address(server: Server, default_port: int) -> tuple[str, int]:
     """Return the host and port at which apps reach a server, which may differ from the daemon's."""
     host = str(server.options.get("app_host", server.host))
     return host, int(str(server.options.get("app_port", server.port or default_port)))
+
+
+async def is_for_apps_alone(server: Server | None, credentials: Credentials) -> bool:
+    """Return whether only apps reach the server where they do, as pods may: this host cannot try what they have."""
+    if server is None or not {"app_host", "app_port"} & server.options.keys():
+        return False
+    host, port = str(credentials.get("host", "")), int(str(credentials.get("port") or 0))
+    own = server.host, server.port or port
+    return (host, port) != own and not await _is_reached(host, port) and await _is_reached(*own)
+
+
+async def _is_reached(host: str, port: int) -> bool:
+    """Return whether anything takes connections there; of a socket, the programs that use it say so."""
+    if host.startswith("/"):
+        return True
+    try:
+        async with asyncio.timeout(_REACHED_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def url_authority(user: str, password: str, host: str, port: int | None) -> str:

@@ -49,6 +49,7 @@ from reconciler.services.requested_backups import RequestedBackups
 from reconciler.services.rotation import Rotation
 from reconciler.services.scheduled_backups import ScheduledBackups
 from reconciler.services.server_choice import spec_of
+from reconciler.services.server_connection import is_for_apps_alone
 from reconciler.services.statuses import ServiceStatuses
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import EventKind, Journal
@@ -291,7 +292,10 @@ class ServiceWorld:
         check = self._checks.setdefault(grant.id, CredentialCheck())
         before = check.down
         try:
-            problem = await provisioner.verify(spec, self._grant(grant), credentials)
+            if await is_for_apps_alone(spec.server, credentials):
+                problem = None
+            else:
+                problem = await provisioner.verify(spec, self._grant(grant), credentials)
         except ServiceError as error:
             check.down = str(error)
             raise
