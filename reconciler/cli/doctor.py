@@ -1,8 +1,8 @@
 """Check this host, and say what to fix.
 
 Checks the kernel, limits, the state directory, uv, Pythons and the programs of other languages, ports, the proxy,
-manifests, settings, servers of services, the page and the daemon, and changes nothing. Exits with 1 when a check fails,
-that is, when apps cannot be served on this host as it is.
+manifests, settings, clusters, servers of services, the page and the daemon, and changes nothing. Exits with 1 when a
+check fails, that is, when apps cannot be served as it is, on this host or in a cluster of it.
 """
 
 from dataclasses import asdict

@@ -2,10 +2,14 @@
 
 Writes a hardened unit, sample settings and the directories, and keeps files that were edited since. Running it again
 changes nothing. Starts nothing: the last line says how to.
+
+With --cluster, only prints the account of a daemon in a cluster, for 'kubectl apply': a ServiceAccount, a Role with the
+rights that the daemon needs in that namespace and no others, and the RoleBinding of both.
 """
 
 import os
 import pwd
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -44,7 +48,11 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(
     help=__doc__,
-    epilog=examples("reconciler install --dry-run", "reconciler install --user www-data --manifests /srv/m"),
+    epilog=examples(
+        "reconciler install --dry-run",
+        "reconciler install --user www-data --manifests /srv/m",
+        "reconciler install --cluster web | kubectl apply -f -",
+    ),
 )
 @service_options
 @click.option(
@@ -53,9 +61,21 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Give isolated apps users of their own: by a warden, a small service of root beside the daemon, which then may"
     " make namespaces and mounts.  [default: as it is installed]",
 )
+@click.option("--cluster", "namespace", metavar="NAMESPACE", help="Print the account for this namespace of a cluster.")
 def command(  # noqa: PLR0913, PLR0917  one for each option
-    user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool, as_json: bool, app_users: bool
+    user: str,
+    manifests: Path,
+    state: Path,
+    root: Path,
+    dry_run: bool,
+    force: bool,
+    as_json: bool,
+    app_users: bool,
+    namespace: str | None,
 ) -> None:
+    if namespace is not None:
+        _print_account(namespace, as_json=as_json)
+        return
     for path in (manifests, state):
         if not str(path).isprintable():
             raise click.ClickException(f"a unit cannot name {path!r}: choose a path of printable letters")
@@ -72,6 +92,19 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     print_each(service.install(force=force, dry=dry_run))
     if following:
         click.echo(f"next: {following}")
+
+
+def _print_account(namespace: str, *, as_json: bool) -> None:
+    """Print the account of a daemon in a namespace. Raises BadParameter."""
+    from reconciler.cluster.access import ACCOUNT, access
+    from reconciler.cluster.written import as_json as written_as_json
+    from reconciler.cluster.written import as_yaml
+
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", namespace):
+        raise click.BadParameter("expected the name of a namespace, such as web", param_hint="--cluster")
+    click.echo((written_as_json if as_json else as_yaml)(access(namespace)), nl=False)
+    token = f"kubectl --namespace {namespace} create token {ACCOUNT} --duration 8760h"
+    click.echo(f"next: have it applied, and write a kubeconfig with the token of '{token}'", err=True)
 
 
 def service_of(user: str, manifests: Path, state: Path, root: Path, owner: tuple[int, int] | None = None) -> "Service":

@@ -170,10 +170,11 @@ def _differing_list(desired: list[Any], seen: Any, path: str) -> Iterator[str]:
 def _is_same(desired: Any, seen: Any) -> bool:
     if desired == seen or (seen is None and desired in (0, "", False)):
         return True
-    return _amount(desired) is not None and _amount(desired) == _amount(seen)
+    return amount(desired) is not None and amount(desired) == amount(seen)
 
 
-def _amount(value: Any) -> Decimal | None:
+def amount(value: Any) -> Decimal | None:
+    """Return a quantity as Kubernetes writes it, such as 500m or 1Gi, as a number; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     found = _QUANTITY.fullmatch(str(value))

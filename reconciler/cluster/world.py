@@ -202,6 +202,9 @@ class ClusterWorld:
 
     def report(self, name: str, report: Report) -> None:
         """Say of the app how far the cluster is: its own World reports it."""
+        if report.failed_now:
+            text = f"{self._cluster.name}: {report.message}"
+            self._journal.write(Subject("app", name), "failed", text, f"try {report.failures}", report.reason)
         if name not in self._desired:
             return
         match report.state:
@@ -215,9 +218,6 @@ class ClusterWorld:
             case _:
                 self._say(name, ailing=report.message)
                 self._blame(name, report)
-        if report.failed_now:
-            text = f"{self._cluster.name}: {report.message}"
-            self._journal.write(Subject("app", name), "failed", text, f"try {report.failures}", report.reason)
 
     def close(self) -> None:
         """End every connection to the cluster."""

@@ -28,7 +28,14 @@ def is_settled(found: Converging) -> bool:
     return not found.unsettled()
 
 
-@pytest.mark.parametrize("old", [{}, OLD, {"CronJob": OLD["CronJob"]}], ids=["today", "1.20", "a mixture"])
+@pytest.mark.parametrize(
+    "old",
+    [
+        pytest.param({}, marks=pytest.mark.nightly, id="today"),
+        pytest.param(OLD, id="1.20"),
+        pytest.param({"CronJob": OLD["CronJob"]}, marks=pytest.mark.nightly, id="a mixture"),
+    ],
+)
 @on_loop
 async def test_each_kind_is_applied_in_the_version_that_the_cluster_has(old: Mapping[str, str], tmp_path: Path) -> None:
     with kube_api() as api:
@@ -51,6 +58,7 @@ async def test_each_kind_is_applied_in_the_version_that_the_cluster_has(old: Map
             assert len(api.writes()) == writes
 
 
+@pytest.mark.nightly
 @on_loop
 async def test_a_cluster_that_is_upgraded_has_its_objects_in_another_version(tmp_path: Path) -> None:
     with kube_api() as api:

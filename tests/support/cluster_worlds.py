@@ -13,7 +13,7 @@ from typing import Any, cast
 from reconciler.cluster.api.client import Client
 from reconciler.cluster.api.kubeconfig import access_of
 from reconciler.cluster.observed import Rendered
-from reconciler.cluster.ownership import manager_of
+from reconciler.cluster.ownership import APP, key_of, manager_of
 from reconciler.cluster.target import Target
 from reconciler.cluster.world import ClusterWorld
 from reconciler.convergence.backoff import Backoff
@@ -49,11 +49,17 @@ class _Places:
 class PlacedApps:
     """Any number of apps like one of these fields, which only differ in their names and in what is edited."""
 
-    def __init__(self, fields: Mapping[str, Any], target: Target = TARGET) -> None:
+    def __init__(self, fields: Mapping[str, Any], *targets: Target, also: tuple[Mapping[str, Any], ...] = ()) -> None:
         self._app = app_of({**fields, "name": _NAME, "place": "prod"})
-        exported = export({**fields, "name": _NAME, "place": "prod"}, target)
-        assert not exported.refusals, [str(each) for each in exported.refusals]
-        self._objects = json.dumps(exported.objects)
+        made: dict[tuple[str, str], Any] = {key_of(each): each for each in also}
+        for target in targets or (TARGET,):
+            exported = export({**fields, "name": _NAME, "place": "prod"}, target)
+            assert not exported.refusals, [str(each) for each in exported.refusals]
+            made |= {key_of(each): each for each in exported.objects}
+        labels = {APP: _NAME}
+        for each in made.values():
+            each["metadata"] = {**each["metadata"], "labels": {**labels, **each["metadata"].get("labels", {})}}
+        self._objects = json.dumps([*made.values()])
         self._places = _Places()
         self.desired: dict[str, App] = {}
 
@@ -95,8 +101,9 @@ class PlacedApps:
 class Converging:
     """The World of one cluster, kept as desired."""
 
-    def __init__(self, world: ClusterWorld, controller: Controller, apps: PlacedApps) -> None:
-        self.world, self._controller, self._apps = world, controller, apps
+    def __init__(self, world: ClusterWorld, controller: Controller, apps: PlacedApps, client: Client) -> None:
+        self.world, self._controller, self._apps, self.client = world, controller, apps, client
+        self.told: list[str] = []
 
     def follow(self) -> None:
         """Desire the apps as they are now."""
@@ -107,6 +114,11 @@ class Converging:
         """Plan apps as they are, without doing anything."""
         for name in names:
             self.world.plan(name, self._apps.desired.get(name))
+
+    def said(self) -> str:
+        """Return all that was said of apps."""
+        verdicts = self._apps.places.verdicts
+        return "\n".join([*(str(verdicts.of(name)) for name in self._apps.desired), *self.told])
 
     def unsettled(self) -> list[str]:
         """Return the apps that are not as desired."""
@@ -124,8 +136,9 @@ async def converging(directory: Path, api: KubeApi, apps: PlacedApps) -> AsyncIt
     )
     client = Client(partial(access_of, cluster.kubeconfig, ""), "web", manager_of("here"))
     with closing(open_database(directory / "state.db")) as database:
+        journal = Journal(database)
         world = ClusterWorld(
-            cluster, client, Journal(database), installation="here", directory=directory / "clusters" / "prod",
+            cluster, client, journal, installation="here", directory=directory / "clusters" / "prod",
             neighbours=apps, render=apps.render,
         )  # fmt: skip
         try:
@@ -134,7 +147,8 @@ async def converging(directory: Path, api: KubeApi, apps: PlacedApps) -> AsyncIt
                 tasks = StandingTasks(group, backoff=_BACKOFF, noise=noise)
                 controller = Controller(world, world.wakeups, tasks, backoff=_BACKOFF, resync_s=3600.0, noise=noise)
                 world.begin(tasks)
-                found = Converging(world, controller, apps)
+                found = Converging(world, controller, apps, client)
+                journal.followers.append(lambda event: found.told.append(event.text))
                 found.follow()
                 yield found
                 raise _Done

@@ -16,8 +16,9 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from reconciler.cluster.versions import PLURALS, READ_VERSIONS
+from tests.support.kube_rights import Needed, Right, forbidden, needed
+from tests.support.owned_fields import Object, at, bare, fields, leaves, merged, owners, remove
 
-Object: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]
 # What becomes of a request: a status in place of the true answer, or a connection that ends before or after it is done;
 # that of a watch, after what has happened so far.
@@ -51,7 +52,8 @@ class KubeApi:
     """What an API server has, and what it was asked. `fault` is asked before each request.
 
     `versions` is the version of the API that has each kind, and none that it lacks. `rights` are those that were
-    needed: verb, group and resource.
+    needed: verb, group and resource; `allowed` those that the account has, None for all. `others` are answers to GET of
+    what is no kind of ours, by path.
     """
 
     objects: dict[Key, Object] = field(default_factory=dict)
@@ -61,7 +63,11 @@ class KubeApi:
     rolls_out: Callable[[Object], Object] = rolled_out
     retry_after: str = ""
     versions: dict[str, str] = field(default_factory=lambda: dict(READ_VERSIONS))
-    rights: set[tuple[str, str, str]] = field(default_factory=set)
+    rights: set[Right] = field(default_factory=set)
+    allowed: set[Right] | None = None
+    incomplete: bool = False
+    release: str = "v1.36.2"
+    others: dict[str, Object | str] = field(default_factory=dict)
     oldest: int = 0
     version: int = 0
     uids: int = 0
@@ -86,12 +92,12 @@ class KubeApi:
         with self.changed:
             key = str(made["kind"]), namespace, str(made["metadata"]["name"])
             before = self.objects.get(key)
-            owners = _owners(before) if before else {}
-            owners[manager] = {*owners.get(manager, ()), *_leaves(made)}
-            for other in owners:
+            owned = owners(before) if before else {}
+            owned[manager] = {*owned.get(manager, ()), *leaves(made)}
+            for other in owned:
                 if other != manager:
-                    owners[other] -= _leaves(made)
-            return self._store(key, _merged(before or {}, made), owners, before)
+                    owned[other] -= leaves(made)
+            return self._store(key, merged(before or {}, made), owned, before)
 
     def remove(self, kind: str, name: str, namespace: str = "web") -> None:
         """Delete an object as another program would."""
@@ -108,25 +114,25 @@ class KubeApi:
     def apply(self, key: Key, wanted: Object, manager: str, *, force: bool) -> tuple[int, Object]:
         """Do a server-side apply; return the status and the object, or what is wrong."""
         before = self.objects.get(key)
-        owners = _owners(before) if before else {}
-        mine = _leaves(wanted)
+        owned = owners(before) if before else {}
+        mine = leaves(wanted)
         taken = {
             path: other
-            for other, paths in owners.items()
+            for other, paths in owned.items()
             for path in paths & mine
-            if other != manager and before is not None and _at(before, path) != _at(wanted, path)
+            if other != manager and before is not None and at(before, path) != at(wanted, path)
         }
         if taken and not force:
             path, other = next(iter(sorted(taken.items())))
             message = f'Apply failed with {len(taken)} conflicts: conflict with "{other}": .{".".join(path)}'
             return 409, _status(409, "Conflict", message)
         for path, other in taken.items():
-            owners[other] = owners[other] - {path}
-        for path in owners.get(manager, set()) - mine:
-            if before is not None and not any(path in paths for each, paths in owners.items() if each != manager):
-                _remove(before, path)
-        owners[manager] = mine
-        return 200, self._store(key, _merged(before or {}, wanted), owners, before)
+            owned[other] = owned[other] - {path}
+        for path in owned.get(manager, set()) - mine:
+            if before is not None and not any(path in paths for each, paths in owned.items() if each != manager):
+                remove(before, path)
+        owned[manager] = mine
+        return 200, self._store(key, merged(before or {}, wanted), owned, before)
 
     def delete(self, key: Key, uid: str) -> tuple[int, Object]:
         """Delete an object, if it is the one that is meant."""
@@ -138,7 +144,7 @@ class KubeApi:
         self._drop(key)
         return 200, _status(200, "", "")
 
-    def _store(self, key: Key, made: Object, owners: dict[str, set[tuple[str, ...]]], before: Object | None) -> Object:
+    def _store(self, key: Key, made: Object, owned: dict[str, set[tuple[str, ...]]], before: Object | None) -> Object:
         made = json.loads(json.dumps(made))
         metadata = made["metadata"]
         metadata["namespace"] = key[1]
@@ -151,16 +157,16 @@ class KubeApi:
                 "manager": manager,
                 "operation": "Apply",
                 "time": f"{self.version:08}",
-                "fieldsV1": _fields(paths),
+                "fieldsV1": fields(paths),
                 "paths": sorted(map(list, paths)),
             }
-            for manager, paths in sorted(owners.items())
+            for manager, paths in sorted(owned.items())
             if paths
         ]
         if before is None or before.get("spec") != made.get("spec"):
             metadata["generation"] = int((before or {}).get("metadata", {}).get("generation", 0)) + 1
             made = self.rolls_out(made)
-        if before is not None and _bare(before) == _bare(made):
+        if before is not None and bare(before) == bare(made):
             return before
         self.version += 1
         metadata["resourceVersion"] = str(self.version)
@@ -175,58 +181,6 @@ class KubeApi:
         found["metadata"]["resourceVersion"] = str(self.version)
         self.events.append((self.version, "DELETED", found))
         self.changed.notify_all()
-
-
-def _bare(made: Object) -> Object:
-    metadata = {
-        name: each for name, each in made["metadata"].items() if name not in {"resourceVersion", "managedFields"}
-    }
-    owned = [[each["manager"], each["paths"]] for each in made["metadata"].get("managedFields", ())]
-    return {**made, "metadata": {**metadata, "owned": owned}}
-
-
-def _owners(made: Object) -> dict[str, set[tuple[str, ...]]]:
-    return {each["manager"]: set(map(tuple, each["paths"])) for each in made["metadata"].get("managedFields", ())}
-
-
-def _fields(paths: set[tuple[str, ...]]) -> Object:
-    """Owned fields as an API server says them."""
-    found: Object = {}
-    for path in sorted(paths):
-        inner = found
-        for name in path:
-            inner = inner.setdefault(f"f:{name}", {})
-    return found
-
-
-def _leaves(made: Mapping[str, Any], path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
-    found: set[tuple[str, ...]] = set()
-    for name, value in made.items():
-        if not path and name in {"kind", "apiVersion", "status"}:
-            continue
-        here = (*path, name)
-        if here in {("metadata", "name"), ("metadata", "namespace")} or here[-1] in {"uid", "managedFields"}:
-            continue
-        found |= _leaves(value, here) if isinstance(value, Mapping) and value else {here}
-    return found
-
-
-def _merged(before: Any, wanted: Any) -> Any:
-    if not isinstance(before, Mapping) or not isinstance(wanted, Mapping):
-        return wanted
-    return {**before, **{name: _merged(before.get(name), value) for name, value in wanted.items()}}
-
-
-def _at(made: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        made = made.get(name) if isinstance(made, Mapping) else None
-    return made
-
-
-def _remove(made: Object, path: tuple[str, ...]) -> None:
-    for name in path[:-1]:
-        made = made.get(name) or {}
-    made.pop(path[-1], None)
 
 
 def _status(code: int, reason: str, message: str) -> Object:
@@ -255,38 +209,69 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int):
             self._answer(fault, _status(fault, "Refused", f"scripted {fault}"))
             return
-        if not rest:
-            served = [PLURALS[kind] for kind, each in api.versions.items() if each == version]
-            listed = {"kind": "APIResourceList", "resources": [{"name": plural} for plural in served]}
-            self._answer(*((200, listed) if served else (404, _status(404, "NotFound", "no such group"))))
+        right = needed(self.command, split.path, asked)
+        if right is None:
+            self._answer(*self._told(split.path, version, body))
             return
-        namespace, plural, *names = map(unquote, rest.split("/"))
-        kind = _KINDS[plural]
-        if api.versions.get(kind) != version:
+        namespace, plural, *names = map(unquote, rest.split("/")) if "/" in rest else (rest, "")
+        kind = _KINDS.get(plural, "")
+        if why := self._denied(right, kind, namespace, names):
+            self._answer(403, _status(403, "Forbidden", why))
+        elif split.path in api.others:
+            self._answer(200, api.others[split.path])
+        elif api.versions.get(kind) != version or right.resource != plural:
             self._answer(404, _status(404, "NotFound", "the server could not find the requested resource"))
-            return
-        group = version.rpartition("/")[0]
-        verbs = self._verbs(asked, names, exists=bool(names) and (kind, namespace, names[0]) in api.objects)
-        api.rights |= {(verb, group, plural) for verb in verbs}
+        else:
+            self._of_objects(kind, namespace, names, asked, body, cut=fault == "after")
+
+    def _denied(self, right: Needed, kind: str, namespace: str, names: list[str]) -> str:
+        """Return why a request may not be made, "" if it may; its rights are noted then."""
+        verbs = set(right.verbs)
+        if right.verbs == ("patch",) and (kind, namespace, names[0]) not in self.api.objects:
+            verbs.add("create")  # what an apply makes is created
+        rights = {(verb, right.group, right.resource) for verb in verbs}
+        denied = sorted(rights - self.api.allowed) if self.api.allowed is not None else []
+        if denied:
+            return forbidden(*denied[0], namespace)
+        self.api.rights |= rights
+        return ""
+
+    def _of_objects(
+        self, kind: str, namespace: str, names: list[str], asked: dict[str, str], body: bytes, *, cut: bool
+    ) -> None:
         if self.command == "GET" and "watch" in asked:
-            self._watch(kind, namespace, asked, cut=fault == "after")
+            self._watch(kind, namespace, asked, cut=cut)
             return
-        with api.changed:
+        with self.api.changed:
             status, found = self._done(kind, namespace, names, asked, body)
-        if fault == "after":
+        if cut:
             self.close_connection = True
             return
         self._answer(status, found)
 
-    def _verbs(self, asked: Mapping[str, str], names: list[str], *, exists: bool) -> list[str]:
-        """Return the verbs for which a request needs rights, as an API server has them authorized."""
-        match self.command:
-            case "GET":
-                return ["watch" if "watch" in asked else "get" if names else "list"]
-            case "PATCH":  # one that is made by an apply is created
-                return ["patch"] if exists else ["create", "patch"]
-            case _:
-                return ["delete"]
+    def _told(self, path: str, version: str, body: bytes) -> tuple[int, Object]:
+        """Answer what every account may ask: the version, what there is of a group, and what it may do itself."""
+        api = self.api
+        if path in api.others:
+            found = api.others[path]
+            return 200, found if isinstance(found, dict) else {}
+        if path == "/version":
+            return 200, {"gitVersion": api.release}
+        if path.endswith("/selfsubjectrulesreviews"):
+            rules = [
+                {"verbs": [verb], "apiGroups": [group], "resources": [resource]}
+                for verb, group, resource in sorted(api.allowed or {("*", "*", "*")})
+            ]
+            return 201, {"status": {"resourceRules": rules, "incomplete": api.incomplete}}
+        if path.endswith("/selfsubjectaccessreviews"):
+            asked = json.loads(body)["spec"]["resourceAttributes"]
+            resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
+            right = asked["verb"], asked["group"], resource
+            return 201, {"status": {"allowed": api.allowed is None or right in api.allowed}}
+        served = [PLURALS[kind] for kind, each in api.versions.items() if each == version]
+        if not served:
+            return 404, _status(404, "NotFound", "the server could not find the requested resource")
+        return 200, {"kind": "APIResourceList", "resources": [{"name": plural} for plural in served]}
 
     def _done(
         self, kind: str, namespace: str, names: list[str], asked: dict[str, str], body: bytes
@@ -305,10 +290,11 @@ class _Handler(BaseHTTPRequestHandler):
         found = api.objects.get(key)
         return (200, found) if found is not None else (404, _status(404, "NotFound", f"{names[0]} not found"))
 
-    def _answer(self, status: int, found: Object) -> None:
-        content = json.dumps(found).encode()
+    def _answer(self, status: int, found: Object | str) -> None:
+        is_text = isinstance(found, str)
+        content = found.encode() if isinstance(found, str) else json.dumps(found).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/plain" if is_text else "application/json")
         self.send_header("Content-Length", str(len(content)))
         if self.api.retry_after and status in {429, 503}:
             self.send_header("Retry-After", self.api.retry_after)
@@ -343,12 +329,13 @@ class _Handler(BaseHTTPRequestHandler):
         line = json.dumps(event).encode() + b"\n"
         self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
 
-    do_GET = do_PATCH = do_DELETE = _handle  # noqa: N815  http.server calls them so
+    do_GET = do_PATCH = do_DELETE = do_POST = _handle  # noqa: N815  http.server calls them so
 
 
 def _has(made: Object, asked: Mapping[str, str]) -> bool:
-    name, _, value = asked.get("labelSelector", "").partition("=")
-    return not name or made["metadata"].get("labels", {}).get(name) == value
+    labels = made["metadata"].get("labels", {})
+    pairs = (each.partition("=") for each in asked.get("labelSelector", "").split(",") if each)
+    return all(labels.get(name) == value for name, _, value in pairs)
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class Client:
         self._sleep = sleep
         self._busy_until = 0.0
         self._access = access
-        self._namespace = namespace
+        self.namespace = namespace
         self._manager = manager
         self._idle: list[Exchange] = []
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -181,6 +181,20 @@ class Client:
             if error.status != _NOT_FOUND:
                 raise
 
+    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the answer to a request of any path. Raises ApiError."""
+        content = b"" if body is None else json.dumps(body).encode()
+        return await self._asked(method, path, content, "application/json" if content else "")
+
+    async def text(self, path: str) -> str:
+        """Return the answer to a request for a text. Raises ApiError."""
+        async with self._slots:
+            await self._when_calm()
+            answer = await self._answered("GET", path, b"", "")
+        if answer.status >= _FAILED:
+            raise self._refusal(answer)
+        return answer.body.decode(errors="replace")
+
     def close(self) -> None:
         """End every connection."""
         while self._idle:
@@ -189,7 +203,7 @@ class Client:
     async def _path(self, kind: str, name: str = "") -> str:
         version = await self.version_of(kind)
         top = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        path = f"{top}/namespaces/{quote(self._namespace, safe='')}/{PLURALS[kind]}"
+        path = f"{top}/namespaces/{quote(self.namespace, safe='')}/{PLURALS[kind]}"
         return f"{path}/{quote(name, safe='')}" if name else path
 
     async def _asked(self, method: str, path: str, body: bytes = b"", kind: str = "") -> dict[str, Any]:

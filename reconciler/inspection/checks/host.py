@@ -18,6 +18,7 @@ from reconciler.inspection.checks import (
 )
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.manifests import checked
+from reconciler.manifests.catalog import Catalog
 from reconciler.settings.settings import Settings
 
 
@@ -43,6 +44,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: software.programs(catalog),
         lambda: reconciler.ports(settings, catalog),
         lambda: proxy.proxy(settings, catalog),
+        lambda: _clusters(settings, catalog),
         lambda: reconciler.manifests(settings, catalog),
         lambda: reconciler.settings_file(settings, unusable),
         lambda: git_programs.git_programs(settings),
@@ -62,3 +64,10 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
             yield from part()
         except OSError as error:
             yield Check(level="warn", subject="doctor", found=f"a check could not run: {error}")
+
+
+def _clusters(settings: Settings, catalog: Catalog) -> Iterator[Check]:
+    if settings.clusters:
+        from reconciler.inspection.checks.clusters import clusters  # most hosts have none
+
+        yield from clusters(settings, catalog)
