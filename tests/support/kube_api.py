@@ -5,6 +5,7 @@ to what that does.
 """
 
 import json
+import sys
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
@@ -73,11 +74,15 @@ class KubeApi:
     uids: int = 0
     port: int = 0
     closing: bool = False
+    at_once: int = 0
+    most_at_once: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def names(self, kind: str = "") -> list[str]:
         """The names of the objects of a kind, or of all, as KIND/NAME."""
-        return sorted(name if kind else f"{found}/{name}" for found, _, name in self.objects if kind in {"", found})
+        with self.changed:  # which requests do meanwhile
+            keys = [*self.objects]
+        return sorted(name if kind else f"{found}/{name}" for found, _, name in keys if kind in {"", found})
 
     def of(self, kind: str, name: str, namespace: str = "web") -> Object:
         """One object."""
@@ -195,6 +200,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _handle(self) -> None:
+        with self.api.changed:
+            self.api.at_once += 1
+            self.api.most_at_once = max(self.api.most_at_once, self.api.at_once)
+        try:
+            self._handled()
+        finally:
+            with self.api.changed:
+                self.api.at_once -= 1
+
+    def _handled(self) -> None:
         api, split = self.api, urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         asked = {name: values[-1] for name, values in parse_qs(split.query).items()}
@@ -352,6 +367,11 @@ def kube_api(port: int = 0, api: KubeApi | None = None) -> Iterator[KubeApi]:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         request_queue_size = 128  # a client watches every kind at once
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Say nothing of clients that hang up, as those do whose test is over."""
+            if not isinstance(sys.exception(), ConnectionError):
+                super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     server = Server(("127.0.0.1", port), Handler)
     api.port = server.server_address[1]

@@ -1,0 +1,97 @@
+"""Many apps in one cluster, against an API server's double: what a look costs, how soon an edit is there.
+
+The figures are printed with -s, and are in docs/evidence/clusters.md; no test is about time.
+"""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.cluster_worlds import Converging, PlacedApps, converging
+from tests.support.drains import on_loop
+from tests.support.eventually import soon
+from tests.support.kube_api import Fault, kube_api
+
+pytestmark = [pytest.mark.contract, pytest.mark.nightly]
+
+HOURS_S = 3600.0
+
+
+def names(count: int) -> list[str]:
+    return [f"app-{number}" for number in range(count)]
+
+
+def resident_kib() -> int:
+    """The resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4
+
+
+async def all_settled(found: Converging) -> None:
+    """Wait until all apps are as desired; a look at all of them is no small thing beside what brings them there."""
+    async with asyncio.timeout(HOURS_S):
+        while found.unsettled():
+            await asyncio.sleep(1)
+
+
+@on_loop
+async def test_five_hundred_apps_are_looked_at_without_a_request_and_one_edit_writes_one_object(tmp_path: Path) -> None:
+    with kube_api() as api:
+        apps = PlacedApps({"health": {"path": "/"}})
+        apps.add(*names(500))
+        begun, before_kib = time.process_time(), resident_kib()
+        async with converging(tmp_path, api, apps) as found:
+            await all_settled(found)
+            there_s, taken_kib = time.process_time() - begun, resident_kib() - before_kib
+            asked = len(api.asked)
+            begun = time.process_time()
+            found.look(*names(500))
+            first_s = time.process_time() - begun
+            assert len(api.asked) == asked
+            begun, wall = time.process_time(), time.monotonic()
+            apps.add("app-17", content="2")
+            found.follow()
+            await soon(lambda: content(api.of("Deployment", "app-17")) == "2")
+            seen_s, edit_s = time.monotonic() - wall, time.process_time() - begun
+            await all_settled(found)
+            assert api.asked[asked:] == [("PATCH", "/apis/apps/v1/namespaces/web/deployments/app-17")]
+            print(
+                f"\n500 apps: there after {there_s:.1f} s of processor time, a look at all {first_s * 1000:.0f} ms"
+                f"; an edit in the cluster after {seen_s * 1000:.0f} ms, {edit_s * 1000:.0f} ms of it;"
+                f" {taken_kib / 500:.0f} KiB an app; all with the double's"
+            )
+
+
+def content(deployment: object) -> str:
+    assert isinstance(deployment, dict)
+    return str(deployment["spec"]["template"]["metadata"]["labels"]["content"])
+
+
+@on_loop
+async def test_ten_thousand_apps_converge_against_a_server_of_which_a_tenth_of_the_answers_is_a_fault(
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(4)
+    faults: tuple[Fault, ...] = (429, 500, 410, "before", "after")
+    with kube_api() as api:
+        api.fault = lambda *_: chance.choice(faults) if chance.random() < 0.1 else None
+        api.retry_after = "0"
+        apps = PlacedApps({})
+        apps.add(*names(10_000))
+        wall = time.monotonic()
+        async with converging(tmp_path, api, apps) as found:
+            await all_settled(found)
+            taken_s = time.monotonic() - wall
+            assert len(api.names("Deployment")) == 10_000
+            most = api.most_at_once
+            print(f"\n10,000 apps: {len(api.asked)} requests, {most} at once at most, {taken_s:.0f} s")
+            assert most <= 8 + 11  # those of the client, and a watch of each kind
+            assert len(api.asked) < 3 * 20_000
+            # And all of them go again, with their manifests.
+            apps.desired.clear()
+            found.follow()
+            async with asyncio.timeout(HOURS_S):
+                while api.names():
+                    await asyncio.sleep(1)
