@@ -4,6 +4,8 @@ Prints what each APP wrote, a name or a pattern such as 'shop-*', or all apps, i
 one line, the app's exception with its file and line; --all-lines shows all that was written. A time with ~ is the
 latest at which the line can have been written, as the line names none. Colours are kept on a terminal; other control
 characters, and marks that change the direction of text, are printed as escapes such as \x1b.
+
+Of one APP that runs in a cluster, prints what its pods wrote, a pod after the other, as the cluster has it.
 """
 
 import contextlib
@@ -23,6 +25,7 @@ from reconciler.planning.name_patterns import is_pattern
 
 if TYPE_CHECKING:
     from reconciler.cli.log_printer import Chosen, Printer
+    from reconciler.cluster.reading import Reader
     from reconciler.state.paths import StatePaths
 
 _POLL_S = 0.3
@@ -145,6 +148,12 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     if any(map(_OF_TASK.fullmatch, streams)):
         streams, apps = _tasks(paths, streams, apps)
     count = lines if lines is not None else 100 if since is None else None
+    if (reader := _reader(paths, apps, streams)) is not None:
+        from reconciler.cli.placed_logs import Asked, print_logs
+
+        asked = Asked(app=apps[0], streams=streams, lines=count, since=since, follow=follow, json=as_json)
+        print_logs(reader, asked, previous=instance == "previous", others=bool(patterns or raw))
+        return
     chosen = Chosen(
         paths,
         streams,
@@ -168,6 +177,19 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
                 follow = _follow(printer, paths, apps)
         except OSError as error:
             raise click.ClickException(f"cannot read {error.filename or 'a log'}: {error.strerror}") from error
+
+
+def _reader(paths: "StatePaths", apps: Sequence[str], streams: Sequence[str]) -> "Reader | None":
+    """Return what reads the pods of the one app that is asked for, None if it writes on this host."""
+    of_pods = [stream for stream in streams if stream in {"app", "access"} or is_process_log(stream)]
+    if len(apps) != 1 or not of_pods or not (paths.state / "clusters").is_dir():
+        return None
+    from reconciler.cli.chosen_settings import settings_of  # most hosts have no cluster
+    from reconciler.cluster.reading import reader_of
+    from reconciler.state.schema import state_id
+
+    clusters = settings_of(None, paths.state, None).clusters
+    return reader_of(clusters, paths.state, apps[0], state_id(paths.state))
 
 
 def _tasks(paths: "StatePaths", streams: Sequence[str], apps: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:

@@ -1,7 +1,8 @@
 """Show the load and resource use of every app.
 
 Shows requests, errors, latency, busy workers, how many connections wait for a worker and how long, memory and its
-limit, CPU, and for what the processes of an app wait, the busiest app first.
+limit, CPU, and for what the processes of an app wait, the busiest app first. Of an app in a cluster, shows how many
+pods there are, and what they use, where the cluster measures that.
 """
 
 import contextlib
@@ -54,14 +55,23 @@ def command(once: bool, interval: float, as_json: bool, state: Path | None) -> N
             if as_json:
                 show_json({name: asdict(rate) for name, rate in found.items()})
             else:
-                click.echo("\n".join(_table(found, width())))
+                click.echo("\n".join([*_table(found, width()), *_placed(paths)]))
         return
-    live(lambda columns: _table(_measure(paths, rates), columns), interval)
+    live(lambda columns: [*_table(_measure(paths, rates), columns), *_placed(paths)], interval)
 
 
 def _measure(paths: "StatePaths", rates: "HostRates") -> "dict[str, Rate]":
     with reading(paths):
         return rates.measure()
+
+
+def _placed(paths: "StatePaths") -> list[str]:
+    """Return what apps in clusters use, as these measure it; nothing on a host without a cluster."""
+    if not (paths.state / "clusters").is_dir():
+        return []
+    from reconciler.cli.placed_use import use_lines  # most hosts have none
+
+    return use_lines(paths)
 
 
 def _table(rates: "Mapping[str, Rate]", limit: int | None) -> list[str]:

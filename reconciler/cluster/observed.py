@@ -32,6 +32,7 @@ class ObservedPlace:
     be looked at now. `held` says that the manifest cannot be read, so that nothing is removed; `serves_here` that an
     instance of the app serves on this host, `wanted_here` that its manifest asks for that. `left` that something of it
     may be there. `conflicts` are what others have of our objects, which is not changed back, by what was found then.
+    An app that moves is to serve there and here for `overlap_s`; it does so since `both_since`.
     """
 
     installation: str
@@ -48,3 +49,5 @@ class ObservedPlace:
     serves_here: bool = False
     left: bool = False
     conflicts: Mapping[str, str] = field(default_factory=dict)
+    overlap_s: float = 0.0
+    both_since: float | None = None

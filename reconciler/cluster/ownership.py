@@ -19,10 +19,12 @@ APP = "reconciler.dev/app"
 REVISION = "reconciler.dev/revision"
 CONTENT = "reconciler.dev/content"
 ADOPT = "reconciler.dev/adopt"
-_QUANTITY = re.compile(r"([0-9.]+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+RESTARTED = "reconciler.dev/restarted"
+_QUANTITY = re.compile(r"([0-9.]+)(n|u|m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 _UNITS = {
-    "": Decimal(1), "m": Decimal("0.001"), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9),
-    "T": Decimal(10**12), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
+    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
+    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
+    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
 }  # fmt: skip
 _MOST_TOLD = 3
 
@@ -52,6 +54,16 @@ def marked(made: Seen, installation: str, revision: str) -> dict[str, Any]:
     metadata["annotations"] = {**metadata.get("annotations", {}), CONTENT: content}
     if found["kind"] in {"Deployment", "Job"}:
         metadata["annotations"][REVISION] = revision
+    return found
+
+
+def with_restart(made: Seen, asked_at: str) -> Seen:
+    """Return a Deployment whose pods are to have been started after this time; any other object as it is."""
+    if made["kind"] != "Deployment":
+        return made
+    found: dict[str, Any] = json.loads(json.dumps(made))
+    metadata = found["spec"]["template"].setdefault("metadata", {})
+    metadata["annotations"] = {**metadata.get("annotations", {}), RESTARTED: asked_at}
     return found
 
 

@@ -5,6 +5,7 @@ is ready, and what is no longer asked for is deleted only after that. A cluster 
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
@@ -23,13 +24,13 @@ _PART = "reconciler.dev/part"
 _LAST_FIRST = ("HTTPRoute", "Ingress", "HorizontalPodAutoscaler", "CronJob", "Service", "Deployment")
 
 
-def plan(app: App | None, observed: ObservedPlace, now: float) -> Plan[Action]:  # noqa: ARG001  as every plan is made
+def plan(app: App | None, observed: ObservedPlace, now: float) -> Plan[Action]:
     """Plan one app; `app` is None when it is not to be in this cluster."""
     if not observed.looked:
         why = observed.unseen or f"{observed.place} was not looked at yet"
         return Plan(actions=(), state="pending", reason=Reason.INTERRUPTED, message=why)
     if app is None:
-        return _withdrawn(observed)
+        return _withdrawn(observed, now)
     if observed.revision is None:
         return Plan(actions=(), state="pending", reason=Reason.STAGING, message="its build is not staged yet")
     rendered = observed.rendered
@@ -39,10 +40,25 @@ def plan(app: App | None, observed: ObservedPlace, now: float) -> Plan[Action]: 
         return _plan((render,), "staging", cause, observed)
     if rendered.refused:
         return _plan((), "failing", Cause(Reason.MANIFEST_REFUSED, rendered.refused), observed)
-    return _deployed(rendered, observed)
+    planned = _deployed(rendered, observed)
+    return _serving_at_both(observed, now) if planned.state == "running" and _overlaps(observed, now) else planned
 
 
-def _withdrawn(observed: ObservedPlace) -> Plan[Action]:
+def _overlaps(observed: ObservedPlace, now: float) -> bool:
+    """Return whether an app that moves is to go on serving where it was, beside where it is to be."""
+    if not observed.overlap_s or not observed.serves_here:
+        return False
+    return observed.both_since is None or now < observed.both_since + observed.overlap_s
+
+
+def _serving_at_both(observed: ObservedPlace, now: float) -> Plan[Action]:
+    text = f"it serves here and in {observed.place}, for {observed.overlap_s:g} s"
+    cause = Cause(Reason.SERVING_AT_BOTH, text)
+    since = now if observed.both_since is None else observed.both_since
+    return replace(_plan((), "starting", cause, observed), recheck_at=since + observed.overlap_s)
+
+
+def _withdrawn(observed: ObservedPlace, now: float) -> Plan[Action]:
     """Delete what an app has there, unless that is not sure to be wanted, or nothing else serves yet."""
     removed = Cause(Reason.MANIFEST_REMOVED, f"no manifest asks for it in {observed.place}")
     if observed.held:
@@ -50,6 +66,8 @@ def _withdrawn(observed: ObservedPlace) -> Plan[Action]:
     if observed.wanted_here and not observed.serves_here and observed.seen:
         waits = Cause(Reason.HANDING_OVER, f"it serves in {observed.place} until it serves here")
         return _plan((), "starting", waits, observed)
+    if observed.wanted_here and observed.seen and _overlaps(observed, now):
+        return _serving_at_both(observed, now)
     actions: list[Action] = [_delete(each, removed) for each in _in_order(observed.seen)]
     if not actions and observed.left:
         actions.append(ForgetPlace(cause=removed.text, reason=removed.reason))

@@ -8,13 +8,14 @@ import json
 import time
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
 from reconciler.cluster.api.client import ApiError, Client
 from reconciler.cluster.observed import ObservedPlace, Rendered
-from reconciler.cluster.ownership import APP, conflict_of, kept_replicas, marked, may_be_taken
+from reconciler.cluster.ownership import APP, conflict_of, kept_replicas, marked, may_be_taken, with_restart
 from reconciler.cluster.plan import plan
 from reconciler.cluster.versions import PLURALS
 from reconciler.cluster.watched import WatchedObjects
@@ -108,6 +109,7 @@ class ClusterWorld:
         self._left = frozenset(each.name for each in directory.iterdir()) if directory.is_dir() else frozenset()
         self._conflicts: dict[str, dict[str, str]] = {}
         self._blamed: dict[str, tuple[str, float]] = {}
+        self._both_since: dict[str, float] = {}
         self._planner: Planner[App, ObservedPlace, Plan[Action]] = Planner(plan)
 
     def begin(self, tasks: StandingTasks) -> None:
@@ -119,8 +121,15 @@ class ClusterWorld:
 
     def follow(self, desired: DesiredState) -> Mapping[str, App]:
         """Learn which apps are to run in this cluster, and return them."""
+        for name in desired.apps.keys() & self._both_since.keys():
+            if (name in self._desired) is not (desired.apps[name].place == self._cluster.name):
+                del self._both_since[name]  # it moves the other way now
         self._here = frozenset(name for name, app in desired.apps.items() if app.place != self._cluster.name)
+        before = self._desired
         self._desired = {name: app for name, app in desired.apps.items() if app.place == self._cluster.name}
+        for name in before.keys() - self._desired.keys():  # nothing that is said of it there holds it back elsewhere
+            self._neighbours.places.verdicts.forget(name, self._cluster.name)
+            self._neighbours.wake(name)
         for name in self._desired:
             if not self._neighbours.places.verdicts.has(name, self._cluster.name):
                 self._say(name, underway=f"{self._cluster.name} was not looked at yet")
@@ -142,6 +151,16 @@ class ClusterWorld:
         if subject.kind == "app" and (subject.name in self._desired or subject.name in self._left):
             self._wake(subject.name)
 
+    def restart(self, app: App) -> None:
+        """Have every pod of an app replaced, as an operator asked; what serves ends once its successor is ready."""
+        if app.place == self._cluster.name:
+            asked_at = datetime.now(UTC).isoformat(timespec="seconds")
+            self._directory.mkdir(parents=True, exist_ok=True)
+            replace_file(self._directory / app.name, json.dumps({"app": app.name, "restarted": asked_at}))
+            self._left |= {app.name}
+            self._rendered.pop(app.name, None)
+            self._wake(app.name)
+
     # The World
 
     def now(self) -> float:
@@ -152,7 +171,10 @@ class ClusterWorld:
         """Plan what to do about an app in this cluster now; one that an operator has stopped is stopped there, too."""
         if asked is not None and self._neighbours.places.state(asked) == "stopped":
             asked = asked.stopped
-        return self._planner.plan(name, asked, self.observe(name), self.now())
+        planned = self._planner.plan(name, asked, self.observe(name), self.now())
+        if planned.reason is Reason.SERVING_AT_BOTH:
+            self._both_since.setdefault(name, self.now())
+        return planned
 
     def when_failing(self, name: str) -> AppState:
         """Return the state of an app whose next action keeps failing: degraded while pods of it are ready."""
@@ -177,6 +199,8 @@ class ClusterWorld:
             serves_here=self._neighbours.serves_here(name),
             left=name in self._left,
             conflicts=self._conflicts.get(name, _NONE),
+            overlap_s=self._cluster.overlap_s,
+            both_since=self._both_since.get(name),
         )
 
     async def do(self, name: str, action: Action) -> None:
@@ -197,6 +221,7 @@ class ClusterWorld:
                 self._left -= {name}
                 self._rendered.pop(name, None)
                 self._conflicts.pop(name, None)
+                self._both_since.pop(name, None)
                 self._neighbours.places.verdicts.forget(name, self._cluster.name)
                 self._neighbours.wake(name)
 
@@ -227,7 +252,9 @@ class ClusterWorld:
 
     async def _made(self, name: str, action: Render) -> Rendered:
         made = await self._render(self._cluster, action.app, action.revision)
-        objects = tuple(marked(each, self._installation, made.revision) for each in made.objects)
+        asked_at = self._restarted_at(name)
+        restarted = (with_restart(each, asked_at) if asked_at else each for each in made.objects)
+        objects = tuple(marked(each, self._installation, made.revision) for each in restarted)
         if made.refused:
             self._write(name, "refused", f"cannot run in {self._cluster.name}: {made.refused}", action)
         for note in made.notes:
@@ -260,6 +287,13 @@ class ClusterWorld:
         self._watched.note({**seen, "kind": action.kind})
         kind: EventKind = "recovered" if action.reason is Reason.DRIFTED else "applied"
         self._write(name, kind, f"applied {action.kind} {action.name} in {self._cluster.name}", action)
+
+    def _restarted_at(self, name: str) -> str:
+        """Return when an operator asked last for a restart of an app, "" for never."""
+        try:
+            return str(json.loads((self._directory / name).read_bytes()).get("restarted", ""))
+        except (FileNotFoundError, ValueError):
+            return ""
 
     def _remember(self, name: str) -> None:
         """Have it on record that something of an app is in the cluster, before anything is."""

@@ -206,7 +206,7 @@ class Daemon:
         await GitLeftovers(self.settings, self.manifests, self._stores.records, self.journal).run()
 
     async def _answer_requests(self) -> None:
-        worlds = Worlds(apps=self._apps, services=self._services, tasks=self._task_world, processes=self._processes)
+        worlds = Worlds(self._apps, self._services, self._task_world, self._processes, self._clusters)
         grants = grants_of(
             self.manifests, self._stores, worlds, self.outcomes, counted=self._counters.as_json, origins=self._git
         )

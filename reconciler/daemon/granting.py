@@ -1,8 +1,8 @@
 """Build the one table by which the requests of operators are granted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.control.apps import AppRequests
 from reconciler.control.grants import Grants, Manifests
@@ -11,14 +11,19 @@ from reconciler.control.processes import ProcessRequests
 from reconciler.control.scaling import ScaleRequests
 from reconciler.control.services import ServiceRequests
 from reconciler.control.tasks import TaskRequests
+from reconciler.daemon.worlds import restart_in
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
+from reconciler.planning.apps.app import App
 from reconciler.processes.world import ProcessWorld
 from reconciler.services.world import ServiceWorld
 from reconciler.tasks.world import TaskWorld
 
+if TYPE_CHECKING:  # most hosts have no cluster
+    from reconciler.cluster.world import ClusterWorld
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True)
 class Worlds:
     """The Worlds that operators make requests of."""
 
@@ -26,6 +31,7 @@ class Worlds:
     services: ServiceWorld
     tasks: TaskWorld
     processes: ProcessWorld
+    clusters: "Sequence[ClusterWorld]"
 
 
 def grants_of(  # noqa: PLR0913  collaborators, each named
@@ -44,8 +50,13 @@ def grants_of(  # noqa: PLR0913  collaborators, each named
         *(each.figures for each in (worlds.apps.limits, worlds.apps.scaling, worlds.tasks, worlds.processes)),
     )
     processes = ProcessRequests(manifests, worlds.processes, journal)
+
+    def restarted(app: App) -> None:
+        processes.restart_with(app)
+        restart_in(worlds.clusters, app)
+
     return Grants(
-        AppRequests(manifests, worlds.apps, journal, restarted=processes.restart_with).grants,
+        AppRequests(manifests, worlds.apps, journal, restarted=restarted).grants,
         processes.grants,
         ScaleRequests(manifests, worlds.apps, journal).grants,
         TaskRequests(manifests, worlds.tasks, stores.records.task_log, journal).grants,

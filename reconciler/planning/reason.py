@@ -28,6 +28,7 @@ class Reason(StrEnum):
     FILES_IN_BUILD = "files-in-build"
     LIMITS_CHANGED = "limits-changed"
     DRIFTED = "drifted"
+    SERVING_AT_BOTH = "serving-at-both"
     LIMITS_WATCHED = "limits-watched"
     ISOLATION_INCOMPLETE = "isolation-incomplete"
 

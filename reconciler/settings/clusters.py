@@ -14,7 +14,8 @@ class Cluster:
 
     `bases` are the layouts of base images by the Python they have, such as 3.12; each may end in `@` and a digest.
     `gateway` and `ingress_class` are what routes of domains are for, "" for none. `drain_s` is how long a pod that is
-    to end serves on. `force` changes back what others have changed.
+    to end serves on, `overlap_s` how long an app that moves serves both there and here. `force` changes back what
+    others have changed.
     """
 
     name: str
@@ -30,5 +31,6 @@ class Cluster:
     gateway: str = ""
     ingress_class: str = ""
     drain_s: int = 5
+    overlap_s: float = 0.0
     spread: Spread = "host"
     force: bool = True

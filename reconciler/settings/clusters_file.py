@@ -36,7 +36,7 @@ def cluster_problems(tree: Node) -> Iterator[tuple[Path, str]]:
 def _cluster(file: str, name: str, node: Node) -> Cluster:
     given: dict[str, Any] = node.value  # type: ignore[assignment]  # the schema has seen to it
     directory = FilePath(posixpath.dirname(file))
-    drain, route = node.given("drain"), given.get("route", {})
+    drain, overlap, route = node.given("drain"), node.given("overlap"), given.get("route", {})
     bases = node.given("bases")
     default = Cluster(name=name, kubeconfig=directory, namespace="", registry="")
     return Cluster(
@@ -56,6 +56,7 @@ def _cluster(file: str, name: str, node: Node) -> Cluster:
         gateway=route.get("gateway", ""),
         ingress_class=route.get("ingress_class", ""),
         drain_s=default.drain_s if drain is None else int(duration_s(str(drain.written))),
+        overlap_s=default.overlap_s if overlap is None else duration_s(str(overlap.written)),
         spread=given.get("spread", default.spread),
         force=given.get("force", default.force),
     )

@@ -77,7 +77,7 @@ async def questions(client: Client) -> None:
         await items_of(client, plural)
     await pods_of(client, "a=b")
     await use_of(client, "a=b")
-    assert await log_of(client, "shop-1", lines=10) == "hello\n"
+    assert [line async for line in log_of(client, "shop-1", {"tailLines": "10"})] == ["hello"]
 
 
 @on_loop

@@ -18,7 +18,7 @@ def named(on: str = "reliability") -> set[tuple[str, str]]:
     return set(_NAMED.findall(page(on)))
 
 
-@pytest.mark.parametrize("on", ["reliability", "git", "isolation", "scaling"])
+@pytest.mark.parametrize("on", ["reliability", "git", "isolation", "scaling", "clusters"])
 def test_every_promise_has_a_test_that_exists(on: str) -> None:
     missing = [
         f"{file}::{test}"

@@ -186,14 +186,24 @@ class Client:
         content = b"" if body is None else json.dumps(body).encode()
         return await self._asked(method, path, content, "application/json" if content else "")
 
-    async def text(self, path: str) -> str:
-        """Return the answer to a request for a text. Raises ApiError."""
-        async with self._slots:
-            await self._when_calm()
-            answer = await self._answered("GET", path, b"", "")
-        if answer.status >= _FAILED:
-            raise self._refusal(answer)
-        return answer.body.decode(errors="replace")
+    async def lines(self, path: str) -> AsyncIterator[str]:
+        """Yield the lines of an answer as they come, until it ends. Raises ApiError."""
+        exchange = await self._opened()
+        refused: Answer | None = None
+        try:
+            async for line in exchange.lines(path):
+                if isinstance(line, Answer):
+                    refused = line if line.status >= _FAILED else None
+                elif refused is not None:
+                    refused = replace(refused, body=refused.body + line)
+                else:
+                    yield line.decode(errors="replace")
+        except (BrokenExchange, OSError) as error:
+            raise ApiError(f"the connection broke: {error}") from error
+        finally:
+            exchange.close()
+        if refused is not None:
+            raise self._refusal(refused)
 
     def close(self) -> None:
         """End every connection."""

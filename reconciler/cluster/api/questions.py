@@ -3,13 +3,14 @@
 Nothing that is asked here changes anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from reconciler.cluster.access import Right, granted
 from reconciler.cluster.api.client import ApiError, Client
 
+_NOT_SERVED = 404
 _REVIEWS = "/apis/authorization.k8s.io/v1"
 
 
@@ -68,11 +69,11 @@ async def use_of(client: Client, selector: str) -> dict[str, Mapping[str, str]]:
     }
 
 
-async def log_of(client: Client, pod: str, *, lines: int, previous: bool = False) -> str:
-    """Return the last lines of what a pod has written. Raises ApiError."""
-    asked = {"tailLines": str(lines), **({"previous": "true"} if previous else {})}
-    path = f"/api/v1/namespaces/{quote(client.namespace, safe='')}/pods/{quote(pod, safe='')}/log?{urlencode(asked)}"
-    return await client.text(path)
+async def log_of(client: Client, pod: str, asked: Mapping[str, str]) -> AsyncIterator[str]:
+    """Yield the lines that a pod has written, `asked` as the parameters of its log are. Raises ApiError."""
+    top = f"/api/v1/namespaces/{quote(client.namespace, safe='')}/pods/{quote(pod, safe='')}/log"
+    async for line in client.lines(f"{top}?{urlencode(asked)}"):
+        yield line
 
 
 async def is_served(client: Client, kind: str) -> bool:
@@ -80,7 +81,7 @@ async def is_served(client: Client, kind: str) -> bool:
     try:
         await client.version_of(kind)
     except ApiError as error:
-        if error.status == 404:
+        if error.status == _NOT_SERVED:
             return False
         raise
     return True

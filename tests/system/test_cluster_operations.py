@@ -1,0 +1,116 @@
+"""What operators ask of apps in a cluster: logs, use and restarts, read and done through its API."""
+
+import json
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from reconciler.cluster.ownership import INSTALLATION, RESTARTED
+from reconciler.state.schema import state_id
+from tests.support.eventually import eventually
+from tests.support.kube_api import KubeApi, kube_api, kubeconfig
+from tests.support.placed import placed
+from tests.support.registries import ScriptedRegistry, scripted_registry
+from tests.support.site import Site
+
+pytestmark = [pytest.mark.system, pytest.mark.nightly]
+
+PODS = "/api/v1/namespaces/web/pods"
+METRICS = "/apis/metrics.k8s.io/v1beta1/namespaces/web/pods"
+
+
+@pytest.fixture
+def api() -> Iterator[KubeApi]:
+    with kube_api() as api:
+        yield api
+
+
+@pytest.fixture
+def registry() -> Iterator[ScriptedRegistry]:
+    with scripted_registry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def options(site: Site, api: KubeApi, registry: ScriptedRegistry) -> list[str]:
+    return placed(site, kubeconfig(site.root, f"http://127.0.0.1:{api.port}"), registry)
+
+
+def is_running(site: Site) -> bool:
+    told = site.told("shop")
+    assert told["state"] == "running", told["message"]
+    return True
+
+
+def with_pods(site: Site, api: KubeApi) -> None:
+    """Have two pods of the app, one of them ready."""
+    for number, status in ((1, "True"), (2, "False")):
+        labels = {"reconciler.dev/app": "shop", "reconciler.dev/part": "web", INSTALLATION: state_id(site.state)}
+        pod: dict[str, Any] = {"kind": "Pod", "metadata": {"name": f"shop-{number}", "labels": labels}}
+        api.put({**pod, "status": {"conditions": [{"type": "Ready", "status": status}]}}, "kubelet")
+        api.others[f"{PODS}/shop-{number}/log"] = f"hello from {number}\nGET / 200\x1b[2J\n"
+
+
+def test_logs_are_those_of_its_pods_and_use_is_what_the_cluster_measures(
+    site: Site, api: KubeApi, options: list[str]
+) -> None:
+    site.start(*options)
+    eventually(lambda: is_running(site), 120)
+    with_pods(site, api)
+    done = site.cli("logs", "shop", "-n", "10")
+    assert done.stdout.splitlines() == [
+        "1  hello from 1", r"1  GET / 200\x1b[2J", "2  hello from 2", r"2  GET / 200\x1b[2J",
+    ]  # fmt: skip
+    first, *_ = map(json.loads, site.cli("logs", "shop", "--json").stdout.splitlines())
+    assert first == {"app": "shop", "pod": "shop-1", "text": "hello from 1"}
+    # What only a host has is refused with what to do, and so is what the account may not read.
+    assert "leave out --which access" in site.cli("logs", "shop", "--which", "access").stderr
+    assert "pipe its lines through grep" in site.cli("logs", "shop", "--grep", "a").stderr
+    assert "staging build" in site.cli("logs", "shop", "--which", "staging").stdout
+
+    unmeasured = site.cli("top", "--once", "--interval", "100ms").stdout
+    assert "prod: shop: 1 of 2 pods ready; what they use is not measured there: install metrics-server" in unmeasured
+    usage = {"cpu": "250000000n", "memory": "65536Ki"}
+    measured = [{"metadata": {"name": f"shop-{number}"}, "containers": [{"usage": usage}]} for number in (1, 2)]
+    api.others[METRICS] = {"items": measured}
+    shown = site.cli("top", "--once", "--interval", "100ms").stdout
+    assert "prod: shop: 1 of 2 pods ready, 0.50 cores, 128.0M" in shown
+
+    api.allowed = {("list", "", "pods")}
+    refused = site.cli("logs", "shop")
+    assert refused.returncode == 1
+    assert 'cannot get resource "pods/log"' in refused.stderr
+    api.fault = lambda *_: 503
+    assert "prod: cannot be asked: scripted 503" in site.cli("top", "--once", "--interval", "100ms").stdout
+
+
+def restarted_at(api: KubeApi) -> str:
+    annotations = api.of("Deployment", "shop")["spec"]["template"]["metadata"].get("annotations") or {}
+    return str(annotations.get(RESTARTED, ""))
+
+
+def image(api: KubeApi) -> str:
+    return str(api.of("Deployment", "shop")["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def test_a_restart_replaces_the_pods_once_and_another_daemon_does_not_repeat_it(
+    site: Site, api: KubeApi, options: list[str]
+) -> None:
+    daemon = site.start(*options)
+    eventually(lambda: is_running(site), 120)
+    before = image(api)
+    assert restarted_at(api) == ""
+    site.cli("restart", "shop")
+    eventually(lambda: restarted_at(api) != "", 120)
+    asked_at = restarted_at(api)
+    assert image(api) == before
+    eventually(lambda: is_running(site), 120)
+    site.end(daemon, signal.SIGKILL)
+    site.start(*options)
+    eventually(lambda: is_running(site), 120)
+    site.source("shop", "2")
+    eventually(lambda: image(api) != before, 120)
+    eventually(lambda: is_running(site), 120)
+    assert restarted_at(api) == asked_at

@@ -1,0 +1,191 @@
+"""Plans of an app in a cluster over any history: edits, drift, losses, failures, moves, and a cluster that is not seen.
+
+Whatever happens, nothing that serves is deleted while it is in doubt or nothing else serves, and every history ends
+with what is asked for.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.cluster.actions import ApplyObject, DeleteObject, ForgetPlace, Render
+from reconciler.cluster.observed import ObservedPlace, Rendered
+from reconciler.cluster.ownership import differences, key_of, marked
+from reconciler.cluster.plan import plan
+from reconciler.planning.apps.app import App
+from reconciler.planning.plan import Plan
+from tests.support.exported import app_of, export
+from tests.support.kube_api import failed_rollout, rolled_out
+
+_MOST_STEPS = 60
+FIELDS: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"release": "python migrate.py", "processes": {"worker": "python w.py"}},
+    {"instances": 3, "schedules": {"cleanup": {"command": "true", "at": "5 4 * * *"}}},
+)
+APPS = tuple(app_of(fields) for fields in FIELDS)
+OBJECTS = tuple(
+    tuple(marked(each, "here", app.revision("c").id) for each in export(fields).objects)
+    for app, fields in zip(APPS, FIELDS, strict=True)
+)
+EVENTS = (
+    "roll out", "roll out", "fail", "edit 0", "edit 1", "edit 2", "remove", "hold", "release", "blind", "see", "drift",
+    "lose", "move here", "serve here", "end here", "wait",
+)  # fmt: skip
+
+
+@dataclass
+class Story:
+    """A cluster, what is asked for there, and what is true of this host."""
+
+    asked: int | None = 0
+    rendered: int | None = None
+    seen: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    held: bool = False
+    unseen: str = ""
+    moves_here: bool = False
+    serves_here: bool = False
+    both_since: float | None = None
+    overlap_s: float = 0.0
+    now: float = 0.0
+    uids: int = 0
+
+    @property
+    def app(self) -> App | None:
+        return None if self.asked is None or self.moves_here else APPS[self.asked]
+
+    def planned(self) -> "Plan[Any]":
+        rendered = None
+        if self.rendered is not None:
+            app = APPS[self.rendered]
+            rendered = Rendered(app=app, revision=app.revision("c").id, objects=OBJECTS[self.rendered])
+        observed = ObservedPlace(
+            installation="here",
+            place="prod",
+            revision=None if self.app is None else self.app.revision("c"),
+            rendered=rendered,
+            seen=self.seen,
+            looked=True,
+            unseen=self.unseen,
+            held=self.held,
+            wanted_here=self.moves_here,
+            serves_here=self.serves_here,
+            left=bool(self.seen),
+            overlap_s=self.overlap_s,
+            both_since=self.both_since,
+        )
+        found = plan(self.app, observed, self.now)
+        if found.reason == "serving-at-both" and self.both_since is None:
+            self.both_since = self.now
+        return found
+
+    def act(self) -> None:
+        """Do the first action of the plan, if nothing speaks against it."""
+        found = self.planned()
+        self.check(found)
+        match found.first:
+            case Render():
+                self.rendered = self.asked
+            case ApplyObject() as action:
+                self.apply(json.loads(json.dumps(action.wanted)))
+            case DeleteObject() as action:
+                del self.seen[action.kind, action.name]
+            case ForgetPlace():
+                self.rendered, self.both_since = None, None
+            case None:
+                pass
+
+    def apply(self, wanted: dict[str, Any]) -> None:
+        before = self.seen.get(key_of(wanted), {"metadata": {}})
+        self.uids += 1
+        metadata = {
+            **wanted["metadata"],
+            "uid": before["metadata"].get("uid", f"u{self.uids}"),
+            "generation": before["metadata"].get("generation", 0) + 1,
+        }
+        self.seen[key_of(wanted)] = {**wanted, "metadata": metadata, "status": before.get("status", {})}
+
+    def check(self, found: "Plan[Any]") -> None:
+        """Hold a plan to what must be true of each."""
+        deletes = [action for action in found.actions if isinstance(action, DeleteObject)]
+        if self.app is None:
+            assert not (deletes and self.held), "a manifest that cannot be read removes nothing"
+            assert not (deletes and self.moves_here and not self.serves_here), "it serves here first"
+        elif deletes:
+            wanted = {key_of(each) for each in OBJECTS[self.asked or 0]}
+            assert not {(each.kind, each.name) for each in deletes} & wanted
+            for each in self.seen.values():
+                if each["kind"] == "Deployment" and key_of(each) in wanted:
+                    assert is_available(each), "what is left over goes after the rollout"
+        assert not (found.settled and found.actions)
+
+    def happen(self, event: str, which: int) -> None:
+        chosen = self.seen[sorted(self.seen)[which % len(self.seen)]] if self.seen else None
+        match event.split():
+            case ["edit", number]:
+                self.asked, self.moves_here, self.both_since = int(number), False, None
+            case ["move", "here"] if self.asked is not None:
+                self.moves_here, self.both_since = True, None
+            case ["wait"]:
+                self.now += 10
+            case ["drift"] if chosen is not None:
+                chosen.setdefault("spec", {})["replicas"] = 7
+            case ["lose"] if chosen is not None:
+                del self.seen[key_of(chosen)]
+            case _:
+                self.turn(event)
+
+    def turn(self, event: str) -> None:
+        """Have something be otherwise that is of no app."""
+        match event:
+            case "roll out" | "fail":
+                become = rolled_out if event == "roll out" else failed_rollout
+                self.seen = {key: become(each) for key, each in self.seen.items()}
+            case "remove":
+                self.asked, self.moves_here = None, False
+            case "hold" | "release":
+                self.held = event == "hold"
+            case "blind" | "see":
+                self.unseen = "no answer" if event == "blind" else ""
+            case "serve here" | "end here":
+                self.serves_here = event == "serve here"
+
+
+def is_available(deployment: Mapping[str, Any]) -> bool:
+    status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
+    seen_last = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    return bool(seen_last and status.get("availableReplicas", 0) >= wanted == status.get("replicas", 0))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 9), st.integers(0, 8)), min_size=5, max_size=30),
+    st.sampled_from((0.0, 25.0)),
+)
+def test_every_history_ends_with_what_is_asked_for_and_nothing_goes_too_soon(
+    events: list[tuple[str, int, int]], overlap_s: float
+) -> None:
+    story = Story(overlap_s=overlap_s)
+    for event, which, actions in events:
+        for _ in range(actions):
+            story.act()
+        story.happen(event, which)
+        story.check(story.planned())
+    story.held, story.unseen = False, ""
+    story.serves_here = story.moves_here or story.serves_here
+    for _ in range(_MOST_STEPS):
+        if (found := story.planned()).settled:
+            break
+        story.act()
+        story.happen("roll out", 0)
+        story.now = max(story.now, found.recheck_at or 0)
+    assert story.planned().settled, story.planned()
+    if story.app is None:
+        assert story.seen == {}
+    else:
+        wanted = OBJECTS[story.asked or 0]
+        assert story.seen.keys() == {key_of(each) for each in wanted}
+        assert not any(differences(each, story.seen[key_of(each)]) for each in wanted)
