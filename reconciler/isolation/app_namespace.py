@@ -12,7 +12,14 @@ from pathlib import Path
 from reconciler.isolation.warden import GIVEN, REQUEST, SOCKET, VARIABLE
 from reconciler.linux.privileges import SETPCAP, SYS_ADMIN, may
 from reconciler.linux.proc_files import read_proc
-from reconciler.linux.user_namespaces import join_users, keep_capabilities, leave_users, owner_of_namespace, users_of
+from reconciler.linux.user_namespaces import (
+    forbidden,
+    join_users,
+    keep_capabilities,
+    leave_users,
+    owner_of_namespace,
+    users_of,
+)
 
 # What starting as another user takes, and finding such a process again (linux/capability.h).
 NEEDED = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7, "SYS_PTRACE": 19}
@@ -37,7 +44,9 @@ def become_warded(leased: Collection[int]) -> None:
 
 
 def no_warden() -> str:
-    """Say why no warden gives this process users, "" if one is there."""
+    """Say why no warden gives this process users, "" if one is there that could."""
+    if why := forbidden():
+        return why
     try:
         _connected().close()
     except OSError as error:

@@ -12,12 +12,27 @@ from reconciler.linux.proc_files import read_proc
 
 _NEW_USER = 0x10000000
 _OWNER_UID = 0xB704  # linux/nsfs.h
+# What a host may have set to keep its users from namespaces, and the value that does.
+_FORBIDS = {
+    "user.max_user_namespaces": "0",
+    "kernel.unprivileged_userns_clone": "0",
+    "kernel.apparmor_restrict_unprivileged_userns": "1",
+}
 _SET_AMBIENT, _RAISE = 47, 2  # linux/prctl.h
 
 
 def leave_users() -> None:
     """Have a user namespace of its own, in which no user is known yet. Raises OSError."""
     call_libc("unshare", _NEW_USER)
+
+
+def forbidden(settings: Path = Path("/proc/sys")) -> str:
+    """Say by what this host keeps users who are not root from namespaces of their own, "" if it does not."""
+    for name, value in _FORBIDS.items():
+        with suppress(OSError):
+            if read_proc(str(settings / name.replace(".", "/"))).strip() == value:
+                return f"this host lets no user have namespaces: {name} is {value}"
+    return ""
 
 
 def join_users(namespace: int) -> None:

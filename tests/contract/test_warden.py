@@ -4,6 +4,7 @@ No request names a number or a path, so none can be outside of the range; what f
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,10 +13,17 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.isolation.warden import GIVEN, REQUEST, Unfit, Warded
+from reconciler.isolation import app_namespace
+from reconciler.isolation.app_namespace import no_warden
+from reconciler.isolation.warden import GIVEN, REQUEST, VARIABLE, Unfit, Warded
+from reconciler.linux.kernel_calls import call_libc
+from reconciler.linux.privileges import SETUID, may
+from reconciler.linux.user_namespaces import forbidden, users_of
+from tests.support.eventually import eventually
 from tests.support.site import REPOSITORY
 
 _USER = 54_000 + os.getpid() % 2000
@@ -45,14 +53,18 @@ print(open("/proc/self/uid_map").read().split(), open("/proc/self/gid_map").read
 """
 
 
+def _open_to_all(directory: Path) -> Path:
+    """Let every user enter a directory, and those above it."""
+    for above in (directory, *directory.parents):
+        with suppress(OSError):
+            above.chmod(above.stat().st_mode | 0o011)
+    return directory
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The socket of a running warden; it answers at the end as at the beginning."""
-    found = tmp_path_factory.mktemp("warden")
-    for above in (found, *found.parents):
-        with suppress(OSError):
-            above.chmod(above.stat().st_mode | 0o011)
-    path = found / "socket"
+    path = _open_to_all(tmp_path_factory.mktemp("warden")) / "socket"
     words = (sys.executable, "-m", "reconciler", "warden", "--user", str(_USER), "--socket", str(path))
     with subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as warden:
         assert warden.stdout is not None
@@ -140,3 +152,149 @@ def test_no_choice_of_users_has_root_or_anybody_else_of_the_host(first: int, man
     assert not {0, found.uid, found.gid, 65_534} & {
         number for number in (0, found.uid, found.gid, 65_534) if number in given_to_apps
     }
+
+
+# A warden that is killed before its Nth effect: it removes a socket, makes one, gives it away, and writes two maps.
+_KILLED = """
+import os, runpy, signal, sys
+number, seen = int(sys.argv.pop(1)), 0
+def hook(event, arguments):
+    global seen
+    if event in ("os.remove", "socket.bind", "os.chown") or event == "open" and str(arguments[0]).endswith("id_map"):
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+sys.argv[0] = "reconciler"
+runpy.run_module("reconciler", run_name="__main__", alter_sys=True)
+"""
+_EFFECTS, _BEFORE_IT_LISTENS = 5, 3
+_WHOLE = [range(_USER, _USER + 1), range(_FIRST, _LAST + 1)]
+
+
+_LAST_STEP = "keep_capabilities"
+
+
+def _nightly(value: object) -> ParameterSet:
+    return pytest.param(value, marks=pytest.mark.nightly)
+
+
+def _become(path: Path, ended_at: str = "") -> tuple[bool, list[range], bool]:
+    """Be a daemon of that user at its start, killed before it does `ended_at`; return what it has become.
+
+    Whether it came to its end, which users it has, and whether it may become them.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(_USER, _USER, _USER)
+            os.setresuid(_USER, _USER, _USER)
+            call_libc("prctl", 4, 1, 0, 0, 0)  # as a program that was executed: its own files of /proc are its own
+            os.environ[VARIABLE] = str(path)
+            if ended_at:
+                setattr(app_namespace, ended_at, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            app_namespace.become_warded(())
+            has = users_of()
+            os.write(writing, repr((True, [(each.start, each.stop) for each in has], may(SETUID))).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        told = said.read().decode()
+    os.waitpid(pid, 0)
+    if not told:
+        return False, [], False
+    ended, has, rights = eval(told)
+    return ended, [range(*each) for each in has], rights
+
+
+def _warden(path: Path, *before: str) -> subprocess.Popen[str]:
+    words = (sys.executable, *before, "warden", "--user", str(_USER), "--socket", str(path))
+    return subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+
+
+class TestKilled:
+    pytestmark = as_root
+
+    @pytest.mark.parametrize("number", [*map(_nightly, range(1, _EFFECTS)), _EFFECTS, _nightly(_EFFECTS + 1)])
+    def test_a_warden_killed_before_any_of_its_effects_has_given_nothing_or_all(
+        self, number: int, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        path = _open_to_all(tmp_path_factory.mktemp("killed")) / "socket"
+        with _warden(path, "-c", _KILLED, str(number)) as warden:
+            assert warden.stdout is not None
+            listens = warden.stdout.readline().startswith("gives")
+            assert listens == (number > _BEFORE_IT_LISTENS)
+            ended, has, rights = _become(path)
+            assert ended
+            if number > _EFFECTS:
+                warden.terminate()
+                assert (has, rights) == (_WHOLE, True)
+            else:
+                assert has == users_of()  # those of the host, and no right over any
+                assert not rights
+        assert warden.returncode == (0 if number > _EFFECTS else -signal.SIGKILL)
+        with _warden(path, "-m", "reconciler") as successor:  # whatever the one before has left there
+            assert successor.stdout is not None
+            assert successor.stdout.readline().startswith("gives")
+            assert _become(path) == (True, _WHOLE, True)
+            successor.terminate()
+
+    @pytest.mark.parametrize(
+        "step", [*map(_nightly, ("_given", "_connected", "leave_users", "join_users")), _LAST_STEP]
+    )
+    def test_a_daemon_killed_at_any_step_of_asking_keeps_nothing_and_the_next_gets_all(
+        self, place: Path, step: str
+    ) -> None:
+        ended, has, rights = _become(place, ended_at=step)
+        assert not rights or not ended
+        assert has in ([], users_of())  # the process that asks for it may be the one that is killed
+        eventually(lambda: not _processes_of(_USER, besides=place), 20)
+        assert _become(place) == (True, _WHOLE, True)
+
+
+def _processes_of(user: int, besides: Path) -> list[str]:
+    """The processes of a user, without the warden, which opens files as one."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            real = (entry / "status").read_text().split("Uid:\t")[1].split()[0] if entry.name.isdecimal() else ""
+            if real == str(user) and str(besides) not in (entry / "cmdline").read_text():
+                found.append(entry.name)
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may set that of a namespace")
+def test_a_host_that_lets_no_user_have_namespaces_says_so() -> None:
+    reading, writing = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            call_libc("unshare", 0x10000000)
+            Path("/proc/sys/user/max_user_namespaces").write_text("0")
+            os.write(writing, no_warden().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        assert said.read() == b"this host lets no user have namespaces: user.max_user_namespaces is 0"
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "forbids"),
+    [
+        ("kernel/unprivileged_userns_clone", "0", True),
+        ("kernel/unprivileged_userns_clone", "1", False),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", True),
+        ("user/max_user_namespaces", "0", True),
+        ("user/max_user_namespaces", "96365", False),
+    ],
+)
+def test_what_keeps_users_from_namespaces_is_named(tmp_path: Path, name: str, value: str, *, forbids: bool) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(f"{value}\n")
+    said = forbidden(tmp_path)
+    assert bool(said) == forbids
+    assert not forbids or f"{name.replace('/', '.')} is {value}" in said

@@ -10,6 +10,7 @@ from reconciler.isolation.app_users import AppUsers, app_users
 from reconciler.isolation.cells import places_of
 from reconciler.isolation.user_leases import damaged_files, read_leases
 from reconciler.linux.process_identity import owner_of
+from reconciler.linux.user_namespaces import forbidden
 from reconciler.planning.isolation.layout import NOT_DELEGATED, layout
 from reconciler.settings.settings import Settings
 
@@ -85,7 +86,9 @@ def _of_warden(settings: Settings, pid: int | None) -> Iterator[Check]:
     if pid is None and not why:
         yield Check(level="ok", subject="users", found=f"{given}, once the daemon runs")
     elif settings.isolation_default != "none" or app_users(settings.paths):
-        advice = "systemctl restart reconciler" if not why else "install one with 'reconciler install --app-users'"
+        advice = "install one with 'reconciler install --app-users'"
+        if not why or why == forbidden():
+            advice = f"{'systemctl' if not why else 'set it otherwise by sysctl, then systemctl'} restart reconciler"
         found = f"isolated apps get none of their own: {why or 'the daemon was started without its warden'}"
         yield Check(level="warn", subject="users", found=found, advice=f"{advice}; until then, they share the daemon's")
 
