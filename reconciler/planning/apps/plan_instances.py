@@ -122,7 +122,7 @@ def _serving(known: Assessment) -> Plan[Action]:
         actions.append(Sleep(instance=current.id, revision=known.target.id, cause=cause.text, reason=cause.reason))
     else:
         actions += to_scale(known, current, known.app.workers)
-    if served := [i for i in known.others if i.ready]:
+    if served := [i for i in known.others if i.ready and i.pid]:
         done = "rolled back by an operator" if known.is_rolled_back else "deployed"
         waits = Cause(Reason.HANDING_OVER, f"{done}; {finishing('the previous instance', served)}")
         return planned(known, actions, "running", waits)

@@ -173,6 +173,13 @@ def test_an_old_instance_told_to_stop_is_seen_off() -> None:
     )
 
 
+def test_a_revision_that_was_in_force_without_an_instance_finishes_no_requests() -> None:
+    """As that of an app in a cluster, where pods of it may finish theirs."""
+    replaced = serving(APP, instances=(an_instance(V2, pid=0, stopping_since=NOW - 1), an_instance(V1, "i2", pid=0)))
+    decided = plan(APP, replaced, NOW)
+    assert (decided.state, decided.message) == ("running", "")
+
+
 def test_an_app_that_is_stopped_says_when_an_instance_that_does_not_end_is_killed() -> None:
     slow = an_instance(V1, stopping_since=NOW - 1, stop_timeout_s=5.0)
     starting = an_instance(V2, "i2", ready_at=None)
