@@ -49,7 +49,7 @@ tests:
 test-cluster: export RECONCILER_TEST_CLUSTER ?= engine
 test-cluster: .venv/ready-dev
 	@[ "$$RECONCILER_TEST_CLUSTER" != engine ] || scripts/engine
-	@$(BIN)/python -m pytest -q -rP tests/cluster $(CLUSTER_TESTS)
+	@$(BIN)/python -m pytest -q -rP -o faulthandler_timeout=0 tests/cluster $(CLUSTER_TESTS)
 
 lint: .venv/ready-dev
 	@$(TOGETHER) style types

@@ -16,8 +16,8 @@ _QUICK: dict[str, Any] = {"health": {"path": "/", "start_timeout": "5s"}}
 _DEADLINE_S = 5 + 60 + 30  # of a rollout with that start_timeout, and half a minute
 # What is done to each app, and what is told of it.
 _BAD = {
-    "code": "cannot begin",
-    "health": "500",
+    "code": "CrashLoopBackOff",
+    "health": "1 of 1 new, 1 ready",
     "release": "no table today",
     "full": "Insufficient cpu",
     "large": "maximum memory usage per Container is 256Mi",

@@ -103,6 +103,7 @@ class Space:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.init, 9)
         for process in (self.holder, *self.running):
+            process.kill()  # what runs outside, too
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(30)
 
