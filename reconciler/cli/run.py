@@ -77,6 +77,9 @@ def command(settings: Settings, stop_apps: bool | None, events: str, page: bool,
     import sqlite3
     from dataclasses import replace
 
+    from reconciler.serving.forkserver.ahead import begin
+
+    fork_server = begin(settings.paths)  # it loads what it needs on another core while this process does
     from reconciler.daemon.process import run
     from reconciler.daemon.web_process import page_of_its_own
     from reconciler.state.lock import AlreadyRunning
@@ -91,7 +94,8 @@ def command(settings: Settings, stop_apps: bool | None, events: str, page: bool,
     try:
         stops = os.getpid() == 1 if stop_apps is None else stop_apps
         print_text = functools.partial(print_progress, stops=stops)
-        down = asyncio.run(run(settings, _export if events == "json" else print_text, stop_apps=stops))
+        tell = _export if events == "json" else print_text
+        down = asyncio.run(run(settings, tell, stop_apps=stops, fork_server=fork_server))
     except (AlreadyRunning, OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     except sqlite3.Error as error:

@@ -23,6 +23,7 @@ from reconciler.linux.open_files import allow_many_open_files
 from reconciler.linux.processes import adopt_orphans, keep_descriptors
 from reconciler.linux.systemd import ServiceManager
 from reconciler.planning.subject import HOST, Subject
+from reconciler.serving.forkserver.ahead import Begun
 from reconciler.settings.settings import Settings
 from reconciler.state.daemon_record import DaemonRecord, record
 from reconciler.state.database import Database
@@ -115,10 +116,17 @@ async def _report_ready(manager: ServiceManager, daemon: Daemon) -> None:
     manager.ready()
 
 
-async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_apps: bool = False) -> bool:
+async def run(
+    settings: Settings,
+    started: Callable[[Daemon], None],
+    *,
+    stop_apps: bool = False,
+    fork_server: Begun | None = None,
+) -> bool:
     """Keep this host as its manifests say until SIGTERM or SIGINT; return whether `down` sent that.
 
     Raises AlreadyRunning. The apps keep serving without the daemon, unless `stop_apps`: then they are stopped first.
+    The `fork_server` is one that was begun for the first of them.
     """
     manager, summary = ServiceManager(os.environ), HostSummary()
     async with built(settings, Daemon) as (daemon, tasks, ending):
@@ -129,6 +137,7 @@ async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_app
             tasks.keep("report reloaded", partial(_report_ready, manager, daemon))
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look_now)
+        daemon.fork_servers.take(fork_server)
         daemon.reports.listeners.append(summary.tell)
         daemon.journal.write(HOST, "daemon", f"started, pid {os.getpid()}")
         started(daemon)

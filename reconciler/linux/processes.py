@@ -249,6 +249,12 @@ def open_output(log: Path, mode: int = 0o600) -> int:
 
 def spawn(command: Command, ended: Callable[[], None]) -> Process:
     """Start a process as the leader of a session of its own; raises OSError when the kernel refuses."""
+    pid = started(command)
+    return Process(pid, watched_or_killed(pid), child=True, ended=ended)
+
+
+def started(command: Command) -> int:
+    """Start such a process without watching it, and return its pid; raises OSError when the kernel refuses."""
     output = open_output(command.output, command.output_mode)
     given = ((command.listener, 3), (command.beside, 4), (command.report, command.reports_at))
     passed = [(descriptor, at) for descriptor, at in given if descriptor is not None]
@@ -258,7 +264,7 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
             for descriptor, _ in passed:
                 beyond.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _BEYOND))
             passed = [(copy, at) for copy, (_, at) in zip(beyond, passed, strict=True)]
-        pid = os.posix_spawn(
+        return os.posix_spawn(
             command.argv[0],
             list(command.argv),
             dict(command.env),
@@ -275,7 +281,6 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
     finally:
         for each in (output, *beyond):
             os.close(each)
-    return Process(pid, watched_or_killed(pid), child=True, ended=ended)
 
 
 def watched_or_killed(pid: int) -> int:

@@ -81,6 +81,11 @@ class StatePaths:
         return self.state / "users.json"
 
     @property
+    def fork_server(self) -> Path:
+        """The record of the fork server that the next daemon is to start first."""
+        return self.state / "fork-server.json"
+
+    @property
     def fork_servers_log(self) -> Path:
         """The log of the fork servers, empty unless they fail."""
         return self.state / "templates.log"

@@ -8,15 +8,15 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from reconciler.linux.package_files import package_directory
-from reconciler.linux.processes import Command, Process, open_output, spawn
+from reconciler.linux.processes import Command, Process, open_output, watched_or_killed
+from reconciler.serving.forkserver.ahead import Begun, env_of, start
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
 
 _READY_WITHIN_S = 2.0
-_PROGRAM = "main.py"
 _MOST_ENTRIES = 10_000
 
 
@@ -24,14 +24,15 @@ class ForkServer:
     """A fork server from its start to its end; `ended` is called with it on the loop when it is gone.
 
     It starts in the environment of `python`, and keeps nothing of it open afterwards; one for isolated apps has that
-    for itself, and forks no others.
+    for itself, and forks no others. One that was `begun` before takes the place of another.
     """
 
     def __init__(
-        self, kind: ForkKind, python: str, *, env: Mapping[str, str], log: Path, ended: Callable[["ForkServer"], None]
+        self, kind: ForkKind, python: str, *, log: Path, ended: Callable[["ForkServer"], None], begun: Begun | None
     ) -> None:
         self.kind = kind
-        self.env = env
+        self.env = env_of(python)
+        self.python = python
         self.alive = 0
         self.unfit: str | None = None
         self.used_at = asyncio.get_running_loop().time()
@@ -39,13 +40,14 @@ class ForkServer:
         self._greeted = asyncio.Event()
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, contextlib.ExitStack() as undo:
-            undo.callback(self._socket.close)
-            program = str(package_directory("reconciler.serving.forkserver") / _PROGRAM)
+        if begun is None:
             packages = (str(package_directory("reconciler").parent),) if kind.for_isolated else ()
-            argv = (python, program, kind.launcher, kind.module, *packages)
-            self.process = spawn(Command(argv=argv, env=env, listener=theirs.fileno(), output=log), ended=self._on_end)
+            pid, self._socket = start((python, kind.launcher, kind.module, *packages), log)
+        else:
+            pid, self._socket = begun.pid, begun.connection
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._socket.close)
+            self.process = Process(pid, watched_or_killed(pid), child=True, ended=self._on_end)
             undo.pop_all()
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket, self._on_message)

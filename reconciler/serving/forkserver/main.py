@@ -370,7 +370,10 @@ def _wait(worker: str, packages: "list[str]") -> "list[str] | None":
     daemon = socket.socket(fileno=3)
     unfit = _unfit(addresses)
     early = sorted({name.partition(".")[0] for name in set(sys.modules) - _EXECED} - {"gunicorn"})
-    daemon.sendall(("unfit " + unfit if unfit else "ready " + " ".join(early)).encode())
+    try:
+        daemon.sendall(("unfit " + unfit if unfit else "ready " + " ".join(early)).encode())
+    except OSError:
+        return None  # the daemon is gone, or needs none
     if unfit:
         return None
     gc.collect()

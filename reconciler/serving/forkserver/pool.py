@@ -1,13 +1,13 @@
 """The fork servers of this host: each starts with the first instance of its kind, and ends once it is idle."""
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from reconciler.linux.process_table import proportional
 from reconciler.linux.processes import Command, Process
+from reconciler.serving.forkserver.ahead import Begun, remember
 from reconciler.serving.forkserver.client import ForkServer
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
 from reconciler.serving.forkserver.proved import made_environment
@@ -26,15 +26,21 @@ class ForkServerPool:
     """The fork servers by kind.
 
     One that does not answer within `answer_s` is ended. So is one that forked nothing for `idle_s`, but never while
-    instances of it live: until then it shares its pages with them and costs little.
+    instances of it live: until then it shares its pages with them and costs little. The next daemon begins the one that
+    most instances came from.
     """
 
     def __init__(self, paths: StatePaths, *, idle_s: float, answer_s: float) -> None:
-        self._log = paths.fork_servers_log
-        self._environments = paths.fork_servers
+        self._paths = paths
         self._answer_s = answer_s
         self._idle_s = idle_s
+        self._begun: Begun | None = None
+        self._remembered: ForkKind | None = None
         self._servers: dict[ForkKind, ForkServer] = {}
+
+    def take(self, begun: Begun | None) -> None:
+        """Use a fork server that was begun before, if it is of the first kind that is needed."""
+        self._begun = begun
 
     async def fork(
         self, kind: ForkKind, command: Command, ended: Callable[[], None], confinement: Sequence[str] = ()
@@ -45,11 +51,14 @@ class ForkServerPool:
         """
         server = self._servers.get(kind)
         if server is None:
-            self._start(kind, command.argv[0])
-            raise NotForkable("its fork server is still starting")
+            server = self._start(kind, command.argv[0])
+            if server is None:
+                raise NotForkable("its fork server is still starting")
         if server.env.get("LANG") != command.env.get("LANG"):
             raise NotForkable("it sets its own LANG")
-        return await server.fork(command, self._answer_s, ended, confinement)
+        process = await server.fork(command, self._answer_s, ended, confinement)
+        self._remember(server)
+        return process
 
     def end_idle(self) -> None:
         """End every fork server that is idle."""
@@ -57,6 +66,7 @@ class ForkServerPool:
         for server in list(self._servers.values()):
             if server.alive <= 0 and now - server.used_at >= self._idle_s:
                 self._end(server)
+        self._give_up_begun()
 
     def footprint(self) -> Footprint:
         """Measure what the fork servers cost now."""
@@ -68,14 +78,36 @@ class ForkServerPool:
         for server in self._servers.values():
             server.forget()
         self._servers.clear()
+        self._give_up_begun()
 
-    def _start(self, kind: ForkKind, python: str) -> None:
-        self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def _start(self, kind: ForkKind, python: str) -> ForkServer | None:
+        """Start one, or take the one that was begun: that is returned, as it is ready by now or soon."""
+        self._paths.fork_servers_log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        begun, self._begun = self._begun, None
+        if begun is not None and not begun.is_of(kind):
+            begun.connection.close()
+            begun = None
         try:
-            python = made_environment(self._environments, kind, python) if kind.for_isolated else python
-            self._servers[kind] = ForkServer(kind, python, env=_env(python), log=self._log, ended=self._gone)
+            python = made_environment(self._paths.fork_servers, kind, python) if kind.for_isolated else python
+            server = ForkServer(kind, python, log=self._paths.fork_servers_log, ended=self._gone, begun=begun)
         except OSError as error:
             raise NotForkable(f"its fork server cannot be started: {error.strerror}") from error
+        self._servers[kind] = server
+        return None if begun is None else server
+
+    def _give_up_begun(self) -> None:
+        """Let the one that was begun end: what nothing needed until now is needed no sooner than any other."""
+        if self._begun is not None:
+            self._begun.connection.close()
+            self._begun = None
+
+    def _remember(self, server: ForkServer) -> None:
+        """Write down the one that most instances came from, once it is another one; none of isolated apps."""
+        is_new = server.kind != self._remembered and not server.kind.for_isolated
+        if is_new and all(server.alive >= other.alive for other in self._servers.values()):
+            self._remembered = server.kind
+            with suppress(OSError):  # a full disk: the next daemon begins with none
+                remember(self._paths, server.python, server.kind)
 
     def _end(self, server: ForkServer) -> None:
         self._servers.pop(server.kind, None)
@@ -85,12 +117,3 @@ class ForkServerPool:
         """Forget one that ended, unless it was never fit: that is remembered as long as it would have lived."""
         if server.unfit is None and self._servers.get(server.kind) is server:
             del self._servers[server.kind]
-
-
-def _env(python: str) -> Mapping[str, str]:
-    """Return what an interpreter reads when it starts, the same as in the environment of an instance."""
-    return {
-        "LANG": os.environ.get("LANG", "C.UTF-8"),
-        "PATH": f"{Path(python).parent}:/usr/local/bin:/usr/bin:/bin",
-        "PYTHONUNBUFFERED": "1",
-    }
