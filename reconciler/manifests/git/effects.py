@@ -25,7 +25,7 @@ from reconciler.manifests.git.store import Store
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.tree_index import Index
 from reconciler.planning.origins import actions
-from reconciler.planning.origins.fetch_times import deviation_of, wait_s
+from reconciler.planning.origins.fetch_times import deviation_of, renewal_wait_s, wait_s
 from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, TrialBranch, Verdict
 from reconciler.planning.origins.plan import short
 from reconciler.planning.origins.webhook import LEAST_APART_S
@@ -83,6 +83,7 @@ class Effects:
         self._is_wanted = self._is_fetching = self._is_expected = False
         self._fetched_at = -LEAST_APART_S
         self._proof_s = FIRST_PROOF_S
+        self._renewals, self._renewal_at = 0, 0.0
         self.looks = 0
         self.is_at_rest = False
 
@@ -139,8 +140,10 @@ class Effects:
             failure = error.code if isinstance(error, CannotFetch) else "damaged"
             self._schedule(FetchFailure(code=failure, why=str(error), count=count))
         else:
-            if head.commit != before.head and self._looks_due is looks_due:  # another call asks for another look
-                self._looks_due.clear()
+            if head.commit != before.head:
+                self._settle()
+                if self._looks_due is looks_due:  # another call asks for another look
+                    self._looks_due.clear()
             self._schedule(None)
             subjects = self._named(subjects)
             verdict = None if before.verdict is not None and not before.verdict.commit else self.record.verdict
@@ -278,17 +281,43 @@ class Effects:
         await self._remember(replace(self.record, verdict=verdict, accepted=before or self._observed.in_force))
 
     async def _renew(self, why: str) -> None:
-        """Fetch into a new store, as what was fetched is damaged."""
+        """Fetch into a new store, as what was fetched is damaged; or wait, where that was done already."""
+        if not await self._renewed(why):
+            self._telling.cannot(self.origin, "read what was fetched", DamagedStore(why))
+            await self._pause(min(self._renewal_at, self._observed.due_at) - time.monotonic())
+
+    async def _renewed(self, why: str) -> bool:
+        """Fetch into a new store, but later and later while what is fetched stays damaged; return whether it was tried.
+
+        It begins again with another head, and with a commit that takes effect.
+        """
+        if time.monotonic() < self._renewal_at:
+            return False
+        self._renewals += 1
         try:
             head = await self._store.renew(self.origin, self.record.accepted or self.origin.repository.first)
             tried = replace(self.record.trial, commit=await self._store.trial(self.origin))
-        except (CannotFetch, BranchMissing) as error:
+        except (CannotFetch, BranchMissing, DamagedStore) as error:
             count = 1 + (self._observed.failure.count if self._observed.failure is not None else 0)
             self._schedule(FetchFailure(code="damaged", why=f"{why}; {error}", count=count))
-            await asyncio.sleep(AGAIN_S)
-            return
+            return True
+        finally:
+            self._renewal_at = time.monotonic() + renewal_wait_s(self._renewals)
         self._schedule(None)
+        if head.commit != self.record.head:
+            self._settle()
         await self._remember(replace(self.record, heard_at=now_s(), verdict=None, trial=tried).leading_to(head))
+        return True
+
+    def _settle(self) -> None:
+        """Have what was fetched replaced at once, if it should be damaged."""
+        self._renewals, self._renewal_at = 0, 0.0
+
+    async def _pause(self, seconds: float) -> None:
+        """Do nothing for some seconds, or until something is requested."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
 
     async def _take_effect(self, commit: str) -> None:
         before = self._observed.in_force
@@ -299,6 +328,7 @@ class Effects:
         accepted = self.record.accepted
         await asyncio.to_thread(self._trees.take_effect, commit, accepted if commit != accepted else None)
         self._candidate, self._proof_s = None, FIRST_PROOF_S
+        self._settle()
         await self._remember(replace(self.record, in_force_since=now_s()))
         self._telling.applied(self.origin, self.record, commit, before)
         self._observed = replace(self._observed, in_force=commit, is_untidy=True)

@@ -214,7 +214,7 @@ class Follower(Effects):
         if stays == self._observed.head:
             return  # there is nothing to take
         if isinstance(error, DamagedStore):
-            await self._renew(str(error))
+            await self._renewed(str(error))
         why = f"the rules of the fleet cannot be read: {str(error) or 'it took too long'}"
         self._observed = replace(self._observed, goal=stays or "", waits=why)
 
@@ -274,6 +274,4 @@ class Follower(Effects):
         if isinstance(action, actions.Tidy):
             self._observed = replace(self._observed, is_untidy=False)
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN_S):
-                await self._wake.wait()
+        await self._pause(AGAIN_S)

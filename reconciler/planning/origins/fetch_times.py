@@ -18,6 +18,11 @@ def wait_s(failure: FetchFailure | None, every_s: float, deviation: float) -> fl
     return max(delay_s, _LEAST_AFTER_429_S) if failure.code == "rate-limited" else delay_s
 
 
+def renewal_wait_s(renewals: int) -> float:
+    """Return the seconds until what was fetched is fetched once more into a new store, after so many times in a row."""
+    return min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(renewals - 1, 16))
+
+
 def deviation_of(host: str, origin: str) -> float:
     """Return by how much a host deviates from the interval: between -0.1 and 0.1, always the same."""
     digest = hashlib.sha256(f"{host}/{origin}".encode()).digest()

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from reconciler.planning.origins.fetch_times import deviation_of, wait_s
+from reconciler.planning.origins.fetch_times import deviation_of, renewal_wait_s, wait_s
 from reconciler.planning.origins.observed import FetchFailure
 
 
@@ -28,6 +28,10 @@ def test_each_failure_in_a_row_doubles_the_wait_up_to_a_quarter_of_an_hour() -> 
 
 def test_a_server_that_counts_requests_is_left_alone_for_a_minute() -> None:
     assert wait_s(failed(1, "rate-limited"), 60.0, 0.0) == 60.0
+
+
+def test_what_stays_damaged_is_fetched_anew_after_waits_that_double_up_to_a_quarter_of_an_hour() -> None:
+    assert [renewal_wait_s(renewals) for renewals in (1, 2, 3, 8, 1000)] == [5.0, 10.0, 20.0, 640.0, 900.0]
 
 
 def test_five_hundred_hosts_that_start_at_once_soon_ask_evenly() -> None:
