@@ -177,6 +177,7 @@ def test_an_origin_without_a_webhook_has_none_to_doubt(host: Host, repository: R
 
 def test_quick_looks_are_for_one_call_a_minute() -> None:
     assert looks_after_call(None) == looks_after_call(60.0) == QUICK_S
+    assert [each for each in QUICK_S if each <= 0.5] == [0.5] * 20, "ten seconds of a replica that is behind"
     assert looks_after_call(59.0) == (0.5, 2.0, 5.0, 15.0)
     assert Webhook(missed=2).doubt == ""
     assert Webhook(missed=9).called(1.0) == Webhook(called_at=1.0)

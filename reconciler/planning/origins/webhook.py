@@ -6,7 +6,7 @@ from dataclasses import dataclass
 _MOST_MISSED = 2
 # A replica of the server may be behind: it is looked at again at once, and less often if webhooks come all the time.
 LEAST_APART_S = 0.5
-QUICK_S = (0.8,) * 13 + (5.0, 15.0)
+QUICK_S = (LEAST_APART_S,) * 20 + (5.0, 15.0)
 SLOW_S = (LEAST_APART_S, 2.0, 5.0, 15.0)
 _QUICK_EVERY_S = 60.0
 
