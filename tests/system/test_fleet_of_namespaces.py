@@ -37,7 +37,7 @@ WELL_FOR_S = 3.0
 WAVES = [{"name": ring, "hosts": {"ring": ring}, "well_for": f"{WELL_FOR_S:g}s"} for ring in ("canary", "early")]
 FLEETS = 4
 STORIES = int(os.environ.get("RECONCILER_STORIES", "50"))
-WITHIN_S = 600.0
+WITHIN_S = 1800.0
 # A daemon like any other, but that takes what is pushed at once.
 WITHOUT_GATE = """\
 import sys
