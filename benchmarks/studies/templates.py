@@ -100,7 +100,7 @@ async def _many(here: Bench, python: str, launcher: Path) -> bool:
             over = asyncio.Event()
             began = loop.time()
             try:
-                process = await templates.fork(kind, command, over.set)
+                process = (await templates.fork(kind, command, over.set)).process
             except NotForkable:
                 refused += 1
                 await asyncio.sleep(0.05)

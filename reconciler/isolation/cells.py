@@ -48,6 +48,11 @@ class Cell:
         """The files to which a process writes 0 to enter."""
         return tuple(str(group.entrance) for group in self._distinct())
 
+    @property
+    def birthplace(self) -> Path | None:
+        """The group of version 2, in which the kernel can make a process; None without one."""
+        return next((group.path for group in self._distinct() if group.version == 2), None)
+
     def admit(self, process: Process, ticks: int | None) -> None:
         """Put a process that was just started into the groups of version 2, for which the kernel takes some time.
 

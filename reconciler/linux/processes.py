@@ -212,7 +212,8 @@ class Command:
 
     A second listener, `beside`, becomes descriptor 4. `report` becomes 4, or 5 if that is taken; None for none.
 
-    `output_mode` is the mode of the output file if it has to be created.
+    `output_mode` is the mode of the output file if it has to be created. `group` is the directory of a control group of
+    version 2 in which a process that is forked begins.
     """
 
     argv: Sequence[str]
@@ -222,6 +223,7 @@ class Command:
     output_mode: int = 0o600
     report: int | None = None
     beside: int | None = None
+    group: Path | None = None
 
     @property
     def reports_at(self) -> int:

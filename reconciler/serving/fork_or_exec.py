@@ -14,10 +14,14 @@ from reconciler.serving.programs.program import Forkable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """A process that was started, and how, as the end of a sentence."""
+    """A process that was started, and how, as the end of a sentence.
+
+    `inside` says whether it began in the control group of its command.
+    """
 
     process: Process
     way: str
+    inside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,7 @@ async def launch(
         return Launched(process=spawn(executed, ended), way="by exec")
     try:
         found = kind(command, forkable, isolated=confined is not None)
-        process = await fork_servers.fork(found, command, ended, () if confined is None else confined.arguments)
+        forked = await fork_servers.fork(found, command, ended, () if confined is None else confined.arguments)
     except NotForkable as refusal:
         return Launched(process=spawn(executed, ended), way=f"by exec, because {refusal}")
-    return Launched(process=process, way="from a fork server")
+    return Launched(process=forked.process, way="from a fork server", inside=forked.inside)

@@ -292,8 +292,9 @@ class SupervisedInstances:
         }
         first, beside = (*passed, None, None)[:2]
         command = Command(
-            argv=program.argv, env=env, listener=first, beside=beside, output=live.log, output_mode=sandbox.log
-        )
+            argv=program.argv, env=env, listener=first, beside=beside, output=live.log, output_mode=sandbox.log,
+            group=live.cell.birthplace,
+        )  # fmt: skip
         try:
             confinement = confinement_of(self.confinements, program, places, live)
             ended = partial(self._on_end, live)
@@ -305,7 +306,7 @@ class SupervisedInstances:
             self.forget(live)  # a process that a fork server had made for it was never let go
             raise
         live.process, ticks = launched.process, start_ticks(launched.process.pid)
-        if live.cell:
+        if live.cell and not launched.inside:
             with contextlib.suppress(RuntimeError):  # no thread left: it enters by itself
                 asyncio.get_running_loop().run_in_executor(None, live.cell.admit, launched.process, ticks)
         how = launched.way + (f", without a log: {mute}" if (mute := logs.unwritable(live.log, sandbox.log)) else "")

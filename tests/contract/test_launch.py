@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
+from reconciler.isolation.cells import layout_of
 from reconciler.isolation.launching import Report
+from reconciler.linux.control_groups import Group
 from reconciler.linux.process_identity import start_ticks
 from reconciler.linux.processes import Command, Orphans, Process, adopt_orphans, spawn
 from reconciler.planning.apps.revision import Server
@@ -268,6 +270,44 @@ async def test_a_forked_instance_is_recognised_by_its_marks_and_its_template_is_
     assert [(each.pid, each.instance, each.leads) for each in marked(ground.state)] == [
         (process.pid, "0123456789ab", True)
     ]
+
+
+@pytest.fixture
+def group() -> Iterator[Group]:
+    place = layout_of().ending
+    if place is None or place.version != 2:
+        pytest.skip("no control groups of version 2 that may be written to")
+    made = Group(Path(place.path) / f"test-launch-{os.getpid()}", 2)
+    made.make()
+    yield made
+    assert made.end()
+
+
+_SAY_WHERE = "import time\nprint(open('/proc/self/cgroup').read(), flush=True)\ntime.sleep(600)\n"
+
+
+@on_the_loop
+async def test_a_forked_instance_begins_in_its_control_group_and_its_template_does_not(
+    ground: Ground, group: Group
+) -> None:
+    command = replace(ground.command(launcher=ground.launcher(_SAY_WHERE)), group=group.path)
+    await ground.warm(command)
+    launched = await ground.launch(command)
+    assert launched.inside
+    assert group.pids() == {launched.process.pid}
+    await soon(lambda: f"/{group.path.name}\n" in (ground.root / "out.log").read_text())
+
+
+@on_the_loop
+async def test_an_instance_is_forked_all_the_same_where_its_control_group_takes_none(
+    ground: Ground, group: Group
+) -> None:
+    command = ground.command(launcher=ground.launcher(_SAY_WHERE))
+    await ground.warm(command)
+    for refusing in (group.path / "missing", ground.root):
+        launched = await ground.launch(replace(command, group=refusing))
+        assert (launched.way, launched.inside) == ("from a fork server", False)
+        assert launched.process.end is None
 
 
 @on_the_loop

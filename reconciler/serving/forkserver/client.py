@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux.package_files import package_directory
@@ -18,6 +19,14 @@ from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
 
 _READY_WITHIN_S = 2.0
 _MOST_ENTRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forked:
+    """A process that was forked; `inside` says whether it began in the control group of its command."""
+
+    process: Process
+    inside: bool
 
 
 class ForkServer:
@@ -54,7 +63,7 @@ class ForkServer:
 
     async def fork(
         self, command: Command, within_s: float, ended: Callable[[], None], confinement: Sequence[str] = ()
-    ) -> Process:
+    ) -> Forked:
         """Fork an instance that becomes `command`, confined first by those arguments, if any.
 
         Raises NotForkable if it cannot be had in time.
@@ -68,7 +77,7 @@ class ForkServer:
             try:
                 async with asyncio.timeout(within_s):
                     await _readable(line)
-                process = self._answered(line, ended)
+                forked = self._answered(line, ended)
             except TimeoutError:
                 self.close()
                 self.process.kill_group()
@@ -76,7 +85,7 @@ class ForkServer:
             except OSError as error:
                 raise NotForkable(f"its fork server ended: {error}") from error
         self.alive += 1
-        return process
+        return forked
 
     def close(self) -> None:
         """Let it end; the instances it forked keep running."""
@@ -107,29 +116,31 @@ class ForkServer:
             raise NotForkable("only a program with a listener is forked")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            with theirs, _encoded(command, confinement) as request, _opened(command) as output:
-                last = [each for each in (command.beside, command.report) if each is not None]
-                given = [theirs.fileno(), request, output, command.listener, *last]
-                socket.send_fds(self._socket, [b"c" if confinement else b"f"], given)
+            with theirs, _encoded(command, confinement) as request, _opened(command) as output, _group(command) as last:
+                more = [each for each in (command.beside, command.report, last) if each is not None]
+                word = b"c" if confinement else b"f"
+                passed = [theirs.fileno(), request, output, command.listener, *more]
+                socket.send_fds(self._socket, [word if last is None else word.upper()], passed)
         except OSError as error:
             ours.close()
             raise NotForkable(f"its fork server takes no requests: {error.strerror}") from error
         ours.setblocking(False)
         return ours
 
-    def _answered(self, line: socket.socket, ended: Callable[[], None]) -> Process:
+    def _answered(self, line: socket.socket, ended: Callable[[], None]) -> Forked:
         message, descriptors, _, _ = socket.recv_fds(line, 4096, 1, socket.MSG_CMSG_CLOEXEC)
         if message and not descriptors:
             raise NotForkable(message.decode())
         if not message:
             raise ConnectionResetError("it closed the connection")
-        process = Process(int(message), descriptors[0], child=True, ended=lambda: self._on_instance_end(ended))
+        pid, word = message.split()
+        process = Process(int(pid), descriptors[0], child=True, ended=lambda: self._on_instance_end(ended))
         try:
             line.send(b"g")
         except OSError:
             process.forget()
             raise
-        return process
+        return Forked(process=process, inside=word == b"inside")
 
     def _on_instance_end(self, ended: Callable[[], None]) -> None:
         self.alive -= 1
@@ -182,6 +193,18 @@ def _opened(command: Command) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _group(command: Command) -> Iterator[int | None]:
+    """Open the control group that the process is to begin in; None where there is none."""
+    with contextlib.ExitStack() as opened:
+        group = None
+        with contextlib.suppress(OSError):
+            if command.group is not None:
+                group = os.open(command.group, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                opened.callback(os.close, group)
+        yield group
 
 
 def _is_module(entry: Path) -> bool:

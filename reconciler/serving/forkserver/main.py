@@ -36,9 +36,10 @@ from importlib.machinery import SourceFileLoader  # noqa: E402
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
-_PIDFD_OPEN = 434
+_PIDFD_OPEN, _CLONE3 = 434, 435
+_CLONE_INTO_CGROUP = 0x200000000
 _FDS = (4, 5, 6)  # to the daemon about this one launch, the order, the output, listeners, and where to report
-_ROOM = socket.CMSG_SPACE(_FDS[-1] * 4)
+_ROOM = socket.CMSG_SPACE((_FDS[-1] + 1) * 4)  # and a control group
 _BEYOND = 10
 
 
@@ -64,6 +65,8 @@ _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ct
 _libc.sbrk.argtypes = [ctypes.c_ssize_t]
 _libc.syscall.argtypes = [ctypes.c_long] * 3
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_locked = ctypes.PyDLL(None)  # whose calls keep the interpreter's lock: a new process has it, too
+_locked.syscall.argtypes = [ctypes.c_long] * 3
 
 
 def _addresses() -> "dict[str, int]":
@@ -238,22 +241,35 @@ def _order(descriptor: int) -> "tuple[list[bytes], list[str], list[bytes]]":
     return strings[:first], list(map(os.fsdecode, strings[first : first + second])), strings[first + second :]
 
 
-def _fork() -> bool:
-    """Fork a process that is not this one's child; return True in it."""
-    middle = os.fork()
+def _fork(group: int) -> "bool | None":
+    """Fork a process that is not this one's child; return None here, and there whether it began in the control group.
+
+    That costs the kernel nothing; to move a process that runs takes it a grace period of RCU, some milliseconds.
+    """
+    middle = -1
+    if group >= 0:
+        arguments = (ctypes.c_uint64 * 11)(_CLONE_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, group)
+        middle = _locked.syscall(_CLONE3, ctypes.addressof(arguments), ctypes.sizeof(arguments))
+    inside = middle >= 0
+    if not inside:  # before Linux 5.7, in containers that know of no clone3, or where the group takes no process
+        middle = os.fork()
     if middle:
         os.waitpid(middle, 0)
-        return False
+        return None
     middle = os.getpid()
-    if os.fork():
+    if os.fork():  # all that the one in the middle does: the C library knows nothing of how that one began
         os._exit(0)
     while os.getppid() == middle:  # until then the daemon could not learn how this process ends
         time.sleep(0.0002)
-    return True
+    return inside
 
 
 def _born(
-    received: "list[int]", addresses: "dict[str, int]", begun: _Environment, cells: "types.ModuleType | None"
+    received: "list[int]",
+    addresses: "dict[str, int]",
+    begun: _Environment,
+    cells: "types.ModuleType | None",
+    word: bytes,
 ) -> "list[str]":
     """Become what was requested, in the new process; say so, wait for permission, and return the arguments."""
     if len(received) > _FDS[0]:  # or one listener might take the place of another
@@ -279,7 +295,7 @@ def _born(
     if cells is not None:
         environment += cells.open_log(confinement, 4 + len(listeners))
     _show(shown, environment, addresses)
-    _await_permission(line)
+    _await_permission(line, word)
     if cells is not None:
         cells.confine_here(confinement, report, 3 + len(listeners))
     _take_on(environment)
@@ -288,14 +304,14 @@ def _born(
     return arguments
 
 
-def _await_permission(line: int) -> None:
-    """Tell the daemon of this process, and end it unless the daemon lets it go on."""
+def _await_permission(line: int, word: bytes) -> None:
+    """Tell the daemon of this process and where it began, and end it unless the daemon lets it go on."""
     pidfd = _libc.syscall(_PIDFD_OPEN, os.getpid(), 0)
     if pidfd < 0:
         os._exit(1)
     with socket.socket(fileno=line) as daemon:
         sent = (socket.SOL_SOCKET, socket.SCM_RIGHTS, pidfd.to_bytes(4, sys.byteorder))
-        daemon.sendmsg([b"%d" % os.getpid()], [sent])
+        daemon.sendmsg([b"%d %s" % (os.getpid(), word)], [sent])
         os.close(pidfd)
         if not daemon.recv(1):
             os._exit(0)  # the daemon is gone, or has started the app another way
@@ -314,10 +330,15 @@ def _serve(
             for _, _, data in ancillary
             for at in range(0, len(data) - 3, 4)
         ]
-        if message == (b"f" if cells is None else b"c") and len(received) in _FDS and _fork():
+        group = received.pop() if message.isupper() and received else -1
+        fits = message.lower() == (b"f" if cells is None else b"c") and len(received) in _FDS
+        inside = _fork(group) if fits else None
+        if group >= 0:
+            os.close(group)
+        if inside is not None:
             try:
                 daemon.close()
-                return _born(received, addresses, begun, cells)
+                return _born(received, addresses, begun, cells, b"inside" if inside else b"outside")
             except BaseException:  # noqa: BLE001  whatever it is, it must not get into the loop of the fork server
                 sys.excepthook(*sys.exc_info())
                 os._exit(1)

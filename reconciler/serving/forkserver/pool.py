@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from reconciler.linux.process_table import proportional
-from reconciler.linux.processes import Command, Process
+from reconciler.linux.processes import Command
 from reconciler.serving.forkserver.ahead import Begun, remember
-from reconciler.serving.forkserver.client import ForkServer
+from reconciler.serving.forkserver.client import Forked, ForkServer
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
 from reconciler.serving.forkserver.proved import made_environment
 from reconciler.state.paths import StatePaths
@@ -44,7 +44,7 @@ class ForkServerPool:
 
     async def fork(
         self, kind: ForkKind, command: Command, ended: Callable[[], None], confinement: Sequence[str] = ()
-    ) -> Process:
+    ) -> Forked:
         """Fork an instance from the kind's fork server, started if there is none yet; confined by those arguments.
 
         Raises NotForkable; the next instance of that kind may well succeed.
@@ -56,9 +56,9 @@ class ForkServerPool:
                 raise NotForkable("its fork server is still starting")
         if server.env.get("LANG") != command.env.get("LANG"):
             raise NotForkable("it sets its own LANG")
-        process = await server.fork(command, self._answer_s, ended, confinement)
+        forked = await server.fork(command, self._answer_s, ended, confinement)
         self._remember(server)
-        return process
+        return forked
 
     def end_idle(self) -> None:
         """End every fork server that is idle."""
