@@ -148,7 +148,17 @@ def _pass_for(script):
         del main.__file__  # they leave out a module without a file
 
 
-def _become_gunicorn(preloaded, cell):
+def _parse_by(parser, config):
+    """Have gunicorn parse its arguments by a parser that a fork server made: the options are the same for all."""
+
+    def made(of):
+        parser.usage, parser.prog = of.usage, of.prog
+        return parser
+
+    config.parser = made
+
+
+def _become_gunicorn(preloaded, cell, parser):
     os.environ["LISTEN_FDS"] = "1"
     os.environ["LISTEN_PID"] = str(os.getpid())
     _pass_for(os.path.join(os.path.dirname(sys.executable), "gunicorn"))
@@ -158,7 +168,10 @@ def _become_gunicorn(preloaded, cell):
     from gunicorn import sock  # type: ignore[import-untyped]
     from gunicorn.app.base import Application  # type: ignore[import-untyped]
     from gunicorn.app.wsgiapp import run  # type: ignore[import-untyped]
+    from gunicorn.config import Config  # type: ignore[import-untyped]
 
+    if parser is not None:
+        _parse_by(parser, Config)
     if not hasattr(
         sock, "close_sockets"
     ):  # before 19.7 each one that ends removes the file of a socket that others have
@@ -177,4 +190,5 @@ if __name__ == "__main__":
             os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  becoming the program is all there is to do
         except OSError as error:
             sys.exit("cannot run %s: %s" % (sys.argv[3], error.strerror))
-    _become_gunicorn(globals().pop("_preloaded", {}), globals().pop("_cell"))  # the first by a fork server
+    _made = globals().pop("_preloaded", {}), globals().pop("_cell"), globals().pop("_parser", None)
+    _become_gunicorn(*globals().pop("_made"))  # the first and the last by a fork server

@@ -11,7 +11,7 @@ import resource  # noqa: F401  the launcher does first of all
 
 import gunicorn.app.wsgiapp  # type: ignore[import-untyped]
 
-sys.modules["gunicorn.config"].Config().parser()  # what every start does first: its caches are filled now
+_parser = sys.modules["gunicorn.config"].Config().parser()  # what every start makes first, and all alike
 _EXECED = set(sys.modules)  # what an instance has imported before its app's directory comes first on sys.path
 
 import _imp  # noqa: E402
@@ -419,5 +419,5 @@ if _arguments is not None:
         sys.orig_argv = list(_arguments)
     sys.path.insert(0, os.path.dirname(_launcher))
     sys.modules["__main__"] = _main_of(_launcher)
-    sys.modules["__main__"].__dict__["_preloaded"] = _modules
+    sys.modules["__main__"].__dict__.update(_preloaded=_modules, _parser=_parser)
     exec(_code, sys.modules["__main__"].__dict__)  # noqa: S102
