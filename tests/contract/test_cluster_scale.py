@@ -87,7 +87,7 @@ async def test_ten_thousand_apps_converge_against_a_server_of_which_a_tenth_of_t
             assert len(api.names("Deployment")) == 10_000
             most = api.most_at_once
             print(f"\n10,000 apps: {len(api.asked)} requests, {most} at once at most, {taken_s:.0f} s")
-            assert most <= 8 + 11  # those of the client, and a watch of each kind
+            assert most <= 2 * 8  # beside the watches; one that is given up is answered still
             assert len(api.asked) < 3 * 20_000
             # And all of them go again, with their manifests.
             apps.desired.clear()

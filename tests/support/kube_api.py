@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from reconciler.cluster.versions import PLURALS, READ_VERSIONS
 from tests.support.kube_rights import Needed, Right, forbidden, needed
-from tests.support.owned_fields import Object, at, bare, fields, leaves, merged, owners, remove
+from tests.support.owned_fields import Object, at, bare, fields, has_labels, leaves, merged, owners, remove, status_of
 
 Key: TypeAlias = tuple[str, str, str]
 # What becomes of a request: a status in place of the true answer, or a connection that ends before or after it is done;
@@ -130,7 +130,7 @@ class KubeApi:
         if taken and not force:
             path, other = next(iter(sorted(taken.items())))
             message = f'Apply failed with {len(taken)} conflicts: conflict with "{other}": .{".".join(path)}'
-            return 409, _status(409, "Conflict", message)
+            return 409, status_of(409, "Conflict", message)
         for path, other in taken.items():
             owned[other] = owned[other] - {path}
         for path in owned.get(manager, set()) - mine:
@@ -143,11 +143,11 @@ class KubeApi:
         """Delete an object, if it is the one that is meant."""
         found = self.objects.get(key)
         if found is None:
-            return 404, _status(404, "NotFound", f"{key[2]} not found")
+            return 404, status_of(404, "NotFound", f"{key[2]} not found")
         if uid and found["metadata"]["uid"] != uid:
-            return 409, _status(409, "Conflict", "the UID in the precondition is another one")
+            return 409, status_of(409, "Conflict", "the UID in the precondition is another one")
         self._drop(key)
-        return 200, _status(200, "", "")
+        return 200, status_of(200, "", "")
 
     def _store(self, key: Key, made: Object, owned: dict[str, set[tuple[str, ...]]], before: Object | None) -> Object:
         made = json.loads(json.dumps(made))
@@ -188,10 +188,6 @@ class KubeApi:
         self.changed.notify_all()
 
 
-def _status(code: int, reason: str, message: str) -> Object:
-    return {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason, "message": message}
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     api: KubeApi
@@ -200,14 +196,20 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _handle(self) -> None:
+        self._counts = "watch=1" not in self.path
         with self.api.changed:
-            self.api.at_once += 1
+            self.api.at_once += self._counts
             self.api.most_at_once = max(self.api.most_at_once, self.api.at_once)
         try:
             self._handled()
         finally:
-            with self.api.changed:
-                self.api.at_once -= 1
+            self._done_with()
+
+    def _done_with(self) -> None:
+        """Count a request as over: its answer begins, or its connection ends."""
+        with self.api.changed:
+            self.api.at_once -= self._counts
+        self._counts = False
 
     def _handled(self) -> None:
         api, split = self.api, urlsplit(self.path)
@@ -222,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if isinstance(fault, int):
-            self._answer(fault, _status(fault, "Refused", f"scripted {fault}"))
+            self._answer(fault, status_of(fault, "Refused", f"scripted {fault}"))
             return
         right = needed(self.command, split.path, asked)
         if right is None:
@@ -231,11 +233,11 @@ class _Handler(BaseHTTPRequestHandler):
         namespace, plural, *names = map(unquote, rest.split("/")) if "/" in rest else (rest, "")
         kind = _KINDS.get(plural, "")
         if why := self._denied(right, kind, namespace, names):
-            self._answer(403, _status(403, "Forbidden", why))
+            self._answer(403, status_of(403, "Forbidden", why))
         elif split.path in api.others:
             self._answer(200, api.others[split.path])
         elif api.versions.get(kind) != version or right.resource != plural:
-            self._answer(404, _status(404, "NotFound", "the server could not find the requested resource"))
+            self._answer(404, status_of(404, "NotFound", "the server could not find the requested resource"))
         else:
             self._of_objects(kind, namespace, names, asked, body, cut=fault == "after")
 
@@ -285,7 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
             return 201, {"status": {"allowed": api.allowed is None or right in api.allowed}}
         served = [PLURALS[kind] for kind, each in api.versions.items() if each == version]
         if not served:
-            return 404, _status(404, "NotFound", "the server could not find the requested resource")
+            return 404, status_of(404, "NotFound", "the server could not find the requested resource")
         return 200, {"kind": "APIResourceList", "resources": [{"name": plural} for plural in served]}
 
     def _done(
@@ -293,7 +295,9 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> tuple[int, Object]:
         api = self.api
         if not names:
-            items = [each for key, each in api.objects.items() if key[:2] == (kind, namespace) and _has(each, asked)]
+            items = [
+                each for key, each in api.objects.items() if key[:2] == (kind, namespace) and has_labels(each, asked)
+            ]
             bare = [{name: value for name, value in each.items() if name not in _SAID_ONCE} for each in items]
             return 200, {"metadata": {"resourceVersion": str(api.version)}, "items": bare}
         key = kind, namespace, names[0]
@@ -303,9 +307,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "DELETE":
             return api.delete(key, json.loads(body or b"{}").get("preconditions", {}).get("uid", ""))
         found = api.objects.get(key)
-        return (200, found) if found is not None else (404, _status(404, "NotFound", f"{names[0]} not found"))
+        return (200, found) if found is not None else (404, status_of(404, "NotFound", f"{names[0]} not found"))
 
     def _answer(self, status: int, found: Object | str) -> None:
+        self._done_with()
         is_text = isinstance(found, str)
         content = found.encode() if isinstance(found, str) else json.dumps(found).encode()
         self.send_response(status)
@@ -324,7 +329,7 @@ class _Handler(BaseHTTPRequestHandler):
         while not api.closing:
             with api.changed:
                 if after < api.oldest:
-                    self._line({"type": "ERROR", "object": _status(410, "Expired", "too old resource version")})
+                    self._line({"type": "ERROR", "object": status_of(410, "Expired", "too old resource version")})
                     break
                 found = api.events[bisect_right(api.events, after, key=lambda each: each[0]) :]
                 if not found and not cut:
@@ -332,7 +337,7 @@ class _Handler(BaseHTTPRequestHandler):
                     continue
             after = max((version for version, _, _ in found), default=after)
             for _, what, each in found:
-                if each["kind"] == kind and each["metadata"]["namespace"] == namespace and _has(each, asked):
+                if each["kind"] == kind and each["metadata"]["namespace"] == namespace and has_labels(each, asked):
                     self._line({"type": what, "object": each})
             if cut:
                 self.close_connection = True
@@ -345,12 +350,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
 
     do_GET = do_PATCH = do_DELETE = do_POST = _handle  # noqa: N815  http.server calls them so
-
-
-def _has(made: Object, asked: Mapping[str, str]) -> bool:
-    labels = made["metadata"].get("labels", {})
-    pairs = (each.partition("=") for each in asked.get("labelSelector", "").split(",") if each)
-    return all(labels.get(name) == value for name, _, value in pairs)
 
 
 @contextmanager

@@ -56,3 +56,15 @@ def remove(made: Object, path: tuple[str, ...]) -> None:
     for name in path[:-1]:
         made = made.get(name) or {}
     made.pop(path[-1], None)
+
+
+def status_of(code: int, reason: str, message: str) -> Object:
+    """Return the answer to a request that is not done, or has nothing else to say."""
+    return {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason, "message": message}
+
+
+def has_labels(made: Object, asked: Mapping[str, str]) -> bool:
+    """Return whether an object has the labels that a request asks for."""
+    labels = made["metadata"].get("labels", {})
+    pairs = (each.partition("=") for each in asked.get("labelSelector", "").split(",") if each)
+    return all(labels.get(name) == value for name, _, value in pairs)

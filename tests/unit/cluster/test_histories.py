@@ -34,7 +34,7 @@ OBJECTS = tuple(
 )
 EVENTS = (
     "roll out", "roll out", "fail", "edit 0", "edit 1", "edit 2", "remove", "hold", "release", "blind", "see", "drift",
-    "lose", "move here", "serve here", "end here", "wait",
+    "lose", "move here", "move here", "serve here", "serve here", "end here", "wait",
 )  # fmt: skip
 
 
@@ -115,6 +115,9 @@ class Story:
         if self.app is None:
             assert not (deletes and self.held), "a manifest that cannot be read removes nothing"
             assert not (deletes and self.moves_here and not self.serves_here), "it serves here first"
+            if deletes and self.moves_here and self.overlap_s:
+                assert self.both_since is not None, "it serves at both first"
+                assert self.now >= self.both_since + self.overlap_s, "clients may still follow"
         elif deletes:
             wanted = {key_of(each) for each in OBJECTS[self.asked or 0]}
             assert not {(each.kind, each.name) for each in deletes} & wanted

@@ -126,3 +126,22 @@ def test_an_app_that_cannot_run_there_says_which_field_keeps_it_from_that() -> N
     planned = plan(APP, observed(rendered=refused), 0.0)
     assert (planned.actions, planned.state, planned.message) == ((), "failing", refused.refused)
     assert plan(replace(APP, state="stopped"), observed(rendered=refused), 0.0).first is not None
+
+
+def test_an_app_that_moves_serves_at_both_places_for_the_overlap_there_and_back() -> None:
+    def planned(asked: Any, now: float, **given: Any) -> tuple[int, str, str, float | None, bool]:
+        there = observed(seen=seen(*made()), serves_here=True, overlap_s=60.0, **given)
+        found = plan(asked, there, now)
+        return len(found.actions), found.state, str(found.reason), found.recheck_at, found.settled
+
+    both = "serving-at-both"
+    for asked, given in ((APP, {}), (None, {"wanted_here": True})):
+        assert planned(asked, 5.0, **given) == (0, "starting", both, 65.0, False)
+        assert planned(asked, 60.0, both_since=5.0, **given) == (0, "starting", both, 65.0, False)
+    # What serves here ends by what is told then; what is there is deleted.
+    assert planned(APP, 65.0, both_since=5.0) == (0, "running", "", None, True)
+    actions, state, reason, _, _ = planned(None, 65.0, both_since=5.0, wanted_here=True)
+    assert (actions, state, reason) == (len(made()), "stopping", "manifest-removed")
+    # Without an overlap, and for an app whose manifest is gone, nothing waits.
+    assert plan(APP, observed(seen=seen(*made()), serves_here=True), 5.0).state == "running"
+    assert plan(None, observed(seen=seen(*made()), overlap_s=60.0), 5.0).actions
