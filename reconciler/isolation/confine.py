@@ -64,7 +64,7 @@ def confine(given: "Confinement") -> str:
 def _see(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:
     """Leave the host's files for what is listed, its user's by then. Raises OSError if that could not be given."""
     try:
-        tree = view_of(list(given.visible), list(given.writable), list(given.hidden))
+        tree = view_of(list(given.visible), list(given.writable), list(given.hidden), _accounts(given))
     except OSError as error:
         reasons.setdefault("files", []).append(f"this host allows no mounts of its own ({error.strerror})")
         return False
@@ -77,6 +77,17 @@ def _see(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:
         reasons.setdefault("files", []).append(f"this host allows no root of its own ({error.strerror})")
         return False
     return True
+
+
+def _accounts(given: "Confinement") -> "dict[str, str]":
+    """Return what the files that name users and groups say of its own besides."""
+    name, _, home = given.account.partition(":")
+    if not name or given.uid is None:
+        return {}
+    return {
+        "/etc/passwd": f"{name}:x:{given.uid}:{given.gid}::{home}:/bin/sh\n",
+        "/etc/group": f"{name}:x:{given.gid}:\n",
+    }
 
 
 def _reach(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:

@@ -31,6 +31,7 @@ _TEXTS = {
     "listens": "listens",
     "nouser": "no_user",
     "pipe": "pipe",
+    "account": "account",
 }
 _NUMBERS = ("daemon", "uid", "gid")
 

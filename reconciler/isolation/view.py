@@ -27,6 +27,7 @@ _OWN = {"/tmp": "256m", "/dev/shm": "50%"}  # noqa: S108  in memory, and gone wi
 _FENCED = NO_SUID | NO_DEVICES
 _COVER, _EMPTY = ".covered", ".empty"
 _MOST_LINKS = 40
+_LONGEST = 1 << 18  # of a file that is shown longer than it is
 
 
 class _Root:
@@ -88,14 +89,19 @@ class _Root:
             at = path.find("/", at + 1)
 
 
-def view_of(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> int:
+def view_of(visible: "list[str]", writable: "list[str]", hidden: "list[str]", added: "dict[str, str]") -> int:
     """Make a tree of these paths in mounts of this process's own; return it, to be entered. Raises OSError.
 
-    Those that are not there are left out. Hidden ones are covered by something empty.
+    Those that are not there are left out. Hidden ones are covered by something empty; the text that is `added` to a
+    file shows at its end.
     """
     before = os.umask(0o022)  # whichever user enters passes through what is made here
     try:
-        return _made(visible, writable, hidden)
+        root = _made(visible, writable, hidden)
+        for path, text in added.items():
+            _lengthen(root, path, text)
+        restrict(root.tree, READ_ONLY)
+        return root.tree
     finally:
         os.umask(before)
 
@@ -164,7 +170,7 @@ def enter_view(tree: int) -> None:
     os.close(tree)
 
 
-def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> int:
+def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> _Root:
     as_user = not may(SYS_ADMIN)
     leave_mounts(as_user=as_user)
     trees: list[tuple[str, int, bool]] = []
@@ -187,8 +193,7 @@ def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> i
     for name, target in _DEVICE_LINKS:
         root.link(f"/dev/{name}", target)
     _cover(root, hidden)
-    restrict(root.tree, READ_ONLY)
-    return root.tree
+    return root
 
 
 def real(path: str, links: "dict[str, str]") -> str:
@@ -241,3 +246,23 @@ def _cover(root: _Root, hidden: "list[str]") -> None:
         tree = copy_of(_COVER if directory else _EMPTY, _FENCED | READ_ONLY, below=root.tree)
         attach(tree, path[1:], below=root.tree)
         os.close(tree)
+
+
+def _lengthen(root: _Root, path: str, text: str) -> None:
+    """Put a longer copy over a file of the host, where it is one; as it is, if that cannot be done."""
+    name = f".{path.rpartition('/')[2]}"
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  pathlib would have to be loaded
+            content = file.read(_LONGEST + 1)
+        if len(content) > _LONGEST or os.path.islink(path):  # noqa: PTH114  as above
+            return
+        longer = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=root.tree)
+        try:
+            os.write(longer, content + text.encode())
+        finally:
+            os.close(longer)
+        tree = copy_of(name, _FENCED | NO_EXEC | READ_ONLY, below=root.tree)
+        attach(tree, path[1:], below=root.tree)
+        os.close(tree)
+    except OSError:  # it says only which name a number has
+        return

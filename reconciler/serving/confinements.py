@@ -121,7 +121,7 @@ class Confinements:
             )
         given = {name: value for name, value in environment.items() if name != CELL_VARIABLE}
         seen = replace(seen, cells=cells, directory=code.directory, daemon=seen.daemon if beside is None else beside)
-        return confined(words, seen, NO_REPORT), held_back(given)
+        return confined(words, seen, NO_REPORT), held_back({**seen.as_variables(), **given})
 
     def of_builds(
         self, isolation: Isolated, directory: str, *, visible: Sequence[str], writable: Sequence[str]
@@ -198,6 +198,7 @@ class Confinements:
             "granted": (str(self._paths.builds(app) / sight.build), str(places.revisions / directory)),
             "opened": tuple(path for path in sight.readable if path.startswith(state) and Path(path).is_dir()),
             "shared": tuple(shared),
+            "account": "" if set(str(places.home)) & set(":\n") else f"app-{app}:{places.home}",
         }
 
     def _mix(self, app: str, places: InstancePaths) -> None:

@@ -46,7 +46,7 @@ async def launch_instance(
         return await launch(command, program.forkable, fork_servers, ended), None
     report = Report.opened()
     try:
-        alone = replace(command, env=_without_cell(command.env), report=report.writing)
+        alone = replace(command, env=_given_to({**confinement.as_variables(), **command.env}), report=report.writing)
         itself = Confined(command=_confining(alone, confinement), arguments=confinement.as_arguments())
         forkable = None if confinement.uid is None else program.forkable
         return await launch(alone, forkable, fork_servers, ended, itself), report
@@ -61,7 +61,7 @@ def _confining(command: Command, confinement: Confinement) -> Command:
     return replace(command, argv=confined(command.argv, confinement, at), env=held_back(command.env))
 
 
-def _without_cell(env: Mapping[str, str]) -> dict[str, str]:
+def _given_to(env: Mapping[str, str]) -> dict[str, str]:
     """Return variables as a program gets them that has entered its cell before, ours last."""
     return given_back(held_back({name: value for name, value in env.items() if name != CELL_VARIABLE}))
 

@@ -13,11 +13,15 @@ import pytest
 
 from reconciler.isolation.app_users import AppUsers, NoUser, app_users
 from reconciler.isolation.giving import MIXED, grant
+from reconciler.isolation.launching import confined
+from reconciler.isolation.main import NO_REPORT
 from reconciler.isolation.user_leases import damaged_files, read_leases
 from reconciler.linux.regular_files import UnfitFile
+from reconciler.planning.isolation.confinement import Confinement
 from reconciler.staging.written_files import mark_served, written_files
 from reconciler.state.paths import StatePaths
 from tests.support.eventually import eventually
+from tests.support.probe_of_isolation import LACKS
 
 _FIRST = 76_000
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -286,3 +290,18 @@ def test_a_process_killed_at_any_step_of_giving_files_away_is_carried_on_by_the_
     assert (opened / "deep/file").stat().st_mode & 0o077 == 0o004
     assert (shared.stat().st_gid, stat.S_IMODE(shared.stat().st_mode)) == (group, 0o2770)
     assert stat.S_IMODE(pipe.stat().st_mode) == 0o622
+
+
+@as_root
+@pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}")
+def test_a_user_of_an_app_has_a_name_a_group_and_a_home_beside_those_of_the_host() -> None:
+    looks = "id -un; id -gn; getent passwd app-shop; getent passwd root"
+    given = Confinement(
+        isolation="strict", visible=("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"), uid=_FIRST, gid=_FIRST,
+        account="app-shop:/srv/homes/shop", daemon=os.getpid(),
+    )  # fmt: skip
+    command = confined(("/bin/sh", "-c", looks), given, NO_REPORT)
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    assert said[:3] == ["app-shop", "app-shop", f"app-shop:x:{_FIRST}:{_FIRST}::/srv/homes/shop:/bin/sh"]
+    assert said[3].startswith("root:")
+    assert given.as_variables() == {"USER": "app-shop", "LOGNAME": "app-shop"}

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -319,9 +320,10 @@ def test_each_isolated_app_has_a_user_of_its_own_and_keeps_it(site: Site) -> Non
         assert site.paths.home(name).stat().st_mode & 0o7777 == 0o700
         places = ("--state", str(site.state), "--manifests", str(site.manifests))
         words = (sys.executable, "-m", "reconciler", "shell", *places, name, "--", "python", "-c")
-        command = (*words, "import os; print(os.getuid())")
+        command = (*words, "import getpass, os, pwd; print(getpass.getuser(), *pwd.getpwuid(os.getuid())[::5])")
         shell = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
-        assert shell.stdout.strip() == str(users[name]), shell
+        assert shell.stdout.split() == [f"app-{name}", f"app-{name}", str(site.paths.home(name))], shell
+        assert f"app-{name}" not in Path("/etc/passwd").read_text()
     site.end(daemon, signal.SIGKILL)
     (site.state / "users.json").write_text('{"app:one": 7')  # as a half-written one
     assert "users.json: it is no JSON object" in site.cli("doctor").stdout

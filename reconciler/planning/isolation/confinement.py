@@ -82,7 +82,7 @@ class Confinement:
     `gid` are None for those of the daemon, and `no_user` says why. That user gets what is `owned`, and
     what is `mixed`, in which something of the app writes as the daemon's user; it may read what is
     `granted` to it and what is `opened` to all, writes to the wake-up `pipe`, and is in the groups of what is `shared`,
-    each as GID:PATH.
+    each as GID:PATH. Its `account` is NAME:HOME, by which programs find that user.
     """
 
     isolation: Isolation
@@ -107,7 +107,13 @@ class Confinement:
     opened: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     pipe: str = ""
+    account: str = ""
     required: tuple[Part, ...] = ()
+
+    def as_variables(self) -> dict[str, str]:
+        """Return what the environment says of the user."""
+        name = self.account.partition(":")[0]
+        return {"USER": name, "LOGNAME": name} if name else {}
 
     def as_arguments(self) -> tuple[str, ...]:
         """Return what the program that confines itself is told by its arguments, each NAME=VALUE."""
@@ -120,6 +126,7 @@ class Confinement:
             "listens": self.listens,
             "nouser": self.no_user,
             "pipe": self.pipe,
+            "account": self.account,
         }
         numbers = {"daemon": self.daemon or None, "uid": self.uid, "gid": self.gid}
         return (
