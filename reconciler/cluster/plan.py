@@ -39,9 +39,16 @@ def plan(app: App | None, observed: ObservedPlace, now: float) -> Plan[Action]:
         render = Render(app=app, revision=observed.revision, cause=cause.text, reason=cause.reason)
         return _plan((render,), "staging", cause, observed)
     if rendered.refused:
-        return _plan((), "failing", Cause(Reason.MANIFEST_REFUSED, rendered.refused), observed)
+        state: AppState = "degraded" if _serves_there_alone(observed) else "failing"
+        return _plan((), state, Cause(Reason.MANIFEST_REFUSED, rendered.refused), observed)
     planned = _deployed(rendered, observed)
     return _serving_at_both(observed, now) if planned.state == "running" and _overlaps(observed, now) else planned
+
+
+def _serves_there_alone(observed: ObservedPlace) -> bool:
+    """Return whether pods of before are available, and nothing serves on this host."""
+    available = (each.get("status", {}).get("availableReplicas") for each in observed.seen.values())
+    return any(available) and not observed.serves_here
 
 
 def _overlaps(observed: ObservedPlace, now: float) -> bool:

@@ -89,6 +89,7 @@ async def test_the_role_has_every_verb_that_is_used_and_none_that_is_not(tmp_pat
     assert role() - used == set()
 
 
+@pytest.mark.nightly
 @on_loop
 async def test_with_that_role_and_nothing_else_all_of_it_works(tmp_path: Path) -> None:
     with kube_api() as api:

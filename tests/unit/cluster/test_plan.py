@@ -126,6 +126,10 @@ def test_an_app_that_cannot_run_there_says_which_field_keeps_it_from_that() -> N
     planned = plan(APP, observed(rendered=refused), 0.0)
     assert (planned.actions, planned.state, planned.message) == ((), "failing", refused.refused)
     assert plan(replace(APP, state="stopped"), observed(rendered=refused), 0.0).first is not None
+    # What was applied before serves on; a host that serves meanwhile goes on with that.
+    before = seen(*made())
+    assert told(APP, observed(rendered=refused, seen=before)) == ([], "degraded")
+    assert told(APP, observed(rendered=refused, seen=before, serves_here=True)) == ([], "failing")
 
 
 def test_an_app_that_moves_serves_at_both_places_for_the_overlap_there_and_back() -> None:
