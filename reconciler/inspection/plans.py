@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from reconciler.inspection.manifests import desired, problems_of, refused_by_clusters
 from reconciler.inspection.missing import StagingForecast
 from reconciler.inspection.start_order import awaited, with_starts
+from reconciler.planning.apps.app import HERE
 from reconciler.planning.reason import HELD_BY_OPERATOR, Reason
 from reconciler.planning.states import SEVERITIES
 from reconciler.planning.subject import Subject
@@ -243,6 +244,10 @@ def _app_plan(
         from reconciler.inspection.process_plans import process_actions  # most apps have none
 
         processes = tuple(process_actions(name, app, observed, planned, snapshot, now))
+    if app is not None and app.place != HERE and changes:
+        from reconciler.inspection.process_plans import in_cluster
+
+        processes = (*processes, in_cluster(app.place, planned))
     return AppPlan(
         subject=Subject("app", name),
         plan=replace(planned, actions=changes, settled=settled),

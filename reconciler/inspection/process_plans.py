@@ -41,6 +41,15 @@ class ProcessAction:
     reason: str
 
 
+def in_cluster(place: str, planned: "Plan[AppAction]") -> ProcessAction:
+    """Return what follows in the cluster that an app runs in, which is not asked."""
+    cause = f"revision {planned.wanted} is to run there" if planned.wanted else "what is staged is to run there"
+    what = "push its image, and apply what differs"
+    return ProcessAction(
+        process=place, action="Apply", what=what, cause=cause, reason=str(Reason.CONFIGURATION_CHANGED)
+    )
+
+
 def process_actions(  # noqa: PLR0913, PLR0917  what it is computed from
     name: str,
     app: App | None,

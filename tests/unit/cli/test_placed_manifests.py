@@ -61,6 +61,16 @@ def test_what_no_pod_can_have_is_refused_before_anything_is_applied(host: Path) 
     assert run(host, "validate").exit_code == 0
 
 
+def test_a_plan_says_what_follows_in_the_cluster_without_asking_it(host: Path) -> None:
+    write(host, "shop", **HEALTHY)
+    write(host, "blog")
+    planned = run(host, "plan")
+    assert planned.exit_code == 2
+    (line,) = [line for line in planned.stdout.splitlines() if line.startswith("shop/")]
+    assert line.startswith("shop/prod: push its image, and apply what differs — revision ")
+    assert "blog/" not in planned.stdout
+
+
 def test_without_the_settings_all_that_every_cluster_would_refuse_is_said(host: Path) -> None:
     write(host, "shop", **HEALTHY, patience="10s", domains=["example.com"], redirects=["www.example.com"])
     done = run(host, "validate", settings=False)
