@@ -1,13 +1,16 @@
 """A daemon that is not root beside the warden, the one process of root: isolated apps have users of their own."""
 
+import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,8 +19,9 @@ from reconciler.isolation.warden import VARIABLE
 from tests.support.eventually import eventually
 from tests.support.hosts import explained
 from tests.support.load import under_load
+from tests.support.ports import a_port
 from tests.support.probe_of_isolation import LACKS
-from tests.support.site import REPOSITORY, Site, is_gone
+from tests.support.site import REPOSITORY, Site, get, is_gone
 
 PYTHON = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -165,3 +169,66 @@ def test_without_a_warden_apps_have_the_daemons_user_and_are_told_why(site: Site
     (row,) = [row for row in site.status()["apps"] if row["name"] == "shop"]
     assert f"the daemon is not root, and no warden answers at {warden.socket}" in row["message"]
     run_as_daemon(site, warden, "down")
+
+
+_NOTES = """
+import json, os, sqlite3
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    path = json.loads(os.environ["VCAP_SERVICES"])["sqlite"][0]["credentials"]["path"]
+    with sqlite3.connect(path, timeout=10) as database:
+        database.execute("CREATE TABLE IF NOT EXISTS seen (uid INTEGER)")
+        database.execute("INSERT INTO seen VALUES (?)", (os.getuid(),))
+        found = [uid for (uid,) in database.execute("SELECT DISTINCT uid FROM seen")]
+    database.close()
+    return [json.dumps({"uid": os.getuid(), "seen": sorted(found)}).encode()]
+"""
+_NOTED = "id -u > $HOME/{}"
+
+
+def await_note(file: Path, user: int) -> None:
+    """Wait until that user has written its number there."""
+    eventually(lambda: file.exists() and file.read_text() == f"{user}\n", 60)
+    assert file.stat().st_uid == user
+
+
+def test_all_that_runs_of_an_app_has_the_user_that_the_warden_gave_it(site: Site, warden: Warden) -> None:
+    warden.start()
+    site.save(site.manifests / "notes.yaml", "kind: service\nname: notes\ntype: sqlite\n")
+    ports = {"shop": a_port(), "blog": a_port()}
+    for name, port in ports.items():
+        directory = site.root / f"apps/{name}"
+        directory.mkdir()
+        site.save(directory / "wsgi.py", _NOTES)
+        site.manifest(
+            name, port=port, isolation="strict", services=["notes"], release=_NOTED.format("release"),
+            processes={"worker": {"command": ["sh", "-c", f"{_NOTED.format('worker')}; exec sleep 600"]}},
+            schedules={"tick": {"command": ["sh", "-c", _NOTED.format("tick")], "at": "0 0 1 1 *"}},
+        )  # fmt: skip
+    daemon = start(site, warden)
+    eventually(lambda: [json.loads(get(port)) for port in ports.values()], 60)
+    told = [json.loads(get(port)) for port in ports.values()]
+    users = {name: facts["uid"] for name, facts in zip(ports, told, strict=True)}
+    assert told[-1]["seen"] == sorted(users.values())
+    assert len(set(users.values())) == 2
+    assert all(_FIRST <= user <= _LAST for user in users.values())
+    for name, user in users.items():
+        triggered = run_as_daemon(site, warden, "trigger", name, "tick")
+        assert triggered.returncode == 0, triggered.stdout + triggered.stderr
+        task = run_as_daemon(site, warden, "task", name, "--", "id", "-u")
+        assert task.stdout.split()[-1:] == [str(user)], task.stdout + task.stderr
+        for what in ("release", "worker", "tick"):
+            await_note(site.paths.home(name) / what, user)
+    kept = site.root / "state/kept.db"
+    backed_up = run_as_daemon(site, warden, "backup", "notes", str(kept))
+    assert backed_up.returncode == 0, backed_up.stdout + backed_up.stderr
+    with closing(sqlite3.connect(kept)) as database:
+        assert {uid for (uid,) in database.execute("SELECT uid FROM seen")} == set(users.values())
+    site.end(daemon, signal.SIGKILL)
+    pids = [site.pid(name) for name in ports]
+    start(site, warden)  # and joins them
+    site.await_settled(*ports)
+    assert [site.pid(name) for name in ports] == pids
+    assert run_as_daemon(site, warden, "down").returncode == 0
+    assert all(map(is_gone, pids))
