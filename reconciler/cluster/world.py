@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
 from reconciler.cluster.api.client import ApiError, Client
@@ -110,6 +110,7 @@ class ClusterWorld:
         self._conflicts: dict[str, dict[str, str]] = {}
         self._blamed: dict[str, tuple[str, float]] = {}
         self._both_since: dict[str, float] = {}
+        self._serving: dict[str, list[list[str]]] = {name: self._noted(name).get("serving", []) for name in self._left}
         self._planner: Planner[App, ObservedPlace, Plan[Action]] = Planner(plan)
 
     def begin(self, tasks: StandingTasks) -> None:
@@ -140,11 +141,16 @@ class ClusterWorld:
         return self._watched.apps() | self._left
 
     def uses(self, app: str) -> Iterable[Use]:
-        """Yield the build of an app that is in the cluster: it goes away here once it is gone there."""
+        """Yield the builds of an app that are in the cluster, also while pods of one that is replaced are there.
+
+        What they work with, such as credentials, goes away once they are gone.
+        """
         if app in self._left:
             revision = self._neighbours.places.revision(app)
             if revision is not None:
                 yield Use(revision=revision.id, build=revision.build.id)
+            for other, build in self._serving.get(app, []):
+                yield Use(revision=other, build=build)
 
     def on_report(self, subject: Subject, _: Report | None) -> None:
         """Look at an app that was reported on: another revision of it may be in force."""
@@ -155,9 +161,7 @@ class ClusterWorld:
         """Have every pod of an app replaced, as an operator asked; what serves ends once its successor is ready."""
         if app.place == self._cluster.name:
             asked_at = datetime.now(UTC).isoformat(timespec="seconds")
-            self._directory.mkdir(parents=True, exist_ok=True)
-            replace_file(self._directory / app.name, json.dumps({"app": app.name, "restarted": asked_at}))
-            self._left |= {app.name}
+            self._note(app.name, restarted=asked_at)
             self._rendered.pop(app.name, None)
             self._wake(app.name)
 
@@ -172,6 +176,7 @@ class ClusterWorld:
         if asked is not None and self._neighbours.places.state(asked) == "stopped":
             asked = asked.stopped
         planned = self._planner.plan(name, asked, self.observe(name), self.now())
+        self._track(name, planned)
         if planned.reason is Reason.SERVING_AT_BOTH:
             self._both_since.setdefault(name, self.now())
         return planned
@@ -219,6 +224,7 @@ class ClusterWorld:
             case ForgetPlace():
                 (self._directory / name).unlink(missing_ok=True)
                 self._left -= {name}
+                self._serving.pop(name, None)
                 self._rendered.pop(name, None)
                 self._conflicts.pop(name, None)
                 self._both_since.pop(name, None)
@@ -290,17 +296,39 @@ class ClusterWorld:
 
     def _restarted_at(self, name: str) -> str:
         """Return when an operator asked last for a restart of an app, "" for never."""
-        try:
-            return str(json.loads((self._directory / name).read_bytes()).get("restarted", ""))
-        except (FileNotFoundError, ValueError):
-            return ""
+        return str(self._noted(name).get("restarted", ""))
+
+    def _track(self, name: str, planned: Plan[Action]) -> None:
+        """Keep on record which revisions may have pods there: all since the last one whose rollout has ended."""
+        revision = self._neighbours.places.revision(name)
+        if name not in self._left or revision is None:
+            return
+        known, latest = self._serving.get(name, []), [revision.id, revision.build.id]
+        wanted = known if latest in known else [*known, latest]
+        pods = self._watched.of(name)[1]
+        if planned.state == "running" and planned.wanted == revision.id and not any(map(_is_ending, pods)):
+            wanted = [latest]
+        if wanted != known:
+            self._serving[name] = wanted
+            self._note(name, serving=wanted)
+            self._neighbours.wake(name)
 
     def _remember(self, name: str) -> None:
         """Have it on record that something of an app is in the cluster, before anything is."""
         if name not in self._left:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            replace_file(self._directory / name, json.dumps({"app": name}))
-            self._left |= {name}
+            self._note(name)
+
+    def _noted(self, name: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self._directory / name).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found
+
+    def _note(self, name: str, **noted: object) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        replace_file(self._directory / name, json.dumps({**self._noted(name), "app": name, **noted}))
+        self._left |= {name}
 
     def _blame(self, name: str, report: Report) -> None:
         """Have the host's World fall back from a revision that the cluster could not roll out, once for each try."""
@@ -329,6 +357,10 @@ class ClusterWorld:
 
     def _write(self, name: str, kind: EventKind, text: str, action: Action) -> None:
         self._journal.write(Subject("app", name), kind, text, action.cause, action.reason)
+
+
+def _is_ending(pod: Mapping[str, Any]) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def _is_ready(pod: Mapping[str, object]) -> bool:
