@@ -95,8 +95,14 @@ def test_a_daemon_that_is_killed_in_the_middle_of_rollouts_goes_on_where_it_was(
         place.answers("9")
         place.until("running")
     assert not load.failed
-    # Each release has run once, and nothing is left of those before.
-    jobs = place.kube.ask("GET", place.path("jobs", group="apis/batch/v1"))["items"]
-    assert [job["status"].get("succeeded") for job in jobs] == [1]
-    assert not any(job["status"].get("failed") for job in jobs)
-    eventually(lambda: len([pod for pod in place.pods() if pod["status"]["phase"] == "Running"]) == 1, 120)
+
+    # The release of what serves has run once, and nothing is left of those before.
+    def is_tidy() -> bool:
+        jobs = place.kube.ask("GET", place.path("jobs", group="apis/batch/v1"))["items"]
+        assert not any(job["status"].get("failed") for job in jobs)
+        assert [job["status"].get("succeeded") for job in jobs] == [1], [job["metadata"]["name"] for job in jobs]
+        running = [pod for pod in place.pods() if pod["status"]["phase"] == "Running"]
+        assert len(running) == 1
+        return True
+
+    eventually(is_tidy, 120)
