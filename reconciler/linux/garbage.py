@@ -57,6 +57,24 @@ class CalmCollections:
         return True
 
 
+class PacedCollections:
+    """Collections of new objects after every so many steps, where the same is done for thousands of names at once.
+
+    The interpreter begins none where as many objects go as come.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._steps = 0
+
+    def count(self) -> None:
+        """Count a step."""
+        self._steps += 1
+        if self._steps >= self._every:
+            self._steps = 0
+            gc.collect(_MIDDLE)
+
+
 def _middle_collections() -> int:
     """Return how often so many objects came to stay that the interpreter looked at more than the newest."""
     return int(gc.get_stats()[_MIDDLE]["collections"])

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from reconciler.linux.daemon_threads import DaemonThreads
+from reconciler.linux.garbage import PacedCollections
 from reconciler.staging.source.allowance import Allowance, allowing
 
 T = TypeVar("T")
@@ -100,6 +101,7 @@ class SingleFlight(Generic[K, T]):
 
 # Of staging alone: no other part of the daemon waits for a thread that reads what strangers wrote.
 _threads = DaemonThreads("staging", most=32)
+_collections = PacedCollections(every=50)
 
 
 def apart(work: Callable[[], T]) -> asyncio.Future[T]:
@@ -112,6 +114,7 @@ async def in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
 
     The cancellation is raised once the thread has ended, so that nothing is cleaned up while it runs.
     """
+    _collections.count()
     cancelled: asyncio.CancelledError | None = None
     thread = apart(lambda: work(lambda: cancelled is None))
     while not thread.done():

@@ -83,3 +83,13 @@ def test_new_objects_that_came_where_as_many_went_are_collected_before_they_are_
         "print(new() > 10_000)\ncalm.collect()\nprint(new() < 5_000)"
     )
     assert _printed(code) == ["True", "True"]
+
+
+def test_new_objects_are_collected_after_so_many_steps() -> None:
+    code = (
+        "from reconciler.linux.garbage import PacedCollections\n"
+        "paced, kept, young = PacedCollections(50), [[n] for n in range(90_000)], []\ngc.collect()\ngc.disable()\n"
+        "for _ in range(500):\n    kept[:100] = [[n] for n in range(100)]\n    paced.count()\n"
+        "    young.append(len(gc.get_objects(generation=0)))\nprint(max(young))"
+    )
+    assert int(_printed(code)[0]) < 10_000
