@@ -7,9 +7,11 @@ import asyncio
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reconciler.cluster.ownership import APP, INSTALLATION
 from tests.support.cluster_worlds import Converging, PlacedApps, converging
 from tests.support.drains import on_loop
 from tests.support.eventually import soon
@@ -95,3 +97,49 @@ async def test_ten_thousand_apps_converge_against_a_server_of_which_a_tenth_of_t
             async with asyncio.timeout(HOURS_S):
                 while api.names():
                     await asyncio.sleep(1)
+
+
+def pod(app: str, number: int, restarts: int) -> dict[str, Any]:
+    labels = {APP: app, INSTALLATION: "here", "reconciler.dev/part": "web"}
+    status = {"containerStatuses": [{"restartCount": restarts}], "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"kind": "Pod", "metadata": {"name": f"{app}-{number}", "labels": labels}, "status": status}
+
+
+@on_loop
+async def test_a_storm_of_pod_events_is_taken_in_without_a_request(tmp_path: Path) -> None:
+    apps_at_once, pods_of_each, rounds = 50, 20, 20
+    with kube_api() as api:
+        apps = PlacedApps({})
+        apps.add(*names(apps_at_once))
+        async with converging(tmp_path, api, apps) as found:
+            await all_settled(found)
+            asked = len(api.asked)
+
+            def storm(first: int, rounds: int) -> None:
+                for restarts in range(first, first + rounds):
+                    for app in names(apps_at_once):
+                        for number in range(pods_of_each):
+                            api.put(pod(app, number, restarts), "kubelet")
+
+            async def taken_in(restarts: int) -> None:
+                last = f"app-{apps_at_once - 1}"
+                await soon(lambda: set(found.restarts(last)) == {restarts}, HOURS_S)
+
+            await asyncio.to_thread(storm, 0, 2)
+            await taken_in(1)
+            api.events.clear()  # the double's own
+            before_kib, begun, wall = resident_kib(), time.thread_time(), time.monotonic()
+            await asyncio.to_thread(storm, 2, rounds)
+            thrown_s = time.monotonic() - wall
+            await taken_in(rounds + 1)
+            lag_s = time.monotonic() - wall - thrown_s
+            count, taken_s = apps_at_once * pods_of_each * rounds, time.thread_time() - begun
+            print(
+                f"\n{count} events of {apps_at_once * pods_of_each} pods, thrown in {thrown_s:.1f} s:"
+                f" {taken_s:.2f} s of processor time, {taken_s / count * 1e6:.0f} µs an event;"
+                f" the last was seen {lag_s:.2f} s after it;"
+                f" {(resident_kib() - before_kib) / 1024:.0f} MiB more, with the double's events"
+            )
+            assert all(len(found.restarts(app)) == pods_of_each for app in names(apps_at_once))
+            assert not found.unsettled()
+            assert len(api.asked) == asked

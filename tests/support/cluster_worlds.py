@@ -120,6 +120,11 @@ class Converging:
         verdicts = self._apps.places.verdicts
         return "\n".join([*(str(verdicts.of(name)) for name in self._apps.desired), *self.told])
 
+    def restarts(self, name: str) -> list[int]:
+        """Return how often each pod of an app was restarted, as it was seen last."""
+        pods = self.world.observe(name).pods
+        return [int(each["status"]["containerStatuses"][0]["restartCount"]) for each in pods]
+
     def unsettled(self) -> list[str]:
         """Return the apps that are not as desired."""
         return [name for name, app in self._apps.desired.items() if not self.world.plan(name, app).settled]

@@ -155,3 +155,13 @@ def test_apps_are_chosen_by_patterns_or_all_of_them(manifests: Path) -> None:
 def test_a_role_is_written_without_an_app(manifests: Path) -> None:
     done = export(manifests, "--rbac", "--namespace", "web")
     assert (done.exit_code, kinds(done.stdout)) == (0, ["Role"])
+
+
+def test_an_app_of_a_cluster_that_no_settings_name_is_exported_with_its_instances(manifests: Path) -> None:
+    write(manifests, "shop", place="prod", instances=3)
+    done = export(manifests, "shop", "--image", IMAGE)
+    assert done.exit_code == 0, done.stderr
+    (deployment,) = [made for made in yaml.safe_load_all(done.stdout) if made["kind"] == "Deployment"]
+    assert deployment["spec"]["replicas"] == 3
+    told = yaml.safe_load_all(export(manifests, "shop", "--image", IMAGE, "--instances", "2").stdout)
+    assert [made["spec"]["replicas"] for made in told if made["kind"] == "Deployment"] == [2]
