@@ -38,6 +38,7 @@ _USER = 57_000 + os.getpid() % 3000
 _BECOME = ("setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups")
 _NOTHING = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
 _FIRST, _LAST = 70_000, 79_999
+_STAGED_S = 240  # each daemon here makes its first environment, from an index, as busy as the host may be
 
 
 class Warden:
@@ -121,9 +122,9 @@ def test_an_app_of_a_daemon_that_is_not_root_has_a_user_of_its_own_whoever_is_ki
     port, other = site.app("shop", isolation="strict"), site.app("blog", isolation="strict")
     plain = site.app("plain")
     daemon = start(site, warden)
-    eventually(site.serves("shop", "1", port), 40)
-    eventually(site.serves("blog", "1", other), 40)
-    eventually(site.serves("plain", "1", plain), 40)
+    eventually(site.serves("shop", "1", port), _STAGED_S)
+    eventually(site.serves("blog", "1", other), _STAGED_S)
+    eventually(site.serves("plain", "1", plain), _STAGED_S)
     before = site.pid("shop")
     users = {user_of(site.pid(app)) for app in ("shop", "blog")}
     assert len(users) == 2
@@ -143,7 +144,7 @@ def test_an_app_of_a_daemon_that_is_not_root_has_a_user_of_its_own_whoever_is_ki
     assert load.failed == {}
     assert site.pid("shop") == before
     site.source("shop", "2")
-    eventually(site.serves("shop", "2", port), 40)
+    eventually(site.serves("shop", "2", port), _STAGED_S)
     assert user_of(site.pid("shop")) in users
     assert is_gone(before)
     killed = site.pid("shop")
@@ -163,7 +164,7 @@ def test_an_app_of_a_daemon_that_is_not_root_has_a_user_of_its_own_whoever_is_ki
 def test_without_a_warden_apps_have_the_daemons_user_and_are_told_why(site: Site, warden: Warden) -> None:
     port = site.app("shop", isolation="strict")
     start(site, warden)
-    eventually(site.serves("shop", "1", port), 40)
+    eventually(site.serves("shop", "1", port), _STAGED_S)
     assert user_of(site.pid("shop")) == _USER
     site.await_settled("shop")
     (row,) = [row for row in site.status()["apps"] if row["name"] == "shop"]
@@ -207,7 +208,7 @@ def test_all_that_runs_of_an_app_has_the_user_that_the_warden_gave_it(site: Site
             schedules={"tick": {"command": ["sh", "-c", _NOTED.format("tick")], "at": "0 0 1 1 *"}},
         )  # fmt: skip
     daemon = start(site, warden)
-    eventually(lambda: [json.loads(get(port)) for port in ports.values()], 60)
+    eventually(lambda: [json.loads(get(port)) for port in ports.values()], _STAGED_S)
     told = [json.loads(get(port)) for port in ports.values()]
     users = {name: facts["uid"] for name, facts in zip(ports, told, strict=True)}
     assert told[-1]["seen"] == sorted(users.values())
