@@ -115,8 +115,15 @@ def _become(uid: int, gid: int, groups: "list[int]") -> None:
 
 
 def enter(entrances: "tuple[str, ...] | list[str]") -> None:
-    """Become a member of control groups, by the files that take members; of those that let it in."""
+    """Become a member of control groups, by the files that take members; of those that let it in.
+
+    One that it is in by now is left alone: to move a process takes the kernel some milliseconds, wherever it goes.
+    """
+    inside = _groups() if entrances else []
     for entrance in entrances:
+        group = "/" + "/".join(entrance.split("/")[-4:-1])
+        if entrance.endswith("/cgroup.procs") and any(line.endswith(group) for line in inside):
+            continue
         try:
             descriptor = os.open(entrance, os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
@@ -127,6 +134,15 @@ def enter(entrances: "tuple[str, ...] | list[str]") -> None:
             pass
         finally:
             os.close(descriptor)
+
+
+def _groups() -> "list[str]":
+    """Return the control groups that this process is in, as cgroups(7) writes them."""
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:  # noqa: PTH123  pathlib would have to be loaded
+            return file.read().splitlines()
+    except OSError:
+        return []
 
 
 def _leave_network(reasons: "dict[str, list[str]]") -> None:
