@@ -25,7 +25,7 @@ from reconciler.planning.origins.observed import Pause
 from reconciler.settings.git import Repository as Settings
 from reconciler.state.paths import StatePaths
 from tests.chaos.mounts import needs_mounts, small_disk
-from tests.contract.test_git_origins import Host, app, host, leftovers, repository
+from tests.contract.test_git_origins import Host, app, host, leftovers, limited, repository
 from tests.support.repository import Repository
 
 __all__ = ["host", "repository"]
@@ -109,6 +109,7 @@ def test_a_git_that_is_killed_at_any_point_of_a_fetch_leaves_nothing_and_the_nex
     host: Host, repository: Repository, monkeypatch: pytest.MonkeyPatch, is_new: bool
 ) -> None:
     """Test 8: of a clone, and of a fetch into a store that is there."""
+    limited(host, timeout_s=600)  # all that was pushed is packed again for each clone
     repository.push({**app("shop"), "apps/shop/data": os.urandom(2_000_000)})
     if not is_new:
         host.follow()
