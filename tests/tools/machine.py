@@ -78,12 +78,15 @@ class Space:
 
     def kill(self, program: str) -> None:
         """Kill a program of it, and wait until it is gone."""
-        for process in [each for each in self.running if program in _line(each)]:
-            for pid in reversed(_descendants(process.pid)):
+        for process in [each for each in self.running if _line(each).find(f"/{program} ") >= 0]:
+            pids = _descendants(process.pid)
+            for pid in reversed(pids):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, 9)
             process.wait(30)
             self.running.remove(process)
+            # Its ports are free only then.
+            eventually(lambda pids=pids: not any(Path(f"/proc/{pid}").exists() for pid in pids), 30)  # type: ignore[misc]
 
     @contextmanager
     def sockets(self) -> Iterator[None]:

@@ -28,15 +28,7 @@ def start_node(machine: Machine, number: int, kubeconfig: Path, storage: Path, p
     """Start everything of a node; `pause` is the image of what holds the namespaces of a pod."""
     node = machine.nodes[number]
     top, debian = node.directory, machine.programs / "node"
-    tables = debian / "usr" / "sbin" / "xtables-nft-multi"
-    for name in ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"):
-        (top / "bin" / name).symlink_to(tables)
-    libraries = debian / "usr" / "lib" / "x86_64-linux-gnu"
-    env = {
-        "PATH": f"{top}/bin:{debian}/usr/bin:{debian}/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "LD_LIBRARY_PATH": str(libraries),
-        "XTABLES_LIBDIR": str(libraries / "xtables"),
-    }
+    env = _environment(node, debian)
     start_registry(node, machine.programs, storage, port)
     _write_network(top / "cni", number)
     _containerd(top, debian, port, pause)
@@ -52,14 +44,33 @@ def start_node(machine: Machine, number: int, kubeconfig: Path, storage: Path, p
         ],
         env,
     )  # fmt: skip
-    node.start(
+    start_proxy(node, machine, kubeconfig, number)
+
+
+def start_proxy(space: Space, machine: Machine, kubeconfig: Path, number: int) -> None:
+    """Have addresses of Services lead to pods in a space, as on a node; its own sources are not changed on the way."""
+    space.start(
         "kube-proxy",
         [
             machine.programs / "kube-proxy", f"--kubeconfig={kubeconfig}", f"--hostname-override=node-{number}",
-            "--proxy-mode=iptables", "--cluster-cidr=10.244.0.0/16", "--conntrack-max-per-core=0", "--v=2",
+            "--proxy-mode=iptables", "--cluster-cidr=10.0.0.0/8", "--conntrack-max-per-core=0", "--v=2",
         ],
-        env,
+        _environment(space, machine.programs / "node"),
     )  # fmt: skip
+
+
+def _environment(space: Space, debian: Path) -> dict[str, str]:
+    """Where programs of a node find others, iptables among them, which has its names from links."""
+    for name in ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"):
+        link = space.directory / "bin" / name
+        if not link.is_symlink():
+            link.symlink_to(debian / "usr" / "sbin" / "xtables-nft-multi")
+    libraries = debian / "usr" / "lib" / "x86_64-linux-gnu"
+    return {
+        "PATH": f"{space.directory}/bin:{debian}/usr/bin:{debian}/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LD_LIBRARY_PATH": str(libraries),
+        "XTABLES_LIBDIR": str(libraries / "xtables"),
+    }
 
 
 def _containerd(top: Path, debian: Path, port: int, pause: str) -> None:
