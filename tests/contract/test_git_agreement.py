@@ -105,7 +105,7 @@ def place(*, host: str = "web1", branch: str = "main", whole: bool = True, root:
     with TemporaryDirectory() as scratch:
         top = root or Path(scratch)
         repository = Repository(top / "fleet.git", top / "fleet-work") if root else Repository.at(top)
-        fetched = Fetched(name="fleet", urls=(str(repository.bare),), signed="no", timeout_s=30)
+        fetched = Fetched(name="fleet", urls=(str(repository.bare),), signed="no", timeout_s=300)
         paths = ("all", "hosts/{host}")
         origin = GitOrigin(name="fleet", repository=fetched, branch=branch, host=host, whole=whole, templates=paths)
         state = StatePaths(state=Path(scratch, "state"))

@@ -32,7 +32,7 @@ def fleet(tmp_path: Path, notes: Repository) -> Iterator[Fleet]:
 
 def report_there(fleet: Fleet, notes: Repository) -> None:
     """Let every host report in another repository, and none push to that of the manifests any more."""
-    to = Settings(name="notes", urls=(str(notes.bare),), signed="no", timeout_s=30)
+    to = Settings(name="notes", urls=(str(notes.bare),), signed="no", timeout_s=300)
     for member in fleet.members.values():
         origin = member.host.origin
         member.host.origin = replace(origin, repository=replace(origin.repository, report_to=to))

@@ -122,7 +122,7 @@ def made(root: Path, *names: str) -> Iterator[Fleet]:
 @contextmanager
 def a_host(root: Path, repository: Repository, name: str) -> Iterator[Host]:
     sign = root / f"{name}-key"
-    settings = Settings(name="fleet", urls=(str(repository.bare),), signed="no", timeout_s=30, report_sign=sign)
+    settings = Settings(name="fleet", urls=(str(repository.bare),), signed="no", timeout_s=300, report_sign=sign)
     origin = GitOrigin(name="fleet", repository=settings, branch="main", host=name, paths=(f"hosts/{name}",))
     (root / f"{name}-state").mkdir()
     paths = StatePaths(state=root / f"{name}-state")

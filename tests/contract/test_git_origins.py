@@ -168,7 +168,7 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def host(tmp_path: Path, repository: Repository) -> Iterator[Host]:
-    settings = Settings(name="fleet", urls=(str(repository.bare),), signed="no", timeout_s=30)
+    settings = Settings(name="fleet", urls=(str(repository.bare),), signed="no", timeout_s=300)
     origin = GitOrigin(name="fleet", repository=settings, branch="main", host="web1", paths=("hosts/web1",))
     (tmp_path / "state").mkdir()
     paths = StatePaths(state=tmp_path / "state")
