@@ -140,32 +140,6 @@ def test_a_rollout_goes_on_when_the_api_server_is_back(place: Place) -> None:
     # What a load balancer is not told of in time may cost requests: it is printed, and nothing is said of it.
 
 
-def test_a_cluster_that_has_forgotten_is_made_as_it_is_to_be_again(place: Place) -> None:
-    """Its store is put back to what it was: versions of objects go backwards."""
-    engine = of_ours(place)
-    place.app("shop")
-    place.site.start(*place.options())
-    place.until("running")
-    kept = engine.directory / "etcd.before"
-    engine.kill_store()
-    shutil.copytree(engine.directory / "etcd", kept)
-    engine.start_store()
-    place.app("blog")
-    place.site.source("shop", "2")
-    place.answers("2")
-    place.until("running", "blog")
-
-    engine.kill_store()
-    shutil.rmtree(engine.directory / "etcd")
-    kept.rename(engine.directory / "etcd")
-    engine.start_store()
-    place.answers("2")
-    place.answers("1", "blog")
-    place.until("running")
-    place.until("running", "blog")
-    eventually(lambda: len(place.kube.ask("GET", place.path("pods"))["items"]) == 2, 240)
-
-
 def granted(place: Place) -> Any:
     """Give the user `daemon` the rights that we say are needed, and none besides; return the Role."""
     manifests = ["--manifests", str(place.site.manifests)]
@@ -209,3 +183,28 @@ def test_a_right_that_is_withdrawn_and_a_token_that_has_ended_are_told_and_nothi
     config.write_text(written)
     place.answers("late")
     place.until("running")
+
+
+def test_a_cluster_that_has_forgotten_is_made_as_it_is_to_be_again(place: Place) -> None:
+    """Its store is put back to what it was: versions of objects go backwards."""
+    engine = of_ours(place)
+    place.app("shop")
+    place.site.start(*place.options())
+    place.until("running")
+    kept = engine.directory / "etcd.before"
+    engine.kill_store()
+    shutil.copytree(engine.directory / "etcd", kept)
+    engine.start_store()
+    place.app("blog")
+    place.site.source("shop", "2")
+    place.answers("2")
+    place.until("running", "blog")
+
+    made = {name: place.deployment(name)["spec"]["template"] for name in ("shop", "blog")}
+    engine.kill_store()
+    shutil.rmtree(engine.directory / "etcd")
+    kept.rename(engine.directory / "etcd")
+    engine.start_store()
+    for name, template in made.items():
+        eventually(lambda name=name, template=template: place.deployment(name)["spec"]["template"] == template, 240)  # type: ignore[misc]
+    eventually(lambda: {"blog", "shop"} <= set(place.kube.names(place.path("services"))), 60)

@@ -11,7 +11,7 @@ from tests.support.images import image_of_tree
 from tests.support.ports import a_port
 from tests.tools.engine import TOKEN, Engine, engine, trusting
 from tests.tools.machine import HUB, Machine, Space, machine
-from tests.tools.nodes import start_node, start_proxy, start_registry
+from tests.tools.nodes import start_kubelet, start_node, start_proxy, start_registry
 from tests.tools.registry import tools
 from tests.tools.relay import relayed
 
@@ -43,13 +43,19 @@ class Cluster(Engine):
         self.machine.hub.kill("etcd")
 
     def start_store(self) -> None:
-        """Start both again, with what is in the directory of etcd; controllers begin anew, as they do elsewhere."""
-        for name in ("kube-controller-manager", "kube-scheduler"):
-            self.machine.hub.kill(name)
+        """Start both again, with what is in the directory of etcd; what follows the API server begins anew, too."""
+        config, spaces = self.directory / "inside" / "kubeconfig", (self.machine.hub, *self.machine.nodes)
+        for space in spaces:
+            for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
+                space.kill(name)
         _start_etcd(self.machine, self.programs)
         self.start_api_server()
         eventually(lambda: self.ask("GET", "/readyz") == "ok", 120)
-        _start_controllers(self.machine.hub, self.programs, self.directory / "inside" / "kubeconfig")
+        _start_controllers(self.machine.hub, self.programs, config)
+        for number in range(len(self.machine.nodes)):
+            start_kubelet(self.machine, number, config)
+        for space, number in zip(spaces, (0, *range(len(self.machine.nodes))), strict=True):
+            start_proxy(space, self.machine, config, number)
 
     def config_of_user(self, directory: Path) -> Path:
         """Write the kubeconfig of a user `daemon` who has no rights but those that are bound to that name."""

@@ -34,6 +34,14 @@ def start_node(machine: Machine, number: int, kubeconfig: Path, storage: Path, p
     _containerd(top, debian, port, pause)
     node.start("containerd", [debian / "usr" / "bin" / "containerd", "--config", top / "containerd.toml"], env)
     _write(top / "kubelet.yaml", _kubelet(machine, number))
+    start_kubelet(machine, number, kubeconfig)
+    start_proxy(node, machine, kubeconfig, number)
+
+
+def start_kubelet(machine: Machine, number: int, kubeconfig: Path) -> None:
+    """Start the kubelet of a node; pods outlive it."""
+    node = machine.nodes[number]
+    top = node.directory
     node.start(
         "kubelet",
         [
@@ -42,9 +50,8 @@ def start_node(machine: Machine, number: int, kubeconfig: Path, storage: Path, p
             f"--root-dir={top}/data/kubelet", "--container-runtime=remote", f"--cert-dir={top}/data/pki",
             f"--container-runtime-endpoint=unix://{top}/data/containerd.sock",
         ],
-        env,
+        _environment(node, machine.programs / "node"),
     )  # fmt: skip
-    start_proxy(node, machine, kubeconfig, number)
 
 
 def start_proxy(space: Space, machine: Machine, kubeconfig: Path, number: int) -> None:
