@@ -11,7 +11,7 @@ import yaml
 
 from tests.cluster.grounds import Place
 from tests.support.eventually import eventually
-from tests.tools.cluster import USER_TOKEN, Cluster
+from tests.tools.cluster import Cluster
 from tests.tools.kube import MERGE
 
 pytestmark = pytest.mark.network
@@ -155,7 +155,7 @@ def granted(place: Place) -> Any:
     return role
 
 
-def test_a_right_that_is_withdrawn_and_a_token_that_has_ended_are_told_and_nothing_is_deleted(place: Place) -> None:
+def test_a_right_that_is_withdrawn_is_told_and_nothing_is_deleted(place: Place) -> None:
     engine = of_ours(place)
     config = engine.config_of_user(place.site.root)
     role = granted(place)
@@ -174,15 +174,6 @@ def test_a_right_that_is_withdrawn_and_a_token_that_has_ended_are_told_and_nothi
         place.kube.ask("PATCH", where, {"rules": role["rules"]}, MERGE)
         place.answers(verb)
         place.until("running")
-    written = config.read_text()
-    config.write_text(written.replace(USER_TOKEN, "ended"))
-    place.site.source("shop", "late")
-    eventually(lambda: "Unauthorized" in json.dumps(place.site.told("shop")), 120)
-    print(f"without a token: {place.site.told('shop')['message']}")
-    assert len(place.pods()) == 1
-    config.write_text(written)
-    place.answers("late")
-    place.until("running")
 
 
 def test_a_cluster_that_has_forgotten_is_made_as_it_is_to_be_again(place: Place) -> None:
