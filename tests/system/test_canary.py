@@ -100,7 +100,7 @@ def test_an_operator_aborts_and_promotes_under_load(site: Site) -> None:
             save(site, version)
             answers_of(load, version)
             eventually(lambda: is_canary(site), 30)
-            assert _outcomes(site)[:2] == ["deploying", "serving" if version == "2" else "failed"]
+            assert _outcomes(site)[:2] == ["canary", "serving" if version == "2" else "failed"]
             assert site.cli(command, "shop").returncode == 0
             eventually(lambda: len(site.instances("shop")) == 1 and not is_canary(site), 30)
             answers_of(load, last, 20)
