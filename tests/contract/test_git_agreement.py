@@ -33,7 +33,7 @@ COMMITS = 10 if NIGHTLY else 1  # of one repository: each has what it has, whate
 NAMES = ("shop", "blog", "api")
 MANIFESTS = (
     "path: ../../apps/shop\n",
-    "path: ../../apps/shop\nport: 8001\n",
+    "path: ../../apps/shop\nport: 8090\n",
     "name: shop\npath: ../../apps/blog\n",
     "path: ../../apps/shop\ndepends_on: [blog]\n",
     "path: ../../apps/shop\nservices: [db]\n",
