@@ -126,6 +126,9 @@ class Place:
     def under_load(self, name: str = "shop", clients: int = 4) -> Iterator[Load]:
         """Requests to the Service of an app without a pause; the figures are printed."""
         load = Load(port=80, host=self.service(name), inside=self.grounds.inside)
+        with self.grounds.inside():  # what sends requests to pods hears of the first one a little later than we do
+            eventually(lambda: load.one() == "ok", 60)
+        load.failed_at.clear()
         with carried(load, clients):
             yield load
         print(f"{load.ok + sum(load.failed.values())} requests, failed: {load.failed}", *load.failed_at[:20], sep="\n")
