@@ -182,14 +182,14 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
 def _reader(paths: "StatePaths", apps: Sequence[str], streams: Sequence[str]) -> "Reader | None":
     """Return what reads the pods of the one app that is asked for, None if it writes on this host."""
     of_pods = [stream for stream in streams if stream in {"app", "access"} or is_process_log(stream)]
-    if len(apps) != 1 or not of_pods or not (paths.state / "clusters").is_dir():
+    if len(apps) != 1 or not of_pods or not paths.clusters.is_dir():
         return None
     from reconciler.cli.chosen_settings import settings_of  # most hosts have no cluster
     from reconciler.cluster.reading import reader_of
     from reconciler.state.schema import state_id
 
     clusters = settings_of(None, paths.state, None).clusters
-    return reader_of(clusters, paths.state, apps[0], state_id(paths.state))
+    return reader_of(clusters, paths, apps[0], state_id(paths.state))
 
 
 def _tasks(paths: "StatePaths", streams: Sequence[str], apps: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:

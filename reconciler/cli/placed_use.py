@@ -20,7 +20,7 @@ def use_lines(paths: "StatePaths") -> list[str]:
     return [
         line
         for name, cluster in settings_of(None, paths.state, None).clusters.items()
-        if (apps := apps_in(paths.state, name))
+        if (apps := apps_in(paths, name))
         for line in _of_cluster(Reader(cluster=cluster, installation=state_id(paths.state)), apps)
     ]
 

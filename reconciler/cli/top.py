@@ -67,7 +67,7 @@ def _measure(paths: "StatePaths", rates: "HostRates") -> "dict[str, Rate]":
 
 def _placed(paths: "StatePaths") -> list[str]:
     """Return what apps in clusters use, as these measure it; nothing on a host without a cluster."""
-    if not (paths.state / "clusters").is_dir():
+    if not paths.clusters.is_dir():
         return []
     from reconciler.cli.placed_use import use_lines  # most hosts have none
 

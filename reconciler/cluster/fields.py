@@ -56,10 +56,8 @@ FIELDS: Mapping[str, Verdict] = {
     "persist": _refused("a pod keeps no file: have the app write to a service"),
     # gunicorn.
     **dict.fromkeys(("workers", "threads", "worker_class", "gunicorn", "access_log"), _GUNICORN),
-    "workers.min": _refused("nothing scales workers in a pod: give a number here, and a range in 'instances'"),
-    "workers.max": _refused("nothing scales workers in a pod: give a number here, and a range in 'instances'"),
     **dict.fromkeys(
-        ("workers.busy", "workers.queue", "workers.calm", "workers.spare"),
+        ("workers.min", "workers.max", "workers.busy", "workers.queue", "workers.calm", "workers.spare"),
         _refused("nothing scales workers in a pod: give a number here, and a range in 'instances'"),
     ),
     "instances": _mapped("`replicas` of the Deployment, and with two or more a PodDisruptionBudget"),

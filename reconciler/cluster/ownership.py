@@ -16,6 +16,7 @@ Seen: TypeAlias = Mapping[str, Any]
 
 INSTALLATION = "reconciler.dev/installation"
 APP = "reconciler.dev/app"
+PART = "reconciler.dev/part"
 REVISION = "reconciler.dev/revision"
 CONTENT = "reconciler.dev/content"
 ADOPT = "reconciler.dev/adopt"
@@ -65,6 +66,11 @@ def with_restart(made: Seen, asked_at: str) -> Seen:
     metadata = found["spec"]["template"].setdefault("metadata", {})
     metadata["annotations"] = {**metadata.get("annotations", {}), RESTARTED: asked_at}
     return found
+
+
+def app_of(seen: Seen) -> str:
+    """Return the app of an object, as its label says, "" without one."""
+    return str((seen["metadata"].get("labels") or {}).get(APP, ""))
 
 
 def is_ours(seen: Seen, installation: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
 from reconciler.cluster.observed import ObservedPlace, Rendered
-from reconciler.cluster.ownership import changed_by, conflict_of, differences, key_of
+from reconciler.cluster.ownership import PART, changed_by, conflict_of, differences, key_of
 from reconciler.cluster.rollout import DONE, Standing, standing_of, standing_of_job
 from reconciler.planning.apps.app import App
 from reconciler.planning.plan import Plan
@@ -19,7 +19,6 @@ from reconciler.planning.states import AppState
 
 _FIRST = "first"
 _STEP = "reconciler.dev/step"
-_PART = "reconciler.dev/part"
 # The order in which they are deleted: what leads clients to an app before what serves them.
 _LAST_FIRST = ("HTTPRoute", "Ingress", "HorizontalPodAutoscaler", "CronJob", "Service", "Deployment")
 
@@ -175,13 +174,13 @@ def _is_first(each: Mapping[str, Any]) -> bool:
 
 
 def _what(each: Mapping[str, Any]) -> str:
-    part = str(each["metadata"].get("labels", {}).get(_PART) or "web")
+    part = str(each["metadata"].get("labels", {}).get(PART) or "web")
     return "its pods" if part == "web" else f"the pods of {part.partition('.')[2] or part}"
 
 
 def _pods_of(each: Mapping[str, Any], observed: ObservedPlace) -> list[Mapping[str, Any]]:
-    part = each["metadata"].get("labels", {}).get(_PART)
-    return [pod for pod in observed.pods if (pod["metadata"].get("labels") or {}).get(_PART) == part]
+    part = each["metadata"].get("labels", {}).get(PART)
+    return [pod for pod in observed.pods if (pod["metadata"].get("labels") or {}).get(PART) == part]
 
 
 def _in_order(seen: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[Mapping[str, Any]]:

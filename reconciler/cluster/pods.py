@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.cluster.names import dns_name
+from reconciler.cluster.ownership import APP, PART
 from reconciler.cluster.secrets import Secret, Secrets, is_too_long, shown_and_hidden
 from reconciler.cluster.target import Target
 from reconciler.planning.apps.app import App
@@ -68,8 +69,8 @@ def labels(app: App, part: str = "") -> Object:
 
 def selector(app: App, part: str = "") -> Object:
     """Return the labels by which the pods of an app, or of one part of it, are chosen."""
-    of_part: Object = {"reconciler.dev/part": part} if part else {}
-    return {"reconciler.dev/app": app.name, **of_part}
+    of_part: Object = {PART: part} if part else {}
+    return {APP: app.name, **of_part}
 
 
 def template(app: App, part: Part, target: Target, secrets: Secrets) -> Object:

@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from reconciler.cluster.api.client import ApiError, Client
-from reconciler.cluster.api.kubeconfig import access_of
+from reconciler.cluster.api.client import ApiError, Client, client_of
 from reconciler.cluster.api.questions import log_of, pods_of, use_of
-from reconciler.cluster.ownership import APP, INSTALLATION, amount
+from reconciler.cluster.ownership import APP, INSTALLATION, PART, amount, app_of
+from reconciler.cluster.rollout import is_ready
 from reconciler.settings.clusters import Cluster
+from reconciler.state.paths import StatePaths
 
-_PART = "reconciler.dev/part"
 _AGAIN_S = 2.0
 
 
@@ -44,8 +42,7 @@ class Reader:
 
     def client(self) -> Client:
         """Return a client, to be closed."""
-        access = partial(access_of, self.cluster.kubeconfig, self.cluster.context)
-        return Client(access, self.cluster.namespace, "reconciler")
+        return client_of(self.cluster, "reconciler")
 
     async def lines(self, app: str, part: str, asked: Mapping[str, str], print_line: Callable[[PodLine], None]) -> int:
         """Print what the pods of a part of an app have written, a pod after the other; return how many there are.
@@ -100,39 +97,31 @@ class Reader:
                 measured = {}
         finally:
             client.close()
-        return {app: _use([pod for pod in pods if _label(pod, APP) == app], measured) for app in apps}
+        return {app: _use([pod for pod in pods if app_of(pod) == app], measured) for app in apps}
 
     def _selector(self, app: str, part: str) -> str:
-        return f"{APP}={app},{_PART}={part},{INSTALLATION}={self.installation}"
+        return f"{APP}={app},{PART}={part},{INSTALLATION}={self.installation}"
 
 
-def reader_of(clusters: Mapping[str, Cluster], state: Path, app: str, installation: str) -> Reader | None:
+def reader_of(clusters: Mapping[str, Cluster], paths: StatePaths, app: str, installation: str) -> Reader | None:
     """Return what reads an app where it is, None for one that is in no cluster."""
     for name, cluster in clusters.items():
-        if (state / "clusters" / name / app).exists():
+        if (paths.clusters / name / app).exists():
             return Reader(cluster=cluster, installation=installation)
     return None
 
 
-def apps_in(state: Path, cluster: str) -> list[str]:
+def apps_in(paths: StatePaths, cluster: str) -> list[str]:
     """Return the apps of which something is in a cluster."""
-    directory = state / "clusters" / cluster
+    directory = paths.clusters / cluster
     return sorted(each.name for each in directory.iterdir()) if directory.is_dir() else []
-
-
-def _label(pod: Mapping[str, Any], name: str) -> str:
-    return str((pod["metadata"].get("labels") or {}).get(name, ""))
 
 
 def _use(pods: list[Mapping[str, Any]], measured: Mapping[str, Mapping[str, str]]) -> Use:
     found = [measured[name] for pod in pods if (name := str(pod["metadata"]["name"])) in measured]
-    ready = sum(
-        any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions or ())
-        for conditions in ((pod.get("status") or {}).get("conditions") for pod in pods)
-    )
     return Use(
         pods=len(pods),
-        ready=ready,
+        ready=sum(map(is_ready, pods)),
         cores=float(_sum(found, "cpu")) if found else None,
         memory=int(_sum(found, "memory")) if found else None,
     )

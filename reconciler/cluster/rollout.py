@@ -83,3 +83,9 @@ def _troubles(pods: Iterable[Seen]) -> Iterator[str]:
 
 def _last_line(text: str) -> str:
     return (str(text).strip().splitlines() or [""])[-1][:300]
+
+
+def is_ready(pod: Seen) -> bool:
+    """Return whether a pod serves, as its kubelet says."""
+    conditions = (pod.get("status") or {}).get("conditions")
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions or ())

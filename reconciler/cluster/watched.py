@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from reconciler.cluster.api.client import ApiError, Client, is_gone
-from reconciler.cluster.ownership import APP, INSTALLATION, Seen, key_of
+from reconciler.cluster.ownership import INSTALLATION, Seen, app_of, key_of
 from reconciler.cluster.versions import PLURALS, READ_VERSIONS
 
 _WATCH_S = 240
@@ -88,7 +88,7 @@ class WatchedObjects:
 
     def note(self, seen: dict[str, Any]) -> None:
         """Take an object as the answer to a request has it, unless it was seen changed since."""
-        known = self._apps.get(_app_of(seen), {}).get(key_of(seen))
+        known = self._apps.get(app_of(seen), {}).get(key_of(seen))
         if known is None or _version_of(known) <= _version_of(seen):
             self._put(seen)
 
@@ -173,14 +173,14 @@ class WatchedObjects:
             self._put(each)
 
     def _put(self, seen: Seen) -> None:
-        app = _app_of(seen)
+        app = app_of(seen)
         known = self._apps.setdefault(app, {})
         if known.get(key_of(seen)) != seen:
             known[key_of(seen)] = seen
             self._changed(app)
 
     def _drop(self, seen: Seen) -> None:
-        app = _app_of(seen)
+        app = app_of(seen)
         if self._apps.get(app, {}).pop(key_of(seen), None) is not None:
             self._changed(app)
 
@@ -199,7 +199,3 @@ def _version_of(seen: Seen) -> int:
 
 def _watch_of(kind: str) -> str:
     return f"watch {kind}"
-
-
-def _app_of(seen: Seen) -> str:
-    return str((seen["metadata"].get("labels") or {}).get(APP, ""))

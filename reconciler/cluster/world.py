@@ -17,6 +17,7 @@ from reconciler.cluster.api.client import ApiError, Client
 from reconciler.cluster.observed import ObservedPlace, Rendered
 from reconciler.cluster.ownership import APP, conflict_of, kept_replicas, marked, may_be_taken, with_restart
 from reconciler.cluster.plan import plan
+from reconciler.cluster.rollout import is_ready
 from reconciler.cluster.versions import PLURALS
 from reconciler.cluster.watched import WatchedObjects
 from reconciler.convergence.standing_tasks import StandingTasks
@@ -183,7 +184,7 @@ class ClusterWorld:
 
     def when_failing(self, name: str) -> AppState:
         """Return the state of an app whose next action keeps failing: degraded while pods of it are ready."""
-        return "degraded" if any(_is_ready(pod) for pod in self._watched.of(name)[1]) else "failing"
+        return "degraded" if any(is_ready(pod) for pod in self._watched.of(name)[1]) else "failing"
 
     def observe(self, name: str) -> ObservedPlace:
         """Return what is true of an app there, as it was seen last."""
@@ -361,9 +362,3 @@ class ClusterWorld:
 
 def _is_ending(pod: Mapping[str, Any]) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
-
-
-def _is_ready(pod: Mapping[str, object]) -> bool:
-    status = pod.get("status")
-    conditions = status.get("conditions") if isinstance(status, Mapping) else None
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions or ())

@@ -5,16 +5,15 @@ as long as desired state is unknown, nothing that happens is a reason to act.
 """
 
 import asyncio
-import gc
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+from reconciler.linux.garbage import PacedCollections
+
 # Names looked at before the loop goes on with something else.
 _AT_ONCE = 200
-# The generations collected after so many: where as many objects go as come, the interpreter never does it.
-_YOUNG = 1
 # What a step of work on a name makes of objects, beside a look that finds nothing.
 _OF_WORK = 4
 
@@ -48,7 +47,7 @@ class WakeQueue:
         self._start: Callable[[str, asyncio.Event], None] | None = None
         self._unless: dict[str, Callable[[], bool]] = {}
         self._woken: dict[str, None] = {}
-        self._looked = 0
+        self._collections = PacedCollections(every=_AT_ONCE)
 
     def wake(self, name: str) -> None:
         """Have this name looked at soon, unless it is ignored or the queue is closed."""
@@ -83,7 +82,7 @@ class WakeQueue:
         """Look at the first of the names that were woken, and have the others looked at soon."""
         for name in list(islice(self._woken, _AT_ONCE)):
             del self._woken[name]
-            self._count(1)
+            self._collections.count()
             if self._start is not None and not _holds(self._unless[name]):
                 self._wakeups[name].set()
         if self._woken:
@@ -91,13 +90,7 @@ class WakeQueue:
 
     def count_work(self) -> None:
         """Count a step of work on a name: the objects that it makes are not to pile up with those of all others."""
-        self._count(_OF_WORK)
-
-    def _count(self, looks: int) -> None:
-        self._looked += looks
-        if self._looked >= _AT_ONCE:
-            self._looked = 0
-            gc.collect(_YOUNG)
+        self._collections.count(_OF_WORK)
 
     def ignore(self, names: Collection[str]) -> None:
         """Drop the wake-ups of these names, and only of these, from now on."""

@@ -7,12 +7,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.cluster.api.client import Client
-from reconciler.cluster.api.kubeconfig import access_of
+from reconciler.cluster.api.client import client_of
 from reconciler.cluster.findings import Exporting
 from reconciler.cluster.objects import exported
 from reconciler.cluster.observed import Rendered
@@ -154,12 +152,10 @@ def cluster_worlds(settings: Settings, stores: Stores, neighbours: Neighbours, o
     return [
         ClusterWorld(
             cluster,
-            Client(
-                partial(access_of, cluster.kubeconfig, cluster.context), cluster.namespace, manager_of(installation)
-            ),
+            client_of(cluster, manager_of(installation)),
             stores.journal,
             installation=installation,
-            directory=settings.paths.state / "clusters" / cluster.name,
+            directory=settings.paths.clusters / cluster.name,
             neighbours=neighbours,
             render=objects,
         )

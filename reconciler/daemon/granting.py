@@ -11,7 +11,6 @@ from reconciler.control.processes import ProcessRequests
 from reconciler.control.scaling import ScaleRequests
 from reconciler.control.services import ServiceRequests
 from reconciler.control.tasks import TaskRequests
-from reconciler.daemon.worlds import restart_in
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
 from reconciler.planning.apps.app import App
@@ -53,7 +52,8 @@ def grants_of(  # noqa: PLR0913  collaborators, each named
 
     def restarted(app: App) -> None:
         processes.restart_with(app)
-        restart_in(worlds.clusters, app)
+        for each in worlds.clusters:
+            each.restart(app)
 
     return Grants(
         AppRequests(manifests, worlds.apps, journal, restarted=restarted).grants,

@@ -16,7 +16,7 @@ from reconciler.planning.desired_state import DesiredState
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:  # most hosts have no proxy and no cluster
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from reconciler.cluster.world import ClusterWorld
     from reconciler.convergence.world import Report
@@ -106,12 +106,6 @@ def clusters_of(  # noqa: PLR0913, PLR0917  the parts of the daemon that they ar
     for world in worlds:
         instances.users.add(world.uses)
     return worlds
-
-
-def restart_in(clusters: "Sequence[ClusterWorld]", app: "App") -> None:
-    """Have the pods of an app replaced wherever it runs."""
-    for each in clusters:
-        each.restart(app)
 
 
 def routing_world(

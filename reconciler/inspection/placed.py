@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
-from reconciler.cluster.findings import Exporting, refusals_of
+from reconciler.cluster.findings import Exporting
 from reconciler.cluster.objects import claimed_twice, exported
+from reconciler.cluster.pods import Object
 from reconciler.cluster.target import Target
 from reconciler.cluster.targets import target_of
 from reconciler.documents.problem import Problem
@@ -15,11 +17,19 @@ from reconciler.inspection.exports import Documents, app_in
 from reconciler.manifests.catalog import Catalog
 from reconciler.manifests.manifest_file import ManifestFile
 from reconciler.manifests.parse_file import apps_of, parse
-from reconciler.planning.apps.app import HERE
+from reconciler.planning.apps.app import HERE, App
 from reconciler.settings.settings import Settings
 
 # Nothing of an app depends on which image it is.
 _ANY_IMAGE = f"image@sha256:{'0' * 64}"
+
+
+class _Claim(NamedTuple):
+    """The objects that an app would have."""
+
+    app: App
+    tree: Node
+    objects: tuple[Object, ...]
 
 
 def placed_problems(settings: Settings, catalog: Catalog) -> Iterator[Problem]:
@@ -27,7 +37,7 @@ def placed_problems(settings: Settings, catalog: Catalog) -> Iterator[Problem]:
 
     Of a cluster that the settings do not know, yields what every cluster would refuse.
     """
-    claims: dict[str, dict[str, tuple[Exporting, Node]]] = {}
+    claims: dict[str, dict[str, _Claim]] = {}
     for entry in catalog.files.values():
         for found in _placed(settings, entry):
             place = found.app.place
@@ -36,10 +46,10 @@ def placed_problems(settings: Settings, catalog: Catalog) -> Iterator[Problem]:
             if cluster is not None:
                 target = target_of(cluster, _ANY_IMAGE, settings.staging_timeout_s)
             exporting = Exporting(app=found.app, tree=found.tree, target=target, services=catalog.services)
-            refused = refusals_of(exporting)
-            yield from refused
-            if not refused:
-                claims.setdefault(place, {})[found.app.name] = exporting, found.tree
+            made = exported(exporting, by_content=False, with_secrets=True)
+            yield from made.refusals
+            if not made.refusals:
+                claims.setdefault(place, {})[found.app.name] = _Claim(found.app, found.tree, made.objects)
     for apps in claims.values():
         yield from _claimed_twice(apps)
 
@@ -59,12 +69,8 @@ def _placed(settings: Settings, entry: ManifestFile) -> Iterator[Documents]:
             yield Documents(app=app_in(document), tree=trees[document.name])
 
 
-def _claimed_twice(apps: dict[str, tuple[Exporting, Node]]) -> Iterator[Problem]:
+def _claimed_twice(apps: dict[str, _Claim]) -> Iterator[Problem]:
     """Yield the apps that would have an object of another one."""
-    made = {
-        name: exported(exporting, by_content=False, with_secrets=True).objects
-        for name, (exporting, _) in sorted(apps.items())
-    }
-    for app, message in claimed_twice(made):
-        exporting, tree = apps[app]
-        yield Problem(file=exporting.app.manifest, line=tree.line, column=tree.column, path="name", message=message)
+    for name, message in claimed_twice({name: claim.objects for name, claim in sorted(apps.items())}):
+        app, tree, _ = apps[name]
+        yield Problem(file=app.manifest, line=tree.line, column=tree.column, path="name", message=message)

@@ -67,9 +67,9 @@ class PacedCollections:
         self._every = every
         self._steps = 0
 
-    def count(self) -> None:
-        """Count a step."""
-        self._steps += 1
+    def count(self, steps: int = 1) -> None:
+        """Count a step, or what is as much as several."""
+        self._steps += steps
         if self._steps >= self._every:
             self._steps = 0
             gc.collect(_MIDDLE)

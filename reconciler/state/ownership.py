@@ -57,14 +57,19 @@ def _remedy(owner: int, path: Path, state: Path) -> str:
 def _require_safe(above: Path, state: Path) -> None:
     """Raise NotOurs if another user than root could rename what is in this directory."""
     found = above.stat()
-    sticky = bool(found.st_mode & stat.S_ISVTX)
-    if found.st_uid == 0 and (sticky or not found.st_mode & _OTHERS_MAY_WRITE):
+    if not is_open_to_others(found, (0,)):
         return
     who = f"belongs to {user(found.st_uid)}" if found.st_uid else f"has mode {stat.S_IMODE(found.st_mode):04o}"
     raise NotOurs(
         f"cannot use {state} as root: {above} {who}, so that other users can put something else in its place;"
         f" choose a directory below those of root with --state, such as /var/lib/reconciler"
     )
+
+
+def is_open_to_others(found: os.stat_result, owners: tuple[int, ...]) -> bool:
+    """Whether another user than these owners may change a file, or rename what is in a directory."""
+    is_sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
+    return found.st_uid not in owners or bool(found.st_mode & _OTHERS_MAY_WRITE and not is_sticky)
 
 
 def user(uid: int) -> str:

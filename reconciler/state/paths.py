@@ -81,6 +81,11 @@ class StatePaths:
         return self.state / "users.json"
 
     @property
+    def clusters(self) -> Path:
+        """The directory of what is known of apps in clusters, CLUSTER/APP; there once an app was placed in one."""
+        return self.state / "clusters"
+
+    @property
     def fork_server(self) -> Path:
         """The record of the fork server that the next daemon is to start first."""
         return self.state / "fork-server.json"

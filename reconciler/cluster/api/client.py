@@ -10,12 +10,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from reconciler.cluster.api.exchange import Answer, BrokenExchange, Exchange
-from reconciler.cluster.api.kubeconfig import Access, AccessError
+from reconciler.cluster.api.kubeconfig import Access, AccessError, access_of
 from reconciler.cluster.versions import PLURALS, candidates, in_version
+from reconciler.settings.clusters import Cluster
 
 _AT_ONCE = 8
 _KEPT = 4
@@ -285,3 +287,9 @@ def _json(text: bytes) -> dict[str, Any]:
     except ValueError:
         return {"message": text[:200].decode(errors="replace").strip()}
     return found if isinstance(found, dict) else {}
+
+
+def client_of(cluster: Cluster, manager: str, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> Client:
+    """Return a client of the namespace of a cluster of the settings."""
+    access = partial(access_of, cluster.kubeconfig, cluster.context)
+    return Client(access, cluster.namespace, manager, sleep)

@@ -6,14 +6,12 @@ Asks each cluster and its registry, and changes nothing there.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from reconciler.cluster.access import rights
-from reconciler.cluster.api.client import ApiError, Client
-from reconciler.cluster.api.kubeconfig import access_of
+from reconciler.cluster.api.client import ApiError, Client, client_of
 from reconciler.cluster.api.questions import is_served, items_of, missing_rights, release_of
-from reconciler.cluster.quotas import full, unbounded
+from reconciler.cluster.quotas import full, outside, unbounded
 from reconciler.cluster.versions import OLDEST
 from reconciler.inspection.checks.check import Check, Level
 from reconciler.planning.apps.app import App
@@ -47,10 +45,7 @@ class _Examined:
 
     async def checks(self) -> list[Check]:
         """Return what is found by asking the API server; the first thing alone if that does not answer."""
-        cluster = self.cluster
-        client = Client(
-            partial(access_of, cluster.kubeconfig, cluster.context), cluster.namespace, "reconciler", sleep=_no_pause
-        )
+        client = client_of(self.cluster, "reconciler", sleep=_no_pause)
         found: list[Check] = []
         parts: tuple[Callable[[Client], Awaitable[Check]], ...] = (
             self._version, self._rights, self._quotas, self._ranges, self._route,
@@ -107,8 +102,6 @@ class _Examined:
         return self._check("ok", room)
 
     async def _ranges(self, client: Client) -> Check:
-        from reconciler.cluster.quotas import outside
-
         if told := outside(await items_of(client, "limitranges"), self.apps):
             return self._check("fail", told[0], "change 'limits' in the manifest, or have the LimitRange changed")
         return self._check("ok", "no LimitRange refuses its pods")

@@ -4,16 +4,15 @@ Nothing of any app is in one, nothing that runs whenever Python starts, and no f
 """
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.linux.regular_files import read_file
 from reconciler.linux.remove_tree import remove_tree
 from reconciler.serving.forkserver.eligibility import MOST_OF_A_FILE, ForkKind, NotForkable, digest_of
+from reconciler.state.ownership import is_open_to_others
 
 _NAMED = 16  # digits of a digest, as the name of a directory
-_OTHERS_WRITE = 0o022
 
 
 def made_environment(directory: Path, kind: ForkKind, python: str) -> str:
@@ -21,8 +20,8 @@ def made_environment(directory: Path, kind: ForkKind, python: str) -> str:
 
     Raises NotForkable if what lies there by now is not that kind's gunicorn, OSError if it cannot be made.
     """
-    interpreter = os.path.realpath(python)
-    if any(_is_open_to_others(path) for path in (Path(interpreter), *Path(interpreter).parents)):
+    interpreter, owners = os.path.realpath(python), (0, os.geteuid())
+    if any(is_open_to_others(path.stat(), owners) for path in (Path(interpreter), *Path(interpreter).parents)):
         raise NotForkable(f"others may change {interpreter}")
     (packages,) = Path(python).parent.parent.glob("lib/python*/site-packages")
     read = dict(_modules(packages / "gunicorn"))
@@ -52,10 +51,3 @@ def _modules(package: Path) -> Iterator[tuple[str, bytes]]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _is_open_to_others(path: Path) -> bool:
-    """Whether another user than root and the daemon's may put something in the place of what is there."""
-    found = path.stat()
-    sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
-    return found.st_uid not in {0, os.geteuid()} or bool(found.st_mode & _OTHERS_WRITE and not sticky)
