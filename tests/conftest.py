@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, Phase, settings
 from tests.servers.fixtures import mysql, postgresql, rabbitmq, redis
 from tests.support.distribution import pytest_xdist_make_scheduler
 from tests.support.hosts import pytest_runtest_makereport, site, store
+from tests.support.placed import api, registry
 
 __all__ = [
-    "mysql", "postgresql", "pytest_collection_finish", "pytest_collection_modifyitems", "pytest_runtest_makereport",
-    "pytest_xdist_make_scheduler", "rabbitmq", "redis", "site", "store",
+    "api", "mysql", "postgresql", "pytest_collection_finish", "pytest_collection_modifyitems",
+    "pytest_runtest_makereport", "pytest_xdist_make_scheduler", "rabbitmq", "redis", "registry", "site", "store",
 ]  # fmt: skip
 
 _HERE = Path(__file__).parent

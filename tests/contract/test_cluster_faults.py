@@ -1,7 +1,6 @@
 """Faults of an API server, scripted: nothing that was seen is lost, nothing is asked in a hot loop, all recovers."""
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -15,15 +14,9 @@ from reconciler.cluster.versions import PLURALS
 from reconciler.cluster.watched import WatchedObjects
 from tests.support.drains import on_loop
 from tests.support.eventually import soon
-from tests.support.kube_api import Fault, KubeApi, kube_api, kubeconfig
+from tests.support.kube_api import Fault, KubeApi, kubeconfig
 
 pytestmark = pytest.mark.contract
-
-
-@pytest.fixture
-def api() -> Iterator[KubeApi]:
-    with kube_api() as api:
-        yield api
 
 
 def secret(name: str, value: str = "1") -> dict[str, Any]:

@@ -36,3 +36,18 @@ def _lacks() -> str:
 LACKS = _lacks()
 # Why apps get no users of their own from a daemon here, "" if they do.
 NO_USERS = AppUsers(StatePaths(state=Path("/")), range(70_000, 80_000)).lacks()
+
+# An app that writes its user into a database that it shares, and answers with all that are in it.
+SHARED_NOTES = """
+import json, os, sqlite3
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    path = json.loads(os.environ["VCAP_SERVICES"])["sqlite"][0]["credentials"]["path"]
+    with sqlite3.connect(path, timeout=10) as database:
+        database.execute("CREATE TABLE IF NOT EXISTS seen (uid INTEGER)")
+        database.execute("INSERT INTO seen VALUES (?)", (os.getuid(),))
+        found = [uid for (uid,) in database.execute("SELECT DISTINCT uid FROM seen")]
+    database.close()
+    return [json.dumps({"uid": os.getuid(), "seen": sorted(found)}).encode()]
+"""

@@ -1,40 +1,21 @@
 """Apps whose manifests place them in a cluster: applied, told of, taken back, and gone with their manifests."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.kube_api import KubeApi, failed_rollout, kube_api, kubeconfig, rolled_out
-from tests.support.placed import placed
-from tests.support.registries import ScriptedRegistry, scripted_registry
+from tests.support.kube_api import KubeApi, failed_rollout, kubeconfig, rolled_out
+from tests.support.placed import is_told, placed
+from tests.support.registries import ScriptedRegistry
 from tests.support.site import Site, get, is_gone
 
 pytestmark = pytest.mark.system
 
 
-@pytest.fixture
-def api() -> Iterator[KubeApi]:
-    with kube_api() as api:
-        yield api
-
-
-@pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with scripted_registry() as registry:
-        yield registry
-
-
 def api_config(site: Site, api: KubeApi) -> Path:
     return kubeconfig(site.root, f"http://127.0.0.1:{api.port}")
-
-
-def is_told(site: Site, state: str, name: str = "shop") -> bool:
-    told = site.told(name)
-    assert told["state"] == state, f"{told['state']}: {told['message']}"
-    return True
 
 
 def test_an_app_runs_in_a_cluster_by_its_place_and_is_gone_with_its_manifest(

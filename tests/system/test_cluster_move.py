@@ -14,26 +14,14 @@ from typing import Self
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.kube_api import KubeApi, kube_api, kubeconfig
-from tests.support.placed import placed
-from tests.support.registries import ScriptedRegistry, scripted_registry
+from tests.support.kube_api import KubeApi, kubeconfig
+from tests.support.placed import is_told, placed
+from tests.support.registries import ScriptedRegistry
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.system, pytest.mark.nightly]
 
 LONG = "10m"  # clients follow within it, however busy the host is
-
-
-@pytest.fixture
-def api() -> Iterator[KubeApi]:
-    with kube_api() as api:
-        yield api
-
-
-@pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with scripted_registry() as registry:
-        yield registry
 
 
 @contextmanager
@@ -94,12 +82,6 @@ class Clients:
         """Wait until some more requests were answered."""
         asked = self.asked
         eventually(lambda: self.asked >= asked + 5, 120)
-
-
-def is_told(site: Site, state: str, reason: str = "") -> bool:
-    told = site.told("shop")
-    assert (told["state"], reason in {"", told["reason"]}) == (state, True), f"{told['state']}: {told['message']}"
-    return True
 
 
 def serves_at_both(site: Site) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,9 +9,9 @@ import pytest
 from reconciler.cluster.ownership import INSTALLATION, RESTARTED
 from reconciler.state.schema import state_id
 from tests.support.eventually import eventually
-from tests.support.kube_api import KubeApi, kube_api, kubeconfig
-from tests.support.placed import placed
-from tests.support.registries import ScriptedRegistry, scripted_registry
+from tests.support.kube_api import KubeApi, kubeconfig
+from tests.support.placed import is_told, placed
+from tests.support.registries import ScriptedRegistry
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.system, pytest.mark.nightly]
@@ -22,26 +21,8 @@ METRICS = "/apis/metrics.k8s.io/v1beta1/namespaces/web/pods"
 
 
 @pytest.fixture
-def api() -> Iterator[KubeApi]:
-    with kube_api() as api:
-        yield api
-
-
-@pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with scripted_registry() as registry:
-        yield registry
-
-
-@pytest.fixture
 def options(site: Site, api: KubeApi, registry: ScriptedRegistry) -> list[str]:
     return placed(site, kubeconfig(site.root, f"http://127.0.0.1:{api.port}"), registry)
-
-
-def is_running(site: Site) -> bool:
-    told = site.told("shop")
-    assert told["state"] == "running", told["message"]
-    return True
 
 
 def with_pods(site: Site, api: KubeApi) -> None:
@@ -57,7 +38,7 @@ def test_logs_are_those_of_its_pods_and_use_is_what_the_cluster_measures(
     site: Site, api: KubeApi, options: list[str]
 ) -> None:
     site.start(*options)
-    eventually(lambda: is_running(site), 120)
+    eventually(lambda: is_told(site, "running"), 120)
     with_pods(site, api)
     done = site.cli("logs", "shop", "-n", "10")
     assert done.stdout.splitlines() == [
@@ -99,18 +80,18 @@ def test_a_restart_replaces_the_pods_once_and_another_daemon_does_not_repeat_it(
     site: Site, api: KubeApi, options: list[str]
 ) -> None:
     daemon = site.start(*options)
-    eventually(lambda: is_running(site), 120)
+    eventually(lambda: is_told(site, "running"), 120)
     before = image(api)
     assert restarted_at(api) == ""
     site.cli("restart", "shop")
     eventually(lambda: restarted_at(api) != "", 120)
     asked_at = restarted_at(api)
     assert image(api) == before
-    eventually(lambda: is_running(site), 120)
+    eventually(lambda: is_told(site, "running"), 120)
     site.end(daemon, signal.SIGKILL)
     site.start(*options)
-    eventually(lambda: is_running(site), 120)
+    eventually(lambda: is_told(site, "running"), 120)
     site.source("shop", "2")
     eventually(lambda: image(api) != before, 120)
-    eventually(lambda: is_running(site), 120)
+    eventually(lambda: is_told(site, "running"), 120)
     assert restarted_at(api) == asked_at

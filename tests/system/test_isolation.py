@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
-from tests.support.probe_of_isolation import LACKS, NO_USERS
+from tests.support.probe_of_isolation import LACKS, NO_USERS, SHARED_NOTES
 from tests.support.site import REPOSITORY, Site, get
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}")]
@@ -400,21 +400,6 @@ def test_a_user_alone_keeps_an_app_from_others_and_leaves_it_the_host(
         assert confined["tried"] > 10
 
 
-_SHARES = """
-import json, os, sqlite3
-
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "application/json")])
-    path = json.loads(os.environ["VCAP_SERVICES"])["sqlite"][0]["credentials"]["path"]
-    with sqlite3.connect(path, timeout=10) as database:
-        database.execute("CREATE TABLE IF NOT EXISTS seen (uid INTEGER)")
-        database.execute("INSERT INTO seen VALUES (?)", (os.getuid(),))
-        found = [uid for (uid,) in database.execute("SELECT DISTINCT uid FROM seen")]
-    database.close()
-    return [json.dumps({"uid": os.getuid(), "seen": sorted(found)}).encode()]
-"""
-
-
 @pytest.mark.skipif(bool(NO_USERS), reason=f"no users of apps here: {NO_USERS}")
 def test_isolated_apps_share_a_service_in_files_and_others_are_kept_from_it(site: Site) -> None:
     site.save(site.manifests / "notes.yaml", "kind: service\nname: notes\ntype: sqlite\n")
@@ -422,7 +407,7 @@ def test_isolated_apps_share_a_service_in_files_and_others_are_kept_from_it(site
     for name, port in ports.items():
         directory = site.root / f"apps/{name}"
         directory.mkdir()
-        site.save(directory / "wsgi.py", _SHARES)
+        site.save(directory / "wsgi.py", SHARED_NOTES)
         isolation = "none" if name == "open" else "strict"
         site.manifest(name, port=port, isolation=isolation, services=["notes"], probation="0s")
     site.live()

@@ -20,7 +20,7 @@ from tests.support.eventually import eventually
 from tests.support.hosts import explained
 from tests.support.load import under_load
 from tests.support.ports import a_port
-from tests.support.probe_of_isolation import LACKS
+from tests.support.probe_of_isolation import LACKS, SHARED_NOTES
 from tests.support.site import REPOSITORY, Site, get, is_gone
 
 PYTHON = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -172,19 +172,6 @@ def test_without_a_warden_apps_have_the_daemons_user_and_are_told_why(site: Site
     run_as_daemon(site, warden, "down")
 
 
-_NOTES = """
-import json, os, sqlite3
-
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "application/json")])
-    path = json.loads(os.environ["VCAP_SERVICES"])["sqlite"][0]["credentials"]["path"]
-    with sqlite3.connect(path, timeout=10) as database:
-        database.execute("CREATE TABLE IF NOT EXISTS seen (uid INTEGER)")
-        database.execute("INSERT INTO seen VALUES (?)", (os.getuid(),))
-        found = [uid for (uid,) in database.execute("SELECT DISTINCT uid FROM seen")]
-    database.close()
-    return [json.dumps({"uid": os.getuid(), "seen": sorted(found)}).encode()]
-"""
 _NOTED = "id -u > $HOME/{}"
 
 
@@ -201,7 +188,7 @@ def test_all_that_runs_of_an_app_has_the_user_that_the_warden_gave_it(site: Site
     for name, port in ports.items():
         directory = site.root / f"apps/{name}"
         directory.mkdir()
-        site.save(directory / "wsgi.py", _NOTES)
+        site.save(directory / "wsgi.py", SHARED_NOTES)
         site.manifest(
             name, port=port, isolation="strict", services=["notes"], release=_NOTED.format("release"),
             processes={"worker": {"command": ["sh", "-c", f"{_NOTED.format('worker')}; exec sleep 600"]}},
