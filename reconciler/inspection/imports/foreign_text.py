@@ -23,6 +23,9 @@ _MAX_ALIASES = 200
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
 _COMMENT_SIGNS = ("#", ";")
+# Where a value ends before its comment.
+_END = re.compile(r"\s;|;\s")
+_END_BESIDE_QUOTES = re.compile(r"\s;")
 
 
 class Unreadable(Exception):
@@ -209,8 +212,8 @@ def _longer(item: Item, text: str, *, cut: bool = False) -> Item:
 
 def _without_comment(value: str) -> str:
     """Return a value without its comment: what follows ` ;` or, as people write it, `; `."""
-    ends = r"\s;" if set(value) & set("'\"") else r"\s;|;\s"
-    return re.split(ends, value, maxsplit=1)[0].rstrip().removesuffix(";")
+    ends = _END_BESIDE_QUOTES if set(value) & set("'\"") else _END
+    return ends.split(value, maxsplit=1)[0].rstrip().removesuffix(";")
 
 
 def env_items(file: str, text: str) -> Iterator[Item]:

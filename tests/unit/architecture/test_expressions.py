@@ -16,16 +16,19 @@ from typing import TypeAlias, TypeGuard
 
 import pytest
 
+from reconciler.manifests.git import fetch_failures
+
 # Its place, its text, its flags, and the methods it is used with.
 Expression: TypeAlias = tuple[str, str, int, list[str]]
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"
 
-# Made of parts that are known when a program runs only: of names of ours, or of what is tried elsewhere.
+# Made of parts that are known when a program runs only.
 _BUILT = {
-    "reconciler/documents/schemas.py": 1,  # the patterns of the schemas, which are tried below
-    "reconciler/web/api.py": 1,  # a revision's id
-    "reconciler/web/pages.py": 1,
+    "reconciler/documents/fitting.py": 1,  # the patterns of the schemas, which are tried below
+    "reconciler/inspection/imports/known_servers.py": 1,  # a host's name, escaped
+    "reconciler/manifests/git/fetch_failures.py": 1,  # a table, which is tried below
+    "reconciler/routing/world.py": 1,  # an address, escaped
     "reconciler/staging/detection/runtimes.py": 1,
     "reconciler/staging/source/ignore_rules.py": 1,  # its own test holds it
 }
@@ -149,19 +152,35 @@ def expressions() -> Iterator[Expression]:
             if not _is_of_re(node):
                 continue
             assert isinstance(node, ast.Call)
-            if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
-                flags = sum([int(getattr(re, each.attr)) for each in ast.walk(node) if _is_flag(each)])
-                assert isinstance(node.func, ast.Attribute)
-                methods = _uses(text, named.get(id(node))) if node.func.attr == "compile" else _anchored(node.func.attr)
-                yield f"{place}:{node.lineno}", node.args[0].value, flags, methods
-            elif not isinstance(node.args[0], ast.Constant):
+            pattern = _constant(place, node.args[0])
+            if pattern is None:
                 built += 1
+                continue
+            flags = sum([int(getattr(re, each.attr)) for each in ast.walk(node) if _is_flag(each)])
+            assert isinstance(node.func, ast.Attribute)
+            methods = _uses(text, named.get(id(node))) if node.func.attr == "compile" else _anchored(node.func.attr)
+            yield f"{place}:{node.lineno}", pattern, flags, methods
         held = list(_held(place)) if built > _BUILT.get(place, 0) else []
         assert len(held) >= built - _BUILT.get(place, 0), f"{place} builds an expression that nothing tries"
         yield from held
+    for sign, why, _ in fetch_failures._SIGNS:
+        yield f"fetch_failures.py {why}", sign, 0, ["search"]
     for schema in sorted((PACKAGE.parent / "schemas").glob("*.json")):
         for pattern in re.findall(r'"pattern": ("(?:[^"\\\\]|\\\\.)*")', schema.read_text()):
             yield schema.name, json.loads(pattern), 0, ["search"]
+
+
+def _constant(place: str, node: ast.expr) -> str | None:
+    """Return a pattern that is given, or made of what its module gives names; None if it is known later only."""
+    if isinstance(node, ast.Constant):
+        found = node.value
+    else:
+        module = importlib.import_module(place.removesuffix(".py").replace("/", "."))
+        try:
+            found = eval(ast.unparse(node), dict(vars(module)))
+        except NameError:
+            return None
+    return found.decode("latin-1") if isinstance(found, bytes) else str(found)
 
 
 def _held(place: str) -> Iterator[Expression]:
@@ -211,6 +230,10 @@ def slow_among(found: list[Expression]) -> list[str]:
     )
     slow: list[str] = json.loads(done.stdout)
     return slow
+
+
+def test_every_expression_of_the_package_is_one_that_is_tried() -> None:
+    assert len(list(expressions())) > 100
 
 
 @pytest.mark.nightly
