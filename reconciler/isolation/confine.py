@@ -9,17 +9,18 @@ import os
 import resource
 import sys
 
+from reconciler.isolation.fence import fence
 from reconciler.isolation.giving import hand_out
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.tries import got_through
-from reconciler.isolation.view import DEVICES, closed_ways, enter_view, open_ways, view_of
+from reconciler.isolation.view import closed_ways, enter_view, open_ways, view_of
 from reconciler.linux.kernel_calls import address_of, call_libc
-from reconciler.linux.landlock import LIST, READ, WRITE, Ruleset
 from reconciler.linux.privileges import SETGID, SETPCAP, drop_bounding_set, drop_capabilities, gain_no_more, may
 from reconciler.linux.seccomp import install
 
 TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
 if TYPE_CHECKING:
+    from reconciler.isolation.fence import Held
     from reconciler.planning.isolation.confinement import Confinement
 
 _OOM_SCORE = 100  # sooner than the daemon, and than what else runs here
@@ -28,8 +29,11 @@ _CLONE_NEWNET = 0x40000000
 _SET_DEATH_SIGNAL, _GET_DEATH_SIGNAL = 1, 2  # linux/prctl.h
 
 
-def confine(given: "Confinement") -> str:
-    """Confine this process; return the proof of that, as text. Raises OSError if a right could not be given up."""
+def confine(given: "Confinement", held: "Held | None" = None) -> str:
+    """Confine this process; return the proof of that, as text. Raises OSError if a right could not be given up.
+
+    What is `held` open of the host's paths is not looked for again.
+    """
     enter(given.cells)
     _give_way_to_others()
     reasons: dict[str, list[str]] = {}
@@ -56,7 +60,7 @@ def confine(given: "Confinement") -> str:
     gain_no_more()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if given.isolation == "strict":
-        _fence(given, reasons, sees=sees)
+        fence(given, reasons, sees=sees, held=held)
         _refuse_calls(reasons, connects=given.connects != "none")
     return _proof(given, reasons, outside)
 
@@ -165,45 +169,6 @@ def _give_way_to_others() -> None:
         pass
     finally:
         os.close(descriptor)
-
-
-def _fence(given: "Confinement", reasons: "dict[str, list[str]]", *, sees: bool) -> None:
-    """Have the kernel refuse every path but those that are listed, and what would reach processes outside."""
-    try:
-        rules = Ruleset(connects=given.connects != "none", binds=given.listens == "all" and given.connects != "none")
-        for path in (*given.visible, "/proc"):
-            for each in _without(path, given.hidden):
-                rules.allow(each, READ)
-        for path in (*given.writable, "/dev/shm"):  # noqa: S108  its own where it has a view of its own
-            rules.allow(path, READ | WRITE)
-        for path in DEVICES:
-            rules.allow(path, READ | WRITE)
-        rules.allow("/dev", LIST)
-        if sees:
-            rules.allow("/", LIST)
-            rules.allow("/tmp", READ | WRITE)  # noqa: S108  its own
-        rules.enforce()
-    except OSError as error:
-        for part in ("files", "processes", "network"):
-            reasons.setdefault(part, []).append(f"this kernel has no Landlock ({error.strerror})")
-        return
-    if not rules.keeps_from_network:
-        reasons.setdefault("network", []).append("the Landlock of this kernel does not know of it")
-    if not rules.keeps_processes_apart:
-        reasons.setdefault("processes", []).append("the Landlock of this kernel lets signals through")
-
-
-def _without(path: str, hidden: "tuple[str, ...]") -> "list[str]":
-    """Return what is at a path, without what is hidden: rules give rights to all below what they name."""
-    if path in hidden:
-        return []
-    if not any(each.startswith(f"{path.rstrip('/')}/") for each in hidden):
-        return [path]
-    try:
-        names = os.listdir(path)  # noqa: PTH208  pathlib would have to be loaded
-    except OSError:
-        return []
-    return [each for name in names for each in _without(f"{path.rstrip('/')}/{name}", hidden)]
 
 
 def _refuse_calls(reasons: "dict[str, list[str]]", *, connects: bool) -> None:

@@ -7,50 +7,77 @@ import os
 import sys
 
 from reconciler.isolation.confine import confine
+from reconciler.isolation.fence import Held
 from reconciler.isolation.main import LOG_VARIABLE, given_by, prove
 from reconciler.isolation.main import open_log as log_of
+from reconciler.isolation.refused_calls import refusals
 from reconciler.linux.kernel_calls import call_libc
+
+TYPE_CHECKING = False  # as that of `typing`
+if TYPE_CHECKING:
+    from reconciler.planning.isolation.confinement import Confinement
 
 _SET_DUMPABLE = 4  # linux/prctl.h
 
 
-def hide(packages: str) -> None:
-    """Leave nothing of ours, which is in that directory, for an app to find by name."""
-    sys.path.remove(packages)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "reconciler"]:
-        del sys.modules[name]
-    for path in [path for path in sys.path_importer_cache if path.startswith(packages)]:
-        del sys.path_importer_cache[path]
+class InPlace:
+    """What confines the processes that this one forks, made before as far as it is the same for each app."""
+
+    def __init__(self) -> None:
+        self._held = Held()
+        for connects in (True, False):
+            try:
+                refusals(os.uname().machine, connects=connects)
+            except KeyError:  # told by each process that confines itself
+                break
+
+    def hide(self, packages: str) -> None:
+        """Leave nothing of ours, which is in that directory, for an app to find by name."""
+        sys.path.remove(packages)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "reconciler"]:
+            del sys.modules[name]
+        for path in [path for path in sys.path_importer_cache if path.startswith(packages)]:
+            del sys.path_importer_cache[path]
+
+    def renew(self) -> None:
+        """See to it that the next process finds what the system is by now."""
+        self._held.renew()
+
+    def open_log(self, arguments: "list[str]", at: int) -> "list[bytes]":
+        """Open the access log of a confinement, as that descriptor; return the variables that say so."""
+        opened = log_of(given_by(arguments))
+        if opened is None:
+            return []
+        if opened != at:
+            os.dup2(opened, at)
+            os.close(opened)
+        return [f"{LOG_VARIABLE}={at}".encode()]
+
+    def confine_here(self, arguments: "list[str]", report: int, first: int) -> None:
+        """Confine this process, and tell the proof by a descriptor that is closed then; end it if that fails.
+
+        Of the descriptors from `first` on, none is the app's but that of its access log, the next one.
+        """
+        given = given_by(arguments)
+        kept = {report, first + 1} if given.access_log else {report}
+        _close_from(first, kept | set(self._held.numbers))
+        try:
+            prove(given, report, self._confine)
+        except SystemExit as end:
+            os._exit(int(str(end.code)))
+        self._held.close()
+        os.close(report)
+        # Becoming another user has taken its own files of /proc from it, which a program that is executed gets back.
+        call_libc("prctl", _SET_DUMPABLE, 1, 0, 0, 0)
+
+    def _confine(self, given: "Confinement") -> str:
+        return confine(given, self._held)
 
 
-def open_log(arguments: "list[str]", at: int) -> "list[bytes]":
-    """Open the access log of a confinement, as that descriptor; return the variables that say so."""
-    opened = log_of(given_by(arguments))
-    if opened is None:
-        return []
-    if opened != at:
-        os.dup2(opened, at)
-        os.close(opened)
-    return [f"{LOG_VARIABLE}={at}".encode()]
-
-
-def confine_here(arguments: "list[str]", report: int, first: int) -> None:
-    """Confine this process, and tell the proof by a descriptor that is closed then; end it if that fails.
-
-    Of the descriptors from `first` on, none is the app's but that of its access log, the next one.
-    """
-    given = given_by(arguments)
-    kept = {report, first + 1} if given.access_log else {report}
+def _close_from(first: int, kept: "set[int]") -> None:
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  names are all there is to know
         if int(name) >= first and int(name) not in kept:
             try:  # noqa: SIM105  contextlib would have to be loaded
                 os.close(int(name))
             except OSError:  # that of the listing
                 pass
-    try:
-        prove(given, report, confine)
-    except SystemExit as end:
-        os._exit(int(str(end.code)))
-    os.close(report)
-    # Becoming another user has taken its own files of /proc from it, which a program that is executed gets back.
-    call_libc("prctl", _SET_DUMPABLE, 1, 0, 0, 0)

@@ -48,8 +48,20 @@ _SOL_SOCKET = 1
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: what is typed into the terminal of an operator
 
 
+_MADE: "dict[tuple[str, bool], bytes]" = {}
+
+
 def refusals(machine: str, *, connects: bool = True) -> bytes:
-    """Return the filter for this kind of machine, of an app that `connects` or must not. Raises KeyError for others."""
+    """Return the filter for this kind of machine, of an app that `connects` or must not. Raises KeyError for others.
+
+    It is made once: a process that is forked has it.
+    """
+    if (machine, connects) not in _MADE:
+        _MADE[machine, connects] = _made(machine, connects=connects)
+    return _MADE[machine, connects]
+
+
+def _made(machine: str, *, connects: bool) -> bytes:
     at = {"x86_64": 0, "aarch64": 1}[machine]
     rules = [Rule(numbers[at], errno.EPERM) for numbers in _REFUSED.values() if numbers[at]]
     rules += [

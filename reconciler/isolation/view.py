@@ -175,11 +175,11 @@ def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> _
     leave_mounts(as_user=as_user)
     trees: list[tuple[str, int, bool]] = []
     links: dict[str, str] = {}
-    for paths, attributes in ((visible, _FENCED | READ_ONLY), (writable, _FENCED)):
-        for path in paths:
-            found = real(path, links)
-            if os.path.lexists(found):
-                trees.append((found, copy_of(found, attributes), os.path.isdir(found)))  # noqa: PTH112
+    shown = {real(path, links): _FENCED | READ_ONLY for path in visible}
+    shown.update({real(path, links): _FENCED for path in writable})
+    for path, attributes in shown.items():
+        if not _is_shown_above(path, attributes, shown) and os.path.lexists(path):
+            trees.append((path, copy_of(path, attributes), os.path.isdir(path)))  # noqa: PTH112
     trees += [(path, copy_of(path, NO_SUID | NO_EXEC), False) for path in DEVICES if os.path.exists(path)]  # noqa: PTH110
     for path, size in _OWN.items():
         trees.append((path, new_file_system("tmpfs", _FENCED, mode="1777", size=size), True))
@@ -194,6 +194,16 @@ def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> _
         root.link(f"/dev/{name}", target)
     _cover(root, hidden)
     return root
+
+
+def _is_shown_above(path: str, attributes: int, shown: "dict[str, int]") -> bool:
+    """Whether the next directory above a path that is shown has these attributes: what is there has all below it."""
+    at = path.rfind("/")
+    while at > 0:
+        if path[:at] in shown or path[:at] in _OWN:
+            return shown.get(path[:at]) == attributes
+        at = path.rfind("/", 0, at)
+    return False
 
 
 def real(path: str, links: "dict[str, str]") -> str:

@@ -8,11 +8,20 @@ import os
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
+_with_each = ctypes.CDLL(None, use_errno=True).syscall
+_with_each.restype = ctypes.c_long
+_with_each.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_long]
 
 
 def call(number: int, *arguments: "int | bytes | None") -> int:
     """Make a system call by its number; bytes are passed by their address. Returns its result."""
     return _checked(_LIBC.syscall(ctypes.c_long(number), *map(_passed, arguments)))
+
+
+def call_with_each(number: int, first: int, second: int, contents: "list[bytes]") -> None:
+    """Make a system call for each of these contents, which is its third argument; the fourth is 0."""
+    for content in contents:
+        _checked(_with_each(number, first, second, content, 0))
 
 
 def call_libc(name: str, *arguments: "int | bytes | None") -> int:

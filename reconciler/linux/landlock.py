@@ -2,7 +2,7 @@
 
 import os
 
-from reconciler.linux.kernel_calls import call
+from reconciler.linux.kernel_calls import call, call_with_each
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION = 1
@@ -35,6 +35,17 @@ def version() -> int:
         return 0
 
 
+def rule(at: int, rights: int, known: int) -> bytes:
+    """Return the rule that allows rights on what is open, and on all below it; those that a version knows."""
+    if os.fstat(at).st_mode & _KIND != _DIRECTORY:
+        rights &= _OF_FILES
+    return (rights & _handled(known)).to_bytes(8, "little") + at.to_bytes(4, "little")
+
+
+def _handled(known: int) -> int:
+    return (1 << _RIGHTS.get(known, _MOST_RIGHTS)) - 1
+
+
 class Ruleset:
     """Rights on paths, and below them, for this process; what no rule names is refused once it is `enforced`."""
 
@@ -44,8 +55,7 @@ class Ruleset:
         Raises OSError.
         """
         self._version = version()
-        self._handled = (1 << _RIGHTS.get(self._version, _MOST_RIGHTS)) - 1
-        parts = [self._handled]
+        parts = [_handled(self._version)]
         if self._version >= _NETWORK_SINCE:
             parts.append((0 if connects else _CONNECT) | (0 if binds else _BIND))
         if self._version >= _SCOPES_SINCE:
@@ -70,12 +80,13 @@ class Ruleset:
         except OSError:
             return
         try:
-            if os.fstat(at).st_mode & _KIND != _DIRECTORY:
-                rights &= _OF_FILES
-            allowed = (rights & self._handled).to_bytes(8, "little") + at.to_bytes(4, "little")
-            call(_ADD_RULE, self._descriptor, _PATH_BENEATH, allowed, 0)
+            self.add([rule(at, rights, self._version)])
         finally:
             os.close(at)
+
+    def add(self, rules: "list[bytes]") -> None:
+        """Allow what these rules say. Raises OSError."""
+        call_with_each(_ADD_RULE, self._descriptor, _PATH_BENEATH, rules)
 
     def enforce(self) -> None:
         """Take on the rules for good; no_new_privs is set. Raises OSError."""

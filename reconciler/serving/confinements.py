@@ -14,6 +14,7 @@ from typing import Any
 
 from reconciler.isolation.app_users import AppUsers, NoUser, app_users
 from reconciler.isolation.cells import CELL_VARIABLE
+from reconciler.isolation.fence import SECRET, SYSTEM
 from reconciler.isolation.giving import MIXED, give_at
 from reconciler.isolation.launching import confined, held_back
 from reconciler.isolation.main import NO_REPORT
@@ -25,15 +26,10 @@ from reconciler.serving.programs.sight import ours, sight_of
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32", "/etc")
 _OF_THE_KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 _RESOLVER = "/etc/resolv.conf"  # a link to what /run has, where systemd resolves names
 _OF_BUILDS: tuple[Part, ...] = ("files", "processes", "syscalls")
 _NOT_YET = "what runs of it has the daemon's user; it gets its own once it is stopped and started again"
-_SECRET = (
-    "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssh", "/etc/reconciler", "/etc/sudoers",
-    "/etc/sudoers.d", "/etc/ssl/private", "/etc/pki/tls/private", "/etc/letsencrypt", "/etc/krb5.keytab",
-)  # fmt: skip
 
 
 class Confinements:
@@ -135,7 +131,7 @@ class Confinements:
             isolation="strict",
             visible=(*_of_the_system(), *ours(), *(each.path for each in mounts if not each.write), *visible),
             writable=(*(each.path for each in mounts if each.write), *writable),
-            hidden=(*_SECRET, *self._secrets),
+            hidden=(*SECRET, *self._secrets),
             shut=(str(self._paths.database), str(self._paths.control), *self._secrets),
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
             daemon=os.getpid(),
@@ -163,7 +159,7 @@ class Confinements:
                 *(mount.path for mount in mounts if not mount.write),
             ),
             writable=(*map(str, own), *(mount.path for mount in mounts if mount.write)),
-            hidden=(*_SECRET, *self._secrets),
+            hidden=(*SECRET, *self._secrets),
             # A user alone reads what the host lets all users read, such as settings.
             shut=(str(self._paths.database), str(self._paths.control), *(self._secrets if strict else ())),
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
@@ -239,7 +235,7 @@ def _is_mixed(path: Path, user: int) -> bool:
 
 
 def _of_the_system() -> tuple[str, ...]:
-    return *_SYSTEM, *((_RESOLVER,) if Path(_RESOLVER).is_symlink() else ()), *_OF_THE_KERNEL
+    return *SYSTEM, *((_RESOLVER,) if Path(_RESOLVER).is_symlink() else ()), *_OF_THE_KERNEL
 
 
 def confinements_of(settings: Settings) -> Confinements:

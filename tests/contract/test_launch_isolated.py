@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.isolation.fence import SECRET
 from reconciler.isolation.launching import Report, confined, held_back
 from reconciler.isolation.main import REFUSED, given_back
 from reconciler.isolation.pythons import pythons_below
@@ -65,7 +66,7 @@ def _confinement(ground: Ground) -> Confinement:
         writable=(str(scratch),),
         owned=(str(scratch),),
         shut=(str(state / "secret"),),
-        hidden=("/etc/ssh",),
+        hidden=SECRET,
         fixed=(environment, str(ground.root / "app")),
         access_log=str(ground.root / "access.log"),
         daemon=os.getpid(),

@@ -34,6 +34,10 @@ import types  # noqa: E402
 import zlib  # noqa: E402
 from importlib.machinery import SourceFileLoader  # noqa: E402
 
+TYPE_CHECKING = False  # as that of `typing`
+if TYPE_CHECKING:
+    from reconciler.isolation.in_place import InPlace
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 _PIDFD_OPEN, _CLONE3 = 434, 435
@@ -268,7 +272,7 @@ def _born(
     received: "list[int]",
     addresses: "dict[str, int]",
     begun: _Environment,
-    cells: "types.ModuleType | None",
+    cells: "InPlace | None",
     word: bytes,
 ) -> "list[str]":
     """Become what was requested, in the new process; say so, wait for permission, and return the arguments."""
@@ -277,7 +281,7 @@ def _born(
         for each in given:
             os.close(each)
     line, order, output, *listeners = received
-    report = None if cells is None else listeners.pop()
+    report = -1 if cells is None else listeners.pop()
     os.setsid()
     shown, confinement, environment = _order(order)
     arguments = list(map(os.fsdecode, shown))
@@ -318,7 +322,7 @@ def _await_permission(line: int, word: bytes) -> None:
 
 
 def _serve(
-    daemon: socket.socket, addresses: "dict[str, int]", begun: _Environment, cells: "types.ModuleType | None"
+    daemon: socket.socket, addresses: "dict[str, int]", begun: _Environment, cells: "InPlace | None"
 ) -> "list[str] | None":
     """Fork at every message; return the arguments in a new process, None once the daemon is gone."""
     while True:
@@ -332,6 +336,8 @@ def _serve(
         ]
         group = received.pop() if message.isupper() and received else -1
         fits = message.lower() == (b"f" if cells is None else b"c") and len(received) in _FDS
+        if cells is not None:
+            cells.renew()
         inside = _fork(group) if fits else None
         if group >= 0:
             os.close(group)
@@ -346,12 +352,12 @@ def _serve(
             os.close(descriptor)
 
 
-def _cells(packages: str) -> types.ModuleType:
+def _cells(packages: str) -> "InPlace":
     """Load what confines a new process, from where our own modules are; no app finds them by their names."""
     sys.path.append(packages)
-    module = importlib.import_module("reconciler.isolation.in_place")
-    module.hide(packages)
-    return module
+    cells: "InPlace" = importlib.import_module("reconciler.isolation.in_place").InPlace()
+    cells.hide(packages)
+    return cells
 
 
 def _main_of(launcher: str) -> types.ModuleType:
