@@ -1,6 +1,6 @@
 """Find the settings that a command uses: what its options say, else what the daemon of the state directory uses."""
 
-import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,6 +142,11 @@ def _follows(used: "DaemonRecord", manifests: Path | str) -> bool:
 
 def _recorded(paths: "StatePaths") -> "DaemonRecord | None":
     """Return what the daemon recorded; if it cannot be read, say so and go on without."""
+    with suppress(OSError):  # which is told below
+        if not paths.database.exists():
+            return None  # and nothing that reads a database is loaded
+    import sqlite3
+
     from reconciler.state.daemon_record import recorded
     from reconciler.state.schema import OtherVersion
 

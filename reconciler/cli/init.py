@@ -142,7 +142,8 @@ def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
     if entry is not None and needed is not None:
         ignored = (*entry.reported, *unread_files(path, needed))
         comments += [f"Ignored: {each}." for each in ignored]
-        doubts += filter(None, (missing_packages(path, needed, entry),))
+        missing = missing_packages(path, entry) if needed.kind == "none" else ""
+        doubts += filter(None, (missing,))
     if choice is not None:
         comments.append(f"It runs on {choice.runtime.description} ({choice.because}).")
         comments += [f"{choice.note}."] if choice.note else []

@@ -66,17 +66,21 @@ def _with(look: "Look", instead: Mapping[str, bytes]) -> "Look":
 
 def _remembered(settings: Settings, rules: "Rules") -> "Catalog":
     """Return the catalog on record in the state directory, an empty one if there is none that can be read."""
-    import contextlib
-    import sqlite3
-
-    from reconciler.manifests import persisted
     from reconciler.manifests.catalog import Catalog
-    from reconciler.state.records import Records
-    from reconciler.state.schema import OtherVersion, open_database
 
     try:
         if not settings.paths.database.exists():
             return Catalog()
+    except OSError:
+        return Catalog()
+    import contextlib
+    import sqlite3
+
+    from reconciler.manifests import persisted
+    from reconciler.state.records import Records
+    from reconciler.state.schema import OtherVersion, open_database
+
+    try:
         with contextlib.closing(open_database(settings.paths.database, read_only=True)) as database:
             return persisted.restored(Records(database), rules)
     except (OtherVersion, OSError, sqlite3.Error):

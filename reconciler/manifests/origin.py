@@ -6,9 +6,10 @@ is named by its own path, its files are named by theirs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from reconciler.linux.inotify import WatchProblem
+if TYPE_CHECKING:  # a single look watches nothing
+    from reconciler.linux.inotify import WatchProblem
 
 # A directory's device and inode, or the id of a commit.
 Identity: TypeAlias = tuple[int, int] | str
@@ -55,7 +56,7 @@ class Origin(Protocol):
         ...
 
     @property
-    def problem(self) -> WatchProblem | None:
+    def problem(self) -> "WatchProblem | None":
         """Why changes may go unnoticed until the next look, None when they will not."""
         ...
 

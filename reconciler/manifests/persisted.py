@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.planning.fingerprint import Json
-from reconciler.state.records import Records
 
 if TYPE_CHECKING:  # a reader of the facts need not load what reads manifests
     from reconciler.manifests.catalog import Catalog, Rules
     from reconciler.manifests.manifest_file import ManifestFile
     from reconciler.manifests.origin import Identity
     from reconciler.planning.apps.app import App
+    from reconciler.state.records import Records
 
 Described = TypeVar("Described")
 
@@ -24,7 +24,7 @@ _FACTS = "manifests"
 _ORIGINS = "origins"
 
 
-def restored(records: Records, rules: "Rules") -> "Catalog":
+def restored(records: "Records", rules: "Rules") -> "Catalog":
     """Return what was in force when it was last written down."""
     from reconciler.manifests.catalog import Catalog
 
@@ -32,7 +32,7 @@ def restored(records: Records, rules: "Rules") -> "Catalog":
     return Catalog.restored(manifests, records.leases(), _identities(records, manifests), rules.host)
 
 
-def _identities(records: Records, files: Iterable[str]) -> "dict[str, Identity]":
+def _identities(records: "Records", files: Iterable[str]) -> "dict[str, Identity]":
     """Return what each origin led to; an earlier version had one directory, and wrote down what that was alone."""
     with contextlib.suppress(ValueError, TypeError, AttributeError, IndexError):  # damaged: nothing is known
         found = json.loads(records.fact(_IDENTITY) or "{}")
@@ -73,7 +73,7 @@ class Written:
         return text
 
 
-def remember(records: Records, before: "Catalog", after: "Catalog", directory: Path, written: Written) -> None:
+def remember(records: "Records", before: "Catalog", after: "Catalog", directory: Path, written: Written) -> None:
     """Write down what changed; leases survive a power cut, as clients may know an app by its port."""
     if after.leases != before.leases:
         with records.lasting():
@@ -89,7 +89,7 @@ def remember(records: Records, before: "Catalog", after: "Catalog", directory: P
         records.set_fact(_FACTS, written.facts(after, directory))
 
 
-def remembered_facts(records: Records) -> dict[str, Json]:
+def remembered_facts(records: "Records") -> dict[str, Json]:
     """Return the facts about the manifests that were last written down; empty before the first look."""
     with contextlib.suppress(ValueError):  # damaged: the next look writes them again
         found = json.loads(records.fact(_FACTS) or "{}")
@@ -97,14 +97,14 @@ def remembered_facts(records: Records) -> dict[str, Json]:
     return {}
 
 
-def remember_origins(records: Records, facts: Sequence[Mapping[str, Any]]) -> None:
+def remember_origins(records: "Records", facts: Sequence[Mapping[str, Any]]) -> None:
     """Write down the facts about the origins in git, if they differ. Raises sqlite3.Error."""
     text = json.dumps(facts)
     if text != (records.fact(_ORIGINS) or "[]"):
         records.set_fact(_ORIGINS, text)
 
 
-def remembered_origins(records: Records) -> list[dict[str, Any]]:
+def remembered_origins(records: "Records") -> list[dict[str, Any]]:
     """Return the facts about the origins in git that were last written down."""
     with contextlib.suppress(ValueError):  # damaged: the next change writes them again
         found = json.loads(records.fact(_ORIGINS) or "[]")
@@ -112,7 +112,7 @@ def remembered_origins(records: Records) -> list[dict[str, Any]]:
     return []
 
 
-def apps_of_unreadable(records: Records, catalog: "Catalog") -> dict[str, str]:
+def apps_of_unreadable(records: "Records", catalog: "Catalog") -> dict[str, str]:
     """Return apps, with their files, whose last good manifest this version refuses: what they run is left alone."""
     files: list[dict[str, list[str]]] = remembered_facts(records).get("files", [])  # type: ignore[assignment]
     found = {name: str(entry["file"]) for entry in files for name in entry["apps"]}

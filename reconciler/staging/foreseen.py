@@ -6,6 +6,7 @@ left to staging.
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from reconciler.planning.apps.gunicorn_fields import why_unfit
 from reconciler.planning.apps.revision import Recipe
-from reconciler.staging.detection.dependencies import Dependencies, dependency_file
+from reconciler.staging.detection.dependency_file import dependency_file
 from reconciler.staging.detection.entry_point import EntryPoint, detect
 from reconciler.staging.detection.modules import find
 from reconciler.staging.detection.programs.languages import how_to_install, language_of, missing_programs
@@ -27,8 +28,8 @@ from reconciler.staging.detection.unread import missing_packages
 from reconciler.staging.environments.absent_module import absent_module, meant_instead, modules_near_top
 from reconciler.staging.errors import StagingError
 from reconciler.staging.source.allowance import Allowance, allowing
+from reconciler.staging.source.names import IGNORE_FILE
 from reconciler.staging.source.reading import LARGEST_LOCK, source_text
-from reconciler.staging.source.tree import IGNORE_FILE
 
 _WITHIN_S = 5.0
 _ALIKE = 0.8
@@ -44,9 +45,13 @@ class HostPythons:
     def __init__(self, extra: tuple[str, ...]) -> None:
         self._extra = extra
 
+    def minors(self) -> Iterator[str]:
+        """Yield the minor version of this interpreter, then those of Python 3 that the names of programs stand for."""
+        yield f"3.{sys.version_info.minor}"
+        yield from self._named
+
     @cached_property
-    def minors(self) -> frozenset[str]:
-        """The minor versions of Python 3 that the names of programs stand for."""
+    def _named(self) -> frozenset[str]:
         names = (re.fullmatch(r"python(3\.(?:[6-9]|\d\d))", name) for name in program_names(self._extra))
         return frozenset(name[1] for name in names if name is not None)
 
@@ -106,8 +111,7 @@ class _Look:
         if entry.installed:
             message = self._absent(entry, file)
         else:
-            nothing = Dependencies(kind="none", file="", because="", contents={})
-            message = "" if file or self._is_python_2() else missing_packages(self.code, nothing, entry)
+            message = "" if file or self._is_python_2() else missing_packages(self.code, entry)
         if message:
             yield field if entry.installed else "path", message
 
@@ -121,7 +125,7 @@ class _Look:
         minors = {_minor(name) for name in (self.recipe.runtime, pinned) if name is not None} - {"3"}
         if minors <= {next(iter(minors), "")}:
             bounds = requires_python(self.code).any_patch()
-            likely = self.pythons.minors & minors if minors else self.pythons.minors
+            likely = (each for each in self.pythons.minors() if not minors or each in minors)
             if any(f"{each}.{patch}" in bounds for each in likely for patch in (0, 99)):
                 return
         choose_runtime(self.pythons.all, self.recipe.runtime, self.code)

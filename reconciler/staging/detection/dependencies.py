@@ -1,4 +1,4 @@
-"""Find the one file that lists an app's dependencies, and digest everything that decides about its environment.
+"""Read the one file that lists an app's dependencies, and digest everything that decides about its environment.
 
 Two apps whose `contents` are equal can share an environment. Code of the app that is installed is part of them, so such
 an app gets a new environment with every edit.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from reconciler.staging.detection.dependency_file import SETUP, found_file, not_there, refuse_missing_lock
 from reconciler.staging.detection.digest_names import ITSELF, OPTIONS
 from reconciler.staging.detection.lockfiles.format import LockFormat
 from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
@@ -23,9 +24,6 @@ from reconciler.staging.errors import StagingError
 from reconciler.staging.source.reading import LARGEST_LOCK, read_source, source_text
 
 Kind: TypeAlias = Literal["none", "requirements", "lock", "project", "setup"]
-
-_REQUIREMENTS = "requirements.txt"
-_SETUP = "setup.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +81,7 @@ def dependencies(code: Path, options: DependencyOptions) -> Dependencies:
     if options.file is not None:
         file, because = options.file, "`dependencies` in the manifest"
     else:
-        file, because = _find(code)
+        file, because = found_file(code)
     found = _read(code, file, because)
     _check_options(found, options)
     chosen = {}
@@ -95,17 +93,6 @@ def dependencies(code: Path, options: DependencyOptions) -> Dependencies:
         groups=options.groups,
         contents={**found.contents, **chosen, **_uv_configuration(code / found.directory)},
     )
-
-
-def dependency_file(code: Path, named: str | None) -> str:
-    """Return the dependency file that the manifest names, else the one of the code, "" for none.
-
-    It is not read. Raises StagingError if it is not there, or if there are several.
-    """
-    file = _find(code)[0] if named is None else named
-    if file and not (code / file).is_file():
-        raise _not_there(file)
-    return file
 
 
 def has_uv_configuration(code: Path) -> bool:
@@ -124,45 +111,21 @@ def _check_options(found: Dependencies, options: DependencyOptions) -> None:
         )
 
 
-def _find(code: Path) -> tuple[str, str]:
-    """Return the dependency file of the code, and why it is this one."""
-    found = [name for name in (_REQUIREMENTS, *LOCK_FORMATS) if (code / name).is_file()]
-    if len(found) > 1:
-        rest = "other" if len(found) == 2 else "others"
-        raise StagingError(
-            f"cannot choose between {' and '.join(found)}: name one in `dependencies`, or remove the {rest}"
-        )
-    if found:
-        return found[0], "the only dependency file"
-    if project_table(code):
-        return PYPROJECT, "there is no lock file"
-    _refuse_missing_lock(code)
-    if (code / _SETUP).is_file():
-        return _SETUP, "the only dependency file"
-    return "", "no dependency file was found"
-
-
-def _refuse_missing_lock(code: Path) -> None:
-    for lock in LOCK_FORMATS.values():
-        if lock.needs_lock(code):
-            raise lock.missing()
-
-
 def _read(code: Path, file: str, because: str) -> Dependencies:
     if file == "":
         return Dependencies(kind="none", file="", because=because, contents={})
     path = code / file
     if not path.is_file():
-        raise _not_there(file)
+        raise not_there(file)
     lock = LOCK_FORMATS.get(path.name)
     if lock is not None:
         return _locked(path, lock, Dependencies(kind="lock", file=file, because=because, contents={}, lock=lock))
     if path.name == PYPROJECT:
         return _project(path.parent, file, because)
-    if path.name == _SETUP:
+    if path.name == SETUP:
         return _with_project(Dependencies(kind="setup", file=file, because=because, contents={}), path.parent)
     if path.name in {lock.project for lock in LOCK_FORMATS.values()}:
-        _refuse_missing_lock(path.parent)
+        refuse_missing_lock(path.parent)
     found = requirements(code, file)
     return Dependencies(
         kind="requirements",
@@ -173,10 +136,6 @@ def _read(code: Path, file: str, because: str) -> Dependencies:
         hashed=found.hashed,
         variables=found.variables,
     )
-
-
-def _not_there(file: str) -> StagingError:
-    return StagingError(f"cannot find the dependencies: there is no {file} in the source")
 
 
 def _with_project(found: Dependencies, directory: Path) -> Dependencies:
@@ -210,7 +169,7 @@ def _locked(path: Path, lock: LockFormat, found: Dependencies) -> Dependencies:
 def _project(directory: Path, file: str, because: str) -> Dependencies:
     project = project_table(directory)
     if not project:
-        _refuse_missing_lock(directory)
+        refuse_missing_lock(directory)
         raise StagingError(f"cannot install from {file}: it has no [project] table")
     if "dependencies" in items(PYPROJECT, project, "dynamic"):
         return _with_project(Dependencies(kind="project", file=file, because=because, contents={}), directory)

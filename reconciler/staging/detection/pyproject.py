@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.staging.detection import tables
-from reconciler.staging.detection.requirements import digest_of
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.detection.toml import parse_toml
 from reconciler.staging.errors import StagingError
@@ -60,6 +59,8 @@ def is_package(directory: Path) -> bool:
 
 def declared_digest(directory: Path) -> str:
     """Return a digest of the part of pyproject.toml that declares dependencies; other edits do not change it."""
+    from reconciler.staging.detection.requirements import digest_of  # `validate` digests nothing
+
     content = pyproject(directory)
     project = project_table(directory)
     names = ("name", "dependencies", "optional-dependencies", "requires-python")

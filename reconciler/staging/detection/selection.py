@@ -102,7 +102,7 @@ def select(
         python_advice=choice.advice,
         notes=tuple(filter(None, (choice.note,))),
         entry=replace(entry, reported=(*entry.reported, *static.reported, *unread)),
-        missing=missing_packages(code, found, entry) if choice.runtime.release >= (3,) else "",
+        missing=missing_packages(code, entry) if found.kind == "none" and choice.runtime.release >= (3,) else "",
         commands=CodeCommands(
             collect="" if "collectstatic" in entry.release else static.collect, release=entry.release
         ),

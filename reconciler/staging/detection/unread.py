@@ -5,13 +5,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from reconciler.staging.detection.bounded_json import parse_json
-from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.modules import find, read
 from reconciler.staging.detection.target import EntryPoint
 from reconciler.staging.errors import StagingError
 from reconciler.staging.source.reading import source_text
+
+if TYPE_CHECKING:
+    from reconciler.staging.detection.dependencies import Dependencies
 
 _COMMANDS = "none of its commands runs; use the fields 'entrypoint' and 'release'"
 _HOOK = "it does not run; use the field 'release'"
@@ -64,7 +67,7 @@ _NEWER_MODULES = ("annotationlib", "compression")
 _MAX_LISTED = 3
 
 
-def unread_files(code: Path, dependencies: Dependencies) -> Iterator[str]:
+def unread_files(code: Path, dependencies: "Dependencies") -> Iterator[str]:
     """Yield a report of each such file."""
     directory = code / dependencies.directory
     for places, files in ((dict.fromkeys((code, directory)), UNREAD), ((directory,), UNREAD_PACKAGES)):
@@ -78,11 +81,11 @@ def unread_files(code: Path, dependencies: Dependencies) -> Iterator[str]:
     yield from _cloud_foundry(code)
 
 
-def missing_packages(code: Path, dependencies: Dependencies, entry: EntryPoint) -> str:
+def missing_packages(code: Path, entry: EntryPoint) -> str:
     """Return what the served module imports and nothing installs, for an app without a dependency file; "" for none."""
     tops = [code / path for path in (entry.chdir, *entry.pythonpath)]
     module = next((path for top in tops if (path := find(entry.target.partition(":")[0], top))), None)
-    if dependencies.kind != "none" or module is None:
+    if module is None:
         return ""
     places = {*tops, code, module.parent}
     imported = dict.fromkeys(origin.partition(".")[0] for origin in read(module, code).imported.values())
@@ -97,7 +100,7 @@ def _is_in(top: Path, name: str) -> bool:
     return (top / name).exists() or (top / f"{name}.py").exists()
 
 
-def _other_requirements(code: Path, dependencies: Dependencies) -> Iterator[str]:
+def _other_requirements(code: Path, dependencies: "Dependencies") -> Iterator[str]:
     """Yield files of requirements that only a name in the manifest makes count, where nothing else lists any."""
     if dependencies.kind != "none":
         return

@@ -3,7 +3,6 @@
 Only a regular file is read, up to a bound, and every refusal names the file.
 """
 
-import hashlib
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 
@@ -40,7 +39,9 @@ def file_digest(path: Path) -> str:
 
 def digest_of_open(file: RawIOBase | BufferedReader, name: str) -> str:
     """Return the SHA-256 of an open file. Raises OSError."""
-    digest, block = hashlib.sha256(), bytearray(_BLOCK)
+    from hashlib import sha256  # which loads OpenSSL: most of what is read is never digested
+
+    digest, block = sha256(), bytearray(_BLOCK)
     view = memoryview(block)
     while count := file.readinto(block):
         digest.update(view[:count])

@@ -19,9 +19,9 @@ from reconciler.linux.regular_files import shown_size
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source import allowance
 from reconciler.staging.source.ignore_rules import IgnoreRules
+from reconciler.staging.source.names import IGNORE_FILE
 from reconciler.staging.source.reading import read_source
 
-IGNORE_FILE = ".reconcilerignore"
 _LARGEST_IGNORE_FILE = 64 << 10
 _DEEPEST = 256
 _MOST_HOLES = 1 << 30

@@ -121,7 +121,7 @@ def test_to_validate_nothing_of_staging_or_serving_is_loaded(tmp_path: Path) -> 
     (tmp_path / "app" / "wsgi.py").write_text("")
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "blog.yaml").write_text("path: ../app\n")
-    found = loaded("validate", "--manifests", str(tmp_path / "m"))
+    found = loaded("validate", "--manifests", str(tmp_path / "m"), "--state", str(tmp_path / "state"))
     assert "reconciler.manifests.catalog" in found
     assert not found & {
         "reconciler.daemon.daemon",
@@ -132,6 +132,12 @@ def test_to_validate_nothing_of_staging_or_serving_is_loaded(tmp_path: Path) -> 
         "uv",
     }
     assert not found & {"asyncio", "concurrent.futures", "logging", "ssl", "reconciler.planning.apps.observed"}
+    assert not found & {
+        *("ctypes", "hashlib", "sqlite3"),
+        *("reconciler.linux.inotify", "reconciler.state.records"),
+        *("reconciler.staging.detection.dependencies", "reconciler.staging.detection.lockfiles.registry"),
+        *("reconciler.staging.source.ignore_rules", "reconciler.staging.source.snapshot"),
+    }
 
 
 def test_the_names_of_what_is_slow_are_those_of_modules_that_a_daemon_does_import() -> None:

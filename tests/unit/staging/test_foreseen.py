@@ -1,5 +1,6 @@
 """What staging would certainly refuse of a source is foreseen from its files, and nothing else is."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,15 @@ def test_dependency_files(code: Path, pythons: HostPythons) -> None:
     (code / "uv.lock").write_text("")
     (found,) = told(code, pythons)
     assert found.startswith("path: cannot choose between requirements.txt and uv.lock")
+
+
+def test_no_directory_is_read_for_an_app_that_this_interpreter_can_serve(
+    code: Path, pythons: HostPythons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/none")
+    monkeypatch.setattr("sys.executable", "/none")
+    for runtime in ({}, {"runtime": f"3.{sys.version_info.minor}"}):
+        assert told(code, pythons, entrypoint="inventory:app", **runtime) == []
 
 
 @pytest.mark.parametrize("runtime", ["3.7", "python3.5", "3.12.99", "/no/python", "pypy3.10"])

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
 from reconciler.staging.detection.lockfiles.format import ExportByTool, ExportOptions
+from reconciler.staging.detection.lockfiles.names import PROJECTS
 from reconciler.staging.detection.lockfiles.pipenv import PIPENV
 from reconciler.staging.detection.lockfiles.poetry import POETRY
 from reconciler.staging.detection.lockfiles.pylock import as_requirements, mismatch
@@ -17,6 +18,11 @@ from reconciler.staging.errors import StagingError
 OPTIONS = ExportOptions(
     program=("tool",), python="/usr/bin/python3.12", extras=("fast",), groups=("docs", "prod"), output=Path("/o.txt")
 )
+
+
+def test_each_lock_file_is_known_by_name_with_its_project_before_its_format_is_loaded() -> None:
+    assert {lock.file: lock.project for lock in LOCK_FORMATS.values()} == PROJECTS
+    assert [*LOCK_FORMATS] == [*PROJECTS]
 
 
 @pytest.mark.parametrize("name", LOCK_FORMATS)

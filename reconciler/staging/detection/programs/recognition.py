@@ -12,7 +12,7 @@ from reconciler.planning.apps.code_commands import Listen
 from reconciler.planning.apps.command_words import words_of_shell_line
 from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.bounded_json import parse_json
-from reconciler.staging.detection.dependencies import dependency_file
+from reconciler.staging.detection.dependency_file import dependency_file
 from reconciler.staging.detection.entry_point import detect
 from reconciler.staging.detection.procfile import FILE, Procfile, read_procfile
 from reconciler.staging.detection.programs.languages import language_of
