@@ -73,7 +73,7 @@ def remote_host(url: str) -> RemoteHost:
     """Return the host that a URL names. Raises ValueError, with a message that repeats nothing of the URL."""
     found = _URL.fullmatch(url)
     if found is None:
-        hint = "; ssh asks for passwords, a URL has none" if re.match(r"ssh://[^/@]*:[^/@]*@", url) else ""
+        hint = "; ssh asks for passwords, a URL has none" if re.match(r"ssh://[^/@:]*+:[^/@]*+@", url) else ""
         raise ValueError(f"a host is given as {_FORM}{hint}")
     port = None if found["port"] is None else int(found["port"])
     if port is not None and not 0 < port < 65536:

@@ -141,7 +141,7 @@ def changed_by(seen: Seen, installation: str, path: str) -> str:
 
 def _has_field(owned: Any, path: str) -> bool:
     """Return whether fields, as managedFields has them, contain the one at a path such as `spec.env[A].value`."""
-    for name in filter(None, re.split(r"\.|(\[[^]]*\])", path)):
+    for name in filter(None, re.split(r"\.|(\[[^][]*+\])", path)):
         if not isinstance(owned, Mapping):
             return False
         if name.startswith("["):

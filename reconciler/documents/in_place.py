@@ -31,7 +31,7 @@ _STEP = 2
 _COLON = re.compile(r"\s*:")
 _COMMA = re.compile(r"[ \t]*,[ \t]*")
 _BETWEEN = re.compile(r"\s*,\s*")
-_REST = re.compile("[ \t]*,?[ \t]*(?:(?<=[ \t,])#.*)?")
+_REST = re.compile("[ \t]*+,?[ \t]*+(?:(?<=[ \t,])#.*)?")
 
 
 class CannotEdit(ValueError):

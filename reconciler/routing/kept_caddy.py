@@ -35,7 +35,7 @@ _END_S = 10.0
 _VERSION_S = 10.0
 _LONGEST_OUTPUT = 64 * 1024
 _LONGEST_REASON = 600
-_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+_VERSION = re.compile(r"(?<!\d)(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 
 
 class KeptCaddy:

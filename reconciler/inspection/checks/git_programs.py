@@ -38,7 +38,7 @@ def _checked(program: str, told: str | None, least: tuple[int, ...], without: st
     advice = f"install {name} {needed} or newer"
     if told is None:
         return Check(level="fail", subject=program, found=f"there is none: {without}", advice=advice)
-    numbers = re.search(r"\d+(?:\.\d+)+", told)
+    numbers = re.search(r"(?<!\d)\d{1,9}(?:\.\d{1,9})+", told)
     if numbers is None:
         return Check(level="warn", subject=program, found=f"its version is not known: {told[:80]!r}", advice=advice)
     if tuple(map(int, numbers[0].split("."))) < least:

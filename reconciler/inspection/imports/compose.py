@@ -23,7 +23,7 @@ from reconciler.staging.detection.web_line.command import understand
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_]\w*)")
-_URL = re.compile(r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::\d+)?(/[!-~]*?)?(?=[\s'\"|;)]|$)")
+_URL = re.compile(r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::\d+)?(?:(/[^\s'\"|;)]*+)|(?=[\s'\"|;)]|$))")
 _DURATION = re.compile(r"(?=.)(?:\d+h)?(?:\d+m)?(?:\d+s)?")
 _PUBLISHED = re.compile(r"(?:(?P<host>[\d.]+):)?(?P<port>\d+):\d+(?:/tcp)?")
 _BUILT_IN = frozenset(("version", "name"))

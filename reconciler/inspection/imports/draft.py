@@ -14,7 +14,7 @@ _ADDRESS = "the daemon sets it: it is the field 'port'"
 _RESERVED = "the daemon sets variables that begin with VCAP_"
 # Where an unknown value would be, in what tools and people write in templates.
 _PLACEHOLDER = re.compile(r"\$\{?[A-Za-z_][\w:?+-]*\}?|\{\{.*\}\}|<[^>]*>")
-TO_FILL_IN = re.compile(r"\{\{.*?\}\}|\{[A-Za-z][\w -]*\}|<[A-Za-z][\w -]*>")
+TO_FILL_IN = re.compile(r"\{\{[^{}]*+\}\}|\{[A-Za-z][\w -]*\}|<[A-Za-z][\w -]*>")
 # Where programs lie without being named: what the daemon's PATH has, or the app's environment.
 _USUAL_PATH = re.compile(r"(?:/usr(?:/local)?)?/s?bin|\S*/bin/?|\$\{?PATH\}?|%\(ENV_PATH\)s|")
 

@@ -19,7 +19,7 @@ from reconciler.inspection.imports.web_command import note, take_command
 FILES = ("deploy.yml", "deploy.yaml")
 
 _DESTINATION = re.compile(r"deploy\.[\w-]+(?=\.ya?ml$)")
-_ERB = re.compile(r"<%.*?%>", re.DOTALL)
+_ERB = re.compile(r"<%.*?(?:%>|\Z)", re.DOTALL)
 # Where a piece of Ruby stood while the file is read as YAML.
 _MARK = re.compile(r"\ue000(\d+)\ue001")
 

@@ -39,7 +39,7 @@ _MAX_FILES = 200
 _LISTED_SERVICES = re.compile(
     r"^[ \t]*([\"']?)services\1[ \t]*:[ \t]*(?:[\[\w\"']|(?:#.*)?\n(?:[ \t]*(?:#.*)?\n)*[ \t]*-[ \t])", re.MULTILINE
 )
-_FIRST_NAME = re.compile(r"^([ \t]*)(?!---|[ \t]*(?:#|$|%|-[ \t]))[\"']?[\w.-]+[\"']?[ \t]*:", re.MULTILINE)
+_FIRST_NAME = re.compile(r"^([ \t]*+)(?!---|#|$|%|-[ \t])[\"']?[\w.-]++[\"']?[ \t]*+:", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +96,9 @@ def _kind_of(folder: Folder, name: str) -> str | None:
         return None
     if uwsgi.is_configuration(name, text):
         return "uwsgi"
-    if re.search(r"^\s*\[(fcgi-)?program:", text, re.MULTILINE):
+    if re.search(r"^[ \t]*\[(fcgi-)?program:", text, re.MULTILINE):
         return "supervisord"
-    if re.search(r"^\s*\[Service\]", text, re.MULTILINE) and re.search(r"^\s*ExecStart\s*=", text, re.MULTILINE):
+    if re.search(r"^[ \t]*\[Service\]", text, re.MULTILINE) and re.search(r"^[ \t]*ExecStart[ \t]*=", text, re.MULTILINE):
         return "systemd"
     if name == procfile.APP_JSON:
         return "procfile" if folder.has(procfile.PROCFILE) or procfile.is_app_json(text) else None

@@ -15,7 +15,7 @@ from reconciler.inspection.imports.web_command import ENTRYPOINT, take_address
 
 _ENDINGS = (".ini", ".xml", ".yaml", ".yml", ".json")
 _XML = re.compile(r"<(?P<name>[\w-]+)\s*(?:/>|>(?P<value>[^<>]*)</(?P=name)\s*>)")
-_XML_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_XML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _QUOTES = {"&quot;": '"', "&apos;": "'"}
 _PLACEHOLDER = re.compile(r"%\((\w[\w.-]*)\)|%([nds])(?![\w(])|\$\((\w+)\)")
 # Options that other ones may refer to as well.
@@ -93,7 +93,7 @@ def is_configuration(name: str, text: str) -> bool:
     """Tell whether a file configures an app for uWSGI."""
     if not name.endswith(_ENDINGS):
         return False
-    return re.search(r"^\s*(\[uwsgi\]|<uwsgi\b|uwsgi\s*:|\{?\s*\"uwsgi\"\s*:)", text, re.MULTILINE) is not None
+    return re.search(r"^[ \t]*+(\[uwsgi\]|<uwsgi\b|uwsgi\s*+:|(?:\{\s*+)?\"uwsgi\"\s*+:)", text, re.MULTILINE) is not None
 
 
 def _items(name: str, text: str) -> Iterator[Item]:

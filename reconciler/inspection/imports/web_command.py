@@ -21,7 +21,7 @@ from reconciler.staging.errors import StagingError
 
 Place: TypeAlias = Literal["host", "platform", "container"]
 
-_DEFAULT = re.compile(r"\$\{\w+:?-([^}]*)\}")
+_DEFAULT = re.compile(r"\$\{\w++:?-([^}]*+)(?:\}|\Z)")
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*(?:[:?+-][^}]*)?\}?")
 ENTRYPOINT = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\(.*\))?")
 _RUNNER = re.compile(r"(?:poetry|uv|pipenv|pdm|hatch) run ")

@@ -9,7 +9,7 @@ from reconciler.planning.command_line import NeedsShell, NoCommand, split
 OWN_COMMANDS = ("vendor/bin", "node_modules/.bin")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _OPERATORS = "&|;<>()`\n"
-_VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)[^}]*\}|(?P<plain>\w+)|(?P<other>.?))")
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w++)[^}]*+(?:\}|\Z)|(?P<plain>\w+)|(?P<other>.?))")
 
 
 def words_of(line: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.planning.apps.listen_variables import EXPANDED
 
-_NAMED = re.compile(r"\$(?:\{(?P<braced>[A-Z]+)(?::-[^}]*)?\}|(?P<plain>[A-Z]+)\b)")
+_NAMED = re.compile(r"\$(?:\{(?P<braced>[A-Z]++)(?:\}|:-[^}]*+(?:\}|\Z))|(?P<plain>[A-Z]+)\b)")
 
 
 def expanded(command: Sequence[str], variables: Mapping[str, str]) -> tuple[str, ...]:

@@ -18,13 +18,13 @@ _UNPARSED = re.compile(
     r"Couldn't parse requirement in `[^`]*` at position \d+\n\s*cause: (?P<cause>.*)\n\s*(?P<text>\S.*)"
 )
 _ONE_EQUALS_SIGN = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*(?:\[[^]]*\])?)\s*=\s*(?P<version>[\w.*+!-]+)")
-_UNKNOWN = re.compile(r"Because (?P<name>[\w.-]+)\S* was not found in the package registry(?: and (?P<rest>[^,]*))?")
+_UNKNOWN = re.compile(r"Because (?P<name>[\w.-]++)\S*+ was not found in the package registry(?: and (?P<rest>[^,]*))?")
 _NO_VERSION = re.compile(
     r"Because there (?:is no version|are no versions) of (?P<what>(?P<name>[A-Za-z0-9][\w.-]*)[^\s,]*)"
 )
 _NOT_FOUND = re.compile(r"No matching distribution found for (?P<name>[A-Za-z0-9][\w.-]*)(?P<version>\S*)")
 _FROM_VERSIONS = re.compile(r"\(from versions: (.*)\)")
-_RAISED = re.compile(r"^\s*(\w*(?:Error|Exception): .*)$", re.MULTILINE)
+_RAISED = re.compile(r"^[ \t]*(\w*(?:Error|Exception): .*)$", re.MULTILINE)
 _INCOMPATIBLE = re.compile(r"you require (?P<name>[\w.-]+?)(?:\[[^]]*\])?[<>=!~]\S* and \S+, which are incompatible")
 _REQUIRED = re.compile(r"you require (?P<name>[A-Za-z0-9][\w.-]*)")
 _BUILT = re.compile(r"Failed to build `(?P<name>[\w.-]+)==")

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 from reconciler.staging.images.reference import RegistryError
 from reconciler.staging.images.registry_login import Login
 
-_CHALLENGE = re.compile(r'(\w+)="([^"]{0,4096})"')
+_CHALLENGE = re.compile(r'(?<!\w)(\w++)="([^"]{0,4096}+)"')
 _VALUE = re.compile(r"[\x21-\x7e]{1,65536}")
 _TOKEN_S, _SHARE_OF_IT, _LONGEST_S = 60.0, 0.8, 86400.0
 _CLIENT = "reconciler"
