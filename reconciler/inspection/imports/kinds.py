@@ -98,7 +98,9 @@ def _kind_of(folder: Folder, name: str) -> str | None:
         return "uwsgi"
     if re.search(r"^[ \t]*\[(fcgi-)?program:", text, re.MULTILINE):
         return "supervisord"
-    if re.search(r"^[ \t]*\[Service\]", text, re.MULTILINE) and re.search(r"^[ \t]*ExecStart[ \t]*=", text, re.MULTILINE):
+    if re.search(r"^[ \t]*\[Service\]", text, re.MULTILINE) and re.search(
+        r"^[ \t]*ExecStart[ \t]*=", text, re.MULTILINE
+    ):
         return "systemd"
     if name == procfile.APP_JSON:
         return "procfile" if folder.has(procfile.PROCFILE) or procfile.is_app_json(text) else None

@@ -93,7 +93,9 @@ def is_configuration(name: str, text: str) -> bool:
     """Tell whether a file configures an app for uWSGI."""
     if not name.endswith(_ENDINGS):
         return False
-    return re.search(r"^[ \t]*+(\[uwsgi\]|<uwsgi\b|uwsgi\s*+:|(?:\{\s*+)?\"uwsgi\"\s*+:)", text, re.MULTILINE) is not None
+    return (
+        re.search(r"^[ \t]*+(\[uwsgi\]|<uwsgi\b|uwsgi\s*+:|(?:\{\s*+)?\"uwsgi\"\s*+:)", text, re.MULTILINE) is not None
+    )
 
 
 def _items(name: str, text: str) -> Iterator[Item]:

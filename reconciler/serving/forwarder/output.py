@@ -15,7 +15,8 @@ _LINES = 60
 _LONGEST = 400
 _CHUNK = 64 * 1024
 _SAYS_WHY = re.compile(
-    r"(?:[A-Za-z_][\w.:]*(?:Error|Exception)\b|(?i:panic|fatal|error|cannot|could not|unable)\b|\S+: not found)"
+    r"(?:(?<![\w.:])[A-Za-z_][\w.:]*(?:Error|Exception)\b"
+    r"|(?i:panic|fatal|error|cannot|could not|unable)\b|(?<!\S)\S+: not found)"
 )
 _FRAME = re.compile(r"\s+(?:at |from |\.\.\. )|\s*[\^~]+\s*$|\s*(?:Node\.js v|throw )")
 

@@ -23,7 +23,7 @@ _VERSION_MANAGERS: Mapping[str, str] = MappingProxyType(
 _DOCKERFILE = "Dockerfile"
 _ARG = re.compile(r"^[ \t]*ARG[ \t]+(\w+)=[\"']?([^\s\"']+)", re.MULTILINE | re.IGNORECASE)
 _FROM = re.compile(r"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)?(\S+)", re.MULTILINE | re.IGNORECASE)
-_VARIABLE = re.compile(r"\$(?:\{(\w+)[^}]*\}|(\w+))")
+_VARIABLE = re.compile(r"\$(?:\{(\w++)[^}]*+(?:\}|\Z)|(\w+))")
 # `python:3.12-slim` of any registry, and images of more than Python: `uv:python3.12-bookworm-slim`.
 _IMAGE = re.compile(r"(?:(?:^|/)python:|[:-]python-?)(3\.\d+)(?![\d])")
 

@@ -147,7 +147,7 @@ def _can_be_had(runtimes: tuple[Runtime, ...], pin: _Named) -> bool:
 
 
 def _note(runtime: Runtime, named: _Named) -> str:
-    numbers = re.search(r"\d+\.\d+\.\d+", named.name)
+    numbers = re.search(r"(?<!\d)\d{1,9}\.\d{1,9}\.\d{1,9}", named.name)
     if named.name.startswith("/") or numbers is None or runtime.version.startswith(numbers[0]):
         return ""
     return f"{named.by} names {named.name}, which this host lacks; it runs on {runtime.version}"

@@ -176,7 +176,9 @@ class _Reader:
 
     def _local(self, value: str, line: str, name: str, *, builds: bool) -> str:
         """Record a path that packages come from, and return it as an absolute one."""
-        value, extras = re.fullmatch(r"(.*?)(\[[^][]*+\])?", value.removeprefix("file://").removeprefix("file:")).groups()  # type: ignore[union-attr]
+        value, extras = re.fullmatch(
+            r"(.*?)(\[[^][]*+\])?", value.removeprefix("file://").removeprefix("file:")
+        ).groups()  # type: ignore[union-attr]
         # pip resolves it from its working directory: the top of the code, or the directory of the file.
         candidates = [resolved_path(top / value, name) for top in (self._code, (self._code / name).parent)]
         inside = [path for path in candidates if value.startswith("/") or path.is_relative_to(self._code)]

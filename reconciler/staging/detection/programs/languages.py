@@ -15,7 +15,7 @@ from typing import Literal
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 _BESIDE = ":/usr/local/sbin:/usr/sbin:/usr/local/go/bin"
 _WITHIN_S = 10.0
-_VERSION = re.compile(r"\d+(?:\.\d+)+(?:[-+_.]?\w+)*")
+_VERSION = re.compile(r"(?<!\d)\d{1,9}(?:\.\d{1,9})+(?:[-+_.]?\w+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
