@@ -23,7 +23,7 @@ from reconciler.settings.settings import Api, Settings
 from reconciler.state.paths import StatePaths
 from tests.support.eventually import soon
 from tests.support.ports import a_port
-from tests.support.web import TOKEN, bearer, fetch, web_process_of
+from tests.support.web import PATIENCE_S, TOKEN, bearer, fetch, web_process_of
 
 SECRET, OTHER = "the-secret-of-the-fleet", "the-secret-of-the-shops"
 BODY = json.dumps({"ref": "refs/heads/main"})
@@ -210,7 +210,7 @@ def test_a_body_that_takes_too_long_is_not_waited_for(door: Door) -> None:
 def test_ten_thousand_replayed_webhooks_cost_no_memory(door: Door) -> None:
     async def story() -> None:
         def replay() -> None:
-            connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=PATIENCE_S)
             with closing(connection):
                 for _ in range(10_000):
                     connection.request("POST", "/hooks/fleet", BODY, signed())

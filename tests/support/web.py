@@ -24,6 +24,8 @@ from tests.support.ports import a_port
 from tests.support.site import REPOSITORY, Site
 
 TOKEN = "a-token-of-these-tests"
+# A first request waits while the web process begins, however busy the machine: only a failure takes this long.
+PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class Answer:
 class OverUnix(http.client.HTTPConnection):
     """HTTP on a unix socket."""
 
-    def __init__(self, place: Path, timeout: float = 20) -> None:
+    def __init__(self, place: Path, timeout: float = PATIENCE_S) -> None:
         super().__init__("localhost", timeout=timeout)
         self._place = place
 
@@ -53,12 +55,15 @@ class OverUnix(http.client.HTTPConnection):
             self.sock.connect(short)
 
 
+def _connection(at: Path | int) -> http.client.HTTPConnection:
+    return OverUnix(at) if isinstance(at, Path) else http.client.HTTPConnection("127.0.0.1", at, timeout=PATIENCE_S)
+
+
 def fetch(
     at: Path | int, path: str, method: str = "GET", body: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
     """One request at a socket's path or a port of this host."""
-    connection = OverUnix(at) if isinstance(at, Path) else http.client.HTTPConnection("127.0.0.1", at, timeout=20)
-    with contextlib.closing(connection):
+    with contextlib.closing(_connection(at)) as connection:
         connection.request(method, path, body, dict(headers or {}))
         answer = connection.getresponse()
         told = {name.lower(): value for name, value in answer.getheaders()}
@@ -73,8 +78,7 @@ def logged_in(port: int, path: str) -> Answer:
 
 def events(at: Path | int, path: str, count: int, headers: Mapping[str, str] | None = None) -> list[dict[str, str]]:
     """The first server-sent events of a stream, as their fields."""
-    connection = OverUnix(at) if isinstance(at, Path) else http.client.HTTPConnection("127.0.0.1", at, timeout=20)
-    with contextlib.closing(connection):
+    with contextlib.closing(_connection(at)) as connection:
         connection.request("GET", path, headers={"Accept": "text/event-stream", **(headers or {})})
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
