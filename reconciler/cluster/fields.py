@@ -118,7 +118,7 @@ FIELDS: Mapping[str, Verdict] = {
     "limits.files": _refused(_PER_POD),
     "limits.disk": _mapped("the request and limit `ephemeral-storage`"),
     "isolation": _told("a pod is kept apart by its container, which has no root, no capability and a read-only root"),
-    "network.connect": _mapped("a NetworkPolicy without egress for `none`"),
+    "network.connect": _mapped("a NetworkPolicy: without egress for `none`, with the networks and ports of a list"),
     "network.listen": _told("a container may open any port; only that of the web server is the Service's"),
     "mounts": _refused("a pod has no directory of a host: have the app write to a service"),
     # Processes.

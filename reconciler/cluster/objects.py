@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.cluster.deployments import processes, web
+from reconciler.cluster.egress import egress
 from reconciler.cluster.findings import Exporting, notes_of, refusals_of
 from reconciler.cluster.jobs import release, schedules
 from reconciler.cluster.pods import Object, labels, selector
@@ -54,8 +55,9 @@ def exported(exporting: Exporting, *, by_content: bool, with_secrets: bool) -> E
 
 def _objects(app: App, target: Target, secrets: Secrets) -> tuple[Object, ...]:
     found: list[tuple[str, str, str, Object]] = []
-    if app.isolation.connects == "none":
-        spec: Object = {"podSelector": {"matchLabels": selector(app)}, "policyTypes": ["Egress"], "egress": []}
+    if app.isolation.connects != "all":
+        pods: Object = {"matchLabels": selector(app)}
+        spec: Object = {"podSelector": pods, "policyTypes": ["Egress"], "egress": egress(app)}
         found.append(("NetworkPolicy", app.name, "", {"spec": spec}))
     found += release(app, target, secrets)
     of_web = list(web(app, target, secrets))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 
 from reconciler.cluster.cron import cron_of
+from reconciler.cluster.egress import names_of
 from reconciler.cluster.names import dns_name
 from reconciler.cluster.secrets import MOST_BYTES, secrets_of, too_large
 from reconciler.cluster.target import Gateway, IngressClass, Target, Values, instances_of
@@ -36,6 +37,8 @@ def refused_values(
     for schedule in app.schedules:
         yield from _of_schedule(app, schedule)
     yield from _of_names(app)
+    if named := names_of(app):
+        yield ("network", "connect"), f"a NetworkPolicy knows networks and ports alone: write those of {named[0]}"
     for secret in too_large(secrets_of(app, services, values, by_content=False)):
         yield (), f"the Secret {secret.name} is larger than {MOST_BYTES >> 20} MiB, the most that a cluster takes"
 
@@ -163,8 +166,10 @@ def told_values(app: App, tree: Node, target: Target) -> Iterator[tuple[Path, st
         yield ("health", "path"), "while a pod serves, an answer of 3xx is as good as one of 2xx"
     if app.limits.memory is not None:
         yield ("limits", "memory"), "a container beyond it is killed; no new one takes over before"
-    if app.isolation.connects == "none":
+    if app.isolation.connects != "all":
         yield ("network", "connect"), "a NetworkPolicy has effect only where the cluster's network heeds it"
+    if app.isolation.places and app.bindings:
+        yield ("network", "connect"), "in a cluster the list has to have the servers of services, too"
     yield from _told_of_programs(app)
 
 

@@ -15,6 +15,7 @@ from reconciler.daemon.granting import Worlds, grants_of
 from reconciler.daemon.housekeeping import Housekeeping
 from reconciler.daemon.internal_errors import InternalErrors
 from reconciler.daemon.manifest_loop import ManifestLoop
+from reconciler.daemon.network_lists import NetworkLists
 from reconciler.daemon.outcomes import Outcomes
 from reconciler.daemon.reports import Reports
 from reconciler.daemon.secret_files import SecretFiles
@@ -141,6 +142,7 @@ class Daemon:
         )
         self._secret_files = SecretFiles(settings, self._services, self._stores, routes, tasks)
         self.manifests = ManifestLoop(settings, self._stores, self._app_wakeups, self._secret_files, self._converging)
+        self._lists = NetworkLists(settings, self._instances, self.journal, tasks, self.manifests)
         self.reports.listeners += [
             each.on_report
             for each in (self._services, self._processes, self._task_world, self.manifests, self._counters)
@@ -257,6 +259,7 @@ class Daemon:
             for app in self._instances.apps():
                 for instance, _ in tuple(self._instances.processes(app)):
                     tasks.create_task(self._instances.stop(app, instance.id))
+        self._lists.clear()
 
     def _git_origins(self) -> "GitOrigins | None":
         if not self.settings.origins and not self.settings.repositories:
@@ -301,8 +304,7 @@ class Daemon:
         ports = self._apps.restore()
         self._processes.restored()
         if self._lost:
-            text = "the state database was lost; what runs was found in the process table"
-            self.journal.write(HOST, "daemon", text)
+            self.journal.write(HOST, "daemon", "the state database was lost; the process table says what runs")
         self.manifests.keep_ports(ports)
         Housekeeping(
             self.settings,

@@ -1,5 +1,6 @@
 """The rules for manifests that the settings of this host make."""
 
+from functools import partial
 from pathlib import Path
 
 from reconciler.manifests.app_document import HostDefaults
@@ -24,6 +25,7 @@ def rules_of(settings: Settings) -> Rules:
                 default=settings.isolation_default,
                 required=settings.isolation_required,
                 mounts=settings.isolation_mounts,
+                filters=partial(_filters, settings),
             ),
             domain="" if settings.proxy is None else settings.proxy.domain,
             no_static="" if settings.proxy is None else settings.proxy.no_static,
@@ -35,6 +37,12 @@ def rules_of(settings: Settings) -> Rules:
         prune_after_s=settings.prune_after_s,
         sources=_sources(settings),
     )
+
+
+def _filters(settings: Settings) -> bool:
+    from reconciler.host.network_rules import filters  # few apps have a list
+
+    return filters(settings.paths.state)
 
 
 def sockets_of(settings: Settings) -> str:

@@ -90,6 +90,8 @@ class AppReleaseCommands:
         release = Steps.of(revision, self._builds.commands(name), environment)
         record, build = self._stores.record_event, revision.build.id
         record(name, "releasing", f"running {release} of build {build}", action.cause, action.reason)
+        if place.confinements is not None:
+            await place.confinements.ready(place.revision.isolation)
         await self._run(action, release, place, progress)
         try:
             with self._stores.records.lasting():
@@ -119,7 +121,8 @@ class AppReleaseCommands:
             except StagingError as error:
                 # A service may be down without that being noticed yet.
                 self._secret_source.doubt(name)
-                helps = remedy(str(error)) if action.revision.isolation else ""
+                isolation = action.revision.isolation
+                helps = remedy(str(error), listed=isolation.connects == "listed") if isolation else ""
                 advice = "; ".join(filter(None, (helps, _ADVICE.get(step.origin))))
                 if not advice:
                     raise

@@ -61,7 +61,7 @@ def confine(given: "Confinement", held: "Held | None" = None) -> str:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if given.isolation == "strict":
         fence(given, reasons, sees=sees, held=held)
-        _refuse_calls(reasons, connects=given.connects != "none")
+        _refuse_calls(reasons, connects=given.connects != "none", sends_first=given.connects != "ports")
     return _proof(given, reasons, outside)
 
 
@@ -171,9 +171,9 @@ def _give_way_to_others() -> None:
         os.close(descriptor)
 
 
-def _refuse_calls(reasons: "dict[str, list[str]]", *, connects: bool) -> None:
+def _refuse_calls(reasons: "dict[str, list[str]]", *, connects: bool, sends_first: bool) -> None:
     try:
-        install(refusals(os.uname().machine, connects=connects))
+        install(refusals(os.uname().machine, connects=connects, sends_first=sends_first))
     except KeyError:
         reasons.setdefault("syscalls", []).append(f"there is no list of calls for {os.uname().machine}")
     except OSError as error:
@@ -185,8 +185,10 @@ def _proof(given: "Confinement", reasons: "dict[str, list[str]]", outside: "_soc
     if outside is not None:
         outside.close()
     parts: tuple[str, ...] = ("user", "files", "processes", "syscalls") if given.isolation == "strict" else ("user",)
-    parts += ("network",) if given.connects == "none" else ()
+    parts += ("network",) if given.connects != "all" else ()
     missing = {part: f"from inside it could {_some(names)}" for part, names in through.items()}
+    if given.loose:
+        missing["network"] = "; ".join([given.loose, *([missing["network"]] if "network" in missing else [])])
     if "user" in missing and os.geteuid() != given.uid:
         missing["user"] = "it runs as the user of the daemon"
     lines = [f"isolation {given.isolation}", f"tried {count}"]

@@ -86,7 +86,7 @@ def fence(given: "Confinement", reasons: "dict[str, list[str]]", *, sees: bool, 
     `sees` says whether it has a view of its own.
     """
     try:
-        rules = Ruleset(connects=given.connects != "none", binds=given.listens == "all" and given.connects != "none")
+        rules = _network_rules(given)
         _allow(rules, given, sees=sees, held=held)
         rules.enforce()
     except OSError as error:
@@ -97,6 +97,16 @@ def fence(given: "Confinement", reasons: "dict[str, list[str]]", *, sees: bool, 
         reasons.setdefault("network", []).append("the Landlock of this kernel does not know of it")
     if not rules.keeps_processes_apart:
         reasons.setdefault("processes", []).append("the Landlock of this kernel lets signals through")
+
+
+def _network_rules(given: "Confinement") -> Ruleset:
+    """Return rules that refuse nothing yet but connections and ports of its own by TCP. Raises OSError."""
+    free = given.connects in {"all", "rules"} or (given.connects == "ports" and not given.ports)
+    rules = Ruleset(connects=free, binds=given.listens == "all" and given.connects != "none")
+    if rules.keeps_from_network:
+        for port in given.ports:
+            rules.allow_port(int(port))
+    return rules
 
 
 def _allow(rules: Ruleset, given: "Confinement", *, sees: bool, held: "Held | None") -> None:

@@ -21,7 +21,7 @@ REFUSED, _NOT_EXECUTABLE, _NOT_FOUND = 78, 126, 127  # the last two as shells sa
 _LISTS = {
     "ro": "visible", "rw": "writable", "hide": "hidden", "cell": "cells", "shut": "shut", "alone": "alone",
     "fixed": "fixed", "require": "required", "own": "owned", "mix": "mixed", "grant": "granted", "open": "opened",
-    "share": "shared",
+    "share": "shared", "port": "ports",
 }  # fmt: skip
 _TEXTS = {
     "isolation": "isolation",
@@ -32,6 +32,7 @@ _TEXTS = {
     "nouser": "no_user",
     "pipe": "pipe",
     "account": "account",
+    "loose": "loose",
 }
 _NUMBERS = ("daemon", "uid", "gid")
 

@@ -48,20 +48,21 @@ _SOL_SOCKET = 1
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: what is typed into the terminal of an operator
 
 
-_MADE: "dict[tuple[str, bool], bytes]" = {}
+_MADE: "dict[tuple[str, bool, bool], bytes]" = {}
 
 
-def refusals(machine: str, *, connects: bool = True) -> bytes:
+def refusals(machine: str, *, connects: bool = True, sends_first: bool = True) -> bytes:
     """Return the filter for this kind of machine, of an app that `connects` or must not. Raises KeyError for others.
 
-    It is made once: a process that is forked has it.
+    One that connects may do so by sending if it `sends_first`. It is made once: a process that is forked has it.
     """
-    if (machine, connects) not in _MADE:
-        _MADE[machine, connects] = _made(machine, connects=connects)
-    return _MADE[machine, connects]
+    key = machine, connects, sends_first
+    if key not in _MADE:
+        _MADE[key] = _made(machine, connects=connects, sends_first=sends_first)
+    return _MADE[key]
 
 
-def _made(machine: str, *, connects: bool) -> bytes:
+def _made(machine: str, *, connects: bool, sends_first: bool) -> bytes:
     at = {"x86_64": 0, "aarch64": 1}[machine]
     rules = [Rule(numbers[at], errno.EPERM) for numbers in _REFUSED.values() if numbers[at]]
     rules += [
@@ -75,7 +76,7 @@ def _made(machine: str, *, connects: bool) -> bytes:
         Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_SOL_SOCKET,)), (2, "in", _FILTERS)),
         Rule(_IOCTL[at], errno.EPERM, (1, "in", _TERMINAL_INPUT)),
     ]
-    if not connects:
+    if not connects or not sends_first:
         sends = ((_SENDTO[at], 3), (_SENDMSG[at], 2), (_SENDMMSG[at], 3))
         rules += [Rule(call, errno.EPERM, (flags, "bits", (_MSG_FASTOPEN,))) for call, flags in sends]
     return filter_of(machine, rules, _UNKNOWN_FROM, errno.ENOSYS)

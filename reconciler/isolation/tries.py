@@ -20,6 +20,7 @@ _NEW_USER = 0x10000000
 _REUSEPORT_FILTER = 51
 _PROBE = ".reconciler-probe"
 _NOWHERE = ("127.0.0.1", 9)  # discard, of this host: what is refused never gets there
+_UNLISTED = ("127.255.83.9", 9)
 _MSG_FASTOPEN = 0x20000000
 # Of the system, whatever the host: never to be changed, never to be read.
 _SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib")
@@ -49,6 +50,10 @@ def tries(
         yield "network", "connect by a connection of its own", lambda: _connect(outside)
         yield "network", "send with the first packet of a connection", lambda: _send_first(outside)
         yield "network", "listen by a connection of its own", lambda: _bind(outside)
+    if given.connects == "rules":
+        yield "network", "send where its manifest does not let it", _send_elsewhere
+    if given.connects == "ports" and given.ports:
+        yield "network", "connect to another port", lambda: _connect_elsewhere(given.ports)
     yield "user", "have the daemon's user", lambda: _same_user(given)
 
 
@@ -143,6 +148,24 @@ def _take_port() -> None:
     own = _socket.socket(_socket.AF_INET)
     try:
         _bind(own)
+    finally:
+        own.close()
+
+
+def _send_elsewhere() -> None:
+    """Send to an address of this host that no list has, so that what gets through does not get far."""
+    own = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
+        own.sendto(b"", _UNLISTED)
+    finally:
+        own.close()
+
+
+def _connect_elsewhere(ports: "tuple[str, ...]") -> None:
+    own = _socket.socket(_socket.AF_INET)
+    other = next(port for port in range(1, 1 << 16) if str(port) not in ports)
+    try:
+        _refused(lambda: own.connect_ex((_NOWHERE[0], other)))
     finally:
         own.close()
 

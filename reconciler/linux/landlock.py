@@ -6,7 +6,7 @@ from reconciler.linux.kernel_calls import call, call_with_each
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION = 1
-_PATH_BENEATH = 1
+_PATH_BENEATH, _NET_PORT = 1, 2
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
@@ -87,6 +87,10 @@ class Ruleset:
     def add(self, rules: "list[bytes]") -> None:
         """Allow what these rules say. Raises OSError."""
         call_with_each(_ADD_RULE, self._descriptor, _PATH_BENEATH, rules)
+
+    def allow_port(self, port: int) -> None:
+        """Allow connections by TCP to a port, at any address. Raises OSError, as on a kernel that has no such rules."""
+        call(_ADD_RULE, self._descriptor, _NET_PORT, _CONNECT.to_bytes(8, "little") + port.to_bytes(8, "little"), 0)
 
     def enforce(self) -> None:
         """Take on the rules for good; no_new_privs is set. Raises OSError."""

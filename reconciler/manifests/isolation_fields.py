@@ -1,20 +1,25 @@
 """Read and check the fields `isolation`, `mounts` and `network` of an app."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
-from reconciler.planning.isolation.confinement import Isolated, Isolation, Mount, Part, desired_parts
+from reconciler.planning.isolation.confinement import Isolated, Isolation, Mount, Part, Reaches, desired_parts
+from reconciler.planning.isolation.destinations import Place, place_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IsolationRules:
-    """What the host says of isolation: of a manifest that says nothing, of every app, and what apps may ask to see."""
+    """What the host says of isolation: of a manifest that says nothing, of every app, and what apps may ask to see.
+
+    `filters` says whether rules of the kernel hold apps to lists of where they may connect to, by their users.
+    """
 
     default: Isolation = "none"
     required: tuple[Part, ...] = ()
     mounts: tuple[str, ...] = ()
+    filters: Callable[[], bool] = field(default=lambda: False, compare=False)
 
 
 NO_RULES = IsolationRules()
@@ -30,13 +35,27 @@ def isolation_of(tree: Node, rules: IsolationRules, absolute: Callable[[str], st
     found = [] if mounts is None else [part.value for part in mounts.parts.values() if isinstance(part.value, dict)]
     return Isolated(
         kind=kind,
-        connects="none" if connect is not None and connect.value == "none" else "all",
+        connects=_reach(connect),
+        places=(places := tuple(str(place) for place in _places(connect))),
+        by_user=bool(places) and rules.filters(),
         listens="all" if listen is not None and listen.value is True else "none",
         mounts=tuple(
             Mount(path=absolute(str(each["from"])), link=str(each.get("as", "")), write=each.get("write") is True)
             for each in found
         ),
     )
+
+
+def _reach(connect: Node | None) -> Reaches:
+    if connect is not None and isinstance(connect.value, list):
+        return "listed"
+    return "none" if connect is not None and connect.value == "none" else "all"
+
+
+def _places(connect: Node | None) -> Iterator[Place]:
+    """Yield the places of a list that has no problem, in its order, each once."""
+    if connect is not None and isinstance(connect.value, list):
+        yield from dict.fromkeys(place_of(str(part.value)) for part in connect.parts.values())
 
 
 def problems_of_isolation(
@@ -59,6 +78,14 @@ def _problems_of_network(tree: Node, kind: Isolation) -> Iterator[tuple[Path, st
     opens = tree.given("network", "listen")
     if opens is not None and kind != "strict":
         yield ("network", "listen"), "requires 'isolation: strict': another app may open any port"
+    if connect is not None and isinstance(connect.value, list):
+        if kind != "strict":
+            yield ("network", "connect"), "requires 'isolation: strict', which holds the app to a list"
+        for index, part in connect.parts.items():
+            try:
+                place_of(str(part.value))
+            except ValueError as error:
+                yield ("network", "connect", index), str(error)
     if connect is not None and connect.value == "none":
         if kind != "strict":
             yield ("network", "connect"), "requires 'isolation: strict', which keeps the app from the network"

@@ -5,7 +5,7 @@ Of the state directory it sees its own directories, and nothing else is there.
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,10 +19,11 @@ from reconciler.isolation.giving import MIXED, give_at
 from reconciler.isolation.launching import confined, held_back
 from reconciler.isolation.main import NO_REPORT
 from reconciler.planning.apps.revision import Revision
-from reconciler.planning.isolation.confinement import Confinement, Isolated, Part
+from reconciler.planning.isolation.confinement import Confinement, Isolated, Part, held_to, needs_network_part
 from reconciler.serving.programs.gunicorn import Code, InstancePaths
 from reconciler.serving.programs.program import Program, Sight
 from reconciler.serving.programs.sight import ours, sight_of
+from reconciler.settings.server_places import place_for_apps
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 
@@ -35,10 +36,12 @@ _NOT_YET = "what runs of it has the daemon's user; it gets its own once it is st
 class Confinements:
     """The confinement of each instance on this host.
 
-    `secrets` are files of the daemon that no app may read, `sockets` the sockets of servers by their type; without
-    the `required` parts nothing starts. `mounts` are what apps may see of the host, wherever links in it lead. `users`
-    are those of apps; while something isolated of one runs as the daemon's user, as `has_our_user` tells, it gets none.
-    While one without isolation runs, as `is_open` tells, what it writes is given to the user once it has ended.
+    `secrets` are files of the daemon that no app may read, `sockets` and `ports` those of servers by their type;
+    without the `required` parts nothing starts. `mounts` are what apps may see of the host, wherever links in it lead.
+    `users` are those of apps; while something isolated of one runs as the daemon's user, as `has_our_user` tells, it
+    gets none. While one without isolation runs, as `is_open` tells, what it writes is given to the user once it has
+    ended. `admit` is told of each app that rules of the kernel hold to a list, with its user, before it starts; it may
+    raise OSError. Names in lists are `looked_up` before that.
     """
 
     def __init__(  # noqa: PLR0913  each is another part of what apps may see
@@ -47,6 +50,7 @@ class Confinements:
         *,
         secrets: Sequence[Path] = (),
         sockets: Sequence[tuple[str, str]] = (),
+        ports: Sequence[tuple[str, int]] = (),
         required: tuple[Part, ...] = (),
         mounts: Sequence[str] = (),
         users: AppUsers | None = None,
@@ -54,9 +58,12 @@ class Confinements:
         self._users = users
         self.has_our_user: Callable[[str], bool] = lambda _: False
         self.is_open: Callable[[str], bool] = lambda _: False
+        self.admit: Callable[[str, int], None] = lambda _, __: None
+        self.looked_up: Callable[[], Awaitable[None]] = _at_once
         self._paths = paths
         self._secrets = tuple(map(str, secrets))
         self._sockets = sockets
+        self._ports = ports
         self.required = required
         self._mounts = [os.path.realpath(path) for path in mounts]
 
@@ -76,6 +83,11 @@ class Confinements:
             cells=cells,
             access_log=str(places.access_log) if program.logs_access else "",
         )
+
+    async def ready(self, isolation: Isolated) -> None:
+        """Wait until an app can be started of that isolation: names in its list have been looked up."""
+        if isolation.by_user:
+            await self.looked_up()
 
     def app_users(self) -> Mapping[int, str]:
         """Return the apps that have users of their own, by user."""
@@ -147,8 +159,12 @@ class Confinements:
         types = {kind for kind, _, _ in sight.services}
         files = [self._paths.service(name, service) for kind, name, service in sight.services if kind == "sqlite"]
         own, strict = (places.home, places.scratch, *files), sight.isolation.kind == "strict"
+        ownership = self._ownership(sight, app, directory, places)
+        if sight.isolation.by_user and ownership.get("uid") is not None:
+            self.admit(app, ownership["uid"])
         return Confinement(
-            **self._ownership(sight, app, directory, places),
+            **ownership,
+            **held_to(sight.isolation, [port for kind, port in self._ports if kind in types]),
             isolation=sight.isolation.kind,
             visible=(
                 *(_of_the_system() if strict else ()),
@@ -165,9 +181,8 @@ class Confinements:
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
             fixed=(build, *sight.readable),
             daemon=os.getpid(),
-            connects=sight.isolation.connects,
             listens="all" if sight.opens else "none",
-            required=(*self.required, *(("network",) if sight.isolation.connects == "none" else ())),
+            required=(*self.required, *(("network",) if needs_network_part(sight.isolation) else ())),
         )
 
     def _ownership(self, sight: Sight, app: str, directory: str, places: InstancePaths) -> dict[str, Any]:
@@ -227,6 +242,10 @@ class Confinements:
         return any(f"{found}/".startswith(f"{each}/") for each in self._mounts)
 
 
+async def _at_once() -> None:
+    pass
+
+
 def _is_mixed(path: Path, user: int) -> bool:
     with suppress(OSError):
         found = path.lstat()
@@ -246,6 +265,9 @@ def confinements_of(settings: Settings) -> Confinements:
         settings.paths,
         secrets=[path for path in (*named, *passwords) if path is not None],
         sockets=[(each.type, each.host) for each in settings.servers.values() if each.host.startswith("/")],
+        ports=[
+            (each.type, place[1]) for each in settings.servers.values() if (place := place_for_apps(each)) is not None
+        ],
         required=settings.isolation_required,
         mounts=settings.isolation_mounts,
         users=AppUsers(settings.paths, settings.uids, settings.isolation_mounts),

@@ -39,7 +39,7 @@ def why(program: Program, live: LiveInstance) -> str:
         text = f"a worker {exited} before it was ready{f', at {place}' if place else ''}{last}"
     else:
         text = logs.reason(live.log, live.log_start, live.code) or f"{program.name} {live.end}"
-    helps = "" if program.sight is None else remedy(text)
+    helps = "" if program.sight is None else remedy(text, listed=program.sight.isolation.connects == "listed")
     return f"{text}; {helps and f'{helps}; '}more in {_command(program)}"
 
 

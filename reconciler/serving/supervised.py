@@ -296,6 +296,8 @@ class SupervisedInstances:
             group=live.cell.birthplace,
         )  # fmt: skip
         try:
+            if self.confinements is not None and program.sight is not None:
+                await self.confinements.ready(program.sight.isolation)
             confinement = confinement_of(self.confinements, program, places, live)
             ended = partial(self._on_end, live)
             launched, report = await launch_instance(command, program, confinement, self._fork_servers, ended)

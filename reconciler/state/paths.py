@@ -81,6 +81,11 @@ class StatePaths:
         return self.state / "users.json"
 
     @property
+    def network_rules(self) -> Path:
+        """A file that is there while the kernel may have rules of where apps connect to."""
+        return self.state / "network-rules"
+
+    @property
     def clusters(self) -> Path:
         """The directory of what is known of apps in clusters, CLUSTER/APP; there once an app was placed in one."""
         return self.state / "clusters"

@@ -94,7 +94,8 @@ APP_OTHERS = {
     "processes": "what differs is started, and what it replaces finishes once that is ready; the web is left alone, and"
     " so is what differs only in how many run, how they are stopped or how they are judged",
     "mounts": "a new instance takes over",
-    "network": "a new instance takes over",
+    "network": "a new instance takes over; an edit of a list alone holds at once where rules of the kernel know the"
+    " user of the app, and nothing is restarted",
     "web": "a new build is staged; then the web server starts or ends, and so does its port",
 }
 SERVICE_EDITS: dict[str, tuple[str, Any, Any]] = {

@@ -89,6 +89,7 @@ _APP: Places = {
     ("place",): Reach.PLACE,
     **dict.fromkeys([("instances", each) for each in ("min", "max", "cpu")], Reach.NOTHING),
     **dict.fromkeys([("network", name) for name in ("connect", "listen")], Reach.NOTHING),
+    ("network", "connect", "[]"): Reach.NOTHING,  # an app without a list may connect anywhere
     ("mounts", "[]", "from"): Reach.FILE,
     **dict.fromkeys([("mounts", "[]", name) for name in ("as", "write")], Reach.NOTHING),
     **dict.fromkeys([("patience",), ("access_log",), ("watch",), ("allow_from", "[]")], Reach.NOTHING),

@@ -245,6 +245,6 @@ class App:
             release=self.release,
             bindings=bindings,
             env_secrets=env_secrets,
-            isolation=self.isolation,
+            isolation=self.isolation.of_revision,
             beside=self.beside,
         )

@@ -239,7 +239,8 @@ def without_workers(server: Server) -> Server:
 
 
 def _isolation_from(data: Mapping[str, Any]) -> Isolated:
-    return Isolated(**{**data, "mounts": tuple(Mount(**each) for each in data.get("mounts", ()))})
+    mounts = tuple(Mount(**each) for each in data.get("mounts", ()))
+    return Isolated(**{**data, "mounts": mounts, "places": tuple(data.get("places", ()))})
 
 
 def _recipe_from(data: Mapping[str, Any]) -> Recipe:

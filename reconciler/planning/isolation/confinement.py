@@ -4,13 +4,19 @@ A part that the host requires and that is missing keeps an instance from startin
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypeGuard
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias, TypeGuard
+
+from reconciler.planning.isolation.destinations import place_of, ports_of
 
 Isolation: TypeAlias = Literal["strict", "user", "none"]
 Part: TypeAlias = Literal["user", "files", "processes", "syscalls", "network"]
 # Where an app may connect to, or which ports it may open besides the listener that it gets.
 Connects: TypeAlias = Literal["all", "none"]
+# Where an app may connect to as its manifest says, and how an instance is held to a list: by Landlock to ports of TCP,
+# or by rules of the kernel that know its user.
+Reaches: TypeAlias = Literal["all", "none", "listed"]
+HeldTo: TypeAlias = Literal["all", "none", "ports", "rules"]
 
 # What keeps an app apart, with its letter in a table, and what it means.
 PARTS: Mapping[Part, tuple[str, str]] = {
@@ -18,7 +24,7 @@ PARTS: Mapping[Part, tuple[str, str]] = {
     "files": ("F", "files of others are out of sight, and the system's cannot be changed"),
     "processes": ("P", "processes of others cannot be signalled, read or changed, and their ports not be taken"),
     "syscalls": ("S", "system calls that no app needs are refused"),
-    "network": ("N", "no network can be reached, but for requests that come in"),
+    "network": ("N", "no network can be reached but what the manifest allows, and requests that come in"),
 }
 _PARTS_OF: Mapping[Isolation, tuple[Part, ...]] = {
     "strict": ("user", "files", "processes", "syscalls"),
@@ -38,7 +44,12 @@ _FLAGS = {
     "grant": "granted",
     "open": "opened",
     "share": "shared",
+    "port": "ports",
 }
+_NETWORK = "network.connect"
+_NO_RULES = "no rules of the kernel know its user, as that takes a daemon of root and nftables"
+_BY_PORTS = "of its list only ports of TCP are held, whatever the address, and UDP is not"
+_DNS = 53
 _REQUIRE = "isolation.require of the host's settings"
 _LONGEST_REASON = 300
 _MOST_TOLD = 64
@@ -55,15 +66,26 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Isolated:
-    """What a manifest says of the isolation of an app."""
+    """What a manifest says of the isolation of an app.
+
+    `places` are where it may connect to, of one with a list, each as a manifest writes it. It is held to them `by_user`
+    where the kernel has rules that know its user, and that change while it runs.
+    """
 
     kind: Isolation = "none"
     mounts: tuple[Mount, ...] = ()
-    connects: Connects = "all"
+    connects: Reaches = "all"
     listens: Connects = "none"
+    places: tuple[str, ...] = ()
+    by_user: bool = False
 
     def __bool__(self) -> bool:
         return self.kind != "none"
+
+    @property
+    def of_revision(self) -> "Isolated":
+        """What of it takes another instance: all but a list that the kernel's rules hold it to."""
+        return replace(self, places=()) if self.by_user else self
 
 
 NOT_ISOLATED = Isolated()
@@ -82,7 +104,8 @@ class Confinement:
     `gid` are None for those of the daemon, and `no_user` says why. That user gets what is `owned`, and
     what is `mixed`, in which something of the app writes as the daemon's user; it may read what is
     `granted` to it and what is `opened` to all, writes to the wake-up `pipe`, and is in the groups of what is `shared`,
-    each as GID:PATH. Its `account` is NAME:HOME, by which programs find that user.
+    each as GID:PATH. Its `account` is NAME:HOME, by which programs find that user. Of `ports` it may connect to
+    those by TCP, to all without any; `loose` says what that does not hold.
     """
 
     isolation: Isolation
@@ -95,7 +118,9 @@ class Confinement:
     fixed: tuple[str, ...] = ()
     access_log: str = ""
     directory: str = "/"
-    connects: Connects = "all"
+    connects: HeldTo = "all"
+    ports: tuple[str, ...] = ()
+    loose: str = ""
     listens: Connects = "none"
     daemon: int = 0
     uid: int | None = None
@@ -127,6 +152,7 @@ class Confinement:
             "nouser": self.no_user,
             "pipe": self.pipe,
             "account": self.account,
+            "loose": self.loose,
         }
         numbers = {"daemon": self.daemon or None, "uid": self.uid, "gid": self.gid}
         return (
@@ -169,6 +195,27 @@ class Proof:
 NO_PROOF = Proof()
 
 
+def needs_network_part(isolation: Isolated) -> bool:
+    """Whether an app does not start unless the network is kept from it: where that can be had for what it asks."""
+    return isolation.connects == "none" or isolation.by_user
+
+
+def held_to(isolation: Isolated, ports: Iterable[int] = ()) -> dict[str, Any]:
+    """Return the fields of a confinement by which an instance is held to where its app may connect to.
+
+    `ports` are those of the servers of its services.
+    """
+    if isolation.connects != "listed":
+        return {"connects": isolation.connects}
+    if isolation.by_user:
+        return {"connects": "rules"}
+    listed = ports_of(map(place_of, isolation.places))
+    if listed is None:
+        return {"connects": "ports", "loose": f"{_NO_RULES}, and the list has a place without a port"}
+    allowed = sorted({*listed, *ports, _DNS})
+    return {"connects": "ports", "ports": tuple(map(str, allowed)), "loose": f"{_NO_RULES}: {_BY_PORTS}"}
+
+
 def desired_parts(isolation: Isolation) -> tuple[Part, ...]:
     """Return the parts that an app asks for by its kind of isolation; the network is a matter of its own."""
     return _PARTS_OF[isolation]
@@ -177,7 +224,7 @@ def desired_parts(isolation: Isolation) -> tuple[Part, ...]:
 def refusal(proof: Proof, required: Iterable[Part]) -> str:
     """Say why an instance is not started with what it lacks, "" if it is."""
     lacking = [
-        f'"{part}", and {proof.missing[part]} ({"network.connect" if part == "network" else _REQUIRE})'
+        f'"{part}", and {proof.missing[part]} ({_NETWORK if part == "network" else _REQUIRE})'
         for part in required
         if part in proof.missing
     ]

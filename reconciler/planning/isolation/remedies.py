@@ -12,11 +12,20 @@ _OUT_OF_SIGHT = ("/srv/", "/opt/", "/var/", "/home/", "/root/", "/run/", "/mnt/"
 _NO_PORT = re.compile(r"\[Errno 13\] Permission denied(?! *: *')|EACCES: permission denied \d|listen EACCES")
 _NO_PACKAGE = re.compile(r"(?:Distribution not found at: |cannot install from )(?:file://)?(?P<path>/[^\s:;'`]{1,300})")
 _NO_NETWORK = re.compile(r"\[Errno 97\]|EAFNOSUPPORT")
+_NOT_LISTED = re.compile(
+    r"\[Errno (?:111|113)\]|ECONNREFUSED|EHOSTUNREACH|Connection refused|connect EACCES|"
+    r"\[Errno 13\] Permission denied(?! *: *')|\[Errno 1\] Operation not permitted(?! *: *')"
+)
 _NO_CALL = re.compile(r"\[Errno 1\] Operation not permitted|EPERM: operation not permitted")
 
 
-def remedy(said: str) -> str:
-    """Return what an isolated app may do about what it said last, "" if isolation has no part in that."""
+def remedy(said: str, *, listed: bool = False) -> str:
+    """Return what an isolated app may do about what it said last, "" if isolation has no part in that.
+
+    One that is `listed` has a list of where it may connect to.
+    """
+    if listed and _NOT_LISTED.search(said):
+        return "isolated, it connects to nothing but what 'network.connect' lists, by host and port"
     if found := _READ_ONLY.search(said):
         return f"isolated, it cannot write {found['path']}: 'persist' keeps what is named there, and $HOME all"
     if (found := _ABSENT.search(said)) and found["path"].startswith(_OUT_OF_SIGHT):

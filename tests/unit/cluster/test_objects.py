@@ -37,6 +37,20 @@ def worker(**fields: Any) -> dict[str, Any]:
     return found
 
 
+def test_a_list_of_networks_and_ports_is_an_egress_with_the_resolvers_and_names_are_refused() -> None:
+    places = ["10.0.0.0/8:5432", "2001:db8::1", 443]
+    policy = objects({"isolation": "strict", "network": {"connect": places}})["NetworkPolicy/shop"]
+    both = ("TCP", "UDP")
+    assert policy["spec"]["egress"] == [
+        {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"protocol": each, "port": 5432} for each in both]},
+        {"to": [{"ipBlock": {"cidr": "2001:db8::1/128"}}]},
+        {"ports": [{"protocol": each, "port": 443} for each in both]},
+        {"ports": [{"protocol": each, "port": 53} for each in both]},
+    ]
+    (refusal,) = export({"isolation": "strict", "network": {"connect": ["db.internal:5432"]}}).refusals
+    assert refusal.message == "a NetworkPolicy knows networks and ports alone: write those of db.internal"
+
+
 def test_what_serves_ends_only_when_its_successor_is_ready_and_drains_first() -> None:
     fields = {"health": {"path": "/healthz", "start_timeout": "90s"}, "stop_timeout": "45s", "probation": "20s"}
     made = objects(fields, replace(TARGET, drain_s=7))["Deployment/shop"]

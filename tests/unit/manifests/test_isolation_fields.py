@@ -55,6 +55,30 @@ def test_an_app_without_a_network_is_isolated_and_opens_no_port() -> None:
     ]
 
 
+def test_a_list_says_where_an_app_may_connect_and_names_the_entry_that_cannot_be_meant() -> None:
+    listed = 'network: {connect: [DB.internal:5432, "443", 443, 10.1.2.3/8]}'
+    found = isolation_of(f"isolation: strict\n{listed}")
+    assert found == Isolated(kind="strict", connects="listed", places=("db.internal:5432", "443", "10.0.0.0/8"))
+    assert refused(listed) == ["2 network.connect: requires 'isolation: strict', which holds the app to a list"]
+    assert refused("isolation: strict\nnetwork: {connect: [db, db:http, 10.0.0.0/40]}") == [
+        "3 network.connect[1]: has no port: a port is a number from 1 to 65535",
+        "3 network.connect[2]: expected a host, a network or a port, such as db.internal:5432, 10.0.0.0/8 or 443",
+    ]
+    for text in ("[]", "db", "[70000]", "[{a: 1}]", "[true]"):
+        (problem,) = refused(f"isolation: strict\nnetwork: {{connect: {text}}}")
+        assert "network.connect" in problem
+        assert "expected" in problem
+
+
+def test_a_list_that_rules_of_the_kernel_hold_is_no_part_of_a_revision() -> None:
+    held = HostDefaults(isolation=IsolationRules(filters=lambda: True))
+    one, other = (f"isolation: strict\nnetwork: {{connect: [{each}]}}" for each in ("db", "cache"))
+    assert isolation_of(one, held) != isolation_of(other, held)
+    assert isolation_of(one, held).of_revision == isolation_of(other, held).of_revision
+    assert isolation_of(one).of_revision != isolation_of(other).of_revision, "ports take another instance"
+    assert isolation_of(one, held).of_revision != isolation_of("isolation: strict", held).of_revision
+
+
 def test_an_app_that_opens_ports_says_so() -> None:
     opens = "network: {listen: true}"
     assert isolation_of(f"isolation: strict\n{opens}") == Isolated(kind="strict", listens="all")

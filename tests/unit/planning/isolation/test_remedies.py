@@ -64,3 +64,21 @@ def test_an_error_that_isolation_causes_is_told_with_the_field_that_helps(said: 
 )
 def test_a_build_that_isolation_stops_is_told_what_helps(said: str, helps: str) -> None:
     assert remedy_of_build(said) == helps
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ConnectionRefusedError: [Errno 111] Connection refused at app.py:3",
+        "Error: connect ECONNREFUSED 10.0.0.7:5432",
+        "connection to server at 10.0.0.7, port 5432 failed: Connection refused",
+        "PermissionError: [Errno 13] Permission denied at app.py:3",
+        "PermissionError: [Errno 1] Operation not permitted",
+    ],
+)
+def test_an_app_with_a_list_is_told_of_that_when_a_connection_was_refused(said: str) -> None:
+    assert (
+        remedy(said, listed=True)
+        == "isolated, it connects to nothing but what 'network.connect' lists, by host and port"
+    )
+    assert "network.connect" not in remedy(said)

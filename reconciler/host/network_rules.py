@@ -1,0 +1,218 @@
+"""Hold apps to the lists of where they may connect to, by rules of the kernel that know the user of each.
+
+One table has the rules of this state directory, and is replaced as a whole; it stays when the daemon ends, as apps do.
+It is looked at whenever any table of this host changes, and names are looked up again each minute.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import closing, suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import TypeAlias
+
+from reconciler.linux import nftables
+from reconciler.linux.daemon_threads import DaemonThreads
+from reconciler.linux.nftables import Chain
+from reconciler.linux.privileges import NET_ADMIN, may
+from reconciler.linux.regular_files import UnfitFile, read_file
+from reconciler.planning.fingerprint import fingerprint
+from reconciler.planning.isolation.destinations import KEPT_S, Place, destinations, names_in, trusted
+
+_LOOK_UP_EVERY_S = 60.0
+_LOOK_UP_WITHIN_S = 10.0
+_SETTLES_S = 0.2  # programs that manage a firewall change many tables in a row
+_AGAIN_S = 5.0
+_RESOLVERS, _HOSTS = Path("/etc/resolv.conf"), Path("/etc/hosts")
+_LONGEST_FILE = 1 << 20
+_DNS = 53
+_MOST_LOOK_UPS = 4
+# An instance sends there to prove that it is held: no list lets it through.
+_UNLISTED = (("127.255.83.9", 9),)
+
+# The user and the places of each app; one without a user is only about to have one.
+Wanted: TypeAlias = Mapping[str, tuple[int | None, tuple[Place, ...]]]
+
+
+@cache
+def filters(state: Path) -> bool:
+    """Whether the daemon of a state directory can have such rules: it is root, and this kernel has nftables."""
+    try:
+        if os.geteuid() != 0 or state.stat().st_uid != 0 or not may(NET_ADMIN):
+            return False
+        nftables.mark_of("reconciler")
+    except OSError:
+        return False
+    return True
+
+
+class NetworkRules:
+    """The rules of one state directory, whose table has the name `table`.
+
+    `tell` is told what an operator has to know. `marker` is a file that is there while there may be a table.
+    """
+
+    def __init__(
+        self, table: str, marker: Path, tell: Callable[[str], None], *, resolve: Callable[[str], Iterable[str]]
+    ) -> None:
+        self._table = table
+        self._marker = marker
+        self._tell = tell
+        self._resolve = resolve
+        self._threads = DaemonThreads("look up", _MOST_LOOK_UPS)
+        self._wanted: dict[str, tuple[int | None, tuple[Place, ...]]] = {}
+        self._known: dict[str, dict[str, float]] = {}
+        self._applied = ""
+        self._problem = ""
+        self._changed, self._looked = asyncio.Event(), asyncio.Event()
+
+    def want(self, wanted: Wanted) -> None:
+        """Hold these apps to these places from now on, each by its user, and no others. Names follow a moment later."""
+        if dict(wanted) != self._wanted:
+            self._wanted = dict(wanted)
+            self._looked.clear()
+            self._changed.set()
+
+    def admit(self, app: str, user: int, places: tuple[Place, ...]) -> None:
+        """Hold an app to its places that is about to start, at once. Raises OSError if the kernel refuses the rules."""
+        if self._wanted.get(app) != (user, places):
+            self._wanted[app] = user, places
+            self._looked.clear()
+            self._changed.set()
+        try:
+            self._apply()
+        except OSError as error:
+            message = f"cannot give the kernel the rules for network.connect: {error.strerror}"
+            raise OSError(error.errno, message) from error
+
+    async def looked_up(self) -> None:
+        """Wait until the names of all that is wanted have been looked up, a few seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_UP_WITHIN_S):
+                await self._looked.wait()
+
+    def clear(self) -> None:
+        """Remove every rule. Raises OSError."""
+        self._wanted = {}
+        self._apply()
+
+    async def run(self, look: Callable[[], None]) -> None:
+        """Keep the rules until cancelled; return once there are none, and nothing wants any.
+
+        `look` is called now and then, to say with `want` what is wanted by then.
+        """
+        with closing(nftables.watch()) as watch:
+            asyncio.get_running_loop().add_reader(watch, self._on_table_change, watch)
+            try:
+                while await self._keep():
+                    look()
+            finally:
+                asyncio.get_running_loop().remove_reader(watch)
+
+    async def _keep(self) -> bool:
+        """Look up and apply once, and wait for the next time; return whether there is one."""
+        self._changed.clear()
+        places = self._wanted.values()
+        await self._look_up(names_in(place for _, each in places for place in each))
+        was = self._problem
+        try:
+            self._apply()
+            self._problem = ""
+        except OSError as error:
+            self._problem = f"cannot give the kernel the rules for network.connect: {error.strerror}; tried again soon"
+        if self._problem and self._problem != was:
+            self._tell(self._problem)
+        if not self._changed.is_set():
+            self._looked.set()
+            if not self._wanted and not self._problem:
+                return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_AGAIN_S if self._problem else _LOOK_UP_EVERY_S):
+                await self._changed.wait()
+        return True
+
+    def _on_table_change(self, watch: socket.socket) -> None:
+        nftables.drain(watch)
+        loop = asyncio.get_running_loop()
+        loop.call_later(_SETTLES_S, self._look_at_table)
+
+    def _look_at_table(self) -> None:
+        try:
+            if self._apply() and self._applied:
+                self._tell("another program had changed the rules for network.connect: they are as they were")
+        except OSError:
+            self._changed.set()
+
+    def _apply(self) -> bool:
+        """Give the kernel what is wanted, unless it has that; return whether it had not. Raises OSError."""
+        if not self._wanted and not self._marker.exists():
+            return False
+        chains, resolvers = [], [(address, _DNS) for address in _resolvers()]
+        known = {name: sorted(addresses) for name, addresses in self._known.items()}
+        users = {user: places for user, places in self._wanted.values() if user is not None}
+        for user, places in sorted(users.items()):
+            allowed = (*destinations(places, known), *resolvers)
+            chains.append(Chain(user=user, allowed=allowed, never=_UNLISTED))
+        mark = fingerprint([[each.user, list(map(list, each.allowed))] for each in chains]) if chains else ""
+        found = nftables.mark_of(self._table)
+        self_made, self._applied = mark == self._applied, mark
+        if found == (mark, nftables.rules_in(chains)):
+            if not chains:
+                self._marker.unlink(missing_ok=True)
+            return False
+        self._marker.touch()
+        nftables.replace(self._table, chains, mark)
+        if not chains:
+            self._marker.unlink(missing_ok=True)
+        return self_made
+
+    async def _look_up(self, names: Collection[str]) -> None:
+        """Look up names; one that cannot be looked up just now keeps the addresses that it had."""
+        loop = asyncio.get_running_loop()
+        asked = {name: asyncio.wrap_future(self._threads.run(partial(self._resolve, name))) for name in names}
+        if asked:
+            await asyncio.wait(asked.values(), timeout=_LOOK_UP_WITHIN_S)
+        now, own = loop.time(), _named_here() if asked else frozenset[str]()
+        for name, answer in asked.items():
+            if not answer.done() or answer.exception() is not None:
+                answer.cancel()
+                continue
+            before = self._known.get(name, {})
+            kept = {address: at for address, at in before.items() if at > now - KEPT_S}
+            self._known[name] = kept | dict.fromkeys(trusted(name, answer.result(), own), now)
+        for gone in self._known.keys() - set(names):
+            del self._known[gone]
+
+
+def resolve(name: str) -> list[str]:
+    """Return the addresses of a name, as this host finds them. Blocks; raises OSError."""
+    return [str(found[4][0]) for found in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+
+
+def _resolvers() -> list[str]:
+    """Return the addresses of the resolvers that this host's programs ask."""
+    found = [words[1] for words in _words(_RESOLVERS) if words[0] == "nameserver" and len(words) > 1]
+    return [address.partition("%")[0] for address in found if _is_address(address.partition("%")[0])] or ["127.0.0.1"]
+
+
+def _named_here() -> frozenset[str]:
+    """Return the names that this host's own file of hosts has."""
+    return frozenset(name.lower() for words in _words(_HOSTS) for name in words[1:])
+
+
+def _words(path: Path) -> list[list[str]]:
+    try:
+        text = read_file(path, _LONGEST_FILE).decode(errors="replace")
+    except (OSError, UnfitFile):
+        return []
+    return [words for line in text.splitlines() if (words := line.partition("#")[0].split())]
+
+
+def _is_address(text: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, text)
+            return True
+    return False

@@ -1,0 +1,243 @@
+"""Rules of the kernel that hold users to where they may connect, in a network of the test's own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.linux import nftables
+
+_NEW_NETWORK = 0x40000000
+USER, OTHER = 70901, 70902
+
+# Runs in the network of its own; what follows has its words as `user`, `other`, and prints one JSON value.
+_BEGIN = """
+import asyncio, fcntl, json, os, socket, struct, sys, time
+from pathlib import Path
+from reconciler.host.network_rules import NetworkRules
+from reconciler.linux import nftables
+from reconciler.linux.nftables import Chain, mark_of, replace, rules_in
+from reconciler.planning.isolation.destinations import place_of
+user, other, root = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+with socket.socket() as own:
+    fcntl.ioctl(own, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS: it is up
+listening = {address: socket.create_server((address, 0)) for address in ("127.0.0.1", "127.0.0.2")}
+ports = {address: each.getsockname()[1] for address, each in listening.items()}
+
+def tried(who, address, port=None, kind=socket.SOCK_STREAM):
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        said = "through"
+        try:
+            os.setresuid(who, who, who)
+            with socket.socket(socket.AF_INET, kind) as client:
+                client.settimeout(5)
+                client.connect((address, port or ports[address]))
+                client.send(b"x")
+        except OSError as error:
+            said = type(error).__name__
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with open(reading, "rb") as end:
+        return end.read().decode()
+"""
+
+
+def _lacks() -> str:
+    if os.geteuid() != 0:
+        return "only root makes a network of its own that has rules"
+    probe = f"import ctypes, sys\nsys.exit(ctypes.CDLL(None).unshare({_NEW_NETWORK}))\n"
+    if subprocess.run([sys.executable, "-c", probe], check=False, capture_output=True).returncode:
+        return "this host allows no network of its own"
+    try:
+        nftables.mark_of("reconciler")
+    except OSError as error:
+        return f"this kernel has no nftables: {error.strerror}"
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(_lacks()), reason=_lacks() or "-")
+
+
+def apart(program: str, root: Path) -> Any:
+    """Run a program in a network of its own, and return what it printed last."""
+    enter = f"import ctypes\nassert ctypes.CDLL(None).unshare({_NEW_NETWORK}) == 0\n"
+    words = [sys.executable, "-c", enter + _BEGIN + program, str(USER), str(OTHER), str(root)]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_a_user_connects_where_its_rules_allow_it_and_nowhere_else(tmp_path: Path) -> None:
+    found = apart(
+        """
+udp = socket.SOCK_DGRAM
+replace("reconciler-a", [Chain(user=user, allowed=(("127.0.0.1", ports["127.0.0.1"]),))], "mark")
+print(json.dumps([
+    [tried(who, address) for address in ports] + [tried(who, "127.0.0.9", 9, udp)] for who in (user, other)
+]))
+""",
+        tmp_path,
+    )
+    assert found == [["through", "ConnectionRefusedError", "PermissionError"], ["through"] * 3]
+
+
+def test_networks_and_ports_are_told_apart_in_both_versions(tmp_path: Path) -> None:
+    found = apart(
+        """
+listening["::1"] = six = socket.create_server(("::1", 0), family=socket.AF_INET6)
+def six_tried():
+    if not (child := os.fork()):
+        os.setresuid(user, user, user)
+        with socket.socket(socket.AF_INET6) as client:
+            os._exit(0 if client.connect_ex(six.getsockname()[:2]) == 0 else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+said = []
+for allowed in ((("127.0.0.0/31", 0),), (("", ports["127.0.0.2"]),), (("::1", 0),), (("0.0.0.0/0", 0),)):
+    replace("reconciler-a", [Chain(user=user, allowed=allowed)], "mark")
+    said.append([*(tried(user, each) == "through" for each in ports), six_tried() == 0])
+print(json.dumps(said))
+""",
+        tmp_path,
+    )
+    assert found == [[True, False, False], [False, True, False], [False, False, True], [True, True, False]]
+
+
+def test_what_is_never_allowed_counts_before_what_is(tmp_path: Path) -> None:
+    chain = "Chain(user=user, allowed=(('', 0),), never=(('127.255.83.9', 9),))"
+    found = apart(
+        f"""
+replace("reconciler-a", [{chain}], "mark")
+print(json.dumps([tried(user, "127.255.83.9", 9, socket.SOCK_DGRAM), tried(user, "127.0.0.1")]))
+""",
+        tmp_path,
+    )
+    assert found == ["PermissionError", "through"]
+
+
+def test_a_connection_that_is_open_outlives_its_place_in_the_list(tmp_path: Path) -> None:
+    found = apart(
+        """
+replace("reconciler-a", [Chain(user=user, allowed=(("127.0.0.1", 0),))], "mark")
+ready, go = os.pipe(), os.pipe()
+if not os.fork():
+    os.setresuid(user, user, user)
+    client = socket.socket()
+    client.connect(("127.0.0.1", ports["127.0.0.1"]))
+    os.write(ready[1], b"x"); os.read(go[0], 1)
+    client.send(b"later")
+    os._exit(0)
+os.read(ready[0], 1)
+replace("reconciler-a", [Chain(user=user)], "mark")
+os.write(go[1], b"x")
+print(json.dumps([listening["127.0.0.1"].accept()[0].recv(9).decode(), tried(user, "127.0.0.1")]))
+""",
+        tmp_path,
+    )
+    assert found == ["later", "ConnectionRefusedError"]
+
+
+def test_a_table_is_replaced_as_a_whole_and_those_of_others_stay(tmp_path: Path) -> None:
+    found = apart(
+        """
+mine = [Chain(user=user, allowed=(("127.0.0.1", 0),))]
+replace("host-firewall", [Chain(user=other)], "theirs")
+replace("reconciler-a", mine, "one")
+first = mark_of("reconciler-a"), rules_in(mine)
+replace("reconciler-a", [], "")
+replace("reconciler-a", [], "")
+print(json.dumps([first, mark_of("reconciler-a"), mark_of("host-firewall")[0]]))
+""",
+        tmp_path,
+    )
+    ((mark, count), expected), gone, theirs = found
+    assert (mark, count) == ("one", expected)
+    assert (gone, theirs) == (["", 0], "theirs")
+
+
+_RULES = """
+told, names = [], {"db.internal": ["127.0.0.1"], "evil.example.com": ["127.0.0.1"]}
+def resolve(name):
+    if name not in names:
+        raise OSError("no such name")
+    return names[name]
+def rules_of(table="reconciler-a"):
+    return NetworkRules(table, root / table, told.append, resolve=resolve)
+async def until(check):
+    while not check():
+        await asyncio.sleep(0.01)
+"""
+
+
+def test_names_count_once_they_are_looked_up_unless_they_lead_here_from_elsewhere(tmp_path: Path) -> None:
+    found = apart(
+        _RULES
+        + """
+names["db.internal"] = ["127.0.0.1", "10.1.1.1"]
+async def main():
+    rules = rules_of()
+    rules.want({"shop": (user, (place_of("evil.example.com"), place_of("localhost")))})
+    task = asyncio.create_task(rules.run(lambda: None))
+    names["localhost"] = ["127.0.0.2"]
+    rules.want({"shop": (user, (place_of("evil.example.com"), place_of("localhost"), place_of("lost.example.com")))})
+    await rules.looked_up()
+    first = [tried(user, each) for each in ports]
+    rules.want({})
+    await task
+    return [first, tried(user, "127.0.0.1"), mark_of("reconciler-a"), (root / "reconciler-a").exists()]
+print(json.dumps(asyncio.run(main())))
+""",
+        tmp_path,
+    )
+    assert found == [["ConnectionRefusedError", "through"], "through", ["", 0], False]
+
+
+def test_rules_that_another_program_removes_come_back(tmp_path: Path) -> None:
+    found = apart(
+        _RULES
+        + """
+async def main():
+    rules = rules_of()
+    rules.want({"shop": (user, (place_of("127.0.0.1"),))})
+    task = asyncio.create_task(rules.run(lambda: None))
+    await rules.looked_up()
+    was = mark_of("reconciler-a")
+    replace("reconciler-a", [], "")
+    await until(lambda: mark_of("reconciler-a") == was)
+    task.cancel()
+    return told
+print(json.dumps(asyncio.run(main())))
+""",
+        tmp_path,
+    )
+    assert found == ["another program had changed the rules for network.connect: they are as they were"]
+
+
+def test_a_daemon_that_begins_again_finds_its_rules_and_removes_those_that_nothing_needs(tmp_path: Path) -> None:
+    found = apart(
+        _RULES
+        + """
+async def main():
+    wanted = {"shop": (user, (place_of("127.0.0.1"),))}
+    first = rules_of()
+    first.admit("shop", *wanted["shop"])
+    first.admit("shop", *wanted["shop"])  # as the second of its processes does
+    was = mark_of("reconciler-a")
+    beside = rules_of("reconciler-b")
+    beside.admit("blog", other, ())
+    second = rules_of()
+    held = mark_of("reconciler-a") == was
+    second.want({})
+    await second.run(lambda: None)
+    return [held, mark_of("reconciler-a"), mark_of("reconciler-b")[1] > 0, tried(other, "127.0.0.1"), told]
+print(json.dumps(asyncio.run(main())))
+""",
+        tmp_path,
+    )
+    assert found == [True, ["", 0], True, "ConnectionRefusedError", []]

@@ -1,0 +1,166 @@
+"""An app with a list of where it may connect to: it reaches that and nothing else, whatever becomes of the daemon."""
+
+import json
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.host.network_rules import filters
+from reconciler.linux import nftables
+from reconciler.linux.privileges import NET_ADMIN, set_capabilities
+from tests.support.eventually import eventually
+from tests.support.life import Cues, live
+from tests.support.ports import a_port
+from tests.support.probe_of_isolation import LACKS, NO_USERS
+from tests.support.site import Forked, Site, get
+
+pytestmark = [pytest.mark.system, pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}")]
+
+# Answers how it went to connect to each port of this host that the query names, and to send to one by UDP.
+_APP = """
+import json, os, socket
+
+def attempt(what):
+    try:
+        what().close()
+    except OSError as error:
+        return type(error).__name__
+    return "through"
+
+def udp(port):
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    own.sendto(b"x", ("127.0.0.1", port))
+    return own
+
+def found(ports):
+    said = [attempt(lambda: socket.create_connection(("127.0.0.1", port), 5)) for port in ports]
+    return json.dumps([*said, attempt(lambda: udp(ports[-1]))])
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [found([int(each) for each in environ["QUERY_STRING"].split(",")]).encode()]
+"""
+_TO_ONE = ["through", "ConnectionRefusedError", "PermissionError"]
+
+
+@pytest.fixture
+def table(site: Site) -> Iterator[str]:
+    """The name of the table of the site, which a daemon that was killed leaves."""
+    site.state.mkdir(exist_ok=True)
+    if not filters(site.state):
+        pytest.skip("no rules of the kernel know users here")
+    filters.cache_clear()
+    yield "reconciler-"
+    if site.state_id():
+        nftables.replace(f"reconciler-{site.state_id()}", [], "")
+
+
+def client(site: Site, **fields: Any) -> int:
+    port = a_port()
+    (site.root / "apps/client").mkdir(exist_ok=True)
+    site.save(site.root / "apps/client/wsgi.py", _APP)
+    site.manifest("client", port=port, isolation="strict", probation="0s", **fields)
+    return port
+
+
+def tried(port: int, *ports: int) -> list[str]:
+    answer: list[str] = json.loads(get(port, f"/?{','.join(map(str, ports))}"))
+    return answer
+
+
+def wrote(file: Path) -> bool:
+    return file.exists() and file.read_text().endswith("]")
+
+
+def isolation_of(site: Site, name: str) -> dict[str, Any]:
+    (told,) = json.loads(site.cli("isolation", name, "--json").stdout)["instances"]
+    assert isinstance(told, dict)
+    return told
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
+def test_an_app_reaches_what_its_list_has_and_an_edit_of_that_restarts_nothing(site: Site, table: str) -> None:
+    one, other = site.app("one"), site.app("other")
+    port = client(site, network={"connect": [f"localhost:{one}"]})
+    daemon = site.live()
+    site.await_settled("one", "other", "client", within=120)
+    assert tried(port, one, other) == _TO_ONE
+    told = isolation_of(site, "client")
+    assert "network" in told["held"], told
+    pid = site.pid("client")
+
+    site.manifest("client", port=port, isolation="strict", probation="0s", network={"connect": [f"127.0.0.1:{other}"]})
+    eventually(lambda: tried(port, other, one) == _TO_ONE, 30)
+    site.await_settled("client")
+    assert site.pid("client") == pid, "an edit of the list alone restarts nothing"
+
+    site.end(daemon, signal.SIGKILL)
+    assert tried(port, other, one) == _TO_ONE, "the rules outlive the daemon"
+    name = f"{table}{site.state_id()}"
+    nftables.replace(name, [], "")
+    site.live()
+    eventually(lambda: nftables.mark_of(name)[0] and tried(port, other, one) == _TO_ONE, 30)
+
+    site.manifest("client", port=port, isolation="strict", probation="0s")
+    eventually(lambda: tried(port, one, other) == ["through"] * 3, 30)
+    eventually(lambda: nftables.mark_of(name) == ("", 0), 30)
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
+def test_all_of_an_app_is_held_to_its_list(site: Site, table: str) -> None:
+    one, other = site.app("one"), site.app("other")
+    say = f"python -c \"import os, wsgi; open(os.environ['HOME'] + '/WHO', 'w').write(wsgi.found([{one}, {other}]))\""
+    port = client(
+        site,
+        network={"connect": [one]},
+        release=say.replace("WHO", "release"),
+        processes={"worker": {"command": ["sh", "-c", f"{say.replace('WHO', 'worker')}; exec sleep 600"]}},
+    )
+    site.live()
+    site.await_settled("one", "other", "client", within=120)
+    home = site.paths.home("client")
+    for who in ("release", "worker"):
+        said = home / who
+        eventually(partial(wrote, said), 30)
+        assert json.loads(said.read_text()) == _TO_ONE, who
+    here = {"RECONCILER_STATE": str(site.state)}
+    ended = site.cli("task", "client", "--", "sh", "-c", say.replace("WHO", "task"), env=here)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((home / "task").read_text()) == _TO_ONE
+    code = f"import wsgi; print(wsgi.found([{one}, {other}]))"
+    shell = site.cli("shell", "client", "--", "python", "-c", code, env=here)
+    assert json.loads(shell.stdout or "[]") == _TO_ONE, shell.stderr
+    assert tried(port, one, other) == _TO_ONE
+
+
+def test_without_rules_an_app_is_held_to_ports_and_told_so(site: Site) -> None:
+    one, other = site.app("one"), site.app("other")
+    fields: dict[str, Any] = {"network": {"connect": [f"db.internal:{one}"]}}
+    port = client(site, **fields)
+    daemon = Forked(
+        target=live_without_rules, args=(str(site.manifests), str(site.state), str(site.console)), daemon=True
+    )
+    daemon.start()
+    site.daemons.append(daemon)
+    site.await_settled("one", "other", "client", within=120)
+    assert tried(port, one, other)[:2] == ["through", "PermissionError"]
+    lacks = isolation_of(site, "client")["missing"]["network"]
+    assert "only ports of TCP are held, whatever the address" in lacks
+    assert "N (network): no rules of the kernel know its user" in site.told("client")["message"]
+    pid = site.pid("client")
+
+    site.manifest("client", port=port, isolation="strict", probation="0s", network={"connect": [other]})
+    site.await_successor("client", pid)
+    assert tried(port, other, one)[:2] == ["through", "PermissionError"], "a new instance took over"
+
+
+def live_without_rules(manifests: str, state: str, console: str) -> None:
+    """Run a daemon that lacks the right to rules of the kernel, as in most containers."""
+    (line,) = [each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("CapPrm:")]
+    kept = int(line.split()[1], 16) & ~(1 << NET_ADMIN)
+    set_capabilities(effective=kept, permitted=kept, inheritable=0)
+    live(manifests, state, {}, console, Cues())
