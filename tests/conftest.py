@@ -3,8 +3,11 @@
 RECONCILER_TESTS=nightly asks for the long version of every property and history, and runs what is marked `nightly`.
 """
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,11 @@ __all__ = [
 _HERE = Path(__file__).parent
 # A command that is given no state directory finds the daemon of another test, if only one is running.
 os.environ["RECONCILER_STATE"] = str(_HERE / "no-state")
+# Users of apps are claimed for a whole host: those of tests among themselves.
+if "RECONCILER_USERS" not in os.environ:
+    os.environ["RECONCILER_USERS"] = tempfile.mkdtemp(prefix="reconciler-users-")
+    Path(os.environ["RECONCILER_USERS"]).chmod(0o755)
+    atexit.register(shutil.rmtree, os.environ["RECONCILER_USERS"], ignore_errors=True)
 # What is installed has its bytecode. A checkout without it would be compiled anew by each of a thousand processes.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What the tests of a folder need is known by the folder: a new file cannot forget its marker.

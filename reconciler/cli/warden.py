@@ -30,6 +30,8 @@ from reconciler.cli.options import examples
     help="The socket at which the daemon asks.",
 )
 def command(user: str, first: int, last: int, path: Path) -> None:
+    from reconciler.isolation.user_claims import Claimed, claim_for_warden
+    from reconciler.isolation.user_leases import leased_in
     from reconciler.isolation.warden import Unfit, Warded, give_up_all_but_maps, opened, serve
     from reconciler.linux.systemd import ServiceManager
 
@@ -37,15 +39,19 @@ def command(user: str, first: int, last: int, path: Path) -> None:
         raise click.ClickException("only root can give users: run this command as root")
     try:
         warded = Warded.of(user, range(first, last + 1))
+        claimed = claim_for_warden(warded.users, warded.uid, warded.gid, leased_in)
         listening = opened(path, warded)
         give_up_all_but_maps(warded)
     except Unfit as error:
         raise click.ClickException(str(error)) from error
+    except Claimed as error:
+        raise click.ClickException(f"cannot give the users from {first} to {last}: {error}") from error
     except OSError as error:
         raise click.ClickException(f"cannot listen at {path}: {error.strerror}") from error
     ending, ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os.write(ends, b"e"))
     ServiceManager(os.environ).ready()
-    click.echo(f"gives {user} the users from {first} to {last}, at {path}")
+    unclaimed = "" if claimed else "; other daemons of this host are not told of these, and may give them out, too"
+    click.echo(f"gives {user} the users from {first} to {last}, at {path}{unclaimed}")
     serve(listening, warded, ending)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import cache
 
 from reconciler.isolation.app_namespace import NEEDED, no_warden
+from reconciler.isolation.user_claims import Claims
 from reconciler.isolation.user_leases import (
     APP,
     LOST,
@@ -20,6 +21,7 @@ from reconciler.isolation.user_leases import (
     found_owners,
     has_files,
     is_known,
+    leased_in,
     leases,
     read_leases,
     write_leases,
@@ -31,6 +33,8 @@ from reconciler.linux.user_namespaces import subordinate, users_of
 from reconciler.state.paths import StatePaths
 
 _LOOK_AGAIN_S = 5.0
+_REMEDY = "take it out of one of the two; that app gets another at its next start"
+_WIDEN = "widen isolation.uids of the host's settings"
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  where any user leaves files
 
 
@@ -46,6 +50,8 @@ class AppUsers:
         self._numbers = numbers
         self._elsewhere = tuple(elsewhere)
         self._seen: tuple[float, frozenset[int]] = (-math.inf, frozenset())
+        self._claims = Claims(paths.state, leased_in)
+        self._claimed: set[int] = set()
 
     def lacks(self) -> str:
         """Return why apps get no user of their own from this process, "" if they do."""
@@ -63,16 +69,52 @@ class AppUsers:
         """Return the user of an app, None if it has none."""
         return leases(self._paths).get(f"{APP}{app}")
 
+    def claim(self) -> None:
+        """Claim what is leased, before another daemon gives it out; what another has is told when its app starts."""
+        found = frozenset(leases(self._paths).values())
+        with suppress(OSError):
+            for number in found:
+                self._claim(number)
+
+    def others(self) -> Iterator[tuple[str, int, str]]:
+        """Return the leases whose number another daemon of this host gives out, too: name, number, and by which."""
+        for name, number in leases(self._paths).items():
+            if other := self._claims.other(number, leased=True):
+                yield name, number, other
+
+    def unclaimed(self) -> str:
+        """Return where no claims can be made, so that no other daemon knows of what is leased, "" if they can."""
+        with suppress(OSError):
+            if leases(self._paths):
+                with self._claims.alone() as usable:
+                    return "" if usable else str(self._claims.place)
+        return ""
+
+    def _claim(self, number: int) -> str:
+        """Claim a number that is leased here; return which other daemon has it, "" for none. Raises OSError."""
+        if number in self._claimed:
+            return ""
+        with self._claims.alone() as usable:
+            other = self._claims.other(number, leased=True)
+            if not other and usable:
+                self._claims.take(number)
+        if not other:
+            self._claimed.add(number)
+        return other
+
     def _lease(self, name: str) -> int:
         found = leases(self._paths)
-        if name not in found:
-            try:
+        try:
+            if name not in found:
                 found = self._with_one_more(name)
-            except UnfitFile:
-                raise
-            except OSError as error:
-                reason = f"cannot give out a user: {error.strerror}; apps that have one go on"
-                raise UnfitFile(reason, self._paths.users) from error
+            other = self._claim(found[name])
+        except UnfitFile:
+            raise
+        except OSError as error:
+            reason = f"cannot give out a user: {error.strerror}; apps that have one go on"
+            raise UnfitFile(reason, self._paths.users) from error
+        if other:
+            raise UnfitFile(f"it gives {found[name]} to {name}, and {other} has it, too: {_REMEDY}", self._paths.users)
         others = [other for other, number in found.items() if number == found[name] and other != name]
         if others:
             raise UnfitFile(
@@ -82,7 +124,7 @@ class AppUsers:
 
     def _with_one_more(self, name: str) -> Mapping[str, int]:
         """Write a lease; what is found of others first where the file is damaged or lost. Raises NoUser, OSError."""
-        with alone(self._paths):
+        with alone(self._paths), self._claims.alone() as usable:
             stored = read_leases(self._paths)
             found = dict(stored.leases)
             if not stored.whole:
@@ -90,7 +132,12 @@ class AppUsers:
                 found |= {f"{LOST}{number}": number for number in lost}
             if name not in found:
                 found = self._with(name, found)
+                if usable:
+                    self._claims.take(found[name])
             write_leases(self._paths, found, instead=stored)
+            if usable:
+                for ended in {*stored.leases.values()} - {*found.values()}:
+                    self._claims.give_up(ended)
         return found
 
     def _with(self, name: str, found: Mapping[str, int]) -> dict[str, int]:
@@ -101,8 +148,15 @@ class AppUsers:
             number = self._free(found.values())
         if number is None:
             first, last = self._numbers.start, self._numbers[-1]
-            raise NoUser(f"all users from {first} to {last} are in use: widen isolation.uids of the host's settings")
+            raise NoUser(f"all users from {first} to {last} are in use{self._by_others()}: {_WIDEN}")
         return {**found, name: number}
+
+    def _by_others(self) -> str:
+        """Say who else has them, as far as an operator can help it."""
+        other, absent = self._claims.other(self._numbers.start, leased=False), self._claims.of_absent()
+        if absent:
+            return f", {len(absent)} by state directories that are not there, as {absent[0]} (see {self._claims.place})"
+        return f", the first by {other}" if other else ""
 
     def _is_used(self, name: str, number: int) -> bool:
         """Whether something is left of a lease: directories of the app, a process, or a file of that user."""
@@ -128,7 +182,9 @@ class AppUsers:
         start = zlib.crc32(os.fsencode(self._paths.state))
         for offset in range(size):
             number = self._numbers[(start + offset) % size]
-            if number not in used and not any(number in each for each in others) and not is_known(number):
+            if number in used or any(number in each for each in others) or is_known(number):
+                continue
+            if not self._claims.other(number, leased=False):
                 return number
         return None
 

@@ -4,27 +4,25 @@ The owners of homes, and the groups of services, say again what was leased: a da
 stops nothing.
 """
 
-import fcntl
 import json
 import os
 import stat
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+from reconciler.isolation.user_claims import locked_alone
 from reconciler.linux.files import replace_file
-from reconciler.linux.regular_files import UnfitFile, read_record
+from reconciler.linux.regular_files import read_record
 from reconciler.state.paths import StatePaths
 
 # A lease of an app, of a service, and of a number that some file has while no lease says whose it is.
 APP, SERVICE, LOST = "app:", "service:", "lost:"
 _MOST_OF_A_FILE = 4 << 20
 _MOST_LOOKED_AT = 100_000
-_WAIT_S, _WAIT_EACH_S = 3.0, 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,24 +84,18 @@ def _damaged(paths: StatePaths) -> str:
     return f"{paths.users.name}.damaged-"
 
 
-@contextmanager
-def alone(paths: StatePaths) -> Iterator[None]:
+def alone(paths: StatePaths) -> AbstractContextManager[None]:
     """Have no other process lease meanwhile. Raises OSError, after a while if another one does not end that."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    lock = os.open(_lock_of(paths), flags, 0o600)
+    return locked_alone(_lock_of(paths))
+
+
+def leased_in(state: Path) -> Mapping[str, int] | None:
+    """Return the leases of a state directory; None if they cannot be known. Blocks."""
     try:
-        until = time.monotonic() + _WAIT_S
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise UnfitFile("another process has not ended giving out users", _lock_of(paths)) from None
-                time.sleep(_WAIT_EACH_S)
-        yield
-    finally:
-        os.close(lock)
+        stored = read_leases(StatePaths(state=state))
+    except OSError:
+        return None
+    return stored.leases if stored.whole else None
 
 
 def _lock_of(paths: StatePaths) -> Path:

@@ -89,6 +89,11 @@ class Confinements:
         if isolation.by_user:
             await self.looked_up()
 
+    def claim_users(self) -> None:
+        """Claim the users of apps, so that no other daemon of this host gives them out."""
+        if self._users is not None:
+            self._users.claim()
+
     def app_users(self) -> Mapping[int, str]:
         """Return the apps that have users of their own, by user."""
         return app_users(self._paths)

@@ -45,7 +45,8 @@ class Instances(SupervisedInstances):
         return any(live.is_isolated_as_us for key in keys for live in self.lives(key))
 
     def confine_by(self, confinements: Confinements) -> None:
-        """Have isolated instances confined by these."""
+        """Have isolated instances confined by these, as users that are claimed for this daemon."""
+        confinements.claim_users()
         self.confinements = confinements
         self.app_users = confinements.app_users
         confinements.has_our_user, confinements.is_open = self.has_our_user, self.is_open

@@ -15,6 +15,7 @@ from reconciler.isolation.app_users import AppUsers, NoUser, app_users
 from reconciler.isolation.giving import MIXED, grant
 from reconciler.isolation.launching import confined
 from reconciler.isolation.main import NO_REPORT
+from reconciler.isolation.user_claims import VARIABLE
 from reconciler.isolation.user_leases import damaged_files, read_leases
 from reconciler.linux.regular_files import UnfitFile
 from reconciler.planning.isolation.confinement import Confinement
@@ -28,7 +29,8 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files aw
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> StatePaths:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StatePaths:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "claims"))
     found = StatePaths(state=tmp_path / "state")
     found.home("any").parent.mkdir(parents=True)
     found.state.chmod(0o700)

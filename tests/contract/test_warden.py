@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from reconciler.isolation import app_namespace
 from reconciler.isolation.app_namespace import no_warden
+from reconciler.isolation.user_claims import VARIABLE as USERS_VARIABLE
 from reconciler.isolation.warden import GIVEN, REQUEST, VARIABLE, Unfit, Warded
 from reconciler.linux.kernel_calls import call_libc
 from reconciler.linux.privileges import SETUID, may
@@ -59,6 +60,14 @@ def _open_to_all(directory: Path) -> Path:
         with suppress(OSError):
             above.chmod(above.stat().st_mode | 0o011)
     return directory
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hosts_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A host in which no daemon of other tests has claimed users."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(USERS_VARIABLE, str(_open_to_all(tmp_path_factory.mktemp("users"))))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +163,8 @@ def test_no_choice_of_users_has_root_or_anybody_else_of_the_host(first: int, man
     }
 
 
-# A warden that is killed before its Nth effect: it removes a socket, makes one, gives it away, and writes two maps.
+# A warden that is killed before its Nth effect: it claims its users (a draft, and a directory that it gives away), and
+# removes a socket, makes one, gives it away, and writes two maps.
 _KILLED = """
 import os, runpy, signal, sys
 number, seen = int(sys.argv.pop(1)), 0
@@ -168,7 +178,7 @@ sys.addaudithook(hook)
 sys.argv[0] = "reconciler"
 runpy.run_module("reconciler", run_name="__main__", alter_sys=True)
 """
-_EFFECTS, _BEFORE_IT_LISTENS = 5, 3
+_EFFECTS, _BEFORE_IT_LISTENS = 7, 5
 _WHOLE = [range(_USER, _USER + 1), range(_FIRST, _LAST + 1)]
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.isolation.app_users import AppUsers
+from reconciler.linux.process_identity import owner_of
+from reconciler.state.paths import StatePaths
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
 from tests.support.probe_of_isolation import LACKS, NO_USERS, SHARED_NOTES
@@ -80,6 +83,21 @@ def test_what_is_required_and_missing_is_not_started(site: Site) -> None:
     eventually(lambda: site.told("shut").get("state") == "failing", 30)
     (row,) = [row for row in site.status()["apps"] if row["name"] == "shut"]
     assert 'isolation requires "user", and it runs as the user of the daemon' in row["message"]
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
+def test_an_app_whose_user_another_daemon_has_says_so_and_starts_once_it_is_taken_out(site: Site) -> None:
+    other = AppUsers(StatePaths(state=site.root / "other"), range(78_000, 78_100))
+    (site.root / "other").mkdir()
+    number = other.of("theirs")
+    site.paths.users.write_text(json.dumps({"app:shut": number}))  # as after a copy of the state directory
+    site.app("shut", isolation="strict")
+    site.live(first_uid=78_000, last_uid=78_099)
+    said = f"it gives {number} to app:shut, and {site.root}/other has it, too: take it out of one of the two"
+    eventually(lambda: said in site.told("shut").get("message", ""), 30)
+    site.paths.users.write_text("{}")
+    site.await_settled("shut")
+    assert owner_of(site.pid("shut") or 0) not in (None, 0, number)
 
 
 _SEEN = """

@@ -67,8 +67,11 @@ def test_ten_megabytes_a_request_for_five_minutes_cost_no_request(site: Site) ->
     with under_load(port, clients=1, pause_s=0.02) as load:
         while time.monotonic() < until:
             time.sleep(1)
-    print(f"{load.ok} requests, {len(_handovers(site))} hand-overs, {load.failed}")
+    most = max(int(text.partition(" it has ")[2].split()[0]) for text in _handovers(site))
+    exceeded = [text for _, kind, text in site.events("leak") if kind == "exceeded"]
+    print(f"{load.ok} requests, {len(_handovers(site))} hand-overs at {most} MB at most, {load.failed_at}, {exceeded}")
     assert load.failed == {}
+    assert exceeded == []
     assert len(_handovers(site)) >= 3
 
 

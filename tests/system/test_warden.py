@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.isolation.user_claims import VARIABLE as USERS_VARIABLE
 from reconciler.isolation.warden import VARIABLE
 from tests.support.eventually import eventually
 from tests.support.hosts import explained
@@ -62,9 +63,10 @@ class Warden:
 
 
 @pytest.fixture
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """A site that belongs to that user, below a directory that every user may enter."""
+def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A site that belongs to that user, below a directory that every user may enter; no other daemon has its users."""
     root = Path(tempfile.mkdtemp(prefix="reconciler-"))
+    monkeypatch.setenv(USERS_VARIABLE, str(root / "users"))
     site = Site(root=root)
     root.chmod(0o755)
     subprocess.run([PYTHON, "-m", "venv", "--without-pip", root / "venv"], check=True)

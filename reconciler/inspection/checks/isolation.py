@@ -14,6 +14,7 @@ from reconciler.linux.user_namespaces import forbidden
 from reconciler.planning.isolation.layout import NOT_DELEGATED, layout
 from reconciler.settings.settings import Settings
 
+_ANOTHER = "that app gets another one at its next start"
 _ENDS = "a process that detaches itself from its app ends with it"
 _MARKED = "a process that detaches itself from its app and clears its environment outlives it"
 
@@ -60,6 +61,7 @@ def users(settings: Settings) -> Iterator[Check]:
         advice = "give that user of the host another number"
         yield Check(level="warn", subject="users", found="; ".join(named), advice=advice)
         return
+    yield from _of_other_daemons(AppUsers(settings.paths, numbers))
     stored, kept = read_leases(settings.paths), damaged_files(settings.paths)
     if not stored.whole or kept:
         why = stored.why or f"it was damaged, as {kept[-1]} is"
@@ -76,10 +78,23 @@ def users(settings: Settings) -> Iterator[Check]:
     yield Check(level="ok", subject="users", found=found)
 
 
+def _of_other_daemons(users: AppUsers) -> Iterator[Check]:
+    """Check that no other daemon of this host gives out a number that is leased here."""
+    shared = [f"{name.partition(':')[2]} has {number}, and so has {other}" for name, number, other in users.others()]
+    if shared:
+        advice = f"take it out of the users.json of one of the two; {_ANOTHER}"
+        yield Check(level="warn", subject="users", found="; ".join(shared), advice=advice)
+    elif where := users.unclaimed():
+        advice = f"let the daemon write {where}, or give each daemon its own isolation.uids"
+        found = f"other daemons of this host are not told of these users: {where} cannot be written"
+        yield Check(level="warn", subject="users", found=found, advice=advice)
+
+
 def _of_warden(settings: Settings, pid: int | None) -> Iterator[Check]:
     """Check whether a daemon that is not root, by its pid if one runs, has users from a warden."""
     given = f"isolated apps get users of their own from the warden, {settings.first_uid} to {settings.last_uid}"
     if pid is not None and has_users(pid, settings.uids):
+        yield from _of_other_daemons(AppUsers(settings.paths, settings.uids))
         yield Check(level="ok", subject="users", found=given)
         return
     why = no_warden()
