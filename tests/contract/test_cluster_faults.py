@@ -249,3 +249,46 @@ def test_a_token_is_sent_to_no_other_host_unencrypted(tmp_path: Path) -> None:
     for host in ("k.example.com", "10.0.0.1", "localhost.example.com"):
         with pytest.raises(AccessError, match=f"would send a token to {host} unencrypted: give its server as https://"):
             access_of(kubeconfig(tmp_path, f"http://{host}:8080", token="t"))
+
+
+def with_token(api: KubeApi, directory: Path, token: str) -> None:
+    """Have a kubeconfig with a file of a token, and in that the token."""
+    (directory / "token").write_text(f"{token}\n")
+    kubeconfig(directory, f"http://127.0.0.1:{api.port}", tokenFile="token")
+
+
+@on_loop
+async def test_a_token_that_ends_in_a_watch_is_told_and_the_renewed_one_is_in_use_at_once(
+    api: KubeApi, tmp_path: Path
+) -> None:
+    api.token = "first"
+    api.put(secret("one"))
+    async with Looking(api, tmp_path, Pauses()) as looking:
+        with_token(api, tmp_path, "first")
+        await soon(lambda: looking.names() == ["one"] and looking.watched.unseen == "")
+        api.token = "second"
+        api.forget_events()  # the watch that is open ends
+        await soon(lambda: looking.watched.unseen == "Unauthorized")
+        api.put(secret("two"))
+        assert looking.names() == ["one"]
+        with_token(api, tmp_path, "second")
+        await soon(lambda: looking.names() == ["one", "two"] and looking.watched.unseen == "")
+
+
+@on_loop
+async def test_a_connection_that_was_kept_from_before_a_token_was_renewed_refuses_nothing(
+    api: KubeApi, tmp_path: Path
+) -> None:
+    client = Looking(api, tmp_path, Pauses()).client
+    for token in ("first", "second", "third"):
+        api.token = token
+        with_token(api, tmp_path, token)
+        await asyncio.gather(*(client.apply(secret(f"{token}-{index}"), force=False) for index in range(4)))
+    assert len(api.names("Secret")) == 12
+    asked = len(api.asked)
+    api.token = "fourth"
+    with pytest.raises(ApiError, match="Unauthorized") as refused:
+        await client.get("Secret", "first-0")
+    assert refused.value.status == 401
+    assert len(api.asked) == asked + 2  # once more, on a new connection, and not again
+    client.close()

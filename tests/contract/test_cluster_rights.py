@@ -98,7 +98,7 @@ async def test_with_that_role_and_nothing_else_all_of_it_works(tmp_path: Path) -
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("verb", ["create", "delete", "list", "patch", "watch"])
+@pytest.mark.parametrize("verb", ["create", "delete", "get", "list", "patch", "watch"])
 @on_loop
 async def test_a_right_that_is_taken_away_is_told_by_its_name_and_nothing_is_torn_down(
     verb: str, tmp_path: Path

@@ -54,7 +54,7 @@ class KubeApi:
 
     `versions` is the version of the API that has each kind, and none that it lacks. `rights` are those that were
     needed: verb, group and resource; `allowed` those that the account has, None for all. `others` are answers to GET of
-    what is no kind of ours, by path.
+    what is no kind of ours, by path. `token` is the one that is valid, "" for any.
     """
 
     objects: dict[Key, Object] = field(default_factory=dict)
@@ -68,6 +68,7 @@ class KubeApi:
     allowed: set[Right] | None = None
     incomplete: bool = False
     release: str = "v1.36.2"
+    token: str = ""
     others: dict[str, Object | str] = field(default_factory=dict)
     oldest: int = 0
     version: int = 0
@@ -226,6 +227,9 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int):
             self._answer(fault, status_of(fault, "Refused", f"scripted {fault}"))
             return
+        if api.token and self.headers["Authorization"] != f"Bearer {api.token}":
+            self._answer(401, status_of(401, "Unauthorized", "Unauthorized"))
+            return
         right = needed(self.command, split.path, asked)
         if right is None:
             self._answer(*self._told(split.path, version, body))
@@ -358,10 +362,7 @@ def kube_api(port: int = 0, api: KubeApi | None = None) -> Iterator[KubeApi]:
     api = KubeApi() if api is None else api
     api.closing = False
 
-    class Handler(_Handler):
-        pass
-
-    Handler.api = api
+    handler = type("Handler", (_Handler,), {"api": api})
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
@@ -372,7 +373,7 @@ def kube_api(port: int = 0, api: KubeApi | None = None) -> Iterator[KubeApi]:
             if not isinstance(sys.exception(), ConnectionError):
                 super().handle_error(request, client_address)  # type: ignore[arg-type]
 
-    server = Server(("127.0.0.1", port), Handler)
+    server = Server(("127.0.0.1", port), handler)
     api.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

@@ -24,6 +24,7 @@ _KEPT = 4
 _ANSWER_S = 60.0
 _PAGE = 500
 _GONE = 410
+_UNKNOWN = 401  # who asks
 _NOT_FOUND = 404
 _FAILED = 400
 _BUSY = frozenset((429, 503))
@@ -43,6 +44,7 @@ class ApiError(Exception):
 class Client:
     """The objects of one namespace. `access` is called for each connection. `manager` names us as owner of fields.
 
+    What is refused on a connection that was kept, as who asks is not known any more, is asked again on a new one.
     A server that says that it has too much to do is asked nothing for as long as it says; `sleep` waits that long.
     """
 
@@ -245,11 +247,17 @@ class Client:
         was_kept = bool(self._idle)
         try:
             async with asyncio.timeout(_ANSWER_S), self._exchange() as exchange:
-                return await exchange.ask(method, path, body, kind)
+                answer = await exchange.ask(method, path, body, kind)
+                if answer.status == _UNKNOWN:
+                    exchange.close()
         except (BrokenExchange, OSError, TimeoutError) as error:
             if was_kept and not isinstance(error, TimeoutError):  # servers end what was idle; none is kept any more
                 return await self._answered(method, path, body, kind)
             raise ApiError(f"the API server cannot be asked: {str(error) or 'no answer'}") from error
+        if answer.status == _UNKNOWN and was_kept:  # each says who asks as that was when it was opened
+            self.close()
+            return await self._answered(method, path, body, kind)
+        return answer
 
     @asynccontextmanager
     async def _exchange(self) -> AsyncIterator[Exchange]:
