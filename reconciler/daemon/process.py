@@ -14,7 +14,6 @@ from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.world import Report
 from reconciler.daemon.daemon import Daemon
-from reconciler.daemon.shutdown import is_going_down
 from reconciler.daemon.summary import HostSummary
 from reconciler.isolation.app_namespace import become_warded
 from reconciler.isolation.app_users import app_users
@@ -149,6 +148,8 @@ async def run(
         manager.stopping()
         if stop_apps:
             await daemon.stop_apps()
+        from reconciler.daemon.shutdown import is_going_down  # what ends a daemon is loaded by one that ends
+
         down = is_going_down(settings.paths)
         left = "ended; 'reconciler down' stops its apps" if down else "ended; the apps keep serving"
         daemon.journal.write(HOST, "daemon", "ended, after its apps" if stop_apps else left)

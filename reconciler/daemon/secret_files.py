@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections import Counter
-from functools import partial
+from functools import cached_property, partial
 
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeRoutes
@@ -13,7 +13,6 @@ from reconciler.planning.processes.process import key_of
 from reconciler.services.types.user_provided.files import files_of
 from reconciler.services.world import ServiceWorld
 from reconciler.settings.settings import Settings
-from reconciler.vault.encryption.identities import identity_files
 from reconciler.vault.secret_reader import SecretReader
 from reconciler.vault.watched_files import Use
 
@@ -28,7 +27,7 @@ class SecretFiles:
         self, settings: Settings, services: ServiceWorld, stores: Stores, wakeups: WakeRoutes, tasks: StandingTasks
     ) -> None:
         self._reader = SecretReader(settings)
-        self._identities = frozenset(map(str, identity_files(settings.identities, os.environ)))
+        self._settings = settings
         self._services = services
         self._stores = stores
         self._wakeups = wakeups
@@ -36,6 +35,12 @@ class SecretFiles:
         self._desired: DesiredState | None = None
         self._due: Counter[str] = Counter()
         self._first_seen: set[str] = set()
+
+    @cached_property
+    def _identities(self) -> frozenset[str]:
+        from reconciler.vault.encryption.identities import identity_files  # a host without secret files has no need
+
+        return frozenset(map(str, identity_files(self._settings.identities, os.environ)))
 
     def follow(self, desired: DesiredState) -> frozenset[Use]:
         """Learn what is desired, and return every file that is read for it, with what it is read for."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from reconciler.linux.files import is_leftover
 from reconciler.linux.listing import names_in
@@ -22,11 +23,13 @@ from reconciler.planning.states import AppState
 from reconciler.serving.confinements import Confinements
 from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.programs.gunicorn import Code
-from reconciler.staging.build_cell import BuildCell
 from reconciler.staging.concurrency import DetachedWork
 from reconciler.staging.progress import Phase
 from reconciler.staging.stager import Staged, Stager
 from reconciler.state.paths import StatePaths
+
+if TYPE_CHECKING:  # of isolated apps
+    from reconciler.staging.build_cell import BuildCell
 
 _MOST = 5000  # names in a directory, which an app may have filled
 _NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -159,17 +162,19 @@ class AppBuilds:
         staged = self._stager.finished(name, build)
         return staged is not None and staged.reused
 
-    def _cell(self, app: App | None) -> BuildCell | None:
+    def _cell(self, app: App | None) -> "BuildCell | None":
         """Return where code of an app's packages runs, None for one that is not isolated."""
         if app is None or self._confinements is None or not app.isolation:
             return None
+        from reconciler.staging.build_cell import BuildCell
+
         return BuildCell(
             app=app.name,
             directory=self._paths.build_cell(app.name),
             confines=partial(self._confinements.of_builds, app.isolation),
         )
 
-    async def _stage(self, name: str, build: Build, cell: BuildCell | None) -> Staged:
+    async def _stage(self, name: str, build: Build, cell: "BuildCell | None") -> Staged:
         def progress(phase: Phase) -> None:
             if self._staging.is_awaited(name):
                 self._progress(name, "staging", phase)

@@ -19,7 +19,6 @@ from reconciler.settings.settings import Settings
 from reconciler.staging.detection.shown_text import quoted
 from reconciler.staging.errors import StagingError
 from reconciler.staging.progress import Phase
-from reconciler.staging.release import ReleaseCommand, run_release
 
 # Heroku's and Cloud Foundry's variable for an app whose static files are not to be collected.
 _DISABLED = "DISABLE_COLLECTSTATIC"
@@ -102,6 +101,8 @@ class AppReleaseCommands:
         record(name, "released", f"{release} of build {build} worked", action.cause, action.reason)
 
     async def _run(self, action: Release, release: Steps, place: Place, progress: Callable[[Phase], None]) -> None:
+        from reconciler.staging.release import ReleaseCommand, run_release  # adopting runs none
+
         name, timeout_s = action.revision.app, self._settings.staging_timeout_s
         redact = partial(self._stores.journal.redacted, Subject("app", name))
         for step in release.steps:

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.host.release_commits import commit_of
 from reconciler.host.request_effects import OperatorRequest
-from reconciler.host.revision_differences import changes
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Action, Release, Stage, Start
 from reconciler.planning.apps.app import App
@@ -25,9 +25,11 @@ from reconciler.planning.apps.revision import TREE_MARK, Revision
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.staging.concurrency import apart
-from reconciler.staging.differences import SourceDifference, compare, restored, stored, tree_of_build
 from reconciler.state.paths import StatePaths
 from reconciler.state.release_log import KEPT, Initiator, ReleaseRecord
+
+if TYPE_CHECKING:  # what finds a difference is loaded with the first
+    from reconciler.staging.differences import SourceDifference
 
 _MOST_CHANGES = 40
 _LONGEST_TEXT = 200
@@ -104,7 +106,11 @@ class ReleaseRecorder:
         if (comparing := self._comparing.get(name)) is not None:
             await asyncio.wait((comparing,), timeout=_PATIENCE_S)
         found = self._newest(name, action.revision.id)
-        difference = None if found is None else restored(found.files)
+        if found is None:
+            return action.cause
+        from reconciler.staging.differences import restored
+
+        difference = restored(found.files)
         return f"{action.cause}: {difference.summary}" if difference is not None and difference.files else action.cause
 
     async def before_removing(self, name: str, build: str) -> None:
@@ -167,7 +173,7 @@ class ReleaseRecorder:
             previous="" if previous is None else previous.id,
             previous_build="" if previous is None else previous.build.id,
             changes="" if previous is None else self._changes(name, previous, revision),
-            files=stored(SourceDifference(), str) if same_source else "",
+            files=_no_files() if same_source else "",
             git_commit=commit,
             git_subject=subject[:_LONGEST_TEXT],
         )
@@ -188,6 +194,8 @@ class ReleaseRecorder:
         return Reason.OVERRIDE_ENDED if rolled_back else None
 
     def _changes(self, name: str, previous: Revision, revision: Revision) -> str:
+        from reconciler.host.revision_differences import changes
+
         found = [each for each in changes(previous, revision) if each.field != "source"]
         return json.dumps([[self._shown(name, part) for part in astuple(each)] for each in found[:_MOST_CHANGES]])
 
@@ -237,8 +245,10 @@ class ReleaseRecorder:
         builds = self._paths.builds(name)
         return builds / release.previous_build, builds / release.build
 
-    def _put_files(self, name: str, number: int, found: SourceDifference | None) -> None:
+    def _put_files(self, name: str, number: int, found: "SourceDifference | None") -> None:
         if found is not None:
+            from reconciler.staging.differences import stored
+
             for each in self._of(name):  # it may have served or failed meanwhile
                 if each.number == number:
                     self._put(name, replace(each, files=stored(found, partial(self._redacted, name))))
@@ -263,7 +273,16 @@ def _initiator(previous: Revision | None, revision: Revision, *, first: bool) ->
     return "manifest and source" if by_source else "manifest"
 
 
-def _difference(before: Path, after: Path) -> SourceDifference | None:
+def _no_files() -> str:
+    """Return the record of a release with the same files as the one before."""
+    from reconciler.staging.differences import SourceDifference, stored
+
+    return stored(SourceDifference(), str)
+
+
+def _difference(before: Path, after: Path) -> "SourceDifference | None":
+    from reconciler.staging.differences import compare, tree_of_build
+
     trees = tree_of_build(before), tree_of_build(after)
     return None if trees[0] is None or trees[1] is None else compare(trees[0], trees[1])
 

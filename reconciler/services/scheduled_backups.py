@@ -14,10 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.planning.reason import Cause, Reason
-from reconciler.planning.services.backups import BackupPlan, ObservedBackups, ScheduledBackup, plan_backups
 from reconciler.planning.services.service import BackupSchedule, Service
 from reconciler.services.backup import BACKUP_TIMEOUT_S, back_up
 from reconciler.services.backup_files import BackupFile, backups_in, new_backup, remove_backup
@@ -27,6 +26,9 @@ from reconciler.services.records import ServiceRecord, ServiceRecords
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import EventKind
 from reconciler.vault.vault import VaultLocked
+
+if TYPE_CHECKING:  # most hosts have no schedule of backups
+    from reconciler.planning.services.backups import BackupPlan
 
 # Files may come and go, and the clock may be set, without a notice.
 _LOOK_EVERY_S = 300.0
@@ -172,7 +174,9 @@ class ScheduledBackups:
 
     def _plan(
         self, record: ServiceRecord, schedule: BackupSchedule, files: tuple[BackupFile, ...], now: float, wall: float
-    ) -> BackupPlan:
+    ) -> "BackupPlan":
+        from reconciler.planning.services.backups import ObservedBackups, ScheduledBackup, plan_backups
+
         if (tried := self._attempts.get(record.id)) is None:
             tried = self._attempts[record.id] = self._recalled(record.id, now)
         made = tuple(

@@ -14,7 +14,6 @@ from typing import Any
 
 from reconciler.isolation.app_users import AppUsers, NoUser, app_users
 from reconciler.isolation.cells import CELL_VARIABLE
-from reconciler.isolation.fence import SECRET, SYSTEM
 from reconciler.isolation.giving import MIXED, give_at
 from reconciler.isolation.launching import confined, held_back
 from reconciler.isolation.main import NO_REPORT
@@ -148,7 +147,7 @@ class Confinements:
             isolation="strict",
             visible=(*_of_the_system(), *ours(), *(each.path for each in mounts if not each.write), *visible),
             writable=(*(each.path for each in mounts if each.write), *writable),
-            hidden=(*SECRET, *self._secrets),
+            hidden=self._hidden(),
             shut=(str(self._paths.database), str(self._paths.control), *self._secrets),
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
             daemon=os.getpid(),
@@ -156,6 +155,11 @@ class Confinements:
             required=tuple(part for part in self.required if part in _OF_BUILDS),
         )
         return lambda words, environment: (confined(words, seen, NO_REPORT), held_back(environment))
+
+    def _hidden(self) -> tuple[str, ...]:
+        from reconciler.isolation.fence import SECRET  # apps without isolation see all there is
+
+        return (*SECRET, *self._secrets)
 
     def _seen(self, sight: Sight, app: str, directory: str, places: InstancePaths) -> Confinement:
         """Return what anything of an app sees."""
@@ -180,7 +184,7 @@ class Confinements:
                 *(mount.path for mount in mounts if not mount.write),
             ),
             writable=(*map(str, own), *(mount.path for mount in mounts if mount.write)),
-            hidden=(*SECRET, *self._secrets),
+            hidden=self._hidden(),
             # A user alone reads what the host lets all users read, such as settings.
             shut=(str(self._paths.database), str(self._paths.control), *(self._secrets if strict else ())),
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
@@ -259,6 +263,8 @@ def _is_mixed(path: Path, user: int) -> bool:
 
 
 def _of_the_system() -> tuple[str, ...]:
+    from reconciler.isolation.fence import SYSTEM  # apps without isolation see all there is
+
     return *SYSTEM, *((_RESOLVER,) if Path(_RESOLVER).is_symlink() else ()), *_OF_THE_KERNEL
 
 

@@ -4,11 +4,13 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from reconciler.linux.files import replacing
 from reconciler.linux.regular_files import append_to, opened_file
-from reconciler.planning.program_output import Raised, raised, said_last
+
+if TYPE_CHECKING:  # what finds a failure in a log is loaded with the first
+    from reconciler.planning.program_output import Raised
 
 _TAIL_BYTES = 64 * 1024
 _LONGEST = 400
@@ -70,6 +72,8 @@ def reason(log: Path, since: int, code: str) -> str | None:
 
     An exception with its place in `code`, or else gunicorn's message, or its last line.
     """
+    from reconciler.planning.program_output import raised
+
     lines = tail(log, 200, since)
     found = raised(lines, code)
     if found is not None:
@@ -85,14 +89,18 @@ def reason(log: Path, since: int, code: str) -> str | None:
     return _last(lines) or None
 
 
-def crash(log: Path, since: int, code: str) -> Raised | None:
+def crash(log: Path, since: int, code: str) -> "Raised | None":
     """Return the signal that ended a Python, by the last that a log tells, None if that is something else."""
+    from reconciler.planning.program_output import raised
+
     found = raised(_of_app(tail(log, 200, since)), code)
     return found if found is not None and found.is_signal else None
 
 
 def last_words(log: Path, since: int, code: str) -> str:
     """Return what an app itself said last, as one line: an exception with its place in `code`, or its last line."""
+    from reconciler.planning.program_output import said_last
+
     return said_last(_of_app(tail(log, 200, since)), code)
 
 

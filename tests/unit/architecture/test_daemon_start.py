@@ -109,6 +109,19 @@ def test_a_build_of_code_alone_loads_nothing_for_files_that_it_has_not(tmp_path:
     assert {"needs=1", "email.parser", "packaging"} <= found
 
 
+# What a daemon needs once something is deployed, fails, is isolated or encrypted, and as it ends.
+NEEDED_LATER = {
+    *("reconciler.daemon.shutdown", "reconciler.host.revision_differences", "reconciler.isolation.fence"),
+    *("reconciler.planning.program_output", "reconciler.planning.services.backups", "reconciler.staging.build_cell"),
+    *("reconciler.staging.command", "reconciler.staging.differences", "reconciler.staging.release"),
+    "reconciler.vault.encryption.identities",
+}
+
+
+def test_a_daemon_whose_apps_serve_has_loaded_nothing_for_what_may_come() -> None:
+    assert loaded("reconciler.cli.run", "reconciler.daemon.daemon", "reconciler.daemon.process") & NEEDED_LATER == set()
+
+
 def test_the_names_of_what_makes_a_build_are_those_of_modules_that_do() -> None:
     assert loaded("reconciler.staging.making", "reconciler.staging.environments.creation") >= MAKING
 
