@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from reconciler.convergence.ticks import until_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.daemon.secret_files import SecretFiles
@@ -251,4 +252,6 @@ class ManifestLoop:
         longest_s = self._settings.rescan_s
         if not self._is_stored or self._unwatched or self.problem:
             longest_s = min(longest_s, _AGAIN_S)
-        return longest_s if at is None else min(longest_s, max(0.0, at - time.monotonic()))
+        now = time.monotonic()
+        longest_s = until_tick(longest_s, now)
+        return longest_s if at is None else min(longest_s, max(0.0, at - now))

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from reconciler.convergence.ticks import next_tick
 from reconciler.host.stores import Stores
 from reconciler.isolation.disk_use import disk_use
 from reconciler.isolation.limiting import memory_kills, memory_pressure, refused_processes, used_memory
@@ -81,7 +82,7 @@ class LimitWatch:
     async def watch_disks(self) -> None:
         """Measure what apps with a limit of disk take, every minute until cancelled."""
         while True:
-            await asyncio.sleep(_DISK_EVERY_S)
+            await next_tick(_DISK_EVERY_S)
             by_app = defaultdict[str, list[LiveInstance]](list)
             for live in self._limited():
                 if live.limits and live.limits.disk:

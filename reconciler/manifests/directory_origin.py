@@ -59,25 +59,25 @@ class Directory:
 
     async def look(self) -> Look:
         """Return what the directory holds now. One look at a time."""
-        # First the watch, then the look: what happens between the two is seen twice rather than never.
-        await self.rewatch()
-        found = await asyncio.to_thread(read_directory, self.name, self._memo, frozenset(self._waiting))
+        found, was_replaced = await asyncio.to_thread(self._read, frozenset(self._waiting))
         for name in self._memo.emptied:
             self._wait_for(name)
-        await self.rewatch()
+        if was_replaced:
+            self._look_now.set()
         return found
 
-    async def rewatch(self) -> None:
-        """Watch what the path leads through now; another directory than the one watched before is due for a look."""
-        if self._closed:
-            return
-        changed = await asyncio.to_thread(self._renew)
-        if changed and self._was_watching:
-            self._look_now.set()
-        self._was_watching = True
+    def _read(self, unsettled: frozenset[str]) -> tuple[Look, bool]:
+        """Return what the directory holds, and whether it is another one than was watched before. Blocks."""
+        # First the watch, then the look: what happens between the two is seen twice rather than never.
+        is_another = self._renew() and self._was_watching
+        found = read_directory(self.name, self._memo, unsettled)
+        self._was_watching = self._was_watching or not self._closed
+        return found, self._renew() or is_another
 
     def _renew(self) -> bool:
-        """Watch the directory, and the files and directories that links in it lead to."""
+        """Watch the directory, and the files and directories that links in it lead to, as of now."""
+        if self._closed:
+            return False
         changed = self._here.renew()
         linked = set(_links_in(self.name))
         for name in self._linked.keys() - linked:

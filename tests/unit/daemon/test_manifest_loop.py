@@ -1,6 +1,8 @@
 """The loop over the manifests says once what cannot be watched, and goes on without it."""
 
 import asyncio
+import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -137,3 +139,14 @@ def test_a_manifest_that_is_held_back_is_not_in_effect_yet(
     assert current == [True, False, True]
     assert loop.catalog.apps["blog"].workers == workers
     assert loop._seconds_to_next_look() > 1.0
+
+
+def test_without_changes_the_manifests_are_read_when_other_work_is_due(tmp_path: Path, stores: Stores) -> None:
+    settings = Settings(manifests=tmp_path / "m", paths=StatePaths(state=tmp_path))
+    loop = ManifestLoop(settings, stores, WakeQueue(), cast("SecretFiles", NoSecrets()), ())
+    before = time.monotonic()
+    wait_s = loop._seconds_to_next_look()
+    after = time.monotonic()
+    assert 60.0 <= wait_s <= 65.0
+    tick = math.floor((after + wait_s) / 5.0 + 1e-6) * 5.0
+    assert tick >= before + wait_s - 1e-6
