@@ -67,7 +67,7 @@ def an_index(text: str, *versions: str, hashes: bool) -> Iterator[str]:
         server.server_close()
 
 
-@pytest.mark.parametrize("hashes", [True, pytest.param(False, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("hashes", [True, False])
 def test_a_bundle_contains_the_file_of_the_private_index(tmp_path: Path, hashes: bool) -> None:
     code = tmp_path / "code"
     code.mkdir()

@@ -10,7 +10,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.environments.environment import EnvironmentRequest
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installation import site_packages
-from reconciler.staging.environments.installer_env import for_hashed, for_installers, secrets_of
+from reconciler.staging.environments.installer_env import for_hashed, for_index, for_installers, secrets_of
 from reconciler.staging.environments.installers import Pip, is_old
 from reconciler.staging.environments.serving import environment_for, ingredients_of
 from reconciler.staging.environments.store import Environments
@@ -44,6 +44,8 @@ from reconciler.staging.staged import boot_id
 
 _SEEDS = frozenset(("pip", "setuptools", "wheel"))
 _BUILD_SYSTEM = ("setuptools>=40.8", "wheel")
+_INDEXES = ("--index-url", "-i", "--extra-index-url")
+_FROM = "# from "  # before the index of a package, as uv writes it
 _INDEX_OPTIONS = ("--index-url", "-i ", "--extra-index-url", "--find-links", "-f ", "--trusted-host", "--no-binary")
 
 
@@ -154,21 +156,27 @@ class _Bundling:
     async def _fetch(self, pip: str, activity: str, wanted: "_Wanted") -> None:
         """Have pip make wheels of the files that uv chooses: pip itself would take the highest version of any index."""
         cache = ("--cache-dir", str(self._request.cache / "pip"))
-        wheel = (pip, "-m", "pip", "wheel", *cache, "--no-deps", "--wheel-dir", str(self._wheels), *wanted.options)
+        wheel = (pip, "-m", "pip", "wheel", *cache, "--no-deps", "--wheel-dir", str(self._wheels))
         named = [each for each in wanted.requirements if " @ " not in each]
-        hashed, unhashed = await self._resolved(named, wanted) if named else ([], [])
+        pins = await self._resolved(named, wanted) if named else []
+        hashed = [pin.text for pin in pins if pin.is_hashed]
         if hashed:
             file = self._directory / "hashed.txt"
             file.write_text("".join(f"{line}\n" for line in hashed), encoding="utf-8")
             environment = for_hashed(self._context.environment)
-            await self._run(activity, (*wheel, "--require-hashes", "-r", str(file)), environment)
-        # An index without hashes: pip sees no other beside it.
-        others = [*unhashed, *(each for each in wanted.requirements if " @ " in each)]
-        if others:
-            await self._run(activity, (*wheel, *others))
+            await self._run(activity, (*wheel, *wanted.options, "--require-hashes", "-r", str(file)), environment)
+        # Without a hash, pip would take the file of any index that has this version.
+        indexes, others = wanted.indexes()
+        for index in dict.fromkeys(pin.index for pin in pins if not pin.is_hashed):
+            unhashed = [pin.text for pin in pins if pin.index == index and not pin.is_hashed]
+            environment = for_index(self._context.environment, index, indexes)
+            await self._run(activity, (*wheel, *others, *unhashed), environment)
+        direct = [each for each in wanted.requirements if " @ " in each]
+        if direct:
+            await self._run(activity, (*wheel, *wanted.options, *direct))
 
-    async def _resolved(self, requirements: list[str], wanted: "_Wanted") -> tuple[list[str], list[str]]:
-        """Return the version of each package as uv resolves them: those with the hashes of their files, and others."""
+    async def _resolved(self, requirements: list[str], wanted: "_Wanted") -> list["_Pin"]:
+        """Return the version of each package, and the index it comes from, as uv resolves them."""
         named, output = self._directory / "named.txt", self._directory / "resolved.txt"
         named.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
         await self._run(
@@ -177,13 +185,12 @@ class _Bundling:
                 *(self._request.uv, "pip", "compile", "--quiet", "--cache-dir", str(self._request.cache / "uv")),
                 *("--python", sys.executable, "--python-version", ".".join(map(str, wanted.release[:2]))),
                 *("--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url", "--color", "never"),
+                "--emit-index-annotation",
                 *(("--no-deps",) if wanted.exactly else ()),
                 *(*wanted.options, str(named), "--output-file", str(output)),
             ),
         )
-        lines = source_text(output, most=LARGEST_LOCK).replace("\\\n", " ").splitlines()
-        pins = [line for line in lines if line.strip() and not line.startswith(("#", "-"))]
-        return [pin for pin in pins if "--hash=" in pin], [pin for pin in pins if "--hash=" not in pin]
+        return _pins_of(source_text(output, most=LARGEST_LOCK))
 
     async def _run(
         self, activity: str, arguments: tuple[str, ...], environment: Mapping[str, str] | None = None
@@ -250,6 +257,28 @@ class _Wanted:
     options: tuple[str, ...] = ()
     exactly: bool = False
 
+    def indexes(self) -> tuple[list[str], list[str]]:
+        """Return the indexes that the options name, and the options that name none."""
+        indexes, others, words = [], [], iter(self.options)
+        for word in words:
+            if word in _INDEXES:
+                indexes.append(next(words, ""))
+            else:
+                others.append(word)
+        return indexes, others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pin:
+    """A line of a requirements file for one version, and the address of its index."""
+
+    text: str
+    index: str
+
+    @property
+    def is_hashed(self) -> bool:
+        return "--hash=" in self.text
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Installed:
@@ -258,6 +287,16 @@ class _Installed:
     pins: tuple[str, ...]
     names: frozenset[str]
     built: tuple[str, ...]
+
+
+def _pins_of(resolved: str) -> list[_Pin]:
+    pins: list[_Pin] = []
+    for line in resolved.replace("\\\n", " ").splitlines():
+        if line.strip().startswith(_FROM) and pins:
+            pins[-1] = replace(pins[-1], index=line.strip().removeprefix(_FROM))
+        elif line.strip() and not line.strip().startswith(("#", "-")):
+            pins.append(_Pin(text=line, index=""))
+    return pins
 
 
 def _installed(environment: Path, code: Path, *, old: bool) -> _Installed:

@@ -5,7 +5,7 @@ Indexes, credentials, certificates and proxies are passed on to both uv and pip,
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -119,6 +119,18 @@ def for_hashed(environment: Mapping[str, str]) -> dict[str, str]:
     return {**environment, "PIP_INDEX_URL": indexes[0], "PIP_EXTRA_INDEX_URL": " ".join(indexes[1:])}
 
 
+def for_index(environment: Mapping[str, str], index: str, further: Iterable[str] = ()) -> dict[str, str]:
+    """Return the environment of a pip that may look in one index alone, which may be one of `further`.
+
+    uv names an index without its credentials; pip is given them.
+    """
+    known = (*further, _default_index(environment), *_private_indexes(environment))
+    addresses = {_without_credentials(each): each for each in known}
+    alone = {**environment, "PIP_INDEX_URL": addresses.get(_without_credentials(index), index)}
+    alone.pop("PIP_EXTRA_INDEX_URL", None)
+    return alone
+
+
 def _indexes_of_pip(clean: Mapping[str, str]) -> dict[str, str]:
     """Return pip's own variables for the indexes. Private ones keep it from any other, unless uv is told to mix them.
 
@@ -147,6 +159,11 @@ def _private_indexes(clean: Mapping[str, str]) -> list[str]:
         found.append(_with_credentials(url, clean.get(f"{prefix}_USERNAME"), clean.get(f"{prefix}_PASSWORD")))
     found += clean.get("UV_EXTRA_INDEX_URL", "").split()
     return list(dict.fromkeys(found))
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
 def _with_credentials(url: str, user: str | None, password: str | None) -> str:

@@ -12,6 +12,7 @@ from reconciler.staging.environments.installer_env import (
     SECRETS,
     VARIABLES,
     clean_environment,
+    for_index,
     for_installers,
     secrets_of,
     variables,
@@ -191,6 +192,23 @@ def test_pip_which_takes_the_highest_version_of_all_sees_no_index_beside_private
 ) -> None:
     of_pip = for_installers(environ)
     assert (of_pip.get("PIP_INDEX_URL"), of_pip.get("PIP_EXTRA_INDEX_URL")) == (index, more)
+
+
+@pytest.mark.parametrize(
+    ("index", "address"),
+    [
+        ("https://p/simple", "https://joe:secret@p/simple/"),
+        ("https://q/simple", "https://q/simple"),
+        ("https://pypi.org/simple", "https://pypi.org/simple"),
+        ("https://r/simple", "https://ann:word@r/simple"),
+        ("file:///wheels", "file:///wheels"),
+    ],
+)
+def test_pip_sees_one_index_with_its_credentials_where_uv_has_named_it(index: str, address: str) -> None:
+    several = {"UV_INDEX": "ours=https://p/simple/ https://q/simple", "UV_INDEX_OURS_USERNAME": "joe"}
+    environment = for_installers({**several, "UV_INDEX_OURS_PASSWORD": "secret"})
+    alone = for_index(environment, index, ["https://ann:word@r/simple"])
+    assert (alone["PIP_INDEX_URL"], alone.get("PIP_EXTRA_INDEX_URL", "")) == (address, "")
 
 
 def test_credentials_do_not_make_another_environment() -> None:
