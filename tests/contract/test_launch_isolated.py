@@ -20,7 +20,7 @@ from reconciler.serving.fork_or_exec import Confined, Launched, launch
 from reconciler.serving.forkserver import client, eligibility
 from reconciler.serving.forkserver.client import ForkServer
 from reconciler.serving.forkserver.eligibility import NotForkable, kind
-from reconciler.serving.forkserver.gunicorn_releases import RELEASES
+from reconciler.serving.forkserver.gunicorn_releases import NEWEST, RELEASES
 from reconciler.serving.marks import marked
 from reconciler.serving.programs.gunicorn import forkable
 from reconciler.serving.programs.program import Forkable
@@ -175,6 +175,21 @@ async def test_a_gunicorn_that_is_no_known_release_is_never_loaded_for_isolated_
     assert launched.way == "by exec, because its gunicorn is of no release that is known here"
     assert await _proof(ground)
     assert ground.templates.footprint().count == 0
+
+
+@on_the_loop
+async def test_a_gunicorn_newer_than_all_that_are_known_is_executed_and_says_so(ground: Ground) -> None:
+    ground.python = _environment(ground.root / "environment")
+    (packages,) = (ground.root / "environment").glob("lib/python*/site-packages")
+    (module,) = packages.glob("gunicorn/util.py")
+    module.write_text(module.read_text() + "\n")
+    (packages / "gunicorn-99.1.dist-info").mkdir()
+    launched = await _started(
+        ground, ground.command(launcher=ground.launcher("pass\n")), _confinement(ground), forked=True
+    )
+    newest = f"newer than {NEWEST}, the newest that this version of reconciler knows"
+    assert launched.way == f"by exec, because its gunicorn 99.1 is {newest}"
+    assert await _proof(ground)
 
 
 @on_the_loop

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from reconciler.inspection.checks import (
     disk,
     encrypted_files,
+    fork_servers,
     git_clocks,
     git_programs,
     isolation,
@@ -36,6 +37,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: kernel.open_files(len(catalog.apps)),
         lambda: isolation.control_groups(settings),
         lambda: isolation.users(settings),
+        lambda: fork_servers.gunicorns(settings, catalog),
         users.user,
         lambda: users.files(settings),
         lambda: disk.state_directory(settings.paths.state),

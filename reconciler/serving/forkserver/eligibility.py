@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from reconciler.linux.processes import Command
 from reconciler.linux.regular_files import read_file
-from reconciler.serving.forkserver.gunicorn_releases import RELEASES
+from reconciler.serving.forkserver.gunicorn_releases import RELEASES, installed, why_unknown
 from reconciler.serving.programs.program import Forkable
 
 _OLDEST = (3, 8)
@@ -87,7 +87,7 @@ def kind(command: Command, forkable: Forkable | None, *, isolated: bool = False)
     except OSError as error:
         raise NotForkable(f"its environment is not as expected: {error}") from error
     if isolated and gunicorn not in RELEASES:
-        raise NotForkable("its gunicorn is of no release that is known here")
+        raise NotForkable(why_unknown(_installed(packages)))
     if isolated and (packages / "inotify").exists():
         raise NotForkable("inotify is installed, which gunicorn would have loaded")
     return ForkKind(
@@ -98,6 +98,13 @@ def kind(command: Command, forkable: Forkable | None, *, isolated: bool = False)
         module=module,
         for_isolated=isolated,
     )
+
+
+def _installed(packages: Path) -> str:
+    try:
+        return installed(packages)
+    except OSError:
+        return ""
 
 
 def _gunicorn(package: str) -> str:

@@ -4,6 +4,8 @@ Each by the digest of its modules, from the wheel that the project released; `sc
 apps, one that is not here is executed, and works as well. Older ones load packages beside them.
 """
 
+from pathlib import Path
+
 RELEASES = {
     "2cf88b11603520c1eaa08160edd7f378fbbe00e0bdeafb248411b83c616b99c8": "21.0.0",
     "5342ecddd012584f8065bf25b2dc483ae5dc2231c41ffae8e0a274b62ce17c47": "21.0.1",
@@ -27,3 +29,27 @@ RELEASES = {
     "97f73665174fd25eafbec8c6b65c15279c5745284eae2711e0494c0d4f2d11c2": "27.0.0",
     "e17ef028633bea8c509649f6c16071f5c9654f839e224db9bef3d469df1ac4dd": "27.0.1",
 }
+
+
+def installed(packages: Path) -> str:
+    """Return the release of gunicorn that a directory of packages says it has, "" for none. Raises OSError."""
+    names = [each.name for each in packages.iterdir() if each.name.startswith("gunicorn-")]
+    return next((name.split("-")[1].removesuffix(".dist") for name in names if name.endswith(".dist-info")), "")
+
+
+def why_unknown(release: str) -> str:
+    """Say why a gunicorn is not known that says it is of this release, as the end of a sentence."""
+    if release in RELEASES.values():
+        return f"its gunicorn is not what was released as {release}"
+    if _parts(release) > _parts(NEWEST):
+        return f"its gunicorn {release} is newer than {NEWEST}, the newest that this version of reconciler knows"
+    return f"its gunicorn{release and f' {release}'} is of no release that is known here"
+
+
+def _parts(release: str) -> tuple[int, ...]:
+    """Return the numbers of a release, none for what is no such text."""
+    parts = release.split(".")
+    return tuple(map(int, parts)) if all(part.isascii() and part.isdecimal() for part in parts) else ()
+
+
+NEWEST = max(RELEASES.values(), key=_parts)
