@@ -18,6 +18,7 @@ from reconciler.cluster.versions import API_VERSIONS, READ, RESOURCES
 from reconciler.documents.problem import Problem
 from reconciler.planning.apps.app import App
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.services.service import Service
 
 # The label by which what has to be there first is applied first.
 STEP = "reconciler.dev/step"
@@ -67,6 +68,25 @@ def _objects(app: App, target: Target, secrets: Secrets) -> tuple[Object, ...]:
     found += processes(app, target, secrets)
     found += schedules(app, target, secrets)
     return tuple(_object(app, target, kind, name, part, rest) for kind, name, part, rest in found)
+
+
+def pod_specs(app: App, target: Target, services: Mapping[str, Service]) -> Iterator[Object]:
+    """Yield the spec of each kind of pod that an app has, also of one that is refused."""
+    secrets = secrets_of(app, services, None, by_content=False)
+    for each in (release, web, processes, schedules):
+        for _, _, _, rest in each(app, target, secrets):
+            yield from _specs_in(rest)
+
+
+def _specs_in(made: Object) -> Iterator[Object]:
+    spec = made.get("spec")
+    if not isinstance(spec, dict):
+        return
+    if "containers" in spec:
+        yield spec
+    for inner in (spec.get("template"), spec.get("jobTemplate")):
+        if isinstance(inner, dict):
+            yield from _specs_in(inner)
 
 
 def _object(app: App, target: Target, kind: str, name: str, part: str, rest: Object) -> Object:  # noqa: PLR0913, PLR0917

@@ -50,6 +50,7 @@ def examined(tmp_path: Path) -> Iterator[Examined]:
     (tmp_path / "base" / "index.json").write_text("{}")
     with kube_api() as api, scripted_registry() as registry:
         api.others |= {f"{NAMESPACE}/{each}": NONE for each in ("resourcequotas", "limitranges")}
+        api.others[NAMESPACE] = {"metadata": {"name": "web"}}
         cluster = Cluster(
             name="prod",
             kubeconfig=kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}"),
@@ -69,6 +70,7 @@ def test_a_cluster_that_is_well_is_said_to_be(examined: Examined) -> None:
         "ok: the account may do what is needed in namespace web",
         "ok: no ResourceQuota",
         "ok: no LimitRange refuses its pods",
+        "ok: namespace web sets no level of Pod Security; any admits its pods",
         "ok: domains are reached by traefik",
         f"ok: its registry 127.0.0.1:{examined.registry.port} answers",
     ]
@@ -111,6 +113,20 @@ def test_a_quota_that_is_used_up_or_asks_for_what_no_manifest_says_is_told(exami
     asked = "fail: a ResourceQuota asks each pod for requests.memory, which shop does not say"
     assert asked in examined.said(app_of(PLACED))
     assert asked not in examined.said(app_of({**PLACED, "limits": {"memory": "512M"}}))
+
+
+@pytest.mark.parametrize("level", ["privileged", "baseline", "restricted"])
+def test_the_level_of_pod_security_of_the_namespace_is_told(examined: Examined, level: str) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": level, "pod-security.kubernetes.io/warn": "restricted"}
+    examined.api.others[NAMESPACE] = {"metadata": {"name": "web", "labels": labels}}
+    assert f"ok: Pod Security {level} of namespace web admits its pods" in examined.said(app_of(PLACED))
+
+
+def test_a_cluster_from_before_pod_security_is_asked_for_no_level(examined: Examined) -> None:
+    examined.api.release = "v1.20.2"
+    said = examined.said(app_of(PLACED))
+    assert "ok: Kubernetes v1.20.2 has no Pod Security that could refuse its pods" in said
+    assert ("GET", NAMESPACE) not in examined.api.asked
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.cluster.access import access, granted, rights
 from reconciler.cluster.api.client import ApiError, Client
-from reconciler.cluster.api.questions import items_of, log_of, missing_rights, pods_of, use_of
+from reconciler.cluster.api.questions import items_of, log_of, missing_rights, namespace_labels, pods_of, use_of
 from tests.support.cluster_worlds import Converging, PlacedApps, converging
 from tests.support.drains import on_loop
 from tests.support.eventually import soon
@@ -54,6 +54,7 @@ def settled(found: Converging) -> bool:
 async def everything(api: KubeApi, directory: Path) -> None:
     """Have each kind of object made, changed, found by another's hand and deleted, and all questions asked."""
     api.others |= {
+        NAMESPACE: {"metadata": {"name": "web", "labels": {"a": "b"}}},
         f"{NAMESPACE}/resourcequotas": {"items": []},
         f"{NAMESPACE}/limitranges": {"items": []},
         f"{NAMESPACE}/pods/shop-1/log": "hello\n",
@@ -75,6 +76,7 @@ async def everything(api: KubeApi, directory: Path) -> None:
 async def questions(client: Client) -> None:
     for plural in ("resourcequotas", "limitranges"):
         await items_of(client, plural)
+    assert await namespace_labels(client) == {"a": "b"}
     await pods_of(client, "a=b")
     await use_of(client, "a=b")
     assert [line async for line in log_of(client, "shop-1", {"tailLines": "10"})] == ["hello"]

@@ -53,6 +53,12 @@ async def items_of(client: Client, plural: str) -> list[Mapping[str, Any]]:
     return list(found.get("items") or ())
 
 
+async def namespace_labels(client: Client) -> Mapping[str, str]:
+    """Return the labels of the namespace. Raises ApiError."""
+    found = await client.ask("GET", f"/api/v1/namespaces/{quote(client.namespace, safe='')}")
+    return (found.get("metadata") or {}).get("labels") or {}
+
+
 async def pods_of(client: Client, selector: str) -> list[Mapping[str, Any]]:
     """Return the pods with these labels, the oldest first. Raises ApiError."""
     pods, _ = await client.list("Pod", selector)

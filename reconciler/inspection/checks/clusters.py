@@ -4,18 +4,23 @@ Asks each cluster and its registry, and changes nothing there.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cluster.access import rights
 from reconciler.cluster.api.client import ApiError, Client, client_of
-from reconciler.cluster.api.questions import is_served, items_of, missing_rights, release_of
+from reconciler.cluster.api.questions import is_served, items_of, missing_rights, namespace_labels, release_of
+from reconciler.cluster.objects import pod_specs
+from reconciler.cluster.pod_security import FIRST, LABEL, RESTRICTED, refusals
 from reconciler.cluster.quotas import full, outside, unbounded
+from reconciler.cluster.targets import target_of
 from reconciler.cluster.versions import OLDEST
 from reconciler.inspection.checks.check import Check, Level
 from reconciler.planning.apps.app import App
 from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.services.service import Service
 from reconciler.planning.wording import counted, listed
 from reconciler.settings.clusters import Cluster
 from reconciler.settings.settings import Settings
@@ -27,13 +32,14 @@ from reconciler.staging.images.registry_transport import NotNow, Transport, trus
 _WITHIN_S = 10.0
 _ROLE = "have 'reconciler install --cluster {}' applied there"
 _MANY = 5
+_ANY_IMAGE = f"image@sha256:{'0' * 64}"  # nothing of a pod depends on which one it is
 
 
 def clusters(settings: Settings, desired: DesiredState) -> Iterator[Check]:
     """Check each cluster of the settings."""
     for cluster in settings.clusters.values():
         apps = [app for app in desired.apps.values() if app.place == cluster.name]
-        yield from asyncio.run(_Examined(cluster, apps).checks())
+        yield from asyncio.run(_Examined(cluster, apps, desired.services).checks())
         yield _registry(cluster)
         yield from _bases(cluster)
 
@@ -42,13 +48,14 @@ def clusters(settings: Settings, desired: DesiredState) -> Iterator[Check]:
 class _Examined:
     cluster: Cluster
     apps: list[App]
+    services: Mapping[str, Service]
 
     async def checks(self) -> list[Check]:
         """Return what is found by asking the API server; the first thing alone if that does not answer."""
         client = client_of(self.cluster, "reconciler", sleep=_no_pause)
         found: list[Check] = []
         parts: tuple[Callable[[Client], Awaitable[Check]], ...] = (
-            self._version, self._rights, self._quotas, self._ranges, self._route,
+            self._version, self._rights, self._quotas, self._ranges, self._pod_security, self._route,
         )  # fmt: skip
         try:
             for part in parts:
@@ -74,8 +81,7 @@ class _Examined:
 
     async def _version(self, client: Client) -> Check:
         release = await release_of(client)
-        number = tuple(map(int, release.removeprefix("v").split(".")[:2])) if release[:2] == "v1" else None
-        if number is not None and number < tuple(map(int, OLDEST.split("."))):
+        if _is_older(release, tuple(map(int, OLDEST.split(".")))):
             text = f"Kubernetes {release}, older than {OLDEST}, the oldest that is supported"
             return self._check("warn", text, "upgrade it: what it lacks is told where an app needs it")
         return self._check("ok", f"Kubernetes {release} answers")
@@ -106,6 +112,20 @@ class _Examined:
             return self._check("fail", told[0], "change 'limits' in the manifest, or have the LimitRange changed")
         return self._check("ok", "no LimitRange refuses its pods")
 
+    async def _pod_security(self, client: Client) -> Check:
+        release, namespace = await release_of(client), self.cluster.namespace
+        if _is_older(release, FIRST):
+            return self._check("ok", f"Kubernetes {release} has no Pod Security that could refuse its pods")
+        level = (await namespace_labels(client)).get(LABEL, "")
+        target = target_of(self.cluster, _ANY_IMAGE, 1.0)
+        pods = ((app.name, spec) for app in self.apps for spec in pod_specs(app, target, self.services))
+        if told := next(refusals(level or RESTRICTED, pods), ""):
+            advice = f"have the label {LABEL} of namespace {namespace} changed to a level that admits them"
+            return self._check("fail" if level else "warn", told, advice)
+        if not level:
+            return self._check("ok", f"namespace {namespace} sets no level of Pod Security; any admits its pods")
+        return self._check("ok", f"Pod Security {level} of namespace {namespace} admits its pods")
+
     async def _route(self, client: Client) -> Check:
         if self.cluster.gateway and not await is_served(client, "HTTPRoute"):
             advice = f"install the Gateway API, or name 'clusters.{self.cluster.name}.route.ingress_class' instead"
@@ -119,6 +139,12 @@ class _Examined:
 
     def _check(self, level: Level, found: str, advice: str = "") -> Check:
         return Check(level=level, subject=f"cluster {self.cluster.name}", found=found, advice=advice)
+
+
+def _is_older(release: str, than: tuple[int, ...]) -> bool:
+    """Return whether a cluster is of an older version; False where it says none that is known."""
+    number = re.match(r"v(\d+)\.(\d+)", release)
+    return number is not None and (int(number[1]), int(number[2])) < than
 
 
 def _do(apps: list[str]) -> str:
