@@ -35,7 +35,7 @@ class NetworkLists:
         self._journal = journal
         self._tasks = tasks
         self._table = f"reconciler-{state_id(settings.paths.state)}"
-        self._places: dict[str, tuple[Place, ...]] = {}
+        self._places: dict[str, tuple[tuple[Place, ...], tuple[int, ...]]] = {}
         self._desired: Collection[str] = ()
         self._rules: NetworkRules | None = None
         self._task: asyncio.Task[None] | None = None
@@ -50,7 +50,7 @@ class NetworkLists:
         if not held and self._rules is None and not self._settings.paths.network_rules.exists():
             return
         gone = {name: places for name, places in self._places.items() if name not in self._desired}
-        self._places = gone | {name: tuple(self._places_of(app, desired)) for name, app in held.items()}
+        self._places = gone | {name: self._held(app, desired) for name, app in held.items()}
         self._want()
         if self._task is None or self._task.done():
             self._task = self._tasks.keep("hold apps to where they may connect", self._run)
@@ -58,7 +58,10 @@ class NetworkLists:
     def admit(self, app: str, user: int) -> None:
         """Hold an app to its list that is about to start. Raises OSError if the kernel refuses that."""
         if app in self._places:
-            self._kept().admit(app, user, self._places[app])
+            from reconciler.host.network_rules import Held
+
+            places, ports = self._places[app]
+            self._kept().admit(app, Held(user=user, places=places, ports=ports))
 
     async def looked_up(self) -> None:
         """Wait until the names in lists have been looked up, a few seconds at most."""
@@ -76,13 +79,22 @@ class NetworkLists:
         await self._kept().run(self._want)
 
     def _want(self) -> None:
+        from reconciler.host.network_rules import Held
+
         running = self._instances.apps()
         for gone in [name for name in self._places if name not in self._desired and name not in running]:
             del self._places[gone]
         users: Mapping[str, int] = {}
         if self._places and self._instances.confinements is not None:
             users = {app: user for user, app in self._instances.confinements.app_users().items()}
-        self._kept().want({name: (users.get(name), places) for name, places in self._places.items()})
+        held = self._places.items()
+        self._kept().want(
+            {name: Held(user=users.get(name), places=places, ports=ports) for name, (places, ports) in held}
+        )
+
+    def _held(self, app: App, desired: DesiredState) -> tuple[tuple[Place, ...], tuple[int, ...]]:
+        ports = (address.port for address in app.addresses)
+        return tuple(self._places_of(app, desired)), tuple(port for port in ports if port)
 
     def _places_of(self, app: App, desired: DesiredState) -> Iterator[Place]:
         """Yield where an app may connect to: its list, and the servers of the services that it binds."""

@@ -9,9 +9,9 @@ import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TypeAlias
 
 from reconciler.linux import nftables
 from reconciler.linux.daemon_threads import DaemonThreads
@@ -32,8 +32,14 @@ _MOST_LOOK_UPS = 4
 # An instance sends there to prove that it is held: no list lets it through.
 _UNLISTED = (("127.255.83.9", 9),)
 
-# The user and the places of each app; one without a user is only about to have one.
-Wanted: TypeAlias = Mapping[str, tuple[int | None, tuple[Place, ...]]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """How an app is held: its user, None if it is only about to have one, its places, and the ports it listens at."""
+
+    user: int | None
+    places: tuple[Place, ...]
+    ports: tuple[int, ...] = ()
 
 
 @cache
@@ -62,23 +68,23 @@ class NetworkRules:
         self._tell = tell
         self._resolve = resolve
         self._threads = DaemonThreads("look up", _MOST_LOOK_UPS)
-        self._wanted: dict[str, tuple[int | None, tuple[Place, ...]]] = {}
+        self._wanted: dict[str, Held] = {}
         self._known: dict[str, dict[str, float]] = {}
         self._applied = ""
         self._problem = ""
         self._changed, self._looked = asyncio.Event(), asyncio.Event()
 
-    def want(self, wanted: Wanted) -> None:
+    def want(self, wanted: Mapping[str, Held]) -> None:
         """Hold these apps to these places from now on, each by its user, and no others. Names follow a moment later."""
         if dict(wanted) != self._wanted:
             self._wanted = dict(wanted)
             self._looked.clear()
             self._changed.set()
 
-    def admit(self, app: str, user: int, places: tuple[Place, ...]) -> None:
+    def admit(self, app: str, held: Held) -> None:
         """Hold an app to its places that is about to start, at once. Raises OSError if the kernel refuses the rules."""
-        if self._wanted.get(app) != (user, places):
-            self._wanted[app] = user, places
+        if self._wanted.get(app) != held:
+            self._wanted[app] = held
             self._looked.clear()
             self._changed.set()
         try:
@@ -114,8 +120,7 @@ class NetworkRules:
     async def _keep(self) -> bool:
         """Look up and apply once, and wait for the next time; return whether there is one."""
         self._changed.clear()
-        places = self._wanted.values()
-        await self._look_up(names_in(place for _, each in places for place in each))
+        await self._look_up(names_in(place for held in self._wanted.values() for place in held.places))
         was = self._problem
         try:
             self._apply()
@@ -151,19 +156,21 @@ class NetworkRules:
             return False
         chains, resolvers = [], [(address, _DNS) for address in _resolvers()]
         known = {name: sorted(addresses) for name, addresses in self._known.items()}
-        users = {user: places for user, places in self._wanted.values() if user is not None}
+        users = {held.user: held.places for held in self._wanted.values() if held.user is not None}
+        ports = sorted({port for held in self._wanted.values() for port in held.ports}) if users else []
         for user, places in sorted(users.items()):
             allowed = (*destinations(places, known), *resolvers)
             chains.append(Chain(user=user, allowed=allowed, never=_UNLISTED))
-        mark = fingerprint([[each.user, list(map(list, each.allowed))] for each in chains]) if chains else ""
+        said = [[each.user, list(map(list, each.allowed))] for each in chains]
+        mark = fingerprint([ports, said]) if chains else ""
         found = nftables.mark_of(self._table)
         self_made, self._applied = mark == self._applied, mark
-        if found == (mark, nftables.rules_in(chains)):
+        if found == (mark, nftables.rules_in(chains, ports)):
             if not chains:
                 self._marker.unlink(missing_ok=True)
             return False
         self._marker.touch()
-        nftables.replace(self._table, chains, mark)
+        nftables.replace(self._table, chains, mark, ports)
         if not chains:
             self._marker.unlink(missing_ok=True)
         return self_made

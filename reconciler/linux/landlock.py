@@ -46,6 +46,11 @@ def _handled(known: int) -> int:
     return (1 << _RIGHTS.get(known, _MOST_RIGHTS)) - 1
 
 
+def keeps_from_network() -> bool:
+    """Whether the kernel's can refuse connections."""
+    return version() >= _NETWORK_SINCE
+
+
 class Ruleset:
     """Rights on paths, and below them, for this process; what no rule names is refused once it is `enforced`."""
 

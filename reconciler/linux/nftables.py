@@ -20,7 +20,7 @@ _ERROR, _DONE, _BATCH_BEGIN, _BATCH_END = 2, 3, 0x10, 0x11
 _NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE, _GET_RULE, _NEW_SET, _NEW_ELEMENTS = 0, 2, 3, 6, 7, 9, 12
 _INET = 1  # NFPROTO_INET: both versions of the protocol
 _NESTED = 0x8000
-_ACCEPT, _GOTO = 1, -4
+_ACCEPT, _JUMP, _GOTO = 1, -3, -4
 _VERDICT_TYPE, _IS_MAP = 0xFFFFFF00, 8
 _HEADER, _FAMILY, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct(">BBH"), struct.Struct("=HH")
 _ANSWER_BYTES, _ANSWER_S = 1 << 16, 5.0
@@ -30,6 +30,7 @@ _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _EQUAL, _DIFFERENT = 0, 1
 _MAP = "users"
 _BASE = "output"
+_LISTENERS = "listeners"
 _FAMILIES = {4: (2, 16, 4), 6: (10, 24, 16)}  # NFPROTO_IPV4 and IPV6; where the address is in the header, its length
 _SYN, _SYN_ACK, _FLAGS_AT = 0x02, 0x12, 13
 _TCP, _UDP = 6, 17
@@ -54,14 +55,15 @@ class Chain:
     never: tuple[Destination, ...] = ()
 
 
-def replace(table: str, chains: Sequence[Chain], mark: str) -> None:
+def replace(table: str, chains: Sequence[Chain], mark: str, listeners: Sequence[int] = ()) -> None:
     """Replace a table by one with these chains, or remove it if there are none; `mark` is found by `mark_of`.
 
-    Raises OSError.
+    From the ports of `listeners`, bound by number, nothing connects: to the kernel a listener is the socket of its
+    opener, no user of these chains, and a program that was given one may connect by it. Raises OSError.
     """
     messages = [_message(_NEW_TABLE, _text(1, table), _CREATE), _message(_DELETE_TABLE, _text(1, table))]
     if chains:
-        messages += _table(table, chains, mark)
+        messages += _table(table, chains, mark, listeners)
     begin, end = (_bare(kind, _FAMILY.pack(0, 0, _SUBSYSTEM), _REQUEST) for kind in (_BATCH_BEGIN, _BATCH_END))
     with _opened() as link:
         link.send(begin + b"".join(messages) + end)
@@ -95,9 +97,9 @@ def mark_of(table: str) -> tuple[str, int]:
                     found = said[2:].rstrip(b"\0").decode(errors="replace")
 
 
-def rules_in(chains: Sequence[Chain]) -> int:
+def rules_in(chains: Sequence[Chain], listeners: Sequence[int] = ()) -> int:
     """Return how many rules a table of these chains has."""
-    return 1 + sum(len(list(_rules(each))) for each in chains) if chains else 0
+    return 2 + len(listeners) + sum(len(list(_rules(each))) for each in chains) if chains else 0
 
 
 def watch() -> socket.socket:
@@ -130,19 +132,24 @@ def _opened() -> socket.socket:
     return link
 
 
-def _table(table: str, chains: Sequence[Chain], mark: str) -> Iterator[bytes]:
+def _table(table: str, chains: Sequence[Chain], mark: str, listeners: Sequence[int]) -> Iterator[bytes]:
     named = _text(1, table)
     yield _message(_NEW_TABLE, named, _CREATE)
     hook = _nest(4, _number(1, _OUTPUT) + _number(2, 0))
     yield _message(_NEW_CHAIN, named + _text(3, _BASE) + hook + _number(5, _ACCEPT) + _text(7, "filter"), _CREATE)
-    for each in chains:
-        yield _message(_NEW_CHAIN, named + _text(3, _name(each)), _CREATE)
+    for name in (_LISTENERS, *map(_name, chains)):
+        yield _message(_NEW_CHAIN, named + _text(3, name), _CREATE)
     of_set = _number(3, _IS_MAP) + _number(4, 0) + _number(5, 4) + _number(6, _VERDICT_TYPE) + _number(7, 0)
     yield _message(_NEW_SET, named + _text(2, _MAP) + of_set + _number(10, 1), _CREATE)
     for each in chains:
         key = _nest(1, _attribute(1, each.user.to_bytes(4, sys.byteorder)))
         element = _nest(1, key + _nest(2, _verdict(_GOTO, _name(each))))
         yield _message(_NEW_ELEMENTS, named + _text(2, _MAP) + _nest(3, element), _CREATE)
+    first = _first_packets(_EQUAL) + _decide(_JUMP, _LISTENERS)
+    yield _message(_NEW_RULE, named + _text(2, _BASE) + _nest(4, first), _CREATE | _APPEND)
+    for port in listeners:
+        refused = _payload(_TRANSPORT_HEADER, 0, 2) + _compare(port.to_bytes(2, "big")) + _RESET_COUNTED
+        yield _message(_NEW_RULE, named + _text(2, _LISTENERS) + _nest(4, refused), _CREATE | _APPEND)
     said = mark.encode() + b"\0"
     chosen = _meta(_SKUID) + _expression("lookup", _text(1, _MAP) + _number(2, 1) + _number(3, 0) + _number(4, 1))
     comment = _attribute(7, _COMMENT + bytes([len(said)]) + said)
@@ -158,8 +165,7 @@ def _name(chain: Chain) -> str:
 
 def _rules(chain: Chain) -> Iterator[bytes]:
     """Yield the expressions of each rule of a chain, in order."""
-    flags = _payload(_TRANSPORT_HEADER, _FLAGS_AT, 1) + _mask(bytes([_SYN_ACK]))
-    yield _protocol(_TCP) + flags + _compare(bytes([_SYN]), _DIFFERENT) + _decide(_ACCEPT)
+    yield _first_packets(_DIFFERENT) + _decide(_ACCEPT)
     for each in chain.never:
         yield from _refusals(_to(each))
     for each in chain.allowed:
@@ -168,14 +174,18 @@ def _rules(chain: Chain) -> Iterator[bytes]:
     yield from _refusals((b"",))
 
 
+def _first_packets(how: int) -> bytes:
+    """Return what matches the packets of TCP that begin a connection, or all others of TCP."""
+    flags = _payload(_TRANSPORT_HEADER, _FLAGS_AT, 1) + _mask(bytes([_SYN_ACK]))
+    return _protocol(_TCP) + flags + _compare(bytes([_SYN]), how)
+
+
 def _refusals(places: Iterable[bytes]) -> Iterator[bytes]:
     """Yield what refuses at once: by TCP as a closed port does, and else in the words of the sender's own error."""
-    counted = _expression("counter", b"")
-    reset = _expression("reject", _number(1, _RESET) + _attribute(2, b"\0"))
     prohibited = _expression("reject", _number(1, _UNREACHABLE) + _attribute(2, bytes([_PROHIBITED])))
     for to in places:
-        yield _protocol(_TCP) + to + counted + reset
-        yield to + counted + prohibited
+        yield _protocol(_TCP) + to + _RESET_COUNTED
+        yield to + _COUNTED + prohibited
 
 
 def _to(place: Destination) -> Iterator[bytes]:
@@ -216,8 +226,8 @@ def _compare(value: bytes, how: int = _EQUAL) -> bytes:
     return _expression("cmp", _number(1, 1) + _number(2, how) + _nest(3, _attribute(1, value)))
 
 
-def _decide(code: int) -> bytes:
-    return _expression("immediate", _number(1, 0) + _nest(2, _verdict(code)))
+def _decide(code: int, chain: str = "") -> bytes:
+    return _expression("immediate", _number(1, 0) + _nest(2, _verdict(code, chain)))
 
 
 def _verdict(code: int, chain: str = "") -> bytes:
@@ -277,3 +287,7 @@ def _attributes(said: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & ~_NESTED, said[_ATTRIBUTE.size : length]
         said = said[length + -length % 4 :]
+
+
+_COUNTED = _expression("counter", b"")
+_RESET_COUNTED = _COUNTED + _expression("reject", _number(1, _RESET) + _attribute(2, b"\0"))

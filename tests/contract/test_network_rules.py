@@ -18,7 +18,7 @@ USER, OTHER = 70901, 70902
 _BEGIN = """
 import asyncio, fcntl, json, os, socket, struct, sys, time
 from pathlib import Path
-from reconciler.host.network_rules import NetworkRules
+from reconciler.host.network_rules import Held, NetworkRules
 from reconciler.linux import nftables
 from reconciler.linux.nftables import Chain, mark_of, replace, rules_in
 from reconciler.planning.isolation.destinations import place_of
@@ -143,6 +143,39 @@ print(json.dumps([listening["127.0.0.1"].accept()[0].recv(9).decode(), tried(use
     assert found == ["later", "ConnectionRefusedError"]
 
 
+def test_a_listener_that_root_has_opened_connects_nowhere_and_goes_on_accepting(tmp_path: Path) -> None:
+    found = apart(
+        """
+import ctypes
+def escape(how, listeners):
+    with socket.create_server(("127.0.0.1", 0)) as before:
+        port = before.getsockname()[1]
+    own = socket.create_server(("127.0.0.1", port))  # by its number, as the daemon does
+    replace("reconciler-a", [Chain(user=user, allowed=(("127.0.0.1", 0),))], "mark", [port] if listeners else [])
+    served = tried(other, "127.0.0.1", port)
+    reading, writing = os.pipe()
+    if not os.fork():
+        os.setresuid(user, user, user)
+        if how == "shutdown":
+            own.shutdown(socket.SHUT_RDWR)
+        else:
+            ctypes.CDLL(None).connect(own.fileno(), bytes(16), 16)
+        own.settimeout(5)
+        try:
+            own.connect(("127.0.0.2", ports["127.0.0.2"]))
+        except OSError as error:
+            os.write(writing, type(error).__name__.encode())
+        else:
+            os.write(writing, b"through")
+        os._exit(0)
+    return served, os.read(reading, 99).decode()
+print(json.dumps([escape(how, listeners) for listeners in (False, True) for how in ("shutdown", "unspecified")]))
+""",
+        tmp_path,
+    )
+    assert found == [["through", "through"]] * 2 + [["through", "ConnectionRefusedError"]] * 2
+
+
 def test_a_table_is_replaced_as_a_whole_and_those_of_others_stay(tmp_path: Path) -> None:
     found = apart(
         """
@@ -182,10 +215,11 @@ def test_names_count_once_they_are_looked_up_unless_they_lead_here_from_elsewher
 names["db.internal"] = ["127.0.0.1", "10.1.1.1"]
 async def main():
     rules = rules_of()
-    rules.want({"shop": (user, (place_of("evil.example.com"), place_of("localhost")))})
+    rules.want({"shop": Held(user=user, places=(place_of("evil.example.com"), place_of("localhost")))})
     task = asyncio.create_task(rules.run(lambda: None))
     names["localhost"] = ["127.0.0.2"]
-    rules.want({"shop": (user, (place_of("evil.example.com"), place_of("localhost"), place_of("lost.example.com")))})
+    places = [place_of(each) for each in ("evil.example.com", "localhost", "lost.example.com")]
+    rules.want({"shop": Held(user=user, places=tuple(places))})
     await rules.looked_up()
     first = [tried(user, each) for each in ports]
     rules.want({})
@@ -204,7 +238,7 @@ def test_rules_that_another_program_removes_come_back(tmp_path: Path) -> None:
         + """
 async def main():
     rules = rules_of()
-    rules.want({"shop": (user, (place_of("127.0.0.1"),))})
+    rules.want({"shop": Held(user=user, places=(place_of("127.0.0.1"),), ports=(8001,))})
     task = asyncio.create_task(rules.run(lambda: None))
     await rules.looked_up()
     was = mark_of("reconciler-a")
@@ -224,13 +258,13 @@ def test_a_daemon_that_begins_again_finds_its_rules_and_removes_those_that_nothi
         _RULES
         + """
 async def main():
-    wanted = {"shop": (user, (place_of("127.0.0.1"),))}
+    shop = Held(user=user, places=(place_of("127.0.0.1"),), ports=(8001, 8002))
     first = rules_of()
-    first.admit("shop", *wanted["shop"])
-    first.admit("shop", *wanted["shop"])  # as the second of its processes does
+    first.admit("shop", shop)
+    first.admit("shop", shop)  # as the second of its processes does
     was = mark_of("reconciler-a")
     beside = rules_of("reconciler-b")
-    beside.admit("blog", other, ())
+    beside.admit("blog", Held(user=other, places=()))
     second = rules_of()
     held = mark_of("reconciler-a") == was
     second.want({})

@@ -1,8 +1,10 @@
 """An app with a list of where it may connect to: it reaches that and nothing else, whatever becomes of the daemon."""
 
+import http.client
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,27 @@ def found(ports):
     said = [attempt(lambda: socket.create_connection(("127.0.0.1", port), 5)) for port in ports]
     return json.dumps([*said, attempt(lambda: udp(ports[-1]))])
 
+def listener():
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return found
+
+def escape(port):  # by the socket that the daemon has opened
+    own = listener()
+    own.shutdown(socket.SHUT_RDWR)
+    own.settimeout(5)
+    own.connect(("127.0.0.1", port))
+    return own
+
 def application(environ, start_response):
+    if environ["PATH_INFO"] == "/escape":
+        with open(os.environ["HOME"] + "/escape", "w") as file:
+            file.write(json.dumps([attempt(lambda: escape(int(environ["QUERY_STRING"])))]))
+        os._exit(0)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [found([int(each) for each in environ["QUERY_STRING"].split(",")]).encode()]
 """
@@ -135,6 +157,19 @@ def test_all_of_an_app_is_held_to_its_list(site: Site, table: str) -> None:
     shell = site.cli("shell", "client", "--", "python", "-c", code, env=here)
     assert json.loads(shell.stdout or "[]") == _TO_ONE, shell.stderr
     assert tried(port, one, other) == _TO_ONE
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
+def test_an_app_connects_nowhere_by_the_listener_that_the_daemon_opened(site: Site, table: str) -> None:
+    other = site.app("other")
+    port = client(site, network={"connect": ["127.0.0.9"]})
+    site.live()
+    site.await_settled("other", "client", within=120)
+    with suppress(OSError, http.client.HTTPException):
+        get(port, f"/escape?{other}")
+    said = site.paths.home("client") / "escape"
+    eventually(partial(wrote, said), 30)
+    assert json.loads(said.read_text()) == ["ConnectionRefusedError"]
 
 
 def test_without_rules_an_app_is_held_to_ports_and_told_so(site: Site) -> None:

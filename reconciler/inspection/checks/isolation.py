@@ -9,8 +9,10 @@ from reconciler.isolation.app_namespace import has_users, no_warden
 from reconciler.isolation.app_users import AppUsers, app_users
 from reconciler.isolation.cells import places_of
 from reconciler.isolation.user_leases import damaged_files, read_leases
+from reconciler.linux.landlock import keeps_from_network
 from reconciler.linux.process_identity import owner_of
 from reconciler.linux.user_namespaces import forbidden
+from reconciler.manifests.catalog import Catalog
 from reconciler.planning.isolation.layout import NOT_DELEGATED, layout
 from reconciler.settings.settings import Settings
 
@@ -88,6 +90,21 @@ def _of_other_daemons(users: AppUsers) -> Iterator[Check]:
         advice = f"let the daemon write {where}, or give each daemon its own isolation.uids"
         found = f"other daemons of this host are not told of these users: {where} cannot be written"
         yield Check(level="warn", subject="users", found=found, advice=advice)
+
+
+def lists(catalog: Catalog) -> Iterator[Check]:
+    """Check what holds the apps that have a list of where they may connect to; nothing without one."""
+    listed = sorted(name for name, app in catalog.apps.items() if app.isolation.connects == "listed")
+    loose = [name for name in listed if not catalog.apps[name].isolation.by_user]
+    if loose:
+        found = f"of {loose[0]}{f' and {len(loose) - 1} more' if loose[1:] else ''}, only ports of TCP are held"
+        if not keeps_from_network():
+            found = f"nothing holds {loose[0]}{f' and {len(loose) - 1} more' if loose[1:] else ''} to them"
+        advice = "run the daemon as root, with CAP_NET_ADMIN, on a kernel that has nftables"
+        yield Check(level="warn", subject="network lists", found=found, advice=advice)
+    elif listed:
+        found = f"rules of the kernel hold {len(listed)} {'app' if len(listed) == 1 else 'apps'} to them"
+        yield Check(level="ok", subject="network lists", found=found)
 
 
 def _of_warden(settings: Settings, pid: int | None) -> Iterator[Check]:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.main import group
-from reconciler.inspection.checks import disk, kernel, network, origins, reconciler, software, users
+from reconciler.inspection.checks import disk, isolation, kernel, network, origins, reconciler, software, users
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.checks.host import checks
 from reconciler.inspection.manifests import checked
@@ -271,3 +271,18 @@ def test_the_secrets_of_a_repository_are_readable_and_its_webhook_is_judged_by_t
     assert found(None)["webhook fleet"] == "it was never called"
     (tmp_path / "token").unlink()
     assert found(1.0)["statuses fleet"] == f"cannot read {tmp_path / 'token'}: No such file or directory"
+
+
+def test_what_holds_apps_to_their_lists_is_told_and_ports_alone_are_a_warning(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.manifests.mkdir()
+    (tmp_path / "apps").mkdir()
+    place = settings.manifests / "shop.yaml"
+    place.write_text("path: ../apps\n")
+    assert list(isolation.lists(checked(settings))) == []
+    place.write_text("path: ../apps\nisolation: strict\nnetwork: {connect: [443]}\n")
+    for has, level in ((True, "ok"), (False, "warn")):
+        monkeypatch.setattr("reconciler.host.network_rules.filters", lambda _, has=has: has)
+        (found,) = isolation.lists(checked(settings))
+        assert (found.level, found.subject, bool(found.advice)) == (level, "network lists", not has)
