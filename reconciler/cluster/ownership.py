@@ -58,16 +58,6 @@ def marked(made: Seen, installation: str, revision: str) -> dict[str, Any]:
     return found
 
 
-def with_restart(made: Seen, asked_at: str) -> Seen:
-    """Return a Deployment whose pods are to have been started after this time; any other object as it is."""
-    if made["kind"] != "Deployment":
-        return made
-    found: dict[str, Any] = json.loads(json.dumps(made))
-    metadata = found["spec"]["template"].setdefault("metadata", {})
-    metadata["annotations"] = {**metadata.get("annotations", {}), RESTARTED: asked_at}
-    return found
-
-
 def app_of(seen: Seen) -> str:
     """Return the app of an object, as its label says, "" without one."""
     return str((seen["metadata"].get("labels") or {}).get(APP, ""))

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
 from reconciler.cluster.api.client import ApiError, Client
 from reconciler.cluster.observed import ObservedPlace, Rendered
-from reconciler.cluster.ownership import APP, conflict_of, kept_replicas, marked, may_be_taken, with_restart
+from reconciler.cluster.ownership import APP, conflict_of, kept_replicas, marked, may_be_taken
 from reconciler.cluster.plan import plan
+from reconciler.cluster.requests import as_requested, with_request
 from reconciler.cluster.rollout import is_ready
 from reconciler.cluster.versions import PLURALS
 from reconciler.cluster.watched import WatchedObjects
@@ -161,10 +162,18 @@ class ClusterWorld:
     def restart(self, app: App) -> None:
         """Have every pod of an app replaced, as an operator asked; what serves ends once its successor is ready."""
         if app.place == self._cluster.name:
-            asked_at = datetime.now(UTC).isoformat(timespec="seconds")
-            self._note(app.name, restarted=asked_at)
-            self._rendered.pop(app.name, None)
-            self._wake(app.name)
+            self._requested(app.name, restarted=_now())
+
+    def request(self, app: App, process: str, kind: str) -> None:
+        """Restart, stop or start a process of an app, as an operator asked; others are left as they are."""
+        (asked,) = (each for each in app.processes if each.name == process)
+        if app.place == self._cluster.name:
+            self._requested(app.name, processes=with_request(self._noted(app.name), asked, kind, _now()))
+
+    def _requested(self, name: str, **noted: object) -> None:
+        self._note(name, **noted)
+        self._rendered.pop(name, None)
+        self._wake(name)
 
     # The World
 
@@ -259,9 +268,9 @@ class ClusterWorld:
 
     async def _made(self, name: str, action: Render) -> Rendered:
         made = await self._render(self._cluster, action.app, action.revision)
-        asked_at = self._restarted_at(name)
-        restarted = (with_restart(each, asked_at) if asked_at else each for each in made.objects)
-        objects = tuple(marked(each, self._installation, made.revision) for each in restarted)
+        noted = self._noted(name)
+        asked = (as_requested(each, action.app, noted) for each in made.objects)
+        objects = tuple(marked(each, self._installation, made.revision) for each in asked)
         if made.refused:
             self._write(name, "refused", f"cannot run in {self._cluster.name}: {made.refused}", action)
         for note in made.notes:
@@ -294,10 +303,6 @@ class ClusterWorld:
         self._watched.note({**seen, "kind": action.kind})
         kind: EventKind = "recovered" if action.reason is Reason.DRIFTED else "applied"
         self._write(name, kind, f"applied {action.kind} {action.name} in {self._cluster.name}", action)
-
-    def _restarted_at(self, name: str) -> str:
-        """Return when an operator asked last for a restart of an app, "" for never."""
-        return str(self._noted(name).get("restarted", ""))
 
     def _track(self, name: str, planned: Plan[Action]) -> None:
         """Keep on record which revisions may have pods there: all since the last one whose rollout has ended."""
@@ -358,6 +363,10 @@ class ClusterWorld:
 
     def _write(self, name: str, kind: EventKind, text: str, action: Action) -> None:
         self._journal.write(Subject("app", name), kind, text, action.cause, action.reason)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _is_ending(pod: Mapping[str, Any]) -> bool:

@@ -48,7 +48,12 @@ def grants_of(  # noqa: PLR0913  collaborators, each named
         counted,
         *(each.figures for each in (worlds.apps.limits, worlds.apps.scaling, worlds.tasks, worlds.processes)),
     )
-    processes = ProcessRequests(manifests, worlds.processes, journal)
+
+    def elsewhere(app: App, process: str, kind: str) -> None:
+        for each in worlds.clusters:
+            each.request(app, process, kind)
+
+    processes = ProcessRequests(manifests, worlds.processes, journal, elsewhere=elsewhere)
 
     def restarted(app: App) -> None:
         processes.restart_with(app)

@@ -95,3 +95,30 @@ def test_a_restart_replaces_the_pods_once_and_another_daemon_does_not_repeat_it(
     eventually(lambda: image(api) != before, 120)
     eventually(lambda: is_told(site, "running"), 120)
     assert restarted_at(api) == asked_at
+
+
+def of_worker(api: KubeApi) -> tuple[int, str]:
+    """How many replicas the process is to have, and since when they are to be."""
+    spec = api.of("Deployment", "shop-worker")["spec"]
+    return spec["replicas"], spec["template"]["metadata"].get("annotations", {}).get(RESTARTED, "")
+
+
+def test_one_process_is_restarted_stopped_and_started_by_itself(site: Site, api: KubeApi, options: list[str]) -> None:
+    site.manifest("shop", place="prod", probation="0s", processes={"worker": {"command": "sleep 9", "count": 2}})
+    daemon = site.start(*options)
+    eventually(lambda: is_told(site, "running"), 120)
+    web = api.of("Deployment", "shop")["metadata"]["generation"]
+    assert of_worker(api) == (2, "")
+    site.cli("restart", "shop", "worker")
+    eventually(lambda: of_worker(api)[1] != "", 120)
+    asked_at = of_worker(api)[1]
+    site.cli("stop", "shop", "worker")
+    eventually(lambda: of_worker(api) == (0, asked_at), 120)
+    site.end(daemon, signal.SIGKILL)
+    site.start(*options)
+    eventually(lambda: is_told(site, "running"), 120)
+    assert of_worker(api) == (0, asked_at)
+    site.cli("start", "shop", "worker")
+    eventually(lambda: of_worker(api) == (2, asked_at), 120)
+    assert api.of("Deployment", "shop")["metadata"]["generation"] == web
+    assert "has no process 'mailer': it has worker" in site.cli("restart", "shop", "mailer").stderr
