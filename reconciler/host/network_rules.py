@@ -71,6 +71,7 @@ class NetworkRules:
         self._wanted: dict[str, Held] = {}
         self._known: dict[str, dict[str, float]] = {}
         self._applied = ""
+        self._generation = 0
         self._problem = ""
         self._changed, self._looked = asyncio.Event(), asyncio.Event()
 
@@ -163,17 +164,18 @@ class NetworkRules:
             chains.append(Chain(user=user, allowed=allowed, never=_UNLISTED))
         said = [[each.user, list(map(list, each.allowed))] for each in chains]
         mark = fingerprint([ports, said]) if chains else ""
-        found = nftables.mark_of(self._table)
         self_made, self._applied = mark == self._applied, mark
-        if found == (mark, nftables.rules_in(chains, ports)):
-            if not chains:
-                self._marker.unlink(missing_ok=True)
+        generation = nftables.generation()
+        if self_made and generation == self._generation:
             return False
-        self._marker.touch()
-        nftables.replace(self._table, chains, mark, ports)
+        self._generation = generation
+        is_there = nftables.mark_of(self._table) == (mark, nftables.rules_in(chains, ports))
+        if not is_there:
+            self._marker.touch()
+            nftables.replace(self._table, chains, mark, ports)
         if not chains:
             self._marker.unlink(missing_ok=True)
-        return self_made
+        return self_made and not is_there
 
     async def _look_up(self, names: Collection[str]) -> None:
         """Look up names; one that cannot be looked up just now keeps the addresses that it had."""

@@ -17,13 +17,15 @@ from typing import TypeAlias
 _NETLINK_NETFILTER, _SUBSYSTEM = 12, 10
 _REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 1, 4, 0x300, 0x400, 0x800
 _ERROR, _DONE, _BATCH_BEGIN, _BATCH_END = 2, 3, 0x10, 0x11
-_NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE, _GET_RULE, _NEW_SET, _NEW_ELEMENTS = 0, 2, 3, 6, 7, 9, 12
+_NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE, _NEW_SET, _NEW_ELEMENTS = 0, 2, 3, 6, 9, 12
+_GET_RULE, _GET_GENERATION = 7, 16
 _INET = 1  # NFPROTO_INET: both versions of the protocol
 _NESTED = 0x8000
 _ACCEPT, _JUMP, _GOTO = 1, -3, -4
 _VERDICT_TYPE, _IS_MAP = 0xFFFFFF00, 8
 _HEADER, _FAMILY, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct(">BBH"), struct.Struct("=HH")
 _ANSWER_BYTES, _ANSWER_S = 1 << 16, 5.0
+_SNDBUFFORCE = 32  # of socket(7): a transaction is sent as a whole, whatever its length
 _OUTPUT = 3  # NF_INET_LOCAL_OUT
 _SKUID, _PROTOCOL_FAMILY, _TRANSPORT = 10, 15, 16
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
@@ -65,10 +67,24 @@ def replace(table: str, chains: Sequence[Chain], mark: str, listeners: Sequence[
     if chains:
         messages += _table(table, chains, mark, listeners)
     begin, end = (_bare(kind, _FAMILY.pack(0, 0, _SUBSYSTEM), _REQUEST) for kind in (_BATCH_BEGIN, _BATCH_END))
+    *others, last = messages
+    batch = b"".join((begin, *others, _answered(last), end))
     with _opened() as link:
-        link.send(begin + b"".join(messages) + end)
-        for _ in messages:
-            _answers(link.recv(_ANSWER_BYTES))
+        link.setsockopt(socket.SOL_SOCKET, _SNDBUFFORCE, 2 * len(batch) + _ANSWER_BYTES)
+        link.send(batch)
+        while not _is_taken(link.recv(_ANSWER_BYTES)):
+            pass
+
+
+def generation() -> int:
+    """Return a number that is another one once any table of this network has been changed. Raises OSError."""
+    with _opened() as link:
+        link.send(_bare(_SUBSYSTEM << 8 | _GET_GENERATION, _FAMILY.pack(0, 0, 0), _REQUEST))
+        for kind, payload in _messages(link.recv(_ANSWER_BYTES)):
+            if kind == _ERROR:
+                _refused(payload)
+            return int.from_bytes(dict(_attributes(payload[_FAMILY.size :])).get(1, b""), "big")
+    return 0
 
 
 def mark_of(table: str) -> tuple[str, int]:
@@ -84,10 +100,10 @@ def mark_of(table: str) -> tuple[str, int]:
                 if kind == _DONE:
                     return found, count
                 if kind == _ERROR:
-                    number = -int(struct.unpack_from("=i", payload)[0])
-                    if number == errno.ENOENT:
+                    try:
+                        _refused(payload)
+                    except FileNotFoundError:
                         return "", 0
-                    raise OSError(number, os.strerror(number))
                 fields = dict(_attributes(payload[_FAMILY.size :]))
                 if fields.get(1, b"").rstrip(b"\0").decode(errors="replace") != table:
                     continue
@@ -256,7 +272,13 @@ def _text(kind: int, text: str) -> bytes:
 
 
 def _message(kind: int, content: bytes, flags: int = 0) -> bytes:
-    return _bare(_SUBSYSTEM << 8 | kind, _FAMILY.pack(_INET, 0, 0) + content, _REQUEST | _ACK | flags)
+    return _bare(_SUBSYSTEM << 8 | kind, _FAMILY.pack(_INET, 0, 0) + content, _REQUEST | flags)
+
+
+def _answered(message: bytes) -> bytes:
+    """Return a message that the kernel answers, too, if it takes it: what it refuses, it always answers."""
+    length, kind, flags, sequence, port = _HEADER.unpack_from(message)
+    return _HEADER.pack(length, kind, flags | _ACK, sequence, port) + message[_HEADER.size :]
 
 
 def _bare(kind: int, content: bytes, flags: int) -> bytes:
@@ -272,12 +294,20 @@ def _messages(said: bytes) -> Iterator[tuple[int, bytes]]:
         said = said[length + -length % 4 :]
 
 
-def _answers(said: bytes) -> None:
-    """Raise OSError if the kernel refused what it was given."""
+def _is_taken(said: bytes) -> bool:
+    """Whether these answers say that all was taken. Raises OSError if the kernel refused something."""
     for kind, payload in _messages(said):
-        number = -int(struct.unpack_from("=i", payload)[0]) if kind == _ERROR else 0
-        if number:
-            raise OSError(number, os.strerror(number))
+        if kind == _ERROR:
+            _refused(payload)
+            return True
+    return False
+
+
+def _refused(payload: bytes) -> None:
+    """Raise the OSError that an answer says, if it says one."""
+    number = -int(struct.unpack_from("=i", payload)[0])
+    if number:
+        raise OSError(number, os.strerror(number))
 
 
 def _attributes(said: bytes) -> Iterator[tuple[int, bytes]]:

@@ -20,7 +20,7 @@ import asyncio, fcntl, json, os, socket, struct, sys, time
 from pathlib import Path
 from reconciler.host.network_rules import Held, NetworkRules
 from reconciler.linux import nftables
-from reconciler.linux.nftables import Chain, mark_of, replace, rules_in
+from reconciler.linux.nftables import Chain, generation, mark_of, replace, rules_in
 from reconciler.planning.isolation.destinations import place_of
 user, other, root = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 with socket.socket() as own:
@@ -194,6 +194,26 @@ print(json.dumps([first, mark_of("reconciler-a"), mark_of("host-firewall")[0]]))
     assert (gone, theirs) == (["", 0], "theirs")
 
 
+def test_a_table_of_a_thousand_users_is_one_transaction_and_one_that_is_refused_changes_nothing(tmp_path: Path) -> None:
+    found = apart(
+        """
+many = [Chain(user=71_000 + each, allowed=(("10.0.0.0/8", 5432), ("", 443))) for each in range(1000)]
+replace("reconciler-a", many, "many", range(8000, 9000))
+whole = mark_of("reconciler-a") == ("many", rules_in(many, range(8000, 9000)))
+before = generation()
+refused = ""
+try:
+    nftables._MAP = "u" * 300  # a name that the kernel refuses, in the middle of it
+    replace("reconciler-a", [Chain(user=user)], "refused")
+except OSError as error:
+    refused = str(error)
+print(json.dumps([whole, bool(refused), mark_of("reconciler-a")[0], generation() == before]))
+""",
+        tmp_path,
+    )
+    assert found == [True, True, "many", True]
+
+
 _RULES = """
 told, names = [], {"db.internal": ["127.0.0.1"], "evil.example.com": ["127.0.0.1"]}
 def resolve(name):
@@ -275,3 +295,39 @@ print(json.dumps(asyncio.run(main())))
         tmp_path,
     )
     assert found == [True, ["", 0], True, "ConnectionRefusedError", []]
+
+
+def test_a_daemon_killed_before_any_of_its_effects_is_carried_on_by_the_next(tmp_path: Path) -> None:
+    found = apart(
+        _RULES
+        + """
+shop = Held(user=user, places=(place_of("127.0.0.1"),), ports=(8001,))
+def killed(wanted, before):
+    if not (child := os.fork()):
+        for where, name in ((Path, "touch"), (Path, "unlink"), (nftables, "replace")):
+            if name == before:
+                setattr(where, name, lambda *_, **__: os._exit(7))
+        rules = rules_of()
+        rules.admit("shop", shop) if wanted else rules.clear()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+said = []
+for before in ("touch", "replace", ""):
+    ended = killed(True, before)
+    first = rules_of()
+    first.admit("shop", shop)
+    said.append([before, ended, tried(user, "127.0.0.2"), (root / "reconciler-a").exists()])
+    if before != "":
+        first.clear()
+for before in ("replace", "unlink"):
+    rules_of().admit("shop", shop)
+    ended = killed(False, before)
+    rules_of().clear()
+    said.append([before, ended, tried(user, "127.0.0.2"), mark_of("reconciler-a")[1], (root / "reconciler-a").exists()])
+print(json.dumps(said))
+""",
+        tmp_path,
+    )
+    held = "ConnectionRefusedError", True
+    assert found[:3] == [["touch", 7, *held], ["replace", 7, *held], ["", 0, *held]]
+    assert found[3:] == [[each, 7, "through", 0, False] for each in ("replace", "unlink")]

@@ -77,6 +77,8 @@ def table(site: Site) -> Iterator[str]:
         pytest.skip("no rules of the kernel know users here")
     filters.cache_clear()
     yield "reconciler-"
+    for daemon in site.daemons:
+        site.end(daemon, signal.SIGKILL)  # it would put back what is removed
     if site.state_id():
         nftables.replace(f"reconciler-{site.state_id()}", [], "")
 
