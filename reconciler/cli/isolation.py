@@ -2,8 +2,8 @@
 
 Shows for each instance of each APP, a name or a pattern such as 'shop-*', or of every app, the user that it runs as;
 whether it has a cell, so that all it started ends with it; its isolation as it proved it from inside when it started,
-with a letter for each part that it lacks; and each of its limits, what holds it, and how much is used. Needs no
-daemon.
+with a letter for each part that it lacks; and each of its limits, what holds it, and how much is used; where it may
+connect, if its manifest has a list. Needs no daemon.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,6 +54,8 @@ def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | 
         show(_COLUMNS, [row for each in found for row in _rows(each)])
         for each in (each for each in found if each.lacks):
             click.echo(plain(f"{each.app} {each.process or each.id}: {each.lacks}"))
+        for app, places in {each.app: each.connects for each in found if each.connects}.items():
+            click.echo(plain(f"{app}: its manifest lets it connect to {', '.join(places)}"))
     else:
         click.echo("no instance is running")
 

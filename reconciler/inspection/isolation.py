@@ -36,7 +36,7 @@ class Confined:
 
     `limits` are those that its manifest or the host asks for. `isolation` is the kind that it was started with, and
     `held` and `missing` are the parts of that as it proved them from inside, by `tried` tries. `user` is the number of
-    the user that it runs as.
+    the user that it runs as. `connects` are the places of its app's list, without any where it has none.
     """
 
     app: str
@@ -52,19 +52,20 @@ class Confined:
     letters: str = ""
     lacks: str = ""
     user: int | None = None
+    connects: tuple[str, ...] = ()
 
 
 def confined(snapshot: "HostSnapshot", apps: Collection[str]) -> list[Confined]:
     """Return the running instances of these apps, by app, oldest first. Blocks."""
     return [
-        _confined(record, _asked(snapshot.desired, record))
+        _confined(record, _asked(snapshot.desired, record), _connects(snapshot.desired, record))
         for name in sorted(apps)
         for record in (*snapshot.instances.get(name, []), *snapshot.processes.get(name, []))
         if record.pid
     ]
 
 
-def _confined(record: "InstanceRecord", asked: Limits) -> Confined:
+def _confined(record: "InstanceRecord", asked: Limits, connects: tuple[str, ...]) -> Confined:
     pid = record.pid or 0
     cell = cell_seen(record.app, record.id, pid)
     proof = proof_of(record.isolation) or NO_PROOF
@@ -82,6 +83,7 @@ def _confined(record: "InstanceRecord", asked: Limits) -> Confined:
         letters=proof.letters,
         lacks=proof.told,
         user=owner_of(pid),
+        connects=connects,
     )
 
 
@@ -107,6 +109,11 @@ def _limits(cell: Cell, pid: int, asked: Limits) -> Iterator[HeldLimit]:
         elif limit == "processes":
             used = str(sum(process_table.threads(each) for each, _ in process_table.family(pid)))
         yield HeldLimit(limit=limit, asked=shown(limit, value), held=held, used=used)
+
+
+def _connects(desired: Mapping[str, Any], record: "InstanceRecord") -> tuple[str, ...]:
+    """Return where the manifest in force lets an app connect, nothing without a list."""
+    return tuple(map(str, desired.get("apps", {}).get(record.app, {}).get("connect", ())))
 
 
 def _asked(desired: Mapping[str, Any], record: "InstanceRecord") -> Limits:

@@ -153,6 +153,7 @@ def _facts_of_app(app: "App") -> Json:
         **_limits(app),
         **_worker_range(app),
         **({"isolation": app.isolation.kind} if app.isolation else {}),
+        **({"connect": [*app.isolation.places]} if app.isolation.places else {}),
     }
 
 
