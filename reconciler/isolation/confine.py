@@ -46,6 +46,9 @@ def confine(given: "Confinement", held: "Held | None" = None) -> str:
         # The directories of the daemon are its user's alone: only by mounts does another user get to what is below.
         reasons.setdefault("user", []).append("without mounts of its own it is kept from its files")
         owner = None
+    if given.connects == "rules" and owner is None:
+        lacks = given.no_user or "it has that of the daemon"
+        reasons.setdefault("network", []).append(f"rules know an app by a user of its own, and {lacks}")
     outside = None
     if given.connects == "none":
         outside = _socket.socket(_socket.AF_INET)  # as the connections that the app is going to accept

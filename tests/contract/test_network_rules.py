@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from reconciler.isolation.launching import confined
+from reconciler.isolation.main import REFUSED
 from reconciler.linux import nftables
+from reconciler.planning.isolation.confinement import Confinement, proof_of
 
 _NEW_NETWORK = 0x40000000
 USER, OTHER = 70901, 70902
@@ -331,3 +334,21 @@ print(json.dumps(said))
     held = "ConnectionRefusedError", True
     assert found[:3] == [["touch", 7, *held], ["replace", 7, *held], ["", 0, *held]]
     assert found[3:] == [[each, 7, "through", 0, False] for each in ("replace", "unlink")]
+
+
+def test_an_instance_without_a_user_of_its_own_is_not_started_where_rules_are_to_hold_it() -> None:
+    seen = Confinement(isolation="strict", visible=("/usr", "/bin", "/lib", "/lib64"), connects="rules",
+                       no_user="all users are in use", required=("network",))  # fmt: skip
+    reading, writing = os.pipe()
+    ended = subprocess.run(
+        confined(("/bin/true",), seen, writing), pass_fds=[writing], check=False, capture_output=True, timeout=60
+    )
+    os.close(writing)
+    with open(reading, "rb") as end:  # noqa: PTH123  a descriptor
+        proof = proof_of(end.read().decode())
+    assert ended.returncode == REFUSED
+    assert proof is not None
+    assert proof.missing["network"] == (
+        "from inside it could send where its manifest does not let it;"
+        " rules know an app by a user of its own, and all users are in use"
+    )
