@@ -44,11 +44,11 @@ def _measure(here: Bench, who: str, size: int, figures: Figures) -> None:
         here.drop(name, f"path: {here.app}\nstart: lazy\nidle_after: 10m\nworkers: 1\n")
     daemon = here.start("--settings", str(settings))
     here.until("sleeping", names, within_s=1800)
-    _at_rest(daemon.pid)
+    at_rest(daemon.pid)
     for _ in range(_ROUNDS):
         before = cpu_s(daemon.pid)
-        _ring(here.state / "doorbell", names)
-        _at_rest(daemon.pid)
+        ring(here.state / "doorbell", names)
+        at_rest(daemon.pid)
         figures.add(per_app(size), who, "µs", (cpu_s(daemon.pid) - before) / size * 1e6)
     asked = ["--manifests", str(here.manifests), "--settings", str(settings)]
     for command, more in (("validate", []), ("plan", ["--state", str(here.state)])):
@@ -56,7 +56,7 @@ def _measure(here: Bench, who: str, size: int, figures: Figures) -> None:
         figures.add(command_of(command, size), who, "s", seconds_of(line, here.checkout))
 
 
-def _ring(doorbell: Path, names: list[str]) -> None:
+def ring(doorbell: Path, names: list[str]) -> None:
     """Wake all, as their workers would: whoever's name is on the doorbell is looked at."""
     with doorbell.open("w") as bell:
         for start in range(0, len(names), 100):
@@ -64,7 +64,7 @@ def _ring(doorbell: Path, names: list[str]) -> None:
             bell.flush()
 
 
-def _at_rest(pid: int) -> None:
+def at_rest(pid: int) -> None:
     """Wait until the daemon takes next to no processor time."""
     before, deadline = cpu_s(pid), time.monotonic() + 120
     while True:
