@@ -109,7 +109,7 @@ def open_database(file: Path, *, read_only: bool = False, at_once: bool = False,
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
         database.execute("PRAGMA wal_autocheckpoint=400")
-        database.execute("PRAGMA cache_size=-512")  # KiB: what is read often is cached by its readers
+        database.execute("PRAGMA cache_size=-128")  # KiB: what is read often is cached by its readers
     try:
         _make_current(database, file, read_only=read_only, upgrade=upgrade)
     except BaseException:
