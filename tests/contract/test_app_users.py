@@ -22,7 +22,7 @@ from reconciler.planning.isolation.confinement import Confinement
 from reconciler.staging.written_files import mark_served, written_files
 from reconciler.state.paths import StatePaths
 from tests.support.eventually import eventually
-from tests.support.probe_of_isolation import LACKS
+from tests.support.probe_of_isolation import LACKS, NO_MOUNTS
 
 _FIRST = 76_000
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -295,7 +295,7 @@ def test_a_process_killed_at_any_step_of_giving_files_away_is_carried_on_by_the_
 
 
 @as_root
-@pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}")
+@pytest.mark.skipif(bool(LACKS or NO_MOUNTS), reason=f"no files of its own here: {LACKS or NO_MOUNTS}")
 def test_a_user_of_an_app_has_a_name_a_group_and_a_home_beside_those_of_the_host() -> None:
     looks = "id -un; id -gn; getent passwd app-shop; getent passwd root"
     given = Confinement(

@@ -26,7 +26,7 @@ from reconciler.staging.staged import Staged
 from reconciler.staging.stager import Stager
 from reconciler.state.paths import StatePaths
 from tests.contract.test_staging import WSGI, Host, host, shared, version_of
-from tests.support.probe_of_isolation import LACKS
+from tests.support.probe_of_isolation import LACKS, NO_MOUNTS
 
 __all__ = ["host", "shared"]
 
@@ -198,6 +198,7 @@ def test_code_that_changes_the_python_of_its_environment_is_given_none(host: Hos
     assert host.finished() == []
 
 
+@pytest.mark.skipif(bool(NO_MOUNTS), reason=f"no code that builds can list the environments: {NO_MOUNTS}")
 def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(host: Host) -> None:
     others(host)
     shutil.rmtree(host.root / "environments" / "other")
@@ -230,7 +231,8 @@ def test_a_required_part_that_is_missing_keeps_packages_from_being_built(
 def test_a_package_outside_the_code_is_out_of_sight_unless_mounts_name_it(host: Host, tmp_path: Path) -> None:
     (tmp_path / "setup.py").write_text(SETUP)
     files = {"wsgi.py": WSGI, "requirements.txt": f"pkg @ file://{tmp_path}\n"}
-    with pytest.raises(StagingError, match="Distribution not found at: file://"):
+    refused = "Permission denied" if NO_MOUNTS else "Distribution not found at: file://"  # there, and out of reach
+    with pytest.raises(StagingError, match=refused):
         staged(host, "outside", files)
     mounted = replace(STRICT, mounts=(Mount(path=str(tmp_path), write=True),))
     confinements = Confinements(StatePaths(state=host.root), mounts=(str(tmp_path),))

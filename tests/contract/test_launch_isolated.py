@@ -29,13 +29,14 @@ from reconciler.staging.detection.runtimes import discover
 from tests.contract.machine import on_the_loop
 from tests.contract.test_launch import _EXTRA_MODULES, _OUTSIDE, Ground, _asked, _environment, _listener, ground
 from tests.support.eventually import soon
-from tests.support.probe_of_isolation import LACKS
+from tests.support.probe_of_isolation import LACKS, NO_MOUNTS
 
 __all__ = ["ground"]
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root gives processes users of their own"),
     pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}"),
+    pytest.mark.skipif(bool(NO_MOUNTS), reason=NO_MOUNTS),
 ]
 
 _USER = 79_990

@@ -33,7 +33,15 @@ def _lacks() -> str:
     return "a program cannot be confined" if found is None else found.missing.get("files", "")
 
 
+def _no_mounts() -> str:
+    words = ("unshare", *(() if os.geteuid() == 0 else ("--user",)), "--mount", "true")
+    tried = subprocess.run(words, check=False, capture_output=True, timeout=60)
+    return "" if tried.returncode == 0 else "no program has mounts of its own here"
+
+
 LACKS = _lacks()
+# Landlock alone keeps files apart where a program gets no mounts; a user of its own, and a name for it, take both.
+NO_MOUNTS = _no_mounts()
 # Why apps get no users of their own from a daemon here, "" if they do.
 NO_USERS = AppUsers(StatePaths(state=Path("/")), range(70_000, 80_000)).lacks()
 
