@@ -81,7 +81,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     to = options.destination(push) if push is not None else None
     directory, _, digest = base.partition("@")
     request = ImageRequest(
-        output=(output or settings.paths.state / "images" / app).absolute(),
+        output=(output or settings.paths.images / app).absolute(),
         base=Path(directory).absolute(),
         base_digest=digest,
         compression="none" if compression == "none" else "gzip",

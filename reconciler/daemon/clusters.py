@@ -5,6 +5,7 @@ Only a host with clusters imports this.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from reconciler.settings.settings import Settings
 from reconciler.staging.errors import StagingError
 from reconciler.staging.images.layout import locked_layout
 from reconciler.staging.images.push import Push, PushRequest
+from reconciler.staging.images.pushed_images import PushedImage, PushedImages
 from reconciler.staging.images.reference import reference_of
 from reconciler.staging.images.registry import Registry
 from reconciler.staging.images.registry_login import login_for
@@ -136,13 +138,22 @@ class Objects:
             remedy = f"name its layout in 'clusters.{cluster.name}.bases', which has {known}"
             raise StagingError(f"there is no base image for Python {minor}: {remedy}")
         directory, _, digest = base.partition("@")
-        layout = self.settings.paths.state / "images" / app.name
+        layout = self.settings.paths.images / app.name
         image = write(ImageRequest(output=layout, base=Path(directory), base_digest=digest), app, revision, staged)
-        to = reference_of(f"{cluster.registry}/{app.name}:{revision.id}")
+        # Of this installation alone, as another one may have the same image there, which is not ours to delete.
+        to = reference_of(f"{cluster.registry}/{app.name}:{revision.id}-{state_id(self.settings.paths.state)}")
+        pushed = PushedImage(
+            repository=str(to),
+            digest=image.digest,
+            tag=to.tag,
+            revision=revision.id,
+            at=time.time(),  # noqa: TID251  compared with the wall time of another process
+        )
         login, trust = login_for(to.registry, cluster.registry_auth), trusting(cluster.registry_ca)
         transport = Transport(to.registry, plain=cluster.plain_http, trust=trust, answer_s=_ANSWER_S)
         registry = Registry(transport, (f"repository:{to.repository}:pull,push",), login, told=lambda _: None)
         with locked_layout(layout):
+            PushedImages(self.settings.paths.pushed_images, app.name).note(pushed)
             return Push(PushRequest(layout=layout, digest=image.digest, to=to, base=""), registry).to_the_end().name
 
 

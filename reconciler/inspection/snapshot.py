@@ -248,6 +248,11 @@ class HostSnapshot:
         """Return the revisions of an app that passed their probation, the last one first."""
         return self._history.of(app).known_good
 
+    def revisions_kept(self, app: str) -> frozenset[str]:
+        """Return the ids of the revisions to which an app may go back, and of those that were started last."""
+        history = self._history.of(app)
+        return frozenset(revision.id for revision in (*history.revisions, *history.started))
+
     @property
     def boot(self) -> str:
         """The id of this boot of the host."""

@@ -86,6 +86,16 @@ class StatePaths:
         return self.state / "network-rules"
 
     @property
+    def images(self) -> Path:
+        """The directory of the images of apps, each a layout, APP; there once an image was made of one."""
+        return self.state / "images"
+
+    @property
+    def pushed_images(self) -> Path:
+        """The directory of what is known of images in registries, APP.json; no app has such a name."""
+        return self.images / ".pushed"
+
+    @property
     def clusters(self) -> Path:
         """The directory of what is known of apps in clusters, CLUSTER/APP; there once an app was placed in one."""
         return self.state / "clusters"

@@ -45,6 +45,8 @@ class ScriptedRegistry:
     token: str = "token-0"
     tokens: int = 0
     elsewhere: str = ""
+    deletes: bool = True
+    page: int = 100
     fault: Callable[[int, str, str], Fault | None] = lambda *_: None
     port: int = 0
 
@@ -93,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(*answer)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = _handle  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes = b"") -> None:
         self.send_response(status)
@@ -135,6 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
         if match := re.fullmatch(r"/v2/(.+)/blobs/(sha256:\w+)", path):
             found = self.registry.blobs.get(match[1], {}).get(match[2])
             return _error(404, "BLOB_UNKNOWN") if found is None else (200, {"Content-Length": str(len(found))}, b"")
+        if match := re.fullmatch(r"/v2/(.+)/tags/list", path):
+            return self._tags(match[1], query)
         if match := re.fullmatch(r"/v2/(.+)/manifests/(.+)", path):
             return self._manifest(match[1], match[2], content)
         return _error(404, "NAME_UNKNOWN")
@@ -172,8 +176,30 @@ class _Handler(BaseHTTPRequestHandler):
         registry.blobs.setdefault(repository, {})[query["digest"][0]] = bytes(registry.uploads.pop(name))
         return 201, {"Docker-Content-Digest": query["digest"][0]}, b""
 
+    def _tags(self, repository: str, query: dict[str, list[str]]) -> tuple[int, dict[str, str], bytes]:
+        """Tell a page of tags, and where the next one is."""
+        tags = sorted(tag for known, tag in self.registry.manifests if known == repository and ":" not in tag)
+        if repository not in {known for known, _ in self.registry.manifests}:
+            return _error(404, "NAME_UNKNOWN")
+        left = [tag for tag in tags if tag > query.get("last", [""])[0]]
+        shown = left[: self.registry.page]
+        more = {"Link": f'</v2/{repository}/tags/list?last={shown[-1]}>; rel="next"'} if shown != left else {}
+        return 200, more, json.dumps({"name": repository, "tags": shown or None}).encode()
+
+    def _delete(self, repository: str, digest: str) -> tuple[int, dict[str, str], bytes]:
+        manifests = self.registry.manifests
+        if not self.registry.deletes:
+            return _error(405, "UNSUPPORTED")
+        if (found := manifests.get((repository, digest))) is None:
+            return _error(404, "MANIFEST_UNKNOWN")
+        for key in [key for key, content in manifests.items() if key[0] == repository and content == found]:
+            del manifests[key]
+        return 202, {}, b""
+
     def _manifest(self, repository: str, name: str, content: bytes) -> tuple[int, dict[str, str], bytes]:
         registry = self.registry
+        if self.command == "DELETE":
+            return self._delete(repository, name)
         if self.command == "PUT":
             told = json.loads(content)
             wanted = {each["digest"] for each in (*told["layers"], told["config"])}

@@ -118,7 +118,39 @@ def test_one_process_is_restarted_stopped_and_started_by_itself(site: Site, api:
     site.start(*options)
     eventually(lambda: is_told(site, "running"), 120)
     assert of_worker(api) == (0, asked_at)
-    site.cli("start", "shop", "worker")
+    eventually(lambda: site.cli("start", "shop", "worker").returncode == 0, 120)  # once the daemon answers
     eventually(lambda: of_worker(api) == (2, asked_at), 120)
     assert api.of("Deployment", "shop")["metadata"]["generation"] == web
     assert "has no process 'mailer': it has worker" in site.cli("restart", "shop", "mailer").stderr
+
+
+def test_images_of_an_app_are_deleted_once_nothing_needs_them(
+    site: Site, api: KubeApi, registry: ScriptedRegistry, options: list[str]
+) -> None:
+    site.start(*options)
+    eventually(lambda: is_told(site, "running"), 120)
+
+    def digests() -> set[str]:
+        return {name for repository, name in registry.manifests if repository == "web/shop" and ":" in name}
+
+    gc = ("gc", "--images", "--older-than", "0s", *options)
+    assert "image" not in site.cli(*gc).stdout
+    first = digests()
+    assert image(api).rpartition("@")[2] in first
+    site.source("shop", "2")
+    eventually(lambda: image(api).rpartition("@")[2] not in first, 120)
+    eventually(lambda: is_told(site, "running"), 120)
+    assert "image" not in site.cli(*gc).stdout  # the app may go back to the one before
+    assert len(digests()) == 2
+    (site.manifests / "shop.yaml").unlink()
+    eventually(lambda: api.names() == [], 120)
+    eventually(lambda: "shop" not in site.cli("status").stdout, 120)
+    would = site.cli(*gc, "--dry-run").stdout
+    assert would.count("would remove image") == 2
+    assert len(digests()) == 2
+    assert "image" not in site.cli("gc", "--images", *options).stdout  # its retention is not over
+    removed = site.cli(*gc).stdout
+    assert removed.count("removed image") == 3, removed  # and the layout of this host
+    assert digests() == set()
+    assert not (site.state / "images" / "shop").exists()
+    assert "nothing to remove" in site.cli(*gc).stdout
