@@ -321,8 +321,12 @@ class ClusterWorld:
 
     def _remember(self, name: str) -> None:
         """Have it on record that something of an app is in the cluster, before anything is."""
-        if name not in self._left:
-            self._note(name)
+        if name in self._left:
+            return
+        revision = self._neighbours.places.revision(name)
+        self._serving[name] = [] if revision is None else [[revision.id, revision.build.id]]
+        self._note(name, serving=self._serving[name])  # at once, as each note waits for the disk
+        self._neighbours.wake(name)
 
     def _noted(self, name: str) -> dict[str, Any]:
         try:
