@@ -169,8 +169,8 @@ class _Bundling:
         indexes, others = wanted.indexes()
         for index in dict.fromkeys(pin.index for pin in pins if not pin.is_hashed):
             unhashed = [pin.text for pin in pins if pin.index == index and not pin.is_hashed]
-            environment = for_index(self._context.environment, index, indexes)
-            await self._run(activity, (*wheel, *others, *unhashed), environment)
+            alone = for_index(self._context.environment, index, indexes)
+            await self._run(activity, (*wheel, *(others if alone else wanted.options), *unhashed), alone)
         direct = [each for each in wanted.requirements if " @ " in each]
         if direct:
             await self._run(activity, (*wheel, *wanted.options, *direct))

@@ -119,16 +119,15 @@ def for_hashed(environment: Mapping[str, str]) -> dict[str, str]:
     return {**environment, "PIP_INDEX_URL": indexes[0], "PIP_EXTRA_INDEX_URL": " ".join(indexes[1:])}
 
 
-def for_index(environment: Mapping[str, str], index: str, further: Iterable[str] = ()) -> dict[str, str]:
+def for_index(environment: Mapping[str, str], index: str, further: Iterable[str] = ()) -> dict[str, str] | None:
     """Return the environment of a pip that may look in one index alone, which may be one of `further`.
 
-    uv names an index without its credentials; pip is given them.
+    uv names an index without its credentials; pip is given them. None for a place of files that is no index.
     """
     known = (*further, _default_index(environment), *_private_indexes(environment))
     addresses = {_without_credentials(each): each for each in known}
-    alone = {**environment, "PIP_INDEX_URL": addresses.get(_without_credentials(index), index)}
-    alone.pop("PIP_EXTRA_INDEX_URL", None)
-    return alone
+    address = addresses.get(_without_credentials(index))
+    return {**environment, "PIP_INDEX_URL": address, "PIP_EXTRA_INDEX_URL": ""} if address else None
 
 
 def _indexes_of_pip(clean: Mapping[str, str]) -> dict[str, str]:

@@ -201,14 +201,17 @@ def test_pip_which_takes_the_highest_version_of_all_sees_no_index_beside_private
         ("https://q/simple", "https://q/simple"),
         ("https://pypi.org/simple", "https://pypi.org/simple"),
         ("https://r/simple", "https://ann:word@r/simple"),
-        ("file:///wheels", "file:///wheels"),
     ],
 )
 def test_pip_sees_one_index_with_its_credentials_where_uv_has_named_it(index: str, address: str) -> None:
     several = {"UV_INDEX": "ours=https://p/simple/ https://q/simple", "UV_INDEX_OURS_USERNAME": "joe"}
     environment = for_installers({**several, "UV_INDEX_OURS_PASSWORD": "secret"})
     alone = for_index(environment, index, ["https://ann:word@r/simple"])
-    assert (alone["PIP_INDEX_URL"], alone.get("PIP_EXTRA_INDEX_URL", "")) == (address, "")
+    assert alone == {**environment, "PIP_INDEX_URL": address, "PIP_EXTRA_INDEX_URL": ""}
+
+
+def test_what_builds_an_sdist_of_a_directory_of_files_comes_from_the_indexes() -> None:
+    assert for_index(for_installers({}), "file:///wheels") is None
 
 
 def test_credentials_do_not_make_another_environment() -> None:
