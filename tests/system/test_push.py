@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from reconciler.staging.images.push import Push, Pushed, PushRequest
+from reconciler.staging.images.pushed_images import PushedImage, PushedImages
 from reconciler.staging.images.reference import reference_of
 from reconciler.staging.images.registry import Patience, Registry
 from reconciler.staging.images.registry_login import login_for
 from reconciler.staging.images.registry_transport import Transport, trusting
+from reconciler.staging.images.unused_images import remove_unused
 from tests.support.images import a_base, an_image
 from tests.support.registries import scripted_registry
 from tests.support.site import REPOSITORY, Site
@@ -152,3 +154,27 @@ def test_the_command_pushes_and_says_the_name_by_digest(site: Site, tmp_path: Pa
     wrong = command(site, "--base", str(tmp_path / "base"), "--push", "shop:1", code=2)
     assert "does not begin with the host of a registry" in wrong.stderr
     assert "with --output, or a registry" in command(site, "--base", str(tmp_path / "base"), code=2).stderr
+
+
+def test_an_image_that_no_revision_needs_is_deleted_and_another_one_and_its_blobs_are_there(
+    registry: DebianRegistry, tmp_path: Path
+) -> None:
+    layout, record = tmp_path / "image", PushedImages(tmp_path / "pushed", "shop")
+    asked = Registry(
+        Transport(registry.host, plain=False, trust=trusting(registry.certificate), answer_s=60),
+        (),
+        login_for(registry.host, registry.login()),
+        patience=Patience(attempts=9, most_s=1),
+    )
+    for tag in ("one", "two"):
+        digest = an_image(layout, f"x = '{tag}'\n")
+        to = reference_of(f"{registry.host}/web/shop:{tag}")
+        record.note(PushedImage(repository=str(to), digest=digest, tag=tag, revision=tag, at=0.0))
+        Push(PushRequest(layout=layout, digest=digest, to=to), asked).to_the_end()
+    one, two = (f"{registry.host}/web/shop@{each.digest}" for each in record.all())
+    assert remove_unused(record, lambda image: image.revision == "two", lambda _: asked, dry_run=False).images == [one]
+    assert pulled(registry, two, tmp_path / "pulled") == blobs_of(layout)
+    with pytest.raises(AssertionError, match="manifest unknown"):
+        pulled(registry, one, tmp_path / "gone")
+    assert remove_unused(record, lambda _: False, lambda _: asked, dry_run=False).images == [two]
+    assert record.all() == ()
