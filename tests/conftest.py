@@ -26,11 +26,14 @@ __all__ = [
 _HERE = Path(__file__).parent
 # A command that is given no state directory finds the daemon of another test, if only one is running.
 os.environ["RECONCILER_STATE"] = str(_HERE / "no-state")
-# Users of apps are claimed for a whole host: those of tests among themselves.
+# Users of apps are claimed for a whole host, and `exec` stages in a place of it: those of tests are theirs alone.
 if "RECONCILER_USERS" not in os.environ:
-    os.environ["RECONCILER_USERS"] = tempfile.mkdtemp(prefix="reconciler-users-")
-    Path(os.environ["RECONCILER_USERS"]).chmod(0o755)
-    atexit.register(shutil.rmtree, os.environ["RECONCILER_USERS"], ignore_errors=True)
+    _OF_HOST = Path(tempfile.mkdtemp(prefix="reconciler-host-"))
+    _OF_HOST.chmod(0o755)
+    (_OF_HOST / "users").mkdir(mode=0o755)
+    os.environ["RECONCILER_USERS"] = str(_OF_HOST / "users")
+    os.environ["RECONCILER_EXEC_STATE"] = str(_OF_HOST / "exec")
+    atexit.register(shutil.rmtree, _OF_HOST, ignore_errors=True)
 # What is installed has its bytecode. A checkout without it would be compiled anew by each of a thousand processes.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What the tests of a folder need is known by the folder: a new file cannot forget its marker.
