@@ -40,6 +40,17 @@ def application(environ, start_response):
     return [b"n" * 20000]
 """
 
+# Answers in two parts, the second of which is late, and reads nothing.
+EARLY_AND_LATE = """
+import time
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"first"
+    time.sleep(float(environ["QUERY_STRING"] or 0))
+    yield b" second"
+"""
+
 EARLY_ASGI = (
     LIFESPAN
     + """\
@@ -198,6 +209,25 @@ def test_an_answer_before_the_body_is_read_arrives_whole(site: Site, proxy: Prox
     with ThreadPoolExecutor(4) as pool:
         answers = Counter(each.result() for each in [pool.submit(post) for _ in range(EARLY_ANSWERS)])
     assert answers == {(b"HTTP/1.1 401 Unauthorized", 20000): EARLY_ANSWERS}
+
+
+def test_a_body_that_arrives_while_it_is_answered_cuts_no_answer_off(site: Site, proxy: Proxy) -> None:
+    if version(proxy.program) < (2, 8):
+        pytest.skip("this Caddy throws away the rest of a body when the answer begins, and cannot be told not to")
+    site.source("shop").joinpath("wsgi.py").write_text(EARLY_AND_LATE)
+    site.manifest("shop", domains=["shop.localhost"], tls="off")
+    site.live(proxy=proxy)
+    port = proxy.front.http
+    eventually(lambda: ask("shop.localhost", port, tls=False)[0] == 200, 60)
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), 30) as line:
+        line.sendall(b"POST /?0.5 HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 4000\r\n\r\n")
+        for _ in range(4):
+            time.sleep(0.05)
+            line.sendall(b"x" * 1000)
+        while not answer.endswith(b"\r\n0\r\n\r\n") and (part := line.recv(65536)):
+            answer += part
+    assert answer.endswith(b" second\r\n0\r\n\r\n"), answer
 
 
 @pytest.mark.parametrize("at_port", [True, False])
