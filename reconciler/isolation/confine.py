@@ -13,7 +13,7 @@ from reconciler.isolation.fence import fence
 from reconciler.isolation.giving import hand_out
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.tries import got_through
-from reconciler.isolation.view import closed_ways, enter_view, open_ways, view_of
+from reconciler.isolation.view import LENGTHENED, closed_ways, enter_view, open_ways, view_of
 from reconciler.linux.kernel_calls import address_of, call_libc
 from reconciler.linux.privileges import SETGID, SETPCAP, drop_bounding_set, drop_capabilities, gain_no_more, may
 from reconciler.linux.seccomp import install
@@ -91,10 +91,8 @@ def _accounts(given: "Confinement") -> "dict[str, str]":
     name, _, home = given.account.partition(":")
     if not name or given.uid is None:
         return {}
-    return {
-        "/etc/passwd": f"{name}:x:{given.uid}:{given.gid}::{home}:/bin/sh\n",
-        "/etc/group": f"{name}:x:{given.gid}:\n",
-    }
+    users, groups = LENGTHENED
+    return {users: f"{name}:x:{given.uid}:{given.gid}::{home}:/bin/sh\n", groups: f"{name}:x:{given.gid}:\n"}
 
 
 def _reach(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:

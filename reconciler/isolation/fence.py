@@ -9,7 +9,7 @@ import os
 import select
 import time
 
-from reconciler.isolation.view import DEVICES
+from reconciler.isolation.view import DEVICES, LENGTHENED
 from reconciler.linux.landlock import LIST, READ, WRITE, Ruleset, rule, version
 
 TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
@@ -125,6 +125,9 @@ def _allow(rules: Ruleset, given: "Confinement", *, sees: bool, held: "Held | No
     if sees:
         rules.allow("/", LIST)
         rules.allow("/tmp", READ | WRITE)  # noqa: S108  its own
+        for path in LENGTHENED:  # other files than those of the host that may be held open
+            if path not in given.hidden:
+                rules.allow(path, READ)
 
 
 def without(path: str, hidden: "tuple[str, ...]", listed: "list[str] | None" = None) -> "list[str]":

@@ -20,6 +20,7 @@ from reconciler.linux.mount_trees import (
 from reconciler.linux.privileges import SYS_ADMIN, may
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+LENGTHENED = ("/etc/passwd", "/etc/group")  # in which the user of an app and its group have a line
 _DEVICE_LINKS = (
     ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"),
 )  # fmt: skip

@@ -167,6 +167,18 @@ async def test_what_an_environment_runs_at_every_start_runs_in_the_app_alone(gro
 
 
 @on_the_loop
+async def test_a_forked_instance_finds_the_names_of_its_user_and_group(ground: Ground) -> None:
+    ground.python = _environment(ground.root / "environment")
+    look = "import grp, os, pwd\nprint(pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name)\n"
+    command = ground.command(launcher=ground.launcher(look))
+    confinement = replace(_confinement(ground), account=f"app-of-test:{ground.root / 'own'}")
+    launched = await _forked(ground, command, confinement)
+    assert await _proof(ground)
+    await soon(lambda: launched.process.end is not None)
+    assert "app-of-test app-of-test" in ground.said()
+
+
+@on_the_loop
 async def test_a_gunicorn_that_is_no_known_release_is_never_loaded_for_isolated_apps(ground: Ground) -> None:
     ground.python = _environment(ground.root / "environment")
     (module,) = (ground.root / "environment").glob("lib/python*/site-packages/gunicorn/util.py")
