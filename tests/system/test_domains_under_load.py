@@ -40,6 +40,12 @@ def application(environ, start_response):
     return [b"n" * 20000]
 """
 
+READS = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"%d" % len(environ["wsgi.input"].read())]
+"""
+
 # Answers in two parts, the second of which is late, and reads nothing.
 EARLY_AND_LATE = """
 import time
@@ -228,6 +234,25 @@ def test_a_body_that_arrives_while_it_is_answered_cuts_no_answer_off(site: Site,
         while not answer.endswith(b"\r\n0\r\n\r\n") and (part := line.recv(65536)):
             answer += part
     assert answer.endswith(b" second\r\n0\r\n\r\n"), answer
+
+
+def test_a_client_that_sends_slowly_keeps_no_worker_from_others(site: Site, proxy: Proxy) -> None:
+    if version(proxy.program) < (2, 8):
+        pytest.skip("this Caddy hands a body on as it arrives")
+    site.source("shop").joinpath("wsgi.py").write_text(READS)
+    site.manifest("shop", domains=["shop.localhost"], tls="off", workers=1)
+    site.live(proxy=proxy)
+    port = proxy.front.http
+    eventually(lambda: ask("shop.localhost", port, tls=False)[0] == 200, 60)
+    with socket.create_connection(("127.0.0.1", port), 30) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\nContent-Length: 4000\r\n\r\nx")
+        time.sleep(0.5)
+        assert ask("shop.localhost", port, tls=False)[:2] == (200, "0")
+        slow.sendall(b"x" * 3999)
+        answer = b""
+        while part := slow.recv(65536):
+            answer += part
+    assert answer.endswith(b"\r\n4000\r\n0\r\n\r\n")
 
 
 @pytest.mark.parametrize("at_port", [True, False])

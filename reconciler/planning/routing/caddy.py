@@ -30,8 +30,10 @@ _PLAIN = f"{MARK}-http"
 _SECOND = 1_000_000_000  # Caddy's durations are nanoseconds
 _KEEP_STREAMS_S = 24 * 3600
 _END_RELOAD_S = 300
-_WITH_TLS: Mapping[str, Any] = {"tls_connection_policies": [{}]}
 _RETRY_EVERY_S = 0.05
+# When an HTTP/1.1 answer begins, Go's server throws away so many bytes of a body that has not arrived: the app then
+# gets too little of it, and its answer is cut off.
+_MOST_BUFFERED = 256 * 1024
 # WSGI has "_" for each "-": X_Forwarded_For would stand beside, or for, what the proxy says. SCRIPT_NAME is gunicorn's.
 _WITH_UNDERSCORE = "*_*"
 _FORGED = (*FORGEABLE_HEADERS, PREFIX_HEADER)
@@ -49,7 +51,7 @@ class Abilities:
 
     keeps_streams: bool = True
     knows_client: bool = True
-    reads_while_answering: bool = True
+    buffers_bodies: bool = True
 
     @classmethod
     def of(cls, version: tuple[int, ...]) -> "Abilities":
@@ -57,7 +59,7 @@ class Abilities:
         if not version:
             return cls()
         newer = version >= (2, 8)
-        return cls(keeps_streams=version >= (2, 7), knows_client=newer, reads_while_answering=newer)
+        return cls(keeps_streams=version >= (2, 7), knows_client=newer, buffers_bodies=newer)
 
 
 def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: str, *, links: bool = False) -> Config:
@@ -77,10 +79,9 @@ def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: st
             *(linked_names.secure_routes(_any_handlers(front, abilities), front) if links else ()),
             unknown,
         ],
-        **_WITH_TLS,
+        "tls_connection_policies": [{}],
         "automatic_https": {"disable_redirects": True},
         **_protocols(front),
-        **_duplex(abilities),
         **trusted,
     }
     linked = linked_names.plain_routes(front) if links else []
@@ -97,7 +98,7 @@ def whole(routes: tuple[Route, ...], front: Front, abilities: Abilities, log: st
                 "grace_period": _END_RELOAD_S * _SECOND,
                 "servers": {
                     MARK: secure,
-                    _PLAIN: {**plain, "automatic_https": {"disable": True}, **_duplex(abilities), **trusted},
+                    _PLAIN: {**plain, "automatic_https": {"disable": True}, **trusted},
                 },
             },
             "tls": certified(routes, front, links=links),
@@ -114,11 +115,12 @@ def spliced(theirs: Config, routes: tuple[Route, ...], front: Front, abilities: 
     apps = _child(config, "apps")
     http = _child(apps, "http")
     servers = dict(http.get("servers") or {})
-    secure = [*_secure_routes(routes, front, abilities, clean=False)]
-    plain = [*_plain_routes(routes, front, abilities, clean=False)]
-    own = _duplex(abilities)
-    _place(servers, MARK, front.listen(front.https), secure, {**_WITH_TLS, **_protocols(front), **own})
-    _place(servers, _PLAIN, front.listen(front.http), plain, own)
+    ours = (
+        (MARK, front.https, _secure_routes(routes, front, abilities, clean=False)),
+        (_PLAIN, front.http, _plain_routes(routes, front, abilities, clean=False)),
+    )
+    for name, port, made in ours:
+        _place(servers, name, front, port, list(made))
     http["servers"] = servers
     tls = certified(routes, front)
     if tls:
@@ -172,29 +174,20 @@ def ours_in(config: Config) -> Config:
     return {name: sorted(filter(_is_ours, found), key=lambda part: str(part["@id"])) for name, found in lists.items()}
 
 
-def _place(servers: Config, name: str, listen: str, made: list[Config], own: Config) -> None:
-    """Put routes first into the operator's server at a port, or into one of ours, made with `own`, if there is none."""
-    port = listen.rpartition(":")[2]
+def _place(servers: Config, name: str, front: Front, port: int, made: list[Config]) -> None:
+    """Put routes first into the operator's server at a port, or into one of our own where there is none."""
     for key, server in servers.items():
         if isinstance(server, dict) and any(str(each).endswith(f":{port}") for each in server.get("listen") or ()):
             servers[key] = {**server, "routes": [*made, *(server.get("routes") or [])]}
             return
     if made:
-        servers[name] = {"listen": [listen], "routes": made, **own}
+        secure: Config = {"tls_connection_policies": [{}], **_protocols(front)} if name == MARK else {}
+        servers[name] = {"listen": [front.listen(port)], "routes": made, **secure}
 
 
 def _protocols(front: Front) -> Config:
     """Return which protocols a server of ours with TLS speaks, where that is less than Caddy does by itself."""
     return {} if front.http3 else {"protocols": ["h1", "h2"]}
-
-
-def _duplex(abilities: Abilities) -> Config:
-    """Return what has a server of ours pass on a body while it passes on the answer.
-
-    Without it, the beginning of an answer over HTTP/1 has the server throw away what is still to come of the body: the
-    app gets too little of it, and its answer is cut off.
-    """
-    return {"enable_full_duplex": True} if abilities.reads_while_answering else {}
 
 
 def _secure_routes(routes: tuple[Route, ...], front: Front, abilities: Abilities, *, clean: bool) -> Iterator[Config]:
@@ -314,6 +307,8 @@ def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities,
         request["delete"] = [_WITH_UNDERSCORE, *(name for name in _FORGED if name not in headers)]
     if request:
         handler["headers"] = {"request": request}
+    if abilities.buffers_bodies:
+        handler["request_buffers"] = _MOST_BUFFERED
     if abilities.keeps_streams:
         handler["stream_close_delay"] = _KEEP_STREAMS_S * _SECOND
     if front.trusted and not abilities.knows_client:

@@ -94,7 +94,7 @@ def wanted(asked: Routes, observed: ObservedProxy) -> Any:
         return text_of(asked.driver, routes, asked.front)
     abilities = Abilities.of(observed.version)
     if observed.limited:
-        abilities = Abilities(keeps_streams=False, knows_client=False, reads_while_answering=False)
+        abilities = Abilities(keeps_streams=False, knows_client=False, buffers_bodies=False)
     if asked.driver == "kept":
         return whole(routes, asked.front, abilities, asked.log, links=_has_links(asked, observed))
     theirs = observed.config if isinstance(observed.config, dict) else {}

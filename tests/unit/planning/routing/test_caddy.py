@@ -147,17 +147,8 @@ def test_what_clients_forge_is_deleted_once_before_all_routes_and_in_the_operato
 def test_an_older_caddy_gets_no_field_that_it_refuses() -> None:
     old = Abilities.of((2, 6, 2))
     text = json.dumps(whole((route(allow_from=("10.0.0.0/8",)),), Front(trusted=("10.0.0.0/8",)), old, "log"))
-    assert not any(word in text for word in ("stream_close_delay", "client_ip", "strict", "duplex"))
+    assert not any(word in text for word in ("stream_close_delay", "client_ip", "strict", "request_buffers"))
     assert "trusted_proxies" in text
-
-
-def test_servers_of_ours_pass_on_a_body_while_it_is_answered_and_the_operators_stay_as_they_are() -> None:
-    asked = (route(),)
-    for config in (whole(asked, Front(), TODAY, "log"), spliced({}, asked, Front(), TODAY)):
-        made = config["apps"]["http"]["servers"]
-        assert {name: each["enable_full_duplex"] for name, each in made.items()} == dict.fromkeys(made, True)
-    theirs = {"apps": {"http": {"servers": {"own": {"listen": [":443"]}}}}}
-    assert "enable_full_duplex" not in spliced(theirs, asked, Front(), TODAY)["apps"]["http"]["servers"]["own"]
 
 
 def test_the_longest_path_of_a_name_wins_and_a_redirect_keeps_the_path() -> None:
