@@ -13,7 +13,7 @@ from reconciler.isolation.fence import fence
 from reconciler.isolation.giving import hand_out
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.tries import got_through
-from reconciler.isolation.view import LENGTHENED, closed_ways, enter_view, open_ways, view_of
+from reconciler.isolation.view import closed_ways, enter_view, open_ways, view_for
 from reconciler.linux.kernel_calls import address_of, call_libc
 from reconciler.linux.privileges import SETGID, SETPCAP, drop_bounding_set, drop_capabilities, gain_no_more, may
 from reconciler.linux.seccomp import install
@@ -21,6 +21,7 @@ from reconciler.linux.seccomp import install
 TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
 if TYPE_CHECKING:
     from reconciler.isolation.fence import Held
+    from reconciler.isolation.view_maker import Asked, Made
     from reconciler.planning.isolation.confinement import Confinement
 
 _OOM_SCORE = 100  # sooner than the daemon, and than what else runs here
@@ -29,10 +30,10 @@ _CLONE_NEWNET = 0x40000000
 _SET_DEATH_SIGNAL, _GET_DEATH_SIGNAL = 1, 2  # linux/prctl.h
 
 
-def confine(given: "Confinement", held: "Held | None" = None) -> str:
+def confine(given: "Confinement", held: "Held | None" = None, asked: "Asked | None" = None) -> str:
     """Confine this process; return the proof of that, as text. Raises OSError if a right could not be given up.
 
-    What is `held` open of the host's paths is not looked for again.
+    What it has `asked` for it need not make itself; what is `held` open of the host's paths, not look for again.
     """
     enter(given.cells)
     _give_way_to_others()
@@ -41,7 +42,8 @@ def confine(given: "Confinement", held: "Held | None" = None) -> str:
     owner = None if given.uid is None or given.gid is None else (given.uid, given.gid)
     if owner is None and given.no_user:
         reasons.setdefault("user", []).append(given.no_user)
-    sees = _see(given, reasons) if given.isolation == "strict" else owner is not None and _reach(given, reasons)
+    made = None if asked is None else asked.received()
+    sees = _see(given, reasons, made) if given.isolation == "strict" else owner is not None and _reach(given, reasons)
     if owner is not None and not sees:
         # The directories of the daemon are its user's alone: only by mounts does another user get to what is below.
         reasons.setdefault("user", []).append("without mounts of its own it is kept from its files")
@@ -63,15 +65,19 @@ def confine(given: "Confinement", held: "Held | None" = None) -> str:
     gain_no_more()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if given.isolation == "strict":
-        fence(given, reasons, sees=sees, held=held)
+        fence(given, reasons, sees=sees, held=held, rules=None if made is None else made.rules)
         _refuse_calls(reasons, connects=given.connects != "none", sends_first=given.connects != "ports")
     return _proof(given, reasons, outside)
 
 
-def _see(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:
+def _see(given: "Confinement", reasons: "dict[str, list[str]]", made: "Made | None") -> bool:
     """Leave the host's files for what is listed, its user's by then. Raises OSError if that could not be given."""
+    if made is not None:
+        hand_out(given)
+        made.enter()
+        return True
     try:
-        tree = view_of(list(given.visible), list(given.writable), list(given.hidden), _accounts(given))
+        tree = view_for(given)
     except OSError as error:
         reasons.setdefault("files", []).append(f"this host allows no mounts of its own ({error.strerror})")
         return False
@@ -84,15 +90,6 @@ def _see(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:
         reasons.setdefault("files", []).append(f"this host allows no root of its own ({error.strerror})")
         return False
     return True
-
-
-def _accounts(given: "Confinement") -> "dict[str, str]":
-    """Return what the files that name users and groups say of its own besides."""
-    name, _, home = given.account.partition(":")
-    if not name or given.uid is None:
-        return {}
-    users, groups = LENGTHENED
-    return {users: f"{name}:x:{given.uid}:{given.gid}::{home}:/bin/sh\n", groups: f"{name}:x:{given.gid}:\n"}
 
 
 def _reach(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:

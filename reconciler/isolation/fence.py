@@ -80,14 +80,20 @@ class Held:
         return self.numbers[-1]
 
 
-def fence(given: "Confinement", reasons: "dict[str, list[str]]", *, sees: bool, held: "Held | None" = None) -> None:
+def fence(
+    given: "Confinement",
+    reasons: "dict[str, list[str]]",
+    *,
+    sees: bool,
+    held: "Held | None" = None,
+    rules: "Ruleset | None" = None,
+) -> None:
     """Take on the rules of a confinement for good; note the reasons for what they cannot keep it from, by part.
 
-    `sees` says whether it has a view of its own.
+    `sees` says whether it has a view of its own; the rules may have been made before.
     """
     try:
-        rules = _network_rules(given)
-        _allow(rules, given, sees=sees, held=held)
+        rules = rules_of(given, sees=sees, held=held) if rules is None else rules
         rules.enforce()
     except OSError as error:
         for part in ("files", "processes", "network"):
@@ -97,6 +103,16 @@ def fence(given: "Confinement", reasons: "dict[str, list[str]]", *, sees: bool, 
         reasons.setdefault("network", []).append("the Landlock of this kernel does not know of it")
     if not rules.keeps_processes_apart:
         reasons.setdefault("processes", []).append("the Landlock of this kernel lets signals through")
+
+
+def rules_of(given: "Confinement", *, sees: bool, held: "Held | None" = None) -> Ruleset:
+    """Make the rules of a confinement, for a process that has its view, if it has one of its own. Raises OSError.
+
+    What is `held` open of the host's paths is not looked for again.
+    """
+    rules = _network_rules(given)
+    _allow(rules, given, sees=sees, held=held)
+    return rules
 
 
 def _network_rules(given: "Confinement") -> Ruleset:

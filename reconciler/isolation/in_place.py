@@ -11,7 +11,9 @@ from reconciler.isolation.fence import Held
 from reconciler.isolation.main import LOG_VARIABLE, given_by, prove
 from reconciler.isolation.main import open_log as log_of
 from reconciler.isolation.refused_calls import refusals
+from reconciler.isolation.view_maker import ViewMaker
 from reconciler.linux.kernel_calls import call_libc
+from reconciler.linux.open_numbers import close_from
 
 TYPE_CHECKING = False  # as that of `typing`
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ class InPlace:
     """What confines the processes that this one forks, made before as far as it is the same for each app."""
 
     def __init__(self) -> None:
-        self._held = Held()
+        self._maker, self._held = ViewMaker(), Held()
         for connects in (True, False):
             try:
                 refusals(os.uname().machine, connects=connects)
@@ -40,8 +42,11 @@ class InPlace:
             del sys.path_importer_cache[path]
 
     def renew(self) -> None:
-        """See to it that the next process finds what the system is by now."""
-        self._held.renew()
+        """See to it that the next process gets its view made, or else finds what the system is by now."""
+        if self._maker.renew():
+            self._held.close()
+        else:
+            self._held.renew()
 
     def open_log(self, arguments: "list[str]", at: int) -> "list[bytes]":
         """Open the access log of a confinement, as that descriptor; return the variables that say so."""
@@ -60,24 +65,18 @@ class InPlace:
         """
         given = given_by(arguments)
         kept = {report, first + 1} if given.access_log else {report}
-        _close_from(first, kept | set(self._held.numbers))
+        close_from(first, kept | self._maker.numbers | set(self._held.numbers))
+
+        def confined(given: "Confinement") -> str:
+            asked = self._maker.ask(arguments) if given.isolation == "strict" else None
+            return confine(given, self._held, asked)
+
         try:
-            prove(given, report, self._confine)
+            prove(given, report, confined)
         except SystemExit as end:
             os._exit(int(str(end.code)))
+        self._maker.close()
         self._held.close()
         os.close(report)
         # Becoming another user has taken its own files of /proc from it, which a program that is executed gets back.
         call_libc("prctl", _SET_DUMPABLE, 1, 0, 0, 0)
-
-    def _confine(self, given: "Confinement") -> str:
-        return confine(given, self._held)
-
-
-def _close_from(first: int, kept: "set[int]") -> None:
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  names are all there is to know
-        if int(name) >= first and int(name) not in kept:
-            try:  # noqa: SIM105  contextlib would have to be loaded
-                os.close(int(name))
-            except OSError:  # that of the listing
-                pass

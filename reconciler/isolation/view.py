@@ -19,6 +19,10 @@ from reconciler.linux.mount_trees import (
 )
 from reconciler.linux.privileges import SYS_ADMIN, may
 
+TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
+if TYPE_CHECKING:
+    from reconciler.planning.isolation.confinement import Confinement
+
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 LENGTHENED = ("/etc/passwd", "/etc/group")  # in which the user of an app and its group have a line
 _DEVICE_LINKS = (
@@ -88,6 +92,20 @@ class _Root:
             except FileExistsError:
                 pass
             at = path.find("/", at + 1)
+
+
+def view_for(given: "Confinement") -> int:
+    """Make the tree that a confinement shows, to be entered. Raises OSError."""
+    return view_of(list(given.visible), list(given.writable), list(given.hidden), _accounts(given))
+
+
+def _accounts(given: "Confinement") -> "dict[str, str]":
+    """Return what the files that name users and groups say of its own besides."""
+    name, _, home = given.account.partition(":")
+    if not name or given.uid is None:
+        return {}
+    users, groups = LENGTHENED
+    return {users: f"{name}:x:{given.uid}:{given.gid}::{home}:/bin/sh\n", groups: f"{name}:x:{given.gid}:\n"}
 
 
 def view_of(visible: "list[str]", writable: "list[str]", hidden: "list[str]", added: "dict[str, str]") -> int:

@@ -66,7 +66,14 @@ class Ruleset:
         if self._version >= _SCOPES_SINCE:
             parts.append(_SCOPED)
         attributes = b"".join(part.to_bytes(8, "little") for part in parts)
-        self._descriptor = call(_CREATE_RULESET, attributes, len(attributes), 0)
+        self.descriptor = call(_CREATE_RULESET, attributes, len(attributes), 0)
+
+    @classmethod
+    def of(cls, descriptor: int) -> "Ruleset":
+        """Take on rules that another process has made, by their descriptor."""
+        taken = cls.__new__(cls)
+        taken._version, taken.descriptor = version(), descriptor  # noqa: SLF001  its own
+        return taken
 
     @property
     def keeps_from_network(self) -> bool:
@@ -91,13 +98,13 @@ class Ruleset:
 
     def add(self, rules: "list[bytes]") -> None:
         """Allow what these rules say. Raises OSError."""
-        call_with_each(_ADD_RULE, self._descriptor, _PATH_BENEATH, rules)
+        call_with_each(_ADD_RULE, self.descriptor, _PATH_BENEATH, rules)
 
     def allow_port(self, port: int) -> None:
         """Allow connections by TCP to a port, at any address. Raises OSError, as on a kernel that has no such rules."""
-        call(_ADD_RULE, self._descriptor, _NET_PORT, _CONNECT.to_bytes(8, "little") + port.to_bytes(8, "little"), 0)
+        call(_ADD_RULE, self.descriptor, _NET_PORT, _CONNECT.to_bytes(8, "little") + port.to_bytes(8, "little"), 0)
 
     def enforce(self) -> None:
         """Take on the rules for good; no_new_privs is set. Raises OSError."""
-        call(_RESTRICT_SELF, self._descriptor, 0)
-        os.close(self._descriptor)
+        call(_RESTRICT_SELF, self.descriptor, 0)
+        os.close(self.descriptor)

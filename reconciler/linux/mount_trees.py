@@ -36,6 +36,12 @@ def leave_mounts(*, as_user: bool) -> None:
     call_libc("mount", None, b"/", None, _MS_REC | _MS_PRIVATE, None)
 
 
+def join_mounts(mounts: int, queues: int) -> None:
+    """Have the mounts, and the queues and shared memory, of these namespaces; begin at their root. Raises OSError."""
+    call_libc("setns", mounts, _CLONE_NEWNS)
+    call_libc("setns", queues, _CLONE_NEWIPC)
+
+
 def copy_of(path: str, attributes: int, *, below: int = _AT_FDCWD) -> int:
     """Copy what is at a path with all that is mounted below it; return its descriptor. Raises OSError."""
     flags = _TREE_CLONE | _TREE_CLOEXEC | _AT_RECURSIVE

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from reconciler.linux.process_table import proportional
+from reconciler.linux.process_table import family, proportional
 from reconciler.linux.processes import Command
 from reconciler.serving.forkserver.ahead import Begun, remember
 from reconciler.serving.forkserver.client import Forked, ForkServer
@@ -16,7 +16,7 @@ from reconciler.state.paths import StatePaths
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """The number of fork servers, and their proportional share of the host's memory in bytes."""
+    """The number of fork servers, and the proportional share of the host's memory that they have, in bytes."""
 
     count: int
     pss_bytes: int
@@ -71,7 +71,8 @@ class ForkServerPool:
     def footprint(self) -> Footprint:
         """Measure what the fork servers cost now."""
         pids = [server.process.pid for server in self._servers.values() if server.process.end is None]
-        return Footprint(count=len(pids), pss_bytes=sum(proportional(pid) for pid in pids))
+        all_of_them = {each for pid in pids for each, _ in family(pid)}
+        return Footprint(count=len(pids), pss_bytes=sum(map(proportional, all_of_them)))
 
     def close(self) -> None:
         """End them all; the instances keep running."""
