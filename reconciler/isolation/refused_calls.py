@@ -39,7 +39,10 @@ _FAMILIES = (*_LOCAL, 2, 10)  # AF_INET, AF_INET6
 # Priorities and limits of other processes: Landlock lets them be changed, where the user is the same.
 _OF_ONE_PROCESS = ((302, 261), (203, 122), (144, 119), (142, 118), (314, 274))  # prlimit64, sched_set*
 _SETPRIORITY, _IOPRIO_SET, _PRIO_USER = (141, 140), (251, 30), 2
-_MPTCP = 262  # which Landlock does not take for TCP
+# MPTCP, SMC and QUIC are no protocols of packets: the kernel opens sockets of its own for one of these, which Landlock
+# does not take for TCP, and of which no rule of packets knows the user. So does SMC by TCP_ULP.
+_OF_THE_KERNEL = 0xFFFFFF00
+_TCP, _TCP_ULP = 6, 31
 _MSG_FASTOPEN = 0x20000000  # connects as it sends, past what looks at connections
 # SO_ATTACH_FILTER, DETACH_FILTER, LOCK_FILTER, ATTACH_BPF, ATTACH_REUSEPORT_CBPF and EBPF, DETACH_REUSEPORT_BPF: the
 # listener is the daemon's, and of all instances.
@@ -69,11 +72,12 @@ def _made(machine: str, *, connects: bool, sends_first: bool) -> bytes:
         Rule(_CLONE3, errno.ENOSYS),  # its flags are in memory, where no filter looks: programs fall back to clone
         Rule(_CLONE[at], errno.EPERM, (0, "bits", (_NAMESPACES,))),
         Rule(_SOCKET[at], errno.EAFNOSUPPORT, (0, "not in", _FAMILIES if connects else _LOCAL)),
-        Rule(_SOCKET[at], errno.EPROTONOSUPPORT, (2, "in", (_MPTCP,))),
+        Rule(_SOCKET[at], errno.EPROTONOSUPPORT, (2, "bits", (_OF_THE_KERNEL,))),
         *(Rule(numbers[at], errno.EPERM, (0, "not in", (0,))) for numbers in _OF_ONE_PROCESS),
         *(Rule(numbers[at], errno.EPERM, (1, "not in", (0,))) for numbers in (_SETPRIORITY, _IOPRIO_SET)),
         Rule(_SETPRIORITY[at], errno.EPERM, (0, "in", (_PRIO_USER,))),
         Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_SOL_SOCKET,)), (2, "in", _FILTERS)),
+        Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_TCP,)), (2, "in", (_TCP_ULP,))),
         Rule(_IOCTL[at], errno.EPERM, (1, "in", _TERMINAL_INPUT)),
     ]
     if not connects or not sends_first:

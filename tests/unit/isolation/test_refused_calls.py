@@ -74,10 +74,14 @@ def test_a_process_changes_its_own_limits_and_priority_only(
     assert run(machine, priority, 2, 0) == errno.EPERM  # all processes of the user
 
 
-@pytest.mark.parametrize(("machine", "socket"), [("x86_64", 41), ("aarch64", 198)])
-def test_what_landlock_does_not_take_for_tcp_is_refused(machine: str, socket: int) -> None:
-    assert run(machine, socket, 2, 1, 6) == ALLOWED
-    assert run(machine, socket, 2, 1, 262) == errno.EPROTONOSUPPORT
+@pytest.mark.parametrize(("machine", "socket", "option"), [("x86_64", 41, 54), ("aarch64", 198, 208)])
+def test_what_landlock_does_not_take_for_tcp_is_refused(machine: str, socket: int, option: int) -> None:
+    for protocol in (0, 1, 6, 17, 58, 136):
+        assert run(machine, socket, 2, 1, protocol) == ALLOWED
+    for protocol in (256, 261, 262):  # SMC, QUIC, MPTCP
+        assert run(machine, socket, 2, 1, protocol) == errno.EPROTONOSUPPORT
+    assert run(machine, option, 3, 6, 1) == ALLOWED  # TCP_NODELAY
+    assert run(machine, option, 3, 6, 31) == errno.EPERM  # TCP_ULP, which makes SMC of TCP
 
 
 @pytest.mark.parametrize(("machine", "sends"), [("x86_64", (44, 46, 307)), ("aarch64", (206, 211, 269))])
