@@ -1,6 +1,8 @@
 """Isolated instances from a fork server, on real processes: they inherit nothing, and none can tell its origin."""
 
+import json
 import os
+import shutil
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -145,6 +147,28 @@ async def test_an_isolated_instance_cannot_tell_that_it_was_forked(ground: Groun
     modules = set(forked.pop("modules")), set(executed.pop("modules"))
     assert forked == executed
     assert modules[0] - _EXTRA_MODULES == modules[1]
+
+
+@on_the_loop
+async def test_isolated_apps_with_other_environments_share_a_fork_server_and_cannot_tell(ground: Ground) -> None:
+    first = ground.python = _environment(ground.root / "first")
+    server = await _warm(ground, ground.command())
+    ground.python = _environment(ground.root / "second", like=first)
+    (packages,) = (ground.root / "second").glob("lib/python*/site-packages")
+    (packages / "more.pth").write_text(f"{ground.root}\n")
+    confinement = _confinement(ground)
+    with _listener() as one, _listener() as two:
+        await _started(ground, ground.command(one.fileno()), confinement, forked=False)
+        first_proof, executed = await _proof(ground), await _asked(one)
+        shutil.rmtree(ground.root / "first")
+        assert await _warm(ground, ground.command()) is server
+        await _forked(ground, ground.command(two.fileno()), confinement)
+        second_proof, forked = await _proof(ground), await _asked(two)
+    assert first_proof == second_proof
+    modules = set(forked.pop("modules")), set(executed.pop("modules"))
+    assert forked == executed
+    assert modules[0] - _EXTRA_MODULES == modules[1]
+    assert "/first/" not in json.dumps(forked)
 
 
 @on_the_loop

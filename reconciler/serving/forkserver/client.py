@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.linux.package_files import package_directory
 from reconciler.linux.processes import Command, Process, open_output, watched_or_killed
 from reconciler.serving.forkserver.ahead import Begun, env_of, start
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
@@ -32,16 +31,23 @@ class Forked:
 class ForkServer:
     """A fork server from its start to its end; `ended` is called with it on the loop when it is gone.
 
-    It starts in the environment of `python`, and keeps nothing of it open afterwards; one for isolated apps has that
-    for itself, and forks no others. One that was `begun` before takes the place of another.
+    It starts by the `words` of its command, in the environment of the Python that is the first of them, and keeps
+    nothing of that open afterwards; one for isolated apps has it for itself, and forks no others. One that was `begun`
+    before takes the place of another.
     """
 
     def __init__(
-        self, kind: ForkKind, python: str, *, log: Path, ended: Callable[["ForkServer"], None], begun: Begun | None
+        self,
+        kind: ForkKind,
+        words: Sequence[str],
+        *,
+        log: Path,
+        ended: Callable[["ForkServer"], None],
+        begun: Begun | None,
     ) -> None:
         self.kind = kind
-        self.env = env_of(python)
-        self.python = python
+        self.env = env_of(words[0])
+        self.python = words[0]
         self.alive = 0
         self.unfit: str | None = None
         self.used_at = asyncio.get_running_loop().time()
@@ -50,8 +56,7 @@ class ForkServer:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         if begun is None:
-            packages = (str(package_directory("reconciler").parent),) if kind.for_isolated else ()
-            pid, self._socket = start((python, kind.launcher, kind.module, *packages), log)
+            pid, self._socket = start(words, log)
         else:
             pid, self._socket = begun.pid, begun.connection
         with contextlib.ExitStack() as undo:

@@ -2,7 +2,9 @@
 # app, and forks instances that run the launcher. Single-threaded; ends when the daemon closes descriptor 3.
 # It gives instances to every environment that has the very same gunicorn, and is moved there after the fork.
 # One for isolated apps begins in an environment with nothing but that gunicorn, and its processes confine themselves.
-# usage: main.py LAUNCHER WORKER_MODULE [PARENT OF OUR PACKAGE]     (descriptor 3: a SOCK_SEQPACKET to the daemon)
+# It is moved to the environment of its first app, as most of its apps are likely to have that.
+# usage: main.py LAUNCHER WORKER_MODULE [PARENT OF OUR PACKAGE, PYTHON OF AN APP]    (descriptor 3: a SOCK_SEQPACKET to
+# the daemon)
 import sys
 
 sys.path.pop(0)  # this file's directory is none of the app's business
@@ -130,10 +132,11 @@ class _Environment:
 
     def __init__(self) -> None:
         self.prefix = sys.prefix
-        self.packages = os.path.dirname(os.path.dirname(os.path.abspath(gunicorn.__file__)))
+        self.packages = self._on_path = os.path.dirname(os.path.dirname(os.path.abspath(gunicorn.__file__)))
         files = [(module, str(getattr(module, "__file__", ""))) for module in list(sys.modules.values())]
         self.modules = [module for module, file in files if self._is_in(file)]
-        self.files = {file: (self._which(file), self._content(file)) for _, file in files if self._is_in(file)}
+        own = [file for _, file in files if self._is_in(file)]
+        self.files = {file[len(self.prefix) :]: (self._which(file), self._content(file)) for file in own}
         self.functions = [
             each
             for each in gc.get_objects()
@@ -156,17 +159,34 @@ class _Environment:
     def differs(self, prefix: str) -> str:
         """Return which imported file the environment below `prefix` lacks, "" if it has all."""
         for file, (which, content) in self.files.items():
-            other = prefix + file[len(self.prefix) :]
+            other = prefix + file
             try:
                 same = self._which(other) == which or self._content(other) == content
             except OSError:
                 same = False
             if not same:
-                return os.path.relpath(file, self.packages)
+                return os.path.relpath(self.prefix + file, self.packages)
         return ""
 
+    def settle(self, executable: str) -> None:
+        """Move to the environment of that interpreter, and know its files from now on; stay if it lacks one."""
+        prefix = os.path.dirname(os.path.dirname(executable))
+        try:
+            before = {file: self._which(prefix + file) for file in self.files}
+            if self.differs(prefix) or before != {file: self._which(prefix + file) for file in self.files}:
+                return
+        except OSError:
+            return
+        self.files = {file: (before[file], content) for file, (_, content) in self.files.items()}
+        self.move(executable, prefix)
+
+    def add_packages(self) -> None:
+        """Have the packages of the environment on the path, and run what they run at every start."""
+        del sys.path[sys.path.index(self._on_path) :]
+        site.addsitedir(self.packages)
+
     def move(self, executable: str, prefix: str) -> None:
-        """Become as if started as `executable`, below `prefix`, and run the start-up hooks of its packages."""
+        """Become as if started as `executable`, below `prefix`, but for its packages."""
         moved = functools.partial(self._moved, prefix)
         for module in self.modules:
             self._move_module(module, moved)
@@ -180,8 +200,7 @@ class _Environment:
         if hasattr(sys, "_base_executable"):
             sys._base_executable = moved(sys._base_executable)  # noqa: SLF001
         site.PREFIXES[:] = [prefix if each == self.prefix else each for each in site.PREFIXES]
-        del sys.path[sys.path.index(self.packages) :]
-        site.addsitedir(moved(self.packages))
+        self.prefix, self.packages = prefix, moved(self.packages)
 
     def _moved(self, prefix: str, path: str) -> str:
         return prefix + path[len(self.prefix) :] if self._is_in(path) else path
@@ -303,8 +322,11 @@ def _born(
     if cells is not None:
         cells.confine_here(confinement, report, 3 + len(listeners))
     _take_on(environment)
-    if prefix != begun.prefix:
+    moves = prefix != begun.prefix
+    if moves:
         begun.move(arguments[0], prefix)
+    if moves or cells is not None:
+        begun.add_packages()
     return arguments
 
 
@@ -405,6 +427,8 @@ def _wait(worker: str, packages: "list[str]") -> "list[str] | None":
         return None
     gc.collect()
     begun = _Environment()
+    if packages:
+        begun.settle(packages[1])
     gc.freeze()
     arguments = _serve(daemon, addresses, begun, cells)
     if arguments is not None:

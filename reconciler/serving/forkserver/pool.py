@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from reconciler.linux.package_files import package_directory
 from reconciler.linux.process_table import family, proportional
 from reconciler.linux.processes import Command
 from reconciler.serving.forkserver.ahead import Begun, remember
@@ -89,8 +90,11 @@ class ForkServerPool:
             begun.connection.close()
             begun = None
         try:
-            python = made_environment(self._paths.fork_servers, kind, python) if kind.for_isolated else python
-            server = ForkServer(kind, python, log=self._paths.fork_servers_log, ended=self._gone, begun=begun)
+            words: tuple[str, ...] = (python, kind.launcher, kind.module)
+            if kind.for_isolated:
+                own = made_environment(self._paths.fork_servers, kind, python)
+                words = (own, *words[1:], str(package_directory("reconciler").parent), python)
+            server = ForkServer(kind, words, log=self._paths.fork_servers_log, ended=self._gone, begun=begun)
         except OSError as error:
             raise NotForkable(f"its fork server cannot be started: {error.strerror}") from error
         self._servers[kind] = server
