@@ -69,6 +69,16 @@ def cpu_s(pid: int) -> float:
     return 0.0
 
 
+def has_work(pid: int) -> bool:
+    """Whether one of its threads has, or waits for, a processor or a disk, as it does in vain on a busy host."""
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                if (thread / "stat").read_text().rpartition(")")[2].split()[0] in "RD":
+                    return True
+    return False
+
+
 def memory_mb(pid: int) -> float:
     """Its proportional share of the memory it has mapped (PSS); 0 when it is gone."""
     with contextlib.suppress(OSError):

@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.bench import Bench
 from benchmarks.case import Case, Figures, at_most
 from benchmarks.peers.earlier import DAEMONS
-from benchmarks.processes import cpu_s, seconds_of
+from benchmarks.processes import cpu_s, has_work, seconds_of
 from benchmarks.setting import Setting
 
 _SIZES = (100, 1_000, 10_000)
@@ -64,13 +64,13 @@ def ring(doorbell: Path, names: list[str]) -> None:
             bell.flush()
 
 
-def at_rest(pid: int) -> None:
-    """Wait until the daemon takes next to no processor time."""
-    before, deadline = cpu_s(pid), time.monotonic() + 120
+def at_rest(pid: int, within_s: float = 120) -> None:
+    """Wait until the daemon takes next to no processor time, and waits for none."""
+    before, deadline = cpu_s(pid), time.monotonic() + within_s
     while True:
         time.sleep(_PAUSE_S)
-        now = cpu_s(pid)
-        if now - before < 0.002:
+        worked, now = has_work(pid), cpu_s(pid)
+        if not worked and now - before < 0.002:
             return
         if time.monotonic() > deadline:
             raise TimeoutError("the daemon does not come to rest")

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import known, report, results, tables
 from benchmarks.case import BY_HAND, OURS, Case, Figures, ahead, as_json, at_most, from_json, ratio_at_most
+from benchmarks.cases import unchanged
 from benchmarks.setting import Setting, in_turn
 from benchmarks.studies import metrics_cost
 from tests.support.site import REPOSITORY
@@ -176,3 +177,28 @@ def test_everybody_begins_a_round_as_often_as_the_others() -> None:
     assert sorted(turn[0] for turn in turns) == sorted(contenders * 2)
     assert all(sorted(turn) == contenders for turn in turns)
     assert in_turn([], 3) == []
+
+
+def test_a_process_that_waits_for_a_processor_is_not_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unchanged, "cpu_s", lambda _: 0.0)  # as where others have all of it
+    with subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE
+    ) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        try:
+            with pytest.raises(TimeoutError):
+                unchanged.at_rest(busy.pid, within_s=0.0)
+        finally:
+            busy.kill()
+
+
+def test_a_process_that_sleeps_is_at_rest() -> None:
+    code = "import time\nprint(flush=True)\ntime.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as idle:
+        assert idle.stdout is not None
+        idle.stdout.readline()
+        try:
+            unchanged.at_rest(idle.pid)
+        finally:
+            idle.kill()
