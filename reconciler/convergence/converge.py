@@ -47,6 +47,7 @@ class Key:
 
     async def woken(self, until: float | None) -> None:
         """Wait for the next wake-up, or for a moment of the loop's clock."""
+        self.counted()
         try:
             async with asyncio.timeout_at(until):
                 await self.wakeup.wait()
@@ -116,6 +117,8 @@ async def _done_while_first(key: Key, world: World, planned: Plan) -> bool:
             failure = ActionFailed(action, str(error) or type(error).__name__)
             failure.__cause__ = error
             failures.append(failure)
+        finally:
+            key.counted()
 
     async with asyncio.TaskGroup() as group:
         doing = group.create_task(effect())

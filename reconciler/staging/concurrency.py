@@ -81,6 +81,7 @@ class SingleFlight(Generic[K, T]):
         """Return what `work` returns, or what the work that already runs for the key returns."""
         while (other := self._running.get(key)) is not None:
             await asyncio.wait((other,))
+            _collections.count()  # thousands of callers may go on in one turn of the loop
             if not other.cancelled():
                 return other.result()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -122,6 +123,7 @@ async def in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
             await asyncio.wait((thread,))
         except asyncio.CancelledError as error:
             cancelled = error
+    _collections.count()
     if cancelled is not None:
         thread.exception()  # retrieved, so that asyncio does not warn about it
         raise cancelled

@@ -1,6 +1,8 @@
 """Work that outlives its caller, and work that is done once for all who want it."""
 
 import asyncio
+import gc
+import threading
 
 import pytest
 
@@ -126,3 +128,56 @@ def test_a_cancelled_thread_is_told_and_waited_for() -> None:
         assert ended == [True]
 
     asyncio.run(story())
+
+
+def test_what_thousands_that_waited_for_the_same_work_make_then_is_collected_in_parts() -> None:
+    async def story() -> None:
+        flights: SingleFlight[str, int] = SingleFlight()
+        work, kept, young = Work(), [[number] for number in range(200_000)], list[int]()
+
+        async def call() -> None:
+            await flights.result("key", work.run)
+            del kept[-100:]
+            kept[:0] = [[number] for number in range(100)]
+            young.append(len(gc.get_objects(generation=0)))
+
+        callers = [asyncio.create_task(call()) for _ in range(1_000)]
+        while not flights.in_flight("key"):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        gc.collect()
+        work.may_end.set()
+        await asyncio.wait(callers)
+        assert max(young) < 20_000
+
+    was = gc.get_threshold()
+    gc.set_threshold(1 << 30)  # as where the interpreter sees as many objects go as come
+    try:
+        asyncio.run(story())
+    finally:
+        gc.set_threshold(*was)
+
+
+def test_what_thousands_make_after_work_in_threads_is_collected_in_parts() -> None:
+    async def story() -> None:
+        may_end, kept, young = threading.Event(), [[number] for number in range(200_000)], list[int]()
+
+        async def call() -> None:
+            await in_thread(lambda _: may_end.wait())
+            del kept[-100:]
+            kept[:0] = [[number] for number in range(100)]
+            young.append(len(gc.get_objects(generation=0)))
+
+        callers = [asyncio.create_task(call()) for _ in range(500)]
+        await asyncio.sleep(0)
+        gc.collect()
+        may_end.set()
+        await asyncio.wait(callers)
+        assert max(young) < 20_000
+
+    was = gc.get_threshold()
+    gc.set_threshold(1 << 30)
+    try:
+        asyncio.run(story())
+    finally:
+        gc.set_threshold(*was)
