@@ -15,10 +15,13 @@ from reconciler.cluster.rollout import DONE, Standing, standing_of, standing_of_
 from reconciler.planning.apps.app import App
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
+from reconciler.planning.routing.route import Led
 from reconciler.planning.states import AppState
 
 _FIRST = "first"
 _STEP = "reconciler.dev/step"
+# How long connections may wait, at most, for an instance that is to end, and how often that is looked at.
+_WAITED_FOR_S, _LOOK_AGAIN_S = 60.0, 0.2
 # The order in which they are deleted: what leads clients to an app before what serves them.
 _LAST_FIRST = ("HTTPRoute", "Ingress", "HorizontalPodAutoscaler", "CronJob", "Service", "Deployment")
 
@@ -41,7 +44,12 @@ def plan(app: App | None, observed: ObservedPlace, now: float) -> Plan[Action]:
         state: AppState = "degraded" if _serves_there_alone(observed) else "failing"
         return _plan((), state, Cause(Reason.MANIFEST_REFUSED, rendered.refused), observed)
     planned = _deployed(rendered, observed)
-    return _serving_at_both(observed, now) if planned.state == "running" and _overlaps(observed, now) else planned
+    if planned.reason is not Reason.NONE or not observed.serves_here:
+        return planned
+    # It is there, also where that cannot be looked at any more.
+    if _overlaps(observed, now):
+        return _serving_at_both(observed, now, planned.message)
+    return _until_led("there", observed, now) or planned
 
 
 def _serves_there_alone(observed: ObservedPlace) -> bool:
@@ -57,11 +65,31 @@ def _overlaps(observed: ObservedPlace, now: float) -> bool:
     return observed.both_since is None or now < observed.both_since + observed.overlap_s
 
 
-def _serving_at_both(observed: ObservedPlace, now: float) -> Plan[Action]:
+def _serving_at_both(observed: ObservedPlace, now: float, besides: str = "") -> Plan[Action]:
     text = f"it serves here and in {observed.place}, for {observed.overlap_s:g} s"
-    cause = Cause(Reason.SERVING_AT_BOTH, text)
+    cause = Cause(Reason.SERVING_AT_BOTH, f"{text}; {besides}" if besides else text)
     since = now if observed.both_since is None else observed.both_since
     return replace(_plan((), "starting", cause, observed), recheck_at=since + observed.overlap_s)
+
+
+def _until_led(where: Led, observed: ObservedPlace, now: float) -> Plan[Action] | None:
+    """Serve at both until the proxy of this host leads clients where they are to go, and a little longer.
+
+    None once it does, or where it leads none.
+    """
+    if observed.led == "nowhere":
+        return None
+    at = "here" if where == "here" else f"in {observed.place}"
+    if observed.led != where:
+        text = f"it serves here and in {observed.place}, until the proxy leads its domains to where it is {at}"
+        return _plan((), "starting", Cause(Reason.DOMAINS_CHANGED, text), observed)
+    until = observed.led_since + observed.drain_s
+    if until <= now < until + _WAITED_FOR_S and observed.waited_for:
+        until = now + _LOOK_AGAIN_S
+    if now >= until:
+        return None
+    text = f"the proxy leads its domains to where it is {at}; what it had begun before is answered"
+    return replace(_plan((), "starting", Cause(Reason.DOMAINS_CHANGED, text), observed), recheck_at=until)
 
 
 def _withdrawn(observed: ObservedPlace, now: float) -> Plan[Action]:
@@ -74,6 +102,8 @@ def _withdrawn(observed: ObservedPlace, now: float) -> Plan[Action]:
         return _plan((), "starting", waits, observed)
     if observed.wanted_here and observed.seen and _overlaps(observed, now):
         return _serving_at_both(observed, now)
+    if observed.wanted_here and observed.seen and (until_led := _until_led("here", observed, now)) is not None:
+        return until_led
     actions: list[Action] = [_delete(each, removed) for each in _in_order(observed.seen)]
     if not actions and observed.left:
         actions.append(ForgetPlace(cause=removed.text, reason=removed.reason))

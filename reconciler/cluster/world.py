@@ -6,14 +6,16 @@ cluster run that revision, and says how far it is, as a process of the app would
 
 import json
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
 from reconciler.cluster.api.client import ApiError, Client
+from reconciler.cluster.leads import Leads
+from reconciler.cluster.neighbours import PlaceNeighbours, Renderer
 from reconciler.cluster.observed import ObservedPlace, Rendered
 from reconciler.cluster.ownership import APP, conflict_of, kept_replicas, marked, may_be_taken
 from reconciler.cluster.plan import plan
@@ -24,11 +26,9 @@ from reconciler.cluster.watched import WatchedObjects
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
-from reconciler.host.app_places import AppPlaces
 from reconciler.linux.files import replace_file
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ProcessFailure
-from reconciler.planning.apps.revision import Revision
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
@@ -47,39 +47,6 @@ _NONE: Mapping[str, str] = {}
 
 class CannotApply(Exception):
     """An object cannot be applied, and why."""
-
-
-class Renderer(Protocol):
-    """What makes the objects of an app: it pushes the image, and reads the manifest and the secrets."""
-
-    def __call__(self, cluster: Cluster, app: App, revision: Revision) -> Awaitable[Rendered]:
-        """Return the objects. Raises what the registry and the files of secrets do."""
-        ...
-
-
-class PlaceNeighbours(Protocol):
-    """What the rest of the daemon tells of an app that a cluster may have."""
-
-    @property
-    def places(self) -> AppPlaces:
-        """Where apps are on this host: the revision in force, and the verdicts on it."""
-        ...
-
-    def held(self, app: str) -> bool:
-        """Return whether the manifest of an app cannot be read."""
-        ...
-
-    def serves_here(self, app: str) -> bool:
-        """Return whether an instance of an app serves on this host."""
-        ...
-
-    def in_force_since(self, app: str, revision: str) -> float | None:
-        """Return since when a revision is in force, None if it is not; monotonic seconds."""
-        ...
-
-    def wake(self, app: str) -> None:
-        """Have the World of this host look at an app."""
-        ...
 
 
 class ClusterWorld:
@@ -107,18 +74,32 @@ class ClusterWorld:
         self._watched = WatchedObjects(client, installation, self._wake)
         self._rendered: dict[str, Rendered] = {}
         self._desired: Mapping[str, App] = {}
-        self._here: frozenset[str] = frozenset()
+        self._here: Mapping[str, App] = {}
         self._left = frozenset(each.name for each in directory.iterdir()) if directory.is_dir() else frozenset()
         self._conflicts: dict[str, dict[str, str]] = {}
         self._blamed: dict[str, tuple[str, float]] = {}
         self._both_since: dict[str, float] = {}
-        self._serving: dict[str, list[list[str]]] = {name: self._noted(name).get("serving", []) for name in self._left}
+        self._serving: dict[str, list[list[str]]] = {}
+        self.leads = Leads(cluster, lambda name, entry: self._note(name, entry=entry))
+        for name in self._left:
+            self._serving[name] = self._noted(name).get("serving", [])
+            self.leads.restore(name, self._noted(name))
         self._planner: Planner[App, ObservedPlace, Plan[Action]] = Planner(plan)
 
     def begin(self, tasks: StandingTasks) -> None:
         """Watch the cluster from now on."""
         for kind in sorted(PLURALS):
             tasks.keep(f"watch {self._cluster.name} for {kind}", lambda kind=kind: self._watched.watch(kind))  # type: ignore[misc]
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self._cluster.name
+
+    @property
+    def has_entry(self) -> bool:
+        """Whether the proxy of this host is to lead clients there."""
+        return bool(self._cluster.entry)
 
     # Desired state
 
@@ -127,7 +108,7 @@ class ClusterWorld:
         for name in desired.apps.keys() & self._both_since.keys():
             if (name in self._desired) is not (desired.apps[name].place == self._cluster.name):
                 del self._both_since[name]  # it moves the other way now
-        self._here = frozenset(name for name, app in desired.apps.items() if app.place != self._cluster.name)
+        self._here = {name: app for name, app in desired.apps.items() if app.place != self._cluster.name}
         before = self._desired
         self._desired = {name: app for name, app in desired.apps.items() if app.place == self._cluster.name}
         for name in before.keys() - self._desired.keys():  # nothing that is said of it there holds it back elsewhere
@@ -159,6 +140,11 @@ class ClusterWorld:
         if subject.kind == "app" and (subject.name in self._desired or subject.name in self._left):
             self._wake(subject.name)
 
+    def on_led(self) -> None:
+        """Look at the apps that wait for the proxy of this host, which does something else now."""
+        for name in tuple(self.leads.waiting):
+            self._wake(name)
+
     def restart(self, app: App) -> None:
         """Have every pod of an app replaced, as an operator asked; what serves ends once its successor is ready."""
         if app.place == self._cluster.name:
@@ -187,6 +173,8 @@ class ClusterWorld:
             asked = asked.stopped
         planned = self._planner.plan(name, asked, self.observe(name), self.now())
         self._track(name, planned)
+        if name in self._left:
+            self.leads.take(name, planned, self._watched.of(name)[0], placed=asked is not None)
         if planned.reason is Reason.SERVING_AT_BOTH:
             self._both_since.setdefault(name, self.now())
         return planned
@@ -199,6 +187,11 @@ class ClusterWorld:
         """Return what is true of an app there, as it was seen last."""
         seen, pods = self._watched.of(name)
         revision = self._neighbours.places.revision(name) if name in self._desired else None
+        here = self._here.get(name)
+        wanted_here = here is not None and self._neighbours.places.state(here) == "running"
+        ask = self._neighbours.answers_here if wanted_here else self._neighbours.serves_here
+        serves_here = ask(name)
+        led, led_since = self.leads.led_since(name, self.now(), asked=serves_here)
         return ObservedPlace(
             installation=self._installation,
             place=self._cluster.name,
@@ -210,8 +203,12 @@ class ClusterWorld:
             looked=self._watched.looked,
             unseen=self._watched.unseen,
             held=self._neighbours.held(name),
-            wanted_here=name in self._here,
-            serves_here=self._neighbours.serves_here(name),
+            wanted_here=wanted_here,
+            serves_here=serves_here,
+            led=led,
+            led_since=led_since,
+            drain_s=self._cluster.drain_s,
+            waited_for=led == "there" and not wanted_here and self._neighbours.is_waited_for(name),
             left=name in self._left,
             conflicts=self._conflicts.get(name, _NONE),
             overlap_s=self._cluster.overlap_s,
@@ -238,6 +235,7 @@ class ClusterWorld:
                 self._rendered.pop(name, None)
                 self._conflicts.pop(name, None)
                 self._both_since.pop(name, None)
+                self.leads.forget(name)
                 self._neighbours.places.verdicts.forget(name, self._cluster.name)
                 self._neighbours.wake(name)
 

@@ -55,6 +55,8 @@ class Neighbours:
     instances: Instances
     wakeups: WakeQueue
     unreadable: Callable[[], Mapping[str, object]]
+    is_armed: Callable[[str], bool]
+    is_waited_for: Callable[[str], bool]
 
     def held(self, app: str) -> bool:
         """Return whether the manifest of an app cannot be read."""
@@ -63,6 +65,10 @@ class Neighbours:
     def serves_here(self, app: str) -> bool:
         """Return whether an instance of an app serves on this host."""
         return any(instance.serves and instance.addresses for instance in self.instances.of(app))
+
+    def answers_here(self, app: str) -> bool:
+        """Return whether a client of an app is answered on this host, be it after the app has been woken."""
+        return self.serves_here(app) or self.is_armed(app)
 
     def in_force_since(self, app: str, revision: str) -> float | None:
         """Return since when a revision is in force, None if it is not; monotonic seconds."""

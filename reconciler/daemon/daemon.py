@@ -148,7 +148,7 @@ class Daemon:
             for each in (self._services, self._processes, self._task_world, self.manifests, self._counters)
         ]
         self.reports.listeners += [each.on_report for each in self._clusters]
-        self.reports.listeners += introduce(self._routing, self._apps, self._instances.of, self._app_wakeups)
+        self.reports.listeners += introduce(self._routing, self._apps, self._clusters, self._app_wakeups)
         first = len(self._clusters)
         self.outcomes = Outcomes(
             self.manifests,

@@ -16,7 +16,7 @@ from reconciler.planning.desired_state import DesiredState
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:  # most hosts have no proxy and no cluster
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from reconciler.cluster.world import ClusterWorld
     from reconciler.convergence.world import Report
@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # most hosts have no proxy and no cluster
     from reconciler.host.stores import Stores
     from reconciler.host.world import AppWorld
     from reconciler.planning.apps.app import App
-    from reconciler.planning.apps.observed import Instance
     from reconciler.planning.subject import Subject
     from reconciler.routing.world import RoutingWorld
     from reconciler.serving.instances import Instances
@@ -100,6 +99,8 @@ def clusters_of(  # noqa: PLR0913, PLR0917  the parts of the daemon that they ar
         instances=instances,
         wakeups=wakeups,
         unreadable=lambda: manifests().unreadable_apps,
+        is_armed=apps.proxy.is_armed,
+        is_waited_for=apps.proxy.is_waited_for,
     )
     objects = Objects(settings=settings, stager=stager, manifests=manifests)
     worlds = cluster_worlds(settings, stores, neighbours, objects)
@@ -122,13 +123,13 @@ def routing_world(
 def introduce(
     proxy: "RoutingWorld | None",
     apps: "AppWorld",
-    instances: "Callable[[str], tuple[Instance, ...]]",
+    clusters: "Sequence[ClusterWorld]",
     wakeups: WakeQueue,
 ) -> "tuple[Callable[[Subject, Report | None], None], ...]":
-    """Let the World of apps and that of the proxy know of each other; return what listens to reports on apps.
+    """Let the Worlds of apps, of clusters and of the proxy know of each other; return what listens to reports on apps.
 
     The proxy serves the static files of the builds that serve, and knows where each app is reached; apps know where it
-    still dials. `wakeups` are those of apps.
+    still dials, and clusters where it leads clients. `wakeups` are those of apps.
     """
     if proxy is None:
         return ()
@@ -136,13 +137,23 @@ def introduce(
     def told() -> None:
         for name in apps.proxy.waiting():
             wakeups.wake(name)
+        for cluster in clusters:
+            cluster.on_led()
 
+    def moved() -> None:
+        proxy.wakeups.wake(proxy.key)
+
+    for cluster in clusters:
+        cluster.leads.led, cluster.leads.on_move = proxy.led, moved
+        apps.proxy.leads[cluster.name] = cluster.leads.of
+        if cluster.has_entry:
+            proxy.entered.add(cluster.name)
     apps.places.taking_over = proxy.static.ahead_of
-    proxy.static.instances, proxy.static.served = instances, apps.places.revision
+    proxy.static.instances, proxy.static.served = apps.places.instances, apps.places.revision
     proxy.static.trial, apps.canaries.on_end = apps.canaries.of, proxy.static.keep
     proxy.reached, proxy.on_change = apps.proxy.reached, told
     apps.proxy.dials, apps.proxy.withdraws = proxy.dials, proxy.withdraws
-    apps.proxy.on_move = lambda: proxy.wakeups.wake(proxy.key)
+    apps.proxy.on_move = moved
     return (proxy.on_report,)
 
 

@@ -102,6 +102,10 @@ class AppPlaces:
         """The cells of whatever runs there."""
         return self._instances.cells
 
+    def instances(self, app: str) -> tuple[Instance, ...]:
+        """Return the instances of an app."""
+        return self._instances.of(app)
+
     def revision(self, app: str) -> Revision | None:
         """Return the revision that serves, or served last where none does now; None before the first.
 

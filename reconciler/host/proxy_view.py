@@ -5,20 +5,39 @@ goes serves until then.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.host.app_listeners import AppListeners
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
 from reconciler.serving.instances import Instances
 
+if TYPE_CHECKING:  # most hosts have no proxy
+    from reconciler.planning.routing.route import Entry
+
 _NOWHERE: frozenset[Address] = frozenset()
+
+
+class Lead(Protocol):
+    """How clients of an app are led to a cluster."""
+
+    @property
+    def entry(self) -> "Entry | None":
+        """Where, None if that is not known."""
+        ...
+
+    @property
+    def away(self) -> bool:
+        """Whether they are to be led away from this host already."""
+        ...
 
 
 class ProxyView:
     """Between the World of apps and that of the proxy, if there is one.
 
     `dials` says whether the proxy dials an address, or may; `withdraws` whether it does so only until it has been told
-    of what the manifests say now, None without a proxy. `on_move` is called when an app is reached elsewhere.
+    of what the manifests say now, None without a proxy. `on_move` is called when an app is reached elsewhere. `leads`
+    says of each cluster, by its name, how clients of an app of which something is there are led to it.
     """
 
     def __init__(self, listeners: AppListeners, instances: Instances) -> None:
@@ -27,15 +46,41 @@ class ProxyView:
         self.on_move: Callable[[], None] = lambda: None
         self._listeners = listeners
         self._instances = instances
-        self._reached: dict[str, Address] = {}
+        self.leads: dict[str, Callable[[str], Lead | None]] = {}
+        self._reached: dict[str, Address | Entry | None] = {}
         self._waits: set[str] = set()
 
-    def reached(self, app: App) -> Address:
-        """Return where the proxy is to reach an app that has an address."""
-        assert app.address is not None
-        found = self._listeners.reached(app.name, self._instances.of(app.name), app.address)
-        self._reached[app.name] = found
+    def reached(self, app: App) -> "Address | Entry | None":
+        """Return where the proxy is to reach an app: here, or in a cluster; None for one that is in none yet."""
+        self._reached[app.name] = found = self._where(app)
         return found
+
+    def _where(self, app: App) -> "Address | Entry | None":
+        instances = self._instances.of(app.name)
+        there = self._lead(app)
+        if app.address is not None:
+            serves = any(i.serves and i.addresses for i in instances) or self.is_armed(app.name)
+            if there is not None and there.entry is not None and not serves and app.state == "running":
+                return there.entry  # it serves there until it does here
+            return self._listeners.reached(app.name, instances, app.address)
+        local = next((i.address for i in reversed(instances) if i.serves and i.address is not None), None)
+        if there is not None and (there.away or local is None):
+            return there.entry
+        return local
+
+    def _lead(self, app: App) -> Lead | None:
+        """Return how clients are led to the cluster that an app is placed in, else to one that it was placed in."""
+        if app.place in self.leads:
+            return self.leads[app.place](app.name)
+        return next(filter(None, (of(app.name) for of in self.leads.values())), None)
+
+    def is_armed(self, name: str) -> bool:
+        """Return whether the next connection wakes an app."""
+        return bool(self._listeners.armed(name))
+
+    def is_waited_for(self, name: str) -> bool:
+        """Return whether connections wait at an app's listeners until an instance takes them."""
+        return self._listeners.queue(name) > 0
 
     def dialled(self, name: str, app: App | None) -> frozenset[Address]:
         """Return the listeners of an app at which the proxy still reaches it, without the one that it is to have."""
@@ -52,10 +97,9 @@ class ProxyView:
 
     def moved(self, app: App | None) -> None:
         """Have the proxy told if an app is reached elsewhere than it was."""
-        if app is None or app.routing is None or app.address is None:
+        if app is None or app.routing is None or app.name not in self._reached:
             return
-        before = self._reached.get(app.name)
-        if before is not None and self.reached(app) != before:
+        if self._reached[app.name] != self.reached(app):
             self.on_move()
 
     def waiting(self) -> frozenset[str]:

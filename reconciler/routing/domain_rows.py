@@ -36,7 +36,10 @@ class DomainRow(NamedTuple):
 def rows_of(asked: Routes, observed: ObservedProxy, names: frozenset[str], failure: str) -> Iterator[DomainRow]:
     """Yield a row for each name; `names` are those that the proxy has, `failure` is why it cannot be told of others."""
     gets = {route.app for route in published(asked, observed)}
+    reached = {**observed.upstreams, **observed.entries}
     for route in asked.routes:
+        if not route.upstream and route.app not in reached:
+            continue  # it is in a cluster that the proxy does not lead to
         for name in route.routing.names:
             row = _row(asked.front, route, name)._replace(message=observed.lacking.get(route.app, ""))
             files = observed.files.get(route.app)

@@ -17,7 +17,7 @@ from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.linux.files import replace_file
 from reconciler.planning.address import Address
-from reconciler.planning.apps.app import App
+from reconciler.planning.apps.app import HERE, App
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
@@ -33,8 +33,8 @@ from reconciler.planning.routing.actions import (
 )
 from reconciler.planning.routing.caddy import Abilities, dialled_in, names_in
 from reconciler.planning.routing.observed import AppFiles, ObservedProxy
-from reconciler.planning.routing.plan import Routes, plan, published, wanted
-from reconciler.planning.routing.route import Route
+from reconciler.planning.routing.plan import Routes, led, plan, published, wanted
+from reconciler.planning.routing.route import Entry, Led, Route
 from reconciler.planning.routing.routing import Routing
 from reconciler.planning.subject import Subject
 from reconciler.routing.admin import LOG, SOCKET, ConfigRefused
@@ -58,6 +58,7 @@ class RoutingWorld:
 
     `static` are the static files of the apps, which the proxy serves itself.
     `reached` says where an app listens now; `on_change` is called when the proxy has been seen to have something else.
+    `entered` are the clusters that it is to lead clients to.
     """
 
     def __init__(
@@ -78,7 +79,8 @@ class RoutingWorld:
         self._record = DomainRecord(paths.domains)
         self._driver: Driver = driver_of(proxy, paths.proxy, lambda: self._wake())  # noqa: PLW0108  built before it
         self.static = StaticFiles(proxy, paths)
-        self.reached: Callable[[App], Address] = _own_address
+        self.reached: Callable[[App], Address | Entry | None] = lambda app: app.address
+        self.entered: set[str] = set()
         self.on_change: Callable[[], None] = lambda: None
         self._apps: Mapping[str, App] = {}
         self._routings: Mapping[str, Routing] = {}
@@ -89,6 +91,7 @@ class RoutingWorld:
         self._addresses: frozenset[Address | None] = frozenset()
         # What was found out about addresses, of a configuration and of links that are held for it.
         self._dialled: tuple[object, object, dict[Address, bool]] = (None, None, {})
+        self._led: tuple[object, object, dict[str, Led]] = (None, None, {})
         self._links = NameLinks(paths.proxy)
         self._observed = ObservedProxy(left=paths.domains.exists(), links=self._links.look())
         self._planner: Planner[Routes, ObservedProxy, Plan[Action]] = Planner(plan)
@@ -100,7 +103,7 @@ class RoutingWorld:
         apps = {
             name: app
             for name, app in desired.apps.items()
-            if app.routing is not None and app.routing.domains and app.address is not None
+            if app.routing is not None and app.routing.domains and self._is_reached(app)
         }
         self._apps = apps
         self._addresses = frozenset(app.address for app in apps.values() if app.state != "stopped")
@@ -123,6 +126,22 @@ class RoutingWorld:
         self._note(files=self._files(), left=True)
         return {PROXY: self._asked}
 
+    def _is_reached(self, app: App) -> bool:
+        """Return whether an app listens here, is led to in a cluster, or serves here until it is there."""
+        return app.address is not None or (
+            app.recipe.web and app.place != HERE and (app.place in self.entered or self.reached(app) is not None)
+        )
+
+    def led(self, app: str) -> Led:
+        """Return where the proxy leads the clients of an app, as far as that is known just now."""
+        if self._asked is None:
+            return "nowhere" if not self.names() else "unknown"
+        if self._led[0] is not self._asked or self._led[1] is not self._observed:
+            self._led = self._asked, self._observed, {}
+        if app not in self._led[2]:
+            self._led[2][app] = led(app, self._asked, self._observed)
+        return self._led[2][app]
+
     def names(self) -> frozenset[str]:
         """Return the one key, if something of ours is, or may be, in the proxy."""
         is_there = self._asked is not None or self._observed.left or self._driver.running or bool(self.static.laid)
@@ -138,11 +157,10 @@ class RoutingWorld:
         return not self._proxy.front.trusted
 
     def _route(self, app: App, routing: Routing) -> Route:
-        assert app.address is not None
         return Route(
             app=app.name,
             routing=routing,
-            upstream=self._upstream(app.address),
+            upstream="" if app.address is None else self._upstream(app.address),
             patience_s=app.patience_s,
             key=self.key_of(app.name),
             stopped=app.state == "stopped",
@@ -202,8 +220,10 @@ class RoutingWorld:
 
     def observe(self, name: str) -> ObservedProxy:  # noqa: ARG002  there is one
         """Return what is true of the proxy, as it was seen last."""
-        reached = {name: self._upstream(self.reached(app)) for name, app in self._apps.items()}
-        self._note(running=self._driver.running, version=self._driver.version, upstreams=reached)
+        reached = {name: self.reached(app) for name, app in self._apps.items()}
+        upstreams = {name: self._upstream(each) for name, each in reached.items() if isinstance(each, Address)}
+        entries = {name: each for name, each in reached.items() if isinstance(each, Entry)}
+        self._note(running=self._driver.running, version=self._driver.version, upstreams=upstreams, entries=entries)
         self._note(alive=self.static.alive(), laid=self.static.laid, kept=self.static.kept)
         self._note(lacking=self.static.lacking)
         return self._observed
@@ -362,11 +382,6 @@ def _is_dialled_in(text: str, upstream: str) -> bool:
     """Return whether the file of a proxy names an upstream, a whole one: in `http://…`, `unix:…` or `unix@…`."""
     before = "[:@]" if upstream.startswith("/") else "[/ ]"
     return re.search(rf'(?<={before}){re.escape(upstream)}(?=[;"\s]|$)', text) is not None
-
-
-def _own_address(app: App) -> Address:
-    assert app.address is not None
-    return app.address
 
 
 def _shortcoming(version: tuple[int, ...]) -> str:

@@ -15,7 +15,9 @@ class Cluster:
     `bases` are the layouts of base images by the Python they have, such as 3.12; each may end in `@` and a digest.
     `gateway` and `ingress_class` are what routes of domains are for, "" for none. `drain_s` is how long a pod that is
     to end serves on, `overlap_s` how long an app that moves serves both there and here. `force` changes back what
-    others have changed.
+    others have changed. `entry` is where the proxy of this host reaches the domains of its apps: an address such as
+    https://10.0.0.5, `ingress` or `service` for the one that the app has there, "" if the proxy is not to; `entry_ca`
+    is what its certificates are trusted by.
     """
 
     name: str
@@ -34,3 +36,5 @@ class Cluster:
     overlap_s: float = 0.0
     spread: Spread = "host"
     force: bool = True
+    entry: str = ""
+    entry_ca: Path | None = None

@@ -29,6 +29,12 @@ def cluster_problems(tree: Node) -> Iterator[tuple[Path, str]]:
         seconds = None if drain is None else part.seconds("drain")
         if seconds is not None and (seconds % 1 or seconds > _MOST_DRAIN_S):
             yield ("clusters", name, "drain"), f"expected whole seconds, at most {_MOST_DRAIN_S}"
+        entry = part.given("entry")
+        if entry is not None and entry.value == "ingress" and part.given("route", "ingress_class") is None:
+            yield ("clusters", name, "entry"), "'ingress' takes 'route.ingress_class': its apps have no Ingress"
+        proxy, kind = tree.given("proxy"), tree.given("proxy", "type")
+        if entry is not None and (proxy is None or (kind is not None and kind.value == "files")):
+            yield ("clusters", name, "entry"), "takes a 'proxy' of this host that is a Caddy, which leads domains there"
         if part.given("route", "gateway") is not None and part.given("route", "ingress_class") is not None:
             yield ("clusters", name, "route"), "expected 'gateway' or 'ingress_class', not both"
 
@@ -59,6 +65,8 @@ def _cluster(file: str, name: str, node: Node) -> Cluster:
         overlap_s=default.overlap_s if overlap is None else duration_s(str(overlap.written)),
         spread=given.get("spread", default.spread),
         force=given.get("force", default.force),
+        entry=given.get("entry", default.entry).rstrip("/"),
+        entry_ca=_file(directory, given.get("entry_ca")),
     )
 
 

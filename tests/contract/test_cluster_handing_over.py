@@ -1,5 +1,6 @@
 """What an app's pods in a cluster work with, such as credentials, stays until no pod of that revision is left."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,21 @@ async def test_a_revision_that_is_replaced_is_in_use_until_its_last_pod_is_gone(
             assert used() == {first, second}
             api.remove("Pod", "shop-1")
             await soon(lambda: used() == {second})
+
+
+@on_loop
+async def test_an_app_that_comes_back_goes_on_there_until_it_serves_here_unless_it_is_stopped(tmp_path: Path) -> None:
+    with kube_api() as api:
+        apps = PlacedApps({})
+        apps.add("shop")
+        async with converging(tmp_path, api, apps) as found:
+            await soon(lambda: not found.unsettled())
+            there = api.names()
+            apps.desired["shop"] = replace(apps.desired["shop"], place="here")
+            found.follow()
+            await soon(lambda: found.world.observe("shop").wanted_here)
+            assert "it serves in prod until it serves here" in found.world.plan("shop", None).message
+            assert api.names() == there
+            apps.desired["shop"] = replace(apps.desired["shop"], state="stopped")
+            found.follow()
+            await soon(lambda: api.names() == [])

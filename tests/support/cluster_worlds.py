@@ -90,6 +90,12 @@ class PlacedApps:
     def serves_here(self, app: str) -> bool:
         return False
 
+    def answers_here(self, app: str) -> bool:
+        return False
+
+    def is_waited_for(self, app: str) -> bool:
+        return False
+
     def in_force_since(self, app: str, revision: str) -> float | None:
         found = self._places.revisions.get(app)
         return 0.0 if found is not None and found.id == revision else None

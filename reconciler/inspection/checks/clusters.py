@@ -131,10 +131,12 @@ class _Examined:
             advice = f"install the Gateway API, or name 'clusters.{self.cluster.name}.route.ingress_class' instead"
             return self._check("fail", "'route.gateway' is set, and the cluster has no HTTPRoute", advice)
         domains = [app.name for app in self.apps if app.routing is not None]
-        if domains and not (self.cluster.gateway or self.cluster.ingress_class):
+        if domains and not (self.cluster.gateway or self.cluster.ingress_class or self.cluster.entry == "service"):
             text = f"no route leads to the domains of {listed(domains)}"
             return self._check("warn", text, f"set 'clusters.{self.cluster.name}.route', or make one")
-        route = self.cluster.gateway or self.cluster.ingress_class
+        route = (
+            self.cluster.gateway or self.cluster.ingress_class or "the proxy of this host" * bool(self.cluster.entry)
+        )
         return self._check("ok", f"domains are reached by {route}" if route else "no app of it has domains")
 
     def _check(self, level: Level, found: str, advice: str = "") -> Check:

@@ -15,6 +15,7 @@ from reconciler.planning.routing.route import (
     CLIENT_HEADER,
     FORGEABLE_HEADERS,
     PREFIX_HEADER,
+    Entry,
     Front,
     Place,
     Route,
@@ -280,10 +281,9 @@ def _handlers(route: Route, front: Front, abilities: Abilities, *, secure: bool,
 
 
 def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities, *, clean: bool) -> Config:
-    transport: Config = {"protocol": "http", "keep_alive": {"enabled": False}}
-    if routing.answer_timeout_s is not None:
-        transport["response_header_timeout"] = int(routing.answer_timeout_s * _SECOND)
     headers: dict[str, list[str]] = {}
+    if route.entry is not None:
+        headers["Host"] = ["{http.request.hostport}"]  # a Caddy of today has that of the upstream instead, with TLS
     if route.key:
         client = "{http.vars.client_ip}" if abilities.knows_client else "{http.request.remote.host}"
         headers[CLIENT_HEADER] = [f"{route.key} {client}"]
@@ -293,13 +293,13 @@ def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities,
     handler: Config = {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": route.upstream}],
-        "transport": transport,
+        "transport": _transport(route.entry, routing),
         "load_balancing": {
             "try_duration": int(route.patience_s * _SECOND),
             "try_interval": int(_RETRY_EVERY_S * _SECOND),
         },
     }
-    if routing.strip and not is_everything(routing.below):
+    if routing.strip and not is_everything(routing.below) and not (route.entry is not None and route.entry.routed):
         headers[PREFIX_HEADER] = [routing.below]
         handler["rewrite"] = {"strip_path_prefix": routing.below}
     request: Config = {"set": headers} if headers else {}
@@ -314,6 +314,17 @@ def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities,
     if front.trusted and not abilities.knows_client:
         handler["trusted_proxies"] = [*front.trusted]
     return handler
+
+
+def _transport(entry: Entry | None, routing: Routing) -> Config:
+    """Return how a proxy connects; a cluster chooses the certificate by the name that it is asked for."""
+    transport: Config = {"protocol": "http", "keep_alive": {"enabled": False}}
+    if routing.answer_timeout_s is not None:
+        transport["response_header_timeout"] = int(routing.answer_timeout_s * _SECOND)
+    if entry is not None and entry.tls:
+        trust = {"root_ca_pem_files": [entry.ca]} if entry.ca else {}
+        transport |= {"tls": {"server_name": "{http.request.host}", **trust}, "versions": ["1.1"]}
+    return transport
 
 
 def _any_handlers(front: Front, abilities: Abilities) -> list[Config]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from reconciler.planning.routing.linked_names import Link
+from reconciler.planning.routing.route import Entry
 
 AnswerState: TypeAlias = Literal["served", "expiring", "expired", "unserved"]
 
@@ -48,7 +49,8 @@ class ObservedProxy:
 
     `running` is about a proxy that the daemon keeps itself. `changed_at` is when it was last given a configuration,
     monotonic seconds. `left` says that something of ours may be in it from before. `upstreams` are where apps are
-    reached that do not listen at their own address yet, by name. `links` are the names that links on the disk serve.
+    reached on this host, which may be another address than their own, by name, `entries` those of the clusters where
+    others are reached. `links` are the names that links on the disk serve.
     """
 
     running: bool = False
@@ -65,4 +67,5 @@ class ObservedProxy:
     kept: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
     upstreams: Mapping[str, str] = field(default_factory=dict)
+    entries: Mapping[str, Entry] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from reconciler.planning.routing.actions import (
 from reconciler.planning.routing.caddy import Abilities, names_in, spliced, whole, without
 from reconciler.planning.routing.linked_names import Link, configured, links_of
 from reconciler.planning.routing.observed import ObservedProxy
-from reconciler.planning.routing.route import Front, Route
+from reconciler.planning.routing.route import Front, Led, Route
 from reconciler.planning.routing.static_files import trees_wanted
 from reconciler.planning.wording import listed
 
@@ -101,15 +101,32 @@ def wanted(asked: Routes, observed: ObservedProxy) -> Any:
     return spliced(theirs, routes, asked.front, abilities)
 
 
+def led(app: str, asked: Routes, observed: ObservedProxy) -> Led:
+    """Return where the proxy leads the clients of an app; what it has is only known when it is what it is to have."""
+    if observed.config is None or _links(asked, observed) != observed.links:
+        return "unknown"
+    if wanted(asked, observed) != observed.config:
+        return "unknown"
+    route = next((each for each in published(asked, observed) if each.app == app), None)
+    return "nowhere" if route is None else "here" if route.entry is None else "there"
+
+
 def published(asked: Routes, observed: ObservedProxy) -> tuple[Route, ...]:
     """Return the routes that the proxy gets, with what was read of their files; an app without its files gets none.
 
-    Each leads to where its app is reached now, which is another address until it has passed to its own.
+    Each leads to where its app is reached now, which is another address until it has passed to its own, or a cluster.
+    One that is placed in a cluster, and not reached anywhere, gets none either.
     """
     found = []
     for asked_route in asked.routes:
         upstream = observed.upstreams.get(asked_route.app, asked_route.upstream)
-        route = asked_route if upstream == asked_route.upstream else replace(asked_route, upstream=upstream)
+        entry = observed.entries.get(asked_route.app)
+        if entry is not None:  # which knows no key of ours, and has no file of this host
+            route = replace(asked_route, upstream=entry.dial, entry=entry, key="", files="")
+        elif upstream:
+            route = asked_route if upstream == asked_route.upstream else replace(asked_route, upstream=upstream)
+        else:
+            continue
         files = observed.files.get(route.app)
         if files is None:
             if route.routing.login is None and route.routing.certificate is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from reconciler.planning.routing.domain_names import exact_first
 from reconciler.planning.routing.routing import EVERYTHING, Routing
@@ -16,6 +17,24 @@ FORGEABLE_HEADERS = (
 )  # fmt: skip
 
 
+# Where the proxy leads the clients of an app: to this host, to a cluster, nowhere; or what it has is not known now.
+Led: TypeAlias = Literal["here", "there", "nowhere", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Where a cluster takes requests for the domains of its apps: `dial` is host:port.
+
+    With `tls` each domain is asked for by its own name, and `ca` is the path of what its certificate is trusted by, ""
+    for the host's authorities. `routed` says that a route of the cluster's own does what is to be done about paths.
+    """
+
+    dial: str
+    tls: bool = False
+    ca: str = ""
+    routed: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One app at the proxy. `upstream` is the address of its listener as host:port, or `unix/` and a path.
@@ -23,6 +42,7 @@ class Route:
     `key` proves to the app that a request comes through the proxy. `accounts` are users with the hashes of their
     passwords, None for an app that every client may use. `certificate_id` changes with the content of its certificate.
     Clients of a `stopped` app get 503. `files` is the directory of the trees of its static files, "" for none.
+    `entry` is that of the cluster which its clients are led to, None for an app that serves on this host.
     """
 
     app: str
@@ -34,6 +54,7 @@ class Route:
     certificate_id: str = ""
     stopped: bool = False
     files: str = ""
+    entry: Entry | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,12 @@ from reconciler.cluster.ownership import differences, key_of, marked
 from reconciler.cluster.plan import plan
 from reconciler.planning.apps.app import App
 from reconciler.planning.plan import Plan
+from reconciler.planning.routing.route import Led
 from tests.support.exported import app_of, export
 from tests.support.kube_api import failed_rollout, rolled_out
 
 _MOST_STEPS = 60
+_DRAIN_S = 5.0
 FIELDS: tuple[Mapping[str, Any], ...] = (
     {},
     {"release": "python migrate.py", "processes": {"worker": "python w.py"}},
@@ -35,6 +37,7 @@ OBJECTS = tuple(
 EVENTS = (
     "roll out", "roll out", "fail", "edit 0", "edit 1", "edit 2", "remove", "hold", "release", "blind", "see", "drift",
     "lose", "move here", "move here", "serve here", "serve here", "end here", "wait",
+    "led here", "led there", "led unknown",
 )  # fmt: skip
 
 
@@ -51,6 +54,8 @@ class Story:
     serves_here: bool = False
     both_since: float | None = None
     overlap_s: float = 0.0
+    led: Led = "nowhere"
+    led_since: float = 0.0
     now: float = 0.0
     uids: int = 0
 
@@ -77,6 +82,9 @@ class Story:
             left=bool(self.seen),
             overlap_s=self.overlap_s,
             both_since=self.both_since,
+            led=self.led,
+            led_since=self.led_since,
+            drain_s=_DRAIN_S,
         )
         found = plan(self.app, observed, self.now)
         if found.reason == "serving-at-both" and self.both_since is None:
@@ -115,6 +123,9 @@ class Story:
         if self.app is None:
             assert not (deletes and self.held), "a manifest that cannot be read removes nothing"
             assert not (deletes and self.moves_here and not self.serves_here), "it serves here first"
+            if deletes and self.moves_here and self.led != "nowhere":
+                assert self.led == "here", "the proxy leads there, or may"
+                assert self.now >= self.led_since + _DRAIN_S, "what it had begun may not be answered"
             if deletes and self.moves_here and self.overlap_s:
                 assert self.both_since is not None, "it serves at both first"
                 assert self.now >= self.both_since + self.overlap_s, "clients may still follow"
@@ -154,6 +165,9 @@ class Story:
                 self.held = event == "hold"
             case "blind" | "see":
                 self.unseen = "no answer" if event == "blind" else ""
+            case "led here" | "led there" | "led unknown":
+                led: Led = "here" if event == "led here" else "there" if event == "led there" else "unknown"
+                self.led, self.led_since = led, self.now if led != self.led else self.led_since
             case "serve here" | "end here":
                 self.serves_here = event == "serve here"
 
@@ -179,6 +193,8 @@ def test_every_history_ends_with_what_is_asked_for_and_nothing_goes_too_soon(
         story.check(story.planned())
     story.held, story.unseen = False, ""
     story.serves_here = story.moves_here or story.serves_here
+    if story.led != "nowhere":
+        story.turn("led there" if story.app is not None else "led here")
     for _ in range(_MOST_STEPS):
         if (found := story.planned()).settled:
             break

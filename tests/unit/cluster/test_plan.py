@@ -149,3 +149,28 @@ def test_an_app_that_moves_serves_at_both_places_for_the_overlap_there_and_back(
     # Without an overlap, and for an app whose manifest is gone, nothing waits.
     assert plan(APP, observed(seen=seen(*made()), serves_here=True), 5.0).state == "running"
     assert plan(None, observed(seen=seen(*made()), overlap_s=60.0), 5.0).actions
+
+
+def test_an_app_that_moves_serves_at_both_places_until_the_proxy_leads_where_it_is_and_a_drain_longer() -> None:
+    def planned(asked: Any, now: float, **given: Any) -> tuple[int, str, str, float | None]:
+        there = observed(**{"seen": seen(*made()), "serves_here": True, "drain_s": 5.0, **given})
+        found = plan(asked, there, now)
+        return len(found.actions), found.state, str(found.reason), found.recheck_at
+
+    changing, gone = "domains-changed", (len(made()), "stopping", "manifest-removed", None)
+    for led in ("here", "unknown"):
+        assert planned(APP, 9.0, led=led) == (0, "starting", changing, None)
+    for led in ("there", "unknown"):
+        assert planned(None, 9.0, led=led, wanted_here=True) == (0, "starting", changing, None)
+    assert planned(APP, 9.0, led="there", led_since=7.0) == (0, "starting", changing, 12.0)
+    assert planned(None, 9.0, led="here", led_since=7.0, wanted_here=True) == (0, "starting", changing, 12.0)
+    assert planned(APP, 12.0, led="there", led_since=7.0) == (0, "running", "", None)
+    assert planned(None, 12.0, led="here", led_since=7.0, wanted_here=True) == gone
+    # What the proxy has sent here, and no instance has taken yet, is waited for: not for ever.
+    assert planned(APP, 12.0, led="there", led_since=7.0, waited_for=True) == (0, "starting", changing, 12.2)
+    assert planned(APP, 72.0, led="there", led_since=7.0, waited_for=True) == (0, "running", "", None)
+    # A cluster that cannot be looked at any more is no reason to end what serves here, with an overlap or without.
+    assert planned(APP, 9.0, led="here", unseen="it is gone") == (0, "starting", changing, None)
+    assert planned(APP, 9.0, overlap_s=60.0, unseen="it is gone") == (0, "starting", "serving-at-both", 69.0)
+    # Of an app whose manifest is gone there is nothing to lead to.
+    assert planned(None, 9.0, led="there", serves_here=False) == gone

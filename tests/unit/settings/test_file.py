@@ -253,6 +253,24 @@ def test_tasks_and_schedules_have_limits_of_the_host() -> None:
     assert problem == '/h.yaml:1:19: schedules.zone: there is no time zone "Berlin"; Europe/Berlin?'
 
 
+def test_an_entry_of_a_cluster_takes_a_caddy_of_this_host_and_an_ingress_where_it_is_that() -> None:
+    def written(cluster: str, proxy: str = "proxy: {run: true}\n") -> str:
+        return f"{proxy}clusters: {{prod: {{kubeconfig: k, namespace: web, registry: r, {cluster}}}}}\n"
+
+    found = settings(written("entry: 'https://10.0.0.5/', entry_ca: {file: ca.pem}")).clusters["prod"]
+    assert (found.entry, found.entry_ca) == ("https://10.0.0.5", Path("/etc/ca.pem"))
+    assert settings(written("entry: ingress, route: {ingress_class: nginx}")).clusters["prod"].entry == "ingress"
+    files = "proxy: {type: files, format: nginx, file: /n.conf, reload: [true]}\n"
+    for wrong, proxy, what in (
+        ("entry: ingress", "proxy: {run: true}\n", "'ingress' takes 'route.ingress_class'"),
+        ("entry: service", "", "takes a 'proxy' of this host that is a Caddy"),
+        ("entry: service", files, "takes a 'proxy' of this host that is a Caddy"),
+        ("entry: 10.0.0.5", "proxy: {run: true}\n", "expected an address such as https://10.0.0.5"),
+        ("entry: 'http://10.0.0.5/shop'", "proxy: {run: true}\n", "expected an address such as https://10.0.0.5"),
+    ):
+        assert any(what in problem for problem in problems(written(wrong, proxy))), wrong
+
+
 def test_a_proxy_is_read_with_its_paths_absolute_and_its_mistakes_have_their_place() -> None:
     proxy = settings(
         "proxy: {run: true, email: a@b.c, https: 8443, ca_root: {file: ca.pem}, trusted: [10.0.0.1/8]}\n"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.planning.routing.caddy import Abilities, names_in, ours_in, spliced, whole, without
-from reconciler.planning.routing.route import CLIENT_HEADER, FORGEABLE_HEADERS, PREFIX_HEADER, Front, Route
+from reconciler.planning.routing.route import CLIENT_HEADER, FORGEABLE_HEADERS, PREFIX_HEADER, Entry, Front, Route
 from reconciler.planning.routing.routing import Certificate, Routing
 
 TODAY = Abilities()
@@ -240,3 +240,32 @@ def test_how_often_the_operators_caddy_looks_at_certificates_is_left_to_them(tls
     config = spliced({}, (route(tls=tls),), Front(ca="https://ca.example.com/directory"), TODAY)
     assert "renew_interval" not in json.dumps(config)
     assert ("tls" in config["apps"]) == (tls == "auto")
+
+
+def proxied(entry: Entry | None, **routing: Any) -> dict[str, Any]:
+    """How requests of a route are passed on."""
+    route = Route(
+        app="shop", routing=Routing(domains=("a.localhost",), **routing), upstream="10.0.0.5:443", entry=entry
+    )
+    config = whole((route,), Front(), TODAY, "log")
+    (found,) = (each for each in config["apps"]["http"]["servers"]["reconciler"]["routes"] if "@id" in each)
+    handlers = [each for part in found["handle"][0]["routes"] for each in part["handle"]]
+    last: dict[str, Any] = handlers[-1]
+    return last
+
+
+def test_a_cluster_is_asked_by_the_name_that_the_client_asked_for() -> None:
+    over_tls = proxied(Entry(dial="10.0.0.5:443", tls=True, ca="/ca.pem"))
+    name = {"server_name": "{http.request.host}", "root_ca_pem_files": ["/ca.pem"]}
+    assert over_tls["transport"]["tls"] == name
+    assert over_tls["headers"]["request"]["set"] == {"Host": ["{http.request.hostport}"]}
+    plain = proxied(Entry(dial="10.0.0.5:80"))
+    assert "tls" not in plain["transport"]
+    assert plain["headers"]["request"]["set"] == {"Host": ["{http.request.hostport}"]}
+
+
+def test_a_prefix_is_taken_off_once_by_the_route_of_the_cluster_or_by_the_proxy() -> None:
+    strip = {"below": "/shop", "strip": True}
+    assert "rewrite" not in proxied(Entry(dial="10.0.0.5:80"), **strip)
+    assert proxied(Entry(dial="10.0.0.5:80", routed=False), **strip)["rewrite"] == {"strip_path_prefix": "/shop"}
+    assert proxied(None, **strip)["rewrite"] == {"strip_path_prefix": "/shop"}

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from reconciler.planning.routing.caddy import Abilities, spliced
 from reconciler.planning.routing.observed import Answer, AppFiles, ObservedProxy
-from reconciler.planning.routing.plan import Driver, Routes, plan, wanted
-from reconciler.planning.routing.route import Front, Route
+from reconciler.planning.routing.plan import Driver, Routes, led, plan, published, wanted
+from reconciler.planning.routing.route import Entry, Front, Route
 from reconciler.planning.routing.routing import Routing
 
 BLANK = ObservedProxy()
@@ -103,3 +103,27 @@ def test_without_a_domain_what_is_ours_goes_away_and_a_proxy_of_our_own_ends() -
     assert getattr(action, "config", None) == {}
     assert first(None, replace(had, running=True)) == "end the proxy (no app has a domain any more)"
     assert first(None, replace(had, left=False)) == ""
+
+
+def test_an_app_is_led_to_where_it_is_reached_and_one_that_is_reached_nowhere_is_not_published() -> None:
+    there = Entry(dial="10.0.0.5:80")
+    routes = replace(
+        asked("a.example.com"), routes=(replace(asked("a.example.com").routes[0], upstream="", files="/f"),)
+    )
+    assert published(routes, BLANK) == ()
+    (local,) = published(routes, replace(BLANK, upstreams={"a": "127.0.0.1:7"}))
+    assert (local.upstream, local.key, local.entry) == ("127.0.0.1:7", "k", None)
+    (route,) = published(routes, replace(BLANK, entries={"a": there}))
+    # It gets no key, with which it could say who a client is, and has no file of this host.
+    assert (route.upstream, route.entry, route.key, route.files) == ("10.0.0.5:80", there, "", "")
+
+
+def test_where_the_proxy_leads_is_known_only_while_it_has_what_it_is_to_have() -> None:
+    routes, there = asked("a.example.com"), {"a": Entry(dial="10.0.0.5:80")}
+    here = settled(routes)
+    assert led("a", routes, here) == "here"
+    assert led("b", routes, here) == "nowhere"
+    assert led("a", routes, replace(here, config=None)) == "unknown"
+    moving = replace(here, entries=there)
+    assert led("a", routes, moving) == "unknown"
+    assert led("a", routes, replace(moving, config=wanted(routes, moving))) == "there"
