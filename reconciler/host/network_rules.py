@@ -7,19 +7,22 @@ It is looked at whenever any table of this host changes, and names are looked up
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
+from reconciler.host import network_memory
+from reconciler.host.network_memory import Held
 from reconciler.linux import nftables
 from reconciler.linux.daemon_threads import DaemonThreads
+from reconciler.linux.files import replace_file
 from reconciler.linux.nftables import Chain
 from reconciler.linux.privileges import NET_ADMIN, may
 from reconciler.linux.regular_files import UnfitFile, read_file
 from reconciler.planning.fingerprint import fingerprint
-from reconciler.planning.isolation.destinations import KEPT_S, Place, destinations, names_in, trusted
+from reconciler.planning.isolation.destinations import KEPT_S, destinations, names_in, trusted
 
 _LOOK_UP_EVERY_S = 60.0
 _LOOK_UP_WITHIN_S = 10.0
@@ -31,15 +34,6 @@ _DNS = 53
 _MOST_LOOK_UPS = 4
 # An instance sends there to prove that it is held: no list lets it through.
 _UNLISTED = (("127.255.83.9", 9),)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """How an app is held: its user, None if it is only about to have one, its places, and the ports it listens at."""
-
-    user: int | None
-    places: tuple[Place, ...]
-    ports: tuple[int, ...] = ()
 
 
 @cache
@@ -57,19 +51,23 @@ def filters(state: Path) -> bool:
 class NetworkRules:
     """The rules of one state directory, whose table has the name `table`.
 
-    `tell` is told what an operator has to know. `marker` is a file that is there while there may be a table.
+    `tell` is told what an operator has to know. `memory` is a file that is there while there may be a table, and says
+    what was wanted of it.
     """
 
     def __init__(
-        self, table: str, marker: Path, tell: Callable[[str], None], *, resolve: Callable[[str], Iterable[str]]
+        self, table: str, memory: Path, tell: Callable[[str], None], *, resolve: Callable[[str], Iterable[str]]
     ) -> None:
         self._table = table
-        self._marker = marker
+        self._memory = memory
+        self._remembered = ""
         self._tell = tell
         self._resolve = resolve
         self._threads = DaemonThreads("look up", _MOST_LOOK_UPS)
         self._wanted: dict[str, Held] = {}
-        self._known: dict[str, dict[str, float]] = {}
+        self.former, addresses = network_memory.read(memory)
+        now = time.monotonic()
+        self._known = {name: dict.fromkeys(found, now) for name, found in addresses.items()}
         self._applied = ""
         self._generation = 0
         self._problem = ""
@@ -100,9 +98,8 @@ class NetworkRules:
             async with asyncio.timeout(_LOOK_UP_WITHIN_S):
                 await self._looked.wait()
 
-    def clear(self) -> None:
-        """Remove every rule. Raises OSError."""
-        self._wanted = {}
+    def apply(self) -> None:
+        """Give the kernel what is wanted, now; nothing removes every rule. Raises OSError."""
         self._apply()
 
     async def run(self, look: Callable[[], None]) -> None:
@@ -121,15 +118,10 @@ class NetworkRules:
     async def _keep(self) -> bool:
         """Look up and apply once, and wait for the next time; return whether there is one."""
         self._changed.clear()
-        await self._look_up(names_in(place for held in self._wanted.values() for place in held.places))
-        was = self._problem
-        try:
-            self._apply()
-            self._problem = ""
-        except OSError as error:
-            self._problem = f"cannot give the kernel the rules for network.connect: {error.strerror}; tried again soon"
-        if self._problem and self._problem != was:
-            self._tell(self._problem)
+        self._give()  # names may take a while
+        if names := names_in(place for held in self._wanted.values() for place in held.places):
+            await self._look_up(names)
+            self._give()
         if not self._changed.is_set():
             self._looked.set()
             if not self._wanted and not self._problem:
@@ -138,6 +130,17 @@ class NetworkRules:
             async with asyncio.timeout(_AGAIN_S if self._problem else _LOOK_UP_EVERY_S):
                 await self._changed.wait()
         return True
+
+    def _give(self) -> None:
+        """Give the kernel what is wanted; tell the operator if it does not take that, once."""
+        was = self._problem
+        try:
+            self._apply()
+            self._problem = ""
+        except OSError as error:
+            self._problem = f"cannot give the kernel the rules for network.connect: {error.strerror}; tried again soon"
+        if self._problem and self._problem != was:
+            self._tell(self._problem)
 
     def _on_table_change(self, watch: socket.socket) -> None:
         nftables.drain(watch)
@@ -153,7 +156,7 @@ class NetworkRules:
 
     def _apply(self) -> bool:
         """Give the kernel what is wanted, unless it has that; return whether it had not. Raises OSError."""
-        if not self._wanted and not self._marker.exists():
+        if not self._wanted and not self._memory.exists():
             return False
         chains, resolvers = [], [(address, _DNS) for address in _resolvers()]
         known = {name: sorted(addresses) for name, addresses in self._known.items()}
@@ -164,6 +167,8 @@ class NetworkRules:
             chains.append(Chain(user=user, allowed=allowed, never=_UNLISTED))
         said = [[each.user, list(map(list, each.allowed))] for each in chains]
         mark = fingerprint([ports, said]) if chains else ""
+        if self._wanted:
+            self._remember()
         self_made, self._applied = mark == self._applied, mark
         generation = nftables.generation()
         if self_made and generation == self._generation:
@@ -171,19 +176,30 @@ class NetworkRules:
         self._generation = generation
         is_there = nftables.mark_of(self._table) == (mark, nftables.rules_in(chains, ports))
         if not is_there:
-            self._marker.touch()
             nftables.replace(self._table, chains, mark, ports)
-        if not chains:
-            self._marker.unlink(missing_ok=True)
+        if not self._wanted:
+            self._remembered = ""
+            self._memory.unlink(missing_ok=True)
         return self_made and not is_there
+
+    def _remember(self) -> None:
+        """Have the next daemon know what is wanted. Raises OSError where it could not even know of a table."""
+        text = network_memory.written(self._wanted, self._known)
+        if text == self._remembered:
+            return
+        try:
+            replace_file(self._memory, text, durable=False)  # what runs is gone after a power cut
+            self._remembered = text
+        except OSError:
+            if not self._memory.exists():
+                raise
 
     async def _look_up(self, names: Collection[str]) -> None:
         """Look up names; one that cannot be looked up just now keeps the addresses that it had."""
-        loop = asyncio.get_running_loop()
         asked = {name: asyncio.wrap_future(self._threads.run(partial(self._resolve, name))) for name in names}
         if asked:
             await asyncio.wait(asked.values(), timeout=_LOOK_UP_WITHIN_S)
-        now, own = loop.time(), _named_here() if asked else frozenset[str]()
+        now, own = time.monotonic(), _named_here() if asked else frozenset[str]()
         for name, answer in asked.items():
             if not answer.done() or answer.exception() is not None:
                 answer.cancel()

@@ -192,7 +192,7 @@ class AppUsers:
         """Return the users of all processes, as of a moment ago."""
         looked, found = self._seen
         if time.monotonic() - looked > _LOOK_AGAIN_S:
-            self._seen = time.monotonic(), (found := frozenset(_users_of_processes()))
+            self._seen = time.monotonic(), (found := users_of_processes())
         return found
 
 
@@ -221,8 +221,12 @@ def _of_status(name: str, pid: str = "self") -> str:
     return "0"
 
 
-def _users_of_processes() -> Iterator[int]:
+def users_of_processes() -> frozenset[int]:
     """Return the users of all processes."""
+    return frozenset(_each_user())
+
+
+def _each_user() -> Iterator[int]:
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
             with suppress(OSError):

@@ -82,7 +82,7 @@ class StatePaths:
 
     @property
     def network_rules(self) -> Path:
-        """A file that is there while the kernel may have rules of where apps connect to."""
+        """What the next daemon has to know of the rules of where apps connect to; gone once there are none."""
         return self.state / "network-rules"
 
     @property

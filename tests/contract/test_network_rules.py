@@ -21,6 +21,7 @@ USER, OTHER = 70901, 70902
 _BEGIN = """
 import asyncio, fcntl, json, os, socket, struct, sys, time
 from pathlib import Path
+from reconciler.host import network_rules
 from reconciler.host.network_rules import Held, NetworkRules
 from reconciler.linux import nftables
 from reconciler.linux.nftables import Chain, generation, mark_of, replace, rules_in
@@ -223,6 +224,9 @@ def resolve(name):
     if name not in names:
         raise OSError("no such name")
     return names[name]
+def clear(rules):
+    rules.want({})
+    rules.apply()
 def rules_of(table="reconciler-a"):
     return NetworkRules(table, root / table, told.append, resolve=resolve)
 async def until(check):
@@ -307,32 +311,32 @@ def test_a_daemon_killed_before_any_of_its_effects_is_carried_on_by_the_next(tmp
 shop = Held(user=user, places=(place_of("127.0.0.1"),), ports=(8001,))
 def killed(wanted, before):
     if not (child := os.fork()):
-        for where, name in ((Path, "touch"), (Path, "unlink"), (nftables, "replace")):
+        for where, name in ((network_rules, "replace_file"), (Path, "unlink"), (nftables, "replace")):
             if name == before:
                 setattr(where, name, lambda *_, **__: os._exit(7))
         rules = rules_of()
-        rules.admit("shop", shop) if wanted else rules.clear()
+        rules.admit("shop", shop) if wanted else clear(rules)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 said = []
-for before in ("touch", "replace", ""):
+for before in ("replace_file", "replace", ""):
     ended = killed(True, before)
     first = rules_of()
     first.admit("shop", shop)
     said.append([before, ended, tried(user, "127.0.0.2"), (root / "reconciler-a").exists()])
     if before != "":
-        first.clear()
+        clear(first)
 for before in ("replace", "unlink"):
     rules_of().admit("shop", shop)
     ended = killed(False, before)
-    rules_of().clear()
+    clear(rules_of())
     said.append([before, ended, tried(user, "127.0.0.2"), mark_of("reconciler-a")[1], (root / "reconciler-a").exists()])
 print(json.dumps(said))
 """,
         tmp_path,
     )
     held = "ConnectionRefusedError", True
-    assert found[:3] == [["touch", 7, *held], ["replace", 7, *held], ["", 0, *held]]
+    assert found[:3] == [["replace_file", 7, *held], ["replace", 7, *held], ["", 0, *held]]
     assert found[3:] == [[each, 7, "through", 0, False] for each in ("replace", "unlink")]
 
 
