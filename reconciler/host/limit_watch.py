@@ -144,7 +144,10 @@ class LimitWatch:
         assert live.limits is not None
         age_s = now - live.record.started_at
         watched.use = watched.use.next(now, self._memory(live))
-        watched.look_at = together(now + look_again_s(watched.use, live.limits, age_s=age_s), now)
+        if live.record.ready_at is None:
+            watched.use = replace(watched.use, growth=0.0, pace=0.0)  # what it takes to start is no pace
+        again_s = look_again_s(watched.use, live.limits, age_s=age_s, start_s=_start_s(live))
+        watched.look_at = together(now + again_s, now)
         self._look_at_memory(live, watched, age_s)
         self._look_at_processes(live, watched, now)
         self._look_at_pressure(live, watched, now)
@@ -160,7 +163,7 @@ class LimitWatch:
             self._end_largest(live, watched)
         if live.outgrown or not live.runs or live.record.ready_at is None:
             return
-        live.outgrown = near(live.limits, used, age_s=age_s, rest_s=self._rest_s)
+        live.outgrown = near(watched.use, live.limits, age_s=age_s, start_s=_start_s(live), rest_s=self._rest_s)
         if live.outgrown:
             self._tell(live, "limited", live.outgrown, "memory")
             self._changed(live.record.key)
@@ -233,3 +236,9 @@ class LimitWatch:
         assert live.process is not None
         used = used_memory(live.cell)
         return used if used is not None else sum(own(pid) for pid, _ in family(live.process.pid))
+
+
+def _start_s(live: LiveInstance) -> float:
+    """Return how long an instance took to be ready, 0 for one that is not."""
+    record = live.record
+    return 0.0 if record.ready_at is None else max(0.0, record.ready_at - record.started_at)
