@@ -3,6 +3,7 @@
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,8 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, StreamReset
+
+from tests.support.websockets import frame
 
 _LONGEST = 65536
 
@@ -41,26 +44,46 @@ class Http3:
 
     def ask(self, path: str = "/", authority: str | None = None) -> tuple[int, str, dict[str, str]]:
         """Status, body and headers of a GET; 0 for a stream that is reset."""
+        stream = self._begin(
+            {":method": "GET", ":path": path}, self._name if authority is None else authority, ends=True
+        )
+        headers, body = dict[str, str](), b""
+        for part in self._parts(stream):
+            if isinstance(part, HeadersReceived):
+                headers |= {name.decode(): value.decode() for name, value in part.headers}
+            else:
+                body += part.data
+            if part.stream_ended:
+                return int(headers.pop(":status")), body.decode(), headers
+        return 0, "", {}
+
+    def said_by_websocket(self, text: str) -> bytes:
+        """The first bytes that are answered to a message, on a websocket of its own (RFC 9220), b"" for none."""
+        asked = {":method": "CONNECT", ":protocol": "websocket", ":path": "/", "sec-websocket-version": "13"}
+        stream = self._begin(asked, self._name)
+        self._http.send_data(stream, frame(1, text.encode()), end_stream=False)
+        return next((part.data for part in self._parts(stream) if isinstance(part, DataReceived)), b"")
+
+    def _begin(self, fields: dict[str, str], authority: str, *, ends: bool = False) -> int:
         stream = self._quic.get_next_available_stream_id()
-        fields = {":method": "GET", ":scheme": "https", ":authority": self._name if authority is None else authority}
-        fields[":path"] = path
-        sent = [(name.encode(), value.encode()) for name, value in fields.items()]
-        self._http.send_headers(stream, sent, end_stream=True)
-        until, headers, body = time.monotonic() + self._within, dict[str, str](), b""
+        every = {**fields, ":scheme": "https", ":authority": authority}
+        in_order = sorted(every.items(), key=lambda field: not field[0].startswith(":"))
+        self._http.send_headers(stream, [(name.encode(), value.encode()) for name, value in in_order], end_stream=ends)
+        return stream
+
+    def _parts(self, stream: int) -> Iterator[HeadersReceived | DataReceived]:
+        """What comes on a stream, until it is reset."""
+        until = time.monotonic() + self._within
         while True:
             self._send()
             while (event := self._quic.next_event()) is not None:
                 if isinstance(event, ConnectionTerminated):
                     raise ConnectionResetError(event.reason_phrase or f"error {event.error_code}")
                 if isinstance(event, StreamReset) and event.stream_id == stream:
-                    return 0, "", {}
+                    return
                 for part in self._http.handle_event(event):
-                    if isinstance(part, HeadersReceived) and part.stream_id == stream:
-                        headers |= {name.decode(): value.decode() for name, value in part.headers}
-                    elif isinstance(part, DataReceived) and part.stream_id == stream:
-                        body += part.data
-                    if isinstance(part, HeadersReceived | DataReceived) and part.stream_ended:
-                        return int(headers.pop(":status")), body.decode(), headers
+                    if isinstance(part, HeadersReceived | DataReceived) and part.stream_id == stream:
+                        yield part
             self._receive(until)
 
     def _send(self) -> None:

@@ -23,18 +23,19 @@ def upgraded(line: socket.socket, host: str = "x") -> Iterator[socket.socket]:
         assert b" 101 " in head.partition(b"\r\n")[0], head
         yield line
         with suppress(OSError):
-            line.sendall(_frame(8, struct.pack("!H", 1000)))
+            line.sendall(frame(8, struct.pack("!H", 1000)))
 
 
 def said(line: socket.socket, text: str) -> str:
     """What is answered to a message."""
-    line.sendall(_frame(1, text.encode()))
+    line.sendall(frame(1, text.encode()))
     head = _exactly(line, 2)
     assert head[0] == 0x81, head
     return _exactly(line, head[1]).decode()
 
 
-def _frame(opcode: int, payload: bytes) -> bytes:
+def frame(opcode: int, payload: bytes) -> bytes:
+    """One frame of a client."""
     mask = b"\0\0\0\0"
     return bytes((0x80 | opcode, 0x80 | len(payload))) + mask + payload
 

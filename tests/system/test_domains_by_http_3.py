@@ -10,6 +10,7 @@ from tests.support.http_3 import Http3
 from tests.support.proxies import CADDIES, ask, kept_proxy, needs_caddy, version
 from tests.support.site import Site
 from tests.system.test_domains import WHOSE
+from tests.system.test_domains_at_the_asked_rate import LIVE
 from tests.system.test_domains_by_links import HOSTS
 
 pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
@@ -71,6 +72,16 @@ def test_by_http_3_too_the_app_is_told_the_client_and_no_authority_reaches_anoth
         assert status in {0, 400, 404, 421, 431} or (status == 200 and "https" in body), (host, status, body)
         assert "other" not in body
     assert asked(https)[0] == 200
+
+
+def test_a_websocket_is_opened_by_http_3_too(site: Site, proxy: Proxy) -> None:
+    site.source("shop").joinpath("wsgi.py").unlink()
+    site.save(site.root / "apps/shop/asgi.py", LIVE.replace("VERSION", "one"))
+    site.manifest("shop", entrypoint="asgi:app", domains=["shop.localhost"])
+    site.live(proxy=proxy)
+    eventually(lambda: asked(proxy.front.https) == (200, "one"), 60)
+    with Http3("shop.localhost", proxy.front.https) as client:
+        assert client.said_by_websocket("hello") == b"\x81\x09one hello"
 
 
 def test_by_http_3_no_authority_leads_out_of_the_links(site: Site) -> None:

@@ -232,12 +232,8 @@ def _route(scheme: str, place: Place, handlers: list[Config]) -> Config:
     match: Config = {"host": [place.name]}
     if not is_everything(place.below):
         match["path"] = [place.below, f"{place.below}/*"]
-    inner = {
-        "handler": "subroute",
-        "routes": [{"handle": [each]} if "handle" not in each else each for each in handlers],
-    }
     mark = f"{MARK}:{scheme}:{place.name}{place.below}"
-    return {"@id": _id(mark), "match": [match], "handle": [inner], "terminal": True}
+    return {"@id": _id(mark), "match": [match], "handle": [linked_names.in_order(handlers)], "terminal": True}
 
 
 def _redirect(scheme: str, name: str, url: str) -> Config:
@@ -276,11 +272,16 @@ def _handlers(route: Route, front: Front, abilities: Abilities, *, secure: bool,
         return [*handlers, {"handler": "static_response", "status_code": 503, "body": "This app is stopped.\n"}]
     if route.files:
         handlers += caddy_handlers(route.files, routing)
-    handlers.append(_proxied(route, routing, front, abilities, clean=clean))
-    return handlers
+    proxied = _proxied(route, front, abilities, clean=clean)
+    if abilities.buffers_bodies:
+        if secure:  # what is a body there would be a websocket's first 256 KiB
+            handlers.append({"match": [{"method": ["CONNECT"]}], "handle": [proxied], "terminal": True})
+        proxied = {**proxied, "request_buffers": _MOST_BUFFERED}
+    return [*handlers, proxied]
 
 
-def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities, *, clean: bool) -> Config:
+def _proxied(route: Route, front: Front, abilities: Abilities, *, clean: bool) -> Config:
+    routing = route.routing
     headers: dict[str, list[str]] = {}
     if route.entry is not None:
         headers["Host"] = ["{http.request.hostport}"]  # a Caddy of today has that of the upstream instead, with TLS
@@ -307,8 +308,6 @@ def _proxied(route: Route, routing: Routing, front: Front, abilities: Abilities,
         request["delete"] = [_WITH_UNDERSCORE, *(name for name in _FORGED if name not in headers)]
     if request:
         handler["headers"] = {"request": request}
-    if abilities.buffers_bodies:
-        handler["request_buffers"] = _MOST_BUFFERED
     if abilities.keeps_streams:
         handler["stream_close_delay"] = _KEEP_STREAMS_S * _SECOND
     if front.trusted and not abilities.knows_client:

@@ -79,12 +79,18 @@ def any_route() -> Route:
 def secure_routes(handlers: list[Config], front: Front) -> list[Config]:
     """Return the routes over TLS: `handlers` are those of `any_route`."""
     keyed = {"vars_regexp": {"{http.matchers.file.relative}": {"name": "key", "pattern": "/([0-9a-f]{32})$"}}}
-    inner = {"match": [keyed], "handle": [{"handler": "subroute", "routes": [{"handle": [each]} for each in handlers]}]}
+    inner = {"match": [keyed], "handle": [in_order(handlers)]}
     spelt = {"vars_regexp": {_HOST: {"name": "spelt", "pattern": _SPELT_OTHERWISE}}, **_file(_SERVER_NAME)}
     return [
         {"match": [_known(_HOST)], "handle": [_subroute([inner])], "terminal": True},
         {"match": [spelt], "handle": [_to(_SERVER_NAME, front)], "terminal": True},
     ]
+
+
+def in_order(handlers: list[Config]) -> Config:
+    """Return one handler of several, of which each is a handler or a route."""
+    routes = [each if "handle" in each else {"handle": [each]} for each in handlers]
+    return {"handler": "subroute", "routes": routes}
 
 
 def plain_routes(front: Front) -> list[Config]:

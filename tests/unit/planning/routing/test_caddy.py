@@ -96,7 +96,8 @@ def test_our_routes_come_first_in_the_operators_server_at_our_port() -> None:
 
 
 def test_an_upstream_keeps_no_connection_and_streams_survive_a_change() -> None:
-    (proxy,) = first_handlers(whole((route(),), Front(), TODAY, "log"))
+    websocket, proxy = first_handlers(whole((route(),), Front(), TODAY, "log"))
+    assert websocket == {key: value for key, value in proxy.items() if key != "request_buffers"}
     assert proxy["transport"]["keep_alive"] == {"enabled": False}
     assert proxy["load_balancing"]["try_duration"] == 5_000_000_000
     assert proxy["stream_close_delay"] == 86400_000_000_000
@@ -114,9 +115,9 @@ def test_http_3_is_left_to_caddy_unless_the_settings_say_no_and_never_touched_in
 
 
 def test_behind_a_trusted_network_an_app_is_told_its_client_and_no_chain() -> None:
-    (alone,) = first_handlers(whole((route(),), Front(), TODAY, "log"))
+    alone, _ = first_handlers(whole((route(),), Front(), TODAY, "log"))
     assert "X-Forwarded-For" not in alone["headers"]["request"]["set"]
-    (behind,) = first_handlers(whole((route(),), Front(trusted=("10.0.0.0/8",)), TODAY, "log"))
+    behind, _ = first_handlers(whole((route(),), Front(trusted=("10.0.0.0/8",)), TODAY, "log"))
     assert behind["headers"]["request"]["set"]["X-Forwarded-For"] == ["{http.vars.client_ip}"]
 
 

@@ -119,7 +119,7 @@ def test_login_and_networks_come_before_files_and_a_stopped_app_serves_none() ->
     made = whole((route(routing=guarded, accounts=(("ann", "x"),)),), Front(), Abilities(), "log")
     handlers = made["apps"]["http"]["servers"]["reconciler"]["routes"][1]["handle"][0]["routes"]
     kinds = [each["handle"][0]["handler"] for each in handlers]
-    assert kinds == ["static_response", "authentication", "subroute", "subroute", "subroute", "reverse_proxy"]
+    assert kinds == ["static_response", "authentication", "subroute", "subroute", "subroute", *["reverse_proxy"] * 2]
     stopped = whole((route(stopped=True),), Front(), Abilities(), "log")
     assert "file_server" not in str(stopped)
     assert "try_files" not in text_of("nginx", (route(stopped=True),), Front())
