@@ -40,6 +40,7 @@ class Leads:
         self._note = note
         self._known: dict[str, Lead] = {}
         self._led_since: dict[str, tuple[Led, float]] = {}
+        self._stands_since: dict[str, float] = {}
 
     def of(self, name: str) -> Lead | None:
         """Return how clients of an app are led to this cluster, None for one of which nothing is there."""
@@ -63,14 +64,28 @@ class Leads:
             before = self._led_since[name] = led, now
         return before
 
-    def take(self, name: str, planned: Plan[Any], seen: Mapping[tuple[str, str], Seen], *, placed: bool) -> None:
-        """Take what is planned for an app of which something is there, and what is seen of it."""
+    def stands_since(self, name: str) -> float | None:
+        """Return since when an app is all there, None if it is not; monotonic seconds."""
+        return self._stands_since.get(name)
+
+    def take(
+        self, name: str, planned: Plan[Any], seen: Mapping[tuple[str, str], Seen], now: float, *, placed: bool
+    ) -> None:
+        """Take what is planned for an app of which something is there, and what is seen of it.
+
+        Clients are led away a drain after it is all there: so long may what leads to its pods take to hear of them.
+        """
         waits = planned.reason is Reason.DOMAINS_CHANGED
         (self.waiting.add if waits else self.waiting.discard)(name)
         before = self._known.get(name, _NO_LEAD)
         entry = entry_of(self._cluster, name, seen) or before.entry
-        at_both = planned.reason is Reason.SERVING_AT_BOTH
-        away = placed and planned.reason in _STANDS and not (at_both and entry is None)
+        stands = placed and planned.reason in _STANDS
+        if stands:
+            heard_at = self._stands_since.setdefault(name, now) + self._cluster.drain_s
+            away = now >= heard_at if entry is not None else planned.reason is not Reason.SERVING_AT_BOTH
+        else:
+            self._stands_since.pop(name, None)
+            away = False
         lead = Lead(entry=entry, away=away)
         if name in self._known and lead == before:
             return
@@ -83,5 +98,6 @@ class Leads:
         """Forget an app of which nothing is there any more."""
         self.waiting.discard(name)
         self._led_since.pop(name, None)
+        self._stands_since.pop(name, None)
         if self._known.pop(name, None) is not None:
             self.on_move()

@@ -33,9 +33,10 @@ class ObservedPlace:
     be looked at now. `held` says that the manifest cannot be read, so that nothing is removed; `serves_here` that an
     instance of the app serves on this host, `wanted_here` that its manifest asks for that. `left` that something of it
     may be there. `conflicts` are what others have of our objects, which is not changed back, by what was found then.
-    An app that moves is to serve there and here for `overlap_s`; it does so since `both_since`. The proxy of this host
-    has `led` its clients there, or here, since `led_since`; what it had begun before has `drain_s` to be answered, and
-    a while longer while some of it is `waited_for` here.
+    An app that moves is to serve there and here for `overlap_s`; it does so since `both_since`. It is all there since
+    `stands_since`; what leads to its pods hears of that within `drain_s`. The proxy of this host has `led` its clients
+    there, or here, since `led_since`; what it had begun before has as long to be answered, and a while longer while
+    some of it is `waited_for` here.
     """
 
     installation: str
@@ -54,6 +55,7 @@ class ObservedPlace:
     conflicts: Mapping[str, str] = field(default_factory=dict)
     overlap_s: float = 0.0
     both_since: float | None = None
+    stands_since: float | None = None
     led: Led = "nowhere"
     led_since: float = 0.0
     drain_s: float = 0.0

@@ -47,9 +47,13 @@ def plan(app: App | None, observed: ObservedPlace, now: float) -> Plan[Action]:
     if planned.reason is not Reason.NONE or not observed.serves_here:
         return planned
     # It is there, also where that cannot be looked at any more.
-    if _overlaps(observed, now):
-        return _serving_at_both(observed, now, planned.message)
-    return _until_led("there", observed, now) or planned
+    overlaps = _overlaps(observed, now)
+    waits = _serving_at_both(observed, now, planned.message) if overlaps else _until_led("there", observed, now)
+    if waits is None or observed.led in ("there", "nowhere"):
+        return waits or planned
+    heard_at = (now if observed.stands_since is None else observed.stands_since) + observed.drain_s
+    times = (waits.recheck_at, heard_at if now < heard_at else None)  # then the proxy is told
+    return replace(waits, recheck_at=min((each for each in times if each is not None), default=None))
 
 
 def _serves_there_alone(observed: ObservedPlace) -> bool:

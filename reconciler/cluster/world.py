@@ -174,7 +174,7 @@ class ClusterWorld:
         planned = self._planner.plan(name, asked, self.observe(name), self.now())
         self._track(name, planned)
         if name in self._left:
-            self.leads.take(name, planned, self._watched.of(name)[0], placed=asked is not None)
+            self.leads.take(name, planned, self._watched.of(name)[0], self.now(), placed=asked is not None)
         if planned.reason is Reason.SERVING_AT_BOTH:
             self._both_since.setdefault(name, self.now())
         return planned
@@ -205,6 +205,7 @@ class ClusterWorld:
             held=self._neighbours.held(name),
             wanted_here=wanted_here,
             serves_here=serves_here,
+            stands_since=self.leads.stands_since(name),
             led=led,
             led_since=led_since,
             drain_s=self._cluster.drain_s,

@@ -53,32 +53,37 @@ def test_clients_are_led_away_once_an_app_is_there_and_not_before() -> None:
     entry, moves = Entry(dial="10.0.0.5:80"), list[Lead | None]()
     leads.on_move = lambda: moves.append(leads.of("shop"))
     assert leads.of("shop") is None
-    for reason, placed in (
-        (Reason.HANDING_OVER, True), (Reason.NONE, True), (Reason.SERVING_AT_BOTH, True), (Reason.DRIFTED, True),
-        (Reason.NONE, False),
+    for now, reason, placed in (
+        (1.0, Reason.HANDING_OVER, True), (2.0, Reason.DOMAINS_CHANGED, True), (6.9, Reason.SERVING_AT_BOTH, True),
+        (7.0, Reason.DOMAINS_CHANGED, True), (8.0, Reason.DRIFTED, True), (9.0, Reason.NONE, True),
+        (14.0, Reason.NONE, True), (15.0, Reason.NONE, False),
     ):  # fmt: skip
-        leads.take("shop", planned(reason), {}, placed=placed)
-    assert moves == [Lead(entry=entry), Lead(entry=entry, away=True), Lead(entry=entry)]
+        leads.take("shop", planned(reason), {}, now, placed=placed)
+        moves.append(None)
+    led, away = Lead(entry=entry), Lead(entry=entry, away=True)
+    # A drain, 5 s, after it is all there.
+    assert moves == [led, None, None, None, away, None, led, None, None, away, None, led, None]
+    moves.clear()
     leads.forget("shop")
-    assert moves[3:] == [None]
+    assert moves == [None]
 
 
 def test_without_an_entry_clients_are_led_away_only_once_the_overlap_is_over() -> None:
     leads = Leads(cluster(""), lambda *_: None)
-    leads.take("shop", planned(Reason.SERVING_AT_BOTH), {}, placed=True)
+    leads.take("shop", planned(Reason.SERVING_AT_BOTH), {}, 1.0, placed=True)
     assert leads.of("shop") == Lead()
-    leads.take("shop", planned(Reason.DOMAINS_CHANGED), {}, placed=True)
+    leads.take("shop", planned(Reason.DOMAINS_CHANGED), {}, 1.0, placed=True)
     assert leads.of("shop") == Lead(away=True)
     assert leads.waiting == {"shop"}
-    leads.take("shop", planned(), {}, placed=True)
+    leads.take("shop", planned(), {}, 1.0, placed=True)
     assert leads.waiting == set()
 
 
 def test_an_address_that_was_found_is_kept_while_the_cluster_cannot_be_looked_at() -> None:
     noted: dict[str, Any] = {}
     leads = Leads(cluster("ingress"), lambda name, entry: noted.update({name: {"entry": entry}}))
-    leads.take("shop", planned(), {("Ingress", "shop"): {**INGRESS, "spec": {}}}, placed=True)
-    leads.take("shop", planned(), {}, placed=True)
+    leads.take("shop", planned(), {("Ingress", "shop"): {**INGRESS, "spec": {}}}, 1.0, placed=True)
+    leads.take("shop", planned(), {}, 9.0, placed=True)
     assert leads.of("shop") == Lead(entry=Entry(dial="10.0.0.7:80"), away=True)
     other = Leads(cluster("ingress"), lambda *_: None)
     other.restore("shop", noted["shop"])

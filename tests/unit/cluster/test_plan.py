@@ -158,8 +158,10 @@ def test_an_app_that_moves_serves_at_both_places_until_the_proxy_leads_where_it_
         return len(found.actions), found.state, str(found.reason), found.recheck_at
 
     changing, gone = "domains-changed", (len(made()), "stopping", "manifest-removed", None)
-    for led in ("here", "unknown"):
-        assert planned(APP, 9.0, led=led) == (0, "starting", changing, None)
+    for led in ("here", "unknown"):  # the proxy is told a drain after it is all there
+        assert planned(APP, 9.0, led=led) == (0, "starting", changing, 14.0)
+        assert planned(APP, 13.0, led=led, stands_since=9.0) == (0, "starting", changing, 14.0)
+        assert planned(APP, 14.0, led=led, stands_since=9.0) == (0, "starting", changing, None)
     for led in ("there", "unknown"):
         assert planned(None, 9.0, led=led, wanted_here=True) == (0, "starting", changing, None)
     assert planned(APP, 9.0, led="there", led_since=7.0) == (0, "starting", changing, 12.0)
@@ -170,7 +172,7 @@ def test_an_app_that_moves_serves_at_both_places_until_the_proxy_leads_where_it_
     assert planned(APP, 12.0, led="there", led_since=7.0, waited_for=True) == (0, "starting", changing, 12.2)
     assert planned(APP, 72.0, led="there", led_since=7.0, waited_for=True) == (0, "running", "", None)
     # A cluster that cannot be looked at any more is no reason to end what serves here, with an overlap or without.
-    assert planned(APP, 9.0, led="here", unseen="it is gone") == (0, "starting", changing, None)
+    assert planned(APP, 9.0, led="here", unseen="it is gone") == (0, "starting", changing, 14.0)
     assert planned(APP, 9.0, overlap_s=60.0, unseen="it is gone") == (0, "starting", "serving-at-both", 69.0)
     # Of an app whose manifest is gone there is nothing to lead to.
     assert planned(None, 9.0, led="there", serves_here=False) == gone

@@ -1,0 +1,125 @@
+"""An app that moves into a cluster with pods and back while its clients ask for its domain, which a Caddy here serves.
+
+The network of the nodes is not this host's: a relay of the tests' own stands for the controller that takes requests for
+the app there, and hands each connection to the address of its Service.
+"""
+
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.error import HTTPError
+
+import pytest
+
+from tests.cluster.grounds import MINOR, Place
+from tests.support.eventually import eventually
+from tests.support.ports import a_port
+from tests.support.proxies import ask, needs_caddy, newest_caddy
+from tests.system.test_domains_in_trouble import asking
+
+pytestmark = [pytest.mark.network, needs_caddy]
+
+NAME = "shop.localhost"
+MOVES = 3
+_WITHIN_S = 240.0
+# Says where it is: in a pod it is not where its source is.
+APP = """
+import os
+
+WHERE = "there" if os.path.exists("/var/run/secrets") or os.getuid() == 65532 else "here"
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [WHERE.encode()]
+"""
+
+
+@contextmanager
+def entry(place: Place) -> Iterator[int]:
+    """Hand each connection to the Service of the app; yield the port."""
+    known: list[str] = []
+
+    def connected() -> socket.socket:
+        if not known:
+            known.append(place.service())
+        with place.grounds.inside():
+            return socket.create_connection((known[-1], 80), 10)
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while part := source.recv(65536):
+                target.sendall(part)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def serve(client: socket.socket) -> None:
+        with client:
+            try:
+                there = connected()
+            except (OSError, HTTPError):
+                known.clear()
+                return
+            with there:
+                back = threading.Thread(target=copy, args=(there, client))
+                back.start()
+                copy(client, there)
+                back.join()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+
+
+def more(seen: Counter[str], said: str) -> None:
+    enough = seen[said] + 50
+    eventually(lambda: seen[said] >= enough, _WITHIN_S)
+
+
+def moved(place: Place, seen: Counter[str], fields: dict[str, object]) -> None:
+    """Have the app go there and come back."""
+    place.manifest("shop", domains=[NAME])
+    more(seen, "there")
+    place.until("running")
+    place.manifest("shop", **{**fields, "place": "here"})
+    eventually(lambda: place.pods() == [], _WITHIN_S)
+    place.until("running")
+    more(seen, "here")
+
+
+@pytest.mark.parametrize("drain", ["5s", "0s"])
+def test_no_request_for_a_domain_fails_while_its_app_moves_there_and_back_with_a_drain(
+    place: Place, drain: str
+) -> None:
+    https = a_port()
+    place.settings["proxy"] = {
+        "type": "caddy", "run": True, "program": newest_caddy(), "address": "127.0.0.1", "http": a_port(),
+        "https": https, "settle": "200ms",
+    }  # fmt: skip
+    fields: dict[str, object] = {"domains": [NAME], "port": a_port()}
+    with entry(place) as port:
+        options = place.options(entry=f"http://127.0.0.1:{port}", drain=drain)
+        place.site.save(place.site.source("shop") / "wsgi.py", APP)
+        place.manifest("shop", **{**fields, "place": "here", "runtime": f"python{MINOR}"})
+        place.site.start(*options)
+        place.until("running")
+        eventually(lambda: ask(NAME, https)[1] == "here", 60)
+        with asking(NAME, https) as seen:
+            more(seen, "here")
+            for _ in range(MOVES):
+                moved(place, seen, fields)
+        print(drain, seen)
+    failed = seen.keys() - {"here", "there"}
+    assert not failed if drain == "5s" else failed, seen
