@@ -5,6 +5,7 @@ import contextlib
 import signal
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.ticks import next_tick
@@ -28,6 +29,7 @@ from reconciler.settings.settings import Settings
 from reconciler.staging.stager import Stager
 
 _COLLECT_EVERY_S = 3600.0
+_COLLECT_AGAIN_S = 86400.0  # after a registry has deleted nothing
 _END_IDLE_EVERY_S = 30.0
 _REAP_AFTER_S = 1.0
 _WRITE_EVERY_S = 5.0
@@ -73,6 +75,8 @@ class Housekeeping:
         reports.listeners.append(rotation.on_report)
         tasks.keep("rotate logs", rotation.run)
         tasks.keep("collect environments", self._collect)
+        if self._settings.clusters:
+            tasks.keep("collect images", self._collect_images)
         tasks.keep("end idle fork servers", self._end_idle)
         tasks.keep("reap orphans", self._reap)
         tasks.keep("write what is owed", self._catch_up)
@@ -107,6 +111,28 @@ class Housekeeping:
                 removed = await asyncio.to_thread(collect, self._settings, self._stager)
                 if removed:
                     self._journal.write(HOST, "removed", f"unused environments: {', '.join(removed)}")
+
+    async def _collect_images(self) -> None:
+        """Delete images past their retention that no revision needs; tell once of each that cannot be deleted.
+
+        A registry that does not answer, or deletes nothing, is left alone for a day.
+        """
+        from reconciler.daemon.image_collection import collect_images  # few hosts have a cluster
+        from reconciler.staging.images.registry import Patience
+
+        told: set[str] = set()
+        pause_s = _COLLECT_EVERY_S
+        while True:
+            await asyncio.sleep(pause_s)
+            asked = partial(collect_images, self._settings, self._settings.retention_s, dry_run=False)
+            with contextlib.suppress(OSError, sqlite3.Error):
+                found = await asyncio.to_thread(asked, patience=Patience(attempts=1))
+                pause_s = _COLLECT_AGAIN_S if found.kept else _COLLECT_EVERY_S
+                if found.images:
+                    self._journal.write(HOST, "removed", f"unused images: {', '.join(found.images)}")
+                for kept in (each for each in found.kept if each not in told):
+                    self._journal.write(HOST, "daemon", f"an image that no revision needs stays: {kept}")
+                told = {*found.kept}
 
     async def _end_idle(self) -> None:
         """End fork servers that nothing needs, and give freed memory back."""

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from reconciler.staging.errors import StagingError
 from reconciler.staging.images.layout import locked_layout
 from reconciler.staging.images.pushed_images import PushedImage, PushedImages, apps_with_images
 from reconciler.staging.images.reference import Reference, reference_of
-from reconciler.staging.images.registry import Registry
+from reconciler.staging.images.registry import Patience, Registry
 from reconciler.staging.images.registry_login import login_for
 from reconciler.staging.images.registry_transport import Transport, trusting
 from reconciler.staging.images.unused_images import Removed, remove_unused
@@ -24,10 +24,12 @@ _ANSWER_S = 60.0
 _MOST_BYTES = 1 << 20
 
 
-def collect_images(settings: Settings, older_than_s: float, *, dry_run: bool) -> Removed:
+def collect_images(
+    settings: Settings, older_than_s: float, *, dry_run: bool, patience: Patience | None = None
+) -> Removed:
     """Remove every image that no revision needs and that was pushed before that; return what became of them. Blocks.
 
-    One of an app that is being pushed stays, with a sentence.
+    One of an app that is being pushed stays, with a sentence. `patience` is with registries that do not answer.
     """
     removed = Removed()
     paths = settings.paths
@@ -36,7 +38,9 @@ def collect_images(settings: Settings, older_than_s: float, *, dry_run: bool) ->
         layout.mkdir(parents=True, exist_ok=True)  # for its lock
         try:
             with locked_layout(layout):
-                found = _collected(settings, app, older_than_s, dry_run=dry_run)
+                found = _collected(
+                    settings, app, older_than_s, partial(_registry_of, settings, patience), dry_run=dry_run
+                )
         except (StagingError, OSError, ValueError) as error:
             removed.kept.append(f"images of {app}: {error}")
             continue
@@ -45,7 +49,14 @@ def collect_images(settings: Settings, older_than_s: float, *, dry_run: bool) ->
     return removed
 
 
-def _collected(settings: Settings, app: str, older_than_s: float, *, dry_run: bool) -> Removed:
+def _collected(
+    settings: Settings,
+    app: str,
+    older_than_s: float,
+    registry_of: Callable[[Reference], Registry | None],
+    *,
+    dry_run: bool,
+) -> Removed:
     # Read only now: nothing is pushed meanwhile that it does not tell of.
     with contextlib.closing(HostSnapshot(settings.paths)) as snapshot:
         revisions, is_known = _needed(settings, snapshot, app), _is_known(settings, snapshot, app)
@@ -62,7 +73,7 @@ def _collected(settings: Settings, app: str, older_than_s: float, *, dry_run: bo
         if (layout / "index.json").exists():
             removed.images.append(str(layout))
         remove(layout)
-    found = remove_unused(record, needed, partial(_registry_of, settings), dry_run=dry_run)
+    found = remove_unused(record, needed, registry_of, dry_run=dry_run)
     return Removed(images=[*removed.images, *found.images], kept=found.kept)
 
 
@@ -90,10 +101,11 @@ def _noted(settings: Settings, app: str) -> Iterator[dict[str, Any]]:
             yield json.loads(read_own(directory / app, _MOST_BYTES))
 
 
-def _registry_of(settings: Settings, to: Reference) -> Registry | None:
+def _registry_of(settings: Settings, patience: Patience | None, to: Reference) -> Registry | None:
     for cluster in settings.clusters.values():
         if reference_of(f"{cluster.registry}/x").registry == to.registry:
             login, trust = login_for(to.registry, cluster.registry_auth), trusting(cluster.registry_ca)
             transport = Transport(to.registry, plain=cluster.plain_http, trust=trust, answer_s=_ANSWER_S)
-            return Registry(transport, (f"repository:{to.repository}:pull,push,delete",), login)
+            scopes = (f"repository:{to.repository}:pull,push,delete",)
+            return Registry(transport, scopes, login, patience=patience or Patience())
     return None

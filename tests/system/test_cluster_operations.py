@@ -2,14 +2,18 @@
 
 import json
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reconciler.cluster.ownership import INSTALLATION, RESTARTED
+from reconciler.settings.file import parse
+from reconciler.settings.settings import Settings
 from reconciler.state.schema import state_id
 from tests.support.eventually import eventually
 from tests.support.kube_api import KubeApi, kubeconfig
+from tests.support.life import Cues
 from tests.support.placed import is_told, placed
 from tests.support.registries import ScriptedRegistry
 from tests.support.site import Site
@@ -154,3 +158,27 @@ def test_images_of_an_app_are_deleted_once_nothing_needs_them(
     assert digests() == set()
     assert not (site.state / "images" / "shop").exists()
     assert "nothing to remove" in site.cli(*gc).stdout
+
+
+def test_the_daemon_deletes_images_now_and_then_and_tells_once_of_what_stays(
+    site: Site, api: KubeApi, registry: ScriptedRegistry, options: list[str]
+) -> None:
+    settings = parse(options[1], Path(options[1]).read_bytes(), Settings(manifests=Path(), paths=site.paths)).given
+    often = {f"reconciler.daemon.housekeeping.{name}": 0.2 for name in ("_COLLECT_EVERY_S", "_COLLECT_AGAIN_S")}
+    registry.deletes = False
+    site.live(Cues(constants=often), clusters=settings["clusters"], retention_s=0.0)
+    eventually(lambda: is_told(site, "running"), 120)
+    (digest,) = (name for repository, name in registry.manifests if repository == "web/shop" and ":" in name)
+
+    def told(words: str) -> list[str]:
+        return [text for _, _, text in site.events() if words in text]
+
+    (site.manifests / "shop.yaml").unlink()
+    (told_once,) = eventually(lambda: told("it deletes nothing"), 120)
+    assert told_once.startswith("an image that no revision needs stays: ")
+    asked = len(registry.asked)
+    eventually(lambda: len(registry.asked) > asked + 6, 60)
+    assert told("it deletes nothing") == [told_once]
+    registry.deletes = True
+    eventually(lambda: ("web/shop", digest) not in registry.manifests, 60)
+    eventually(lambda: any(digest in text for text in told("unused images: ")), 60)
