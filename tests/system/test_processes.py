@@ -222,10 +222,10 @@ def test_a_worker_that_its_watchdog_finds_silent_is_killed_soon_whatever_its_sto
     site.app("blog", probation="1s", processes={"worker": workers})
     site.start()
     file = site.paths.home("blog") / "silent"
-    eventually(lambda: len(file.read_text().split()) >= 2)
+    eventually(lambda: len(file.read_text().split()) >= 2, 120)
     first = [int(pid) for pid in file.read_text().split()[:2]]
-    eventually(lambda: len(file.read_text().split()) >= 4, 60)
-    eventually(lambda: all(map(is_gone, first)), 60)
+    eventually(lambda: len(file.read_text().split()) >= 4, 120)
+    eventually(lambda: all(map(is_gone, first)), 120)
     told = [text for _, kind, text in site.events("blog") if kind == "stopping"]
     assert told[0] == f"worker.1 (pid {first[0]}) is told to finish"
     assert f"worker.1 (pid {first[0]}) is killed with all that it started" in told
