@@ -121,7 +121,8 @@ class NetworkLists:
 
     def _kept(self) -> "NetworkRules":
         if self._rules is None:
-            from reconciler.host.network_rules import NetworkRules, resolve
+            from reconciler.host.network_names import resolve
+            from reconciler.host.network_rules import NetworkRules
 
             def tell(text: str) -> None:
                 self._journal.write(HOST, "daemon", text)

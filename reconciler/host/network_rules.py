@@ -7,31 +7,25 @@ It is looked at whenever any table of this host changes, and names are looked up
 import asyncio
 import os
 import socket
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from reconciler.host import network_memory
 from reconciler.host.network_memory import Held
+from reconciler.host.network_names import WITHIN_S, Names, resolvers
 from reconciler.linux import nftables
-from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.files import replace_file
 from reconciler.linux.nftables import Chain
 from reconciler.linux.privileges import NET_ADMIN, may
-from reconciler.linux.regular_files import UnfitFile, read_file
 from reconciler.planning.fingerprint import fingerprint
-from reconciler.planning.isolation.destinations import KEPT_S, destinations, names_in, trusted
+from reconciler.planning.isolation.destinations import destinations, names_in
 
 _LOOK_UP_EVERY_S = 60.0
-_LOOK_UP_WITHIN_S = 10.0
-_SETTLES_S = 0.2  # programs that manage a firewall change many tables in a row
+_SETTLES_S = 0.2
 _AGAIN_S = 5.0
-_RESOLVERS, _HOSTS = Path("/etc/resolv.conf"), Path("/etc/hosts")
-_LONGEST_FILE = 1 << 20
 _DNS = 53
-_MOST_LOOK_UPS = 4
 # An instance sends there to prove that it is held: no list lets it through.
 _UNLISTED = (("127.255.83.9", 9),)
 
@@ -62,15 +56,13 @@ class NetworkRules:
         self._memory = memory
         self._remembered = ""
         self._tell = tell
-        self._resolve = resolve
-        self._threads = DaemonThreads("look up", _MOST_LOOK_UPS)
         self._wanted: dict[str, Held] = {}
         self.former, addresses = network_memory.read(memory)
-        now = time.monotonic()
-        self._known = {name: dict.fromkeys(found, now) for name, found in addresses.items()}
+        self._names = Names(resolve, tell, addresses)
         self._applied = ""
         self._generation = 0
         self._problem = ""
+        self._is_settling = False
         self._changed, self._looked = asyncio.Event(), asyncio.Event()
 
     def want(self, wanted: Mapping[str, Held]) -> None:
@@ -95,7 +87,7 @@ class NetworkRules:
     async def looked_up(self) -> None:
         """Wait until the names of all that is wanted have been looked up, a few seconds at most."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_UP_WITHIN_S):
+            async with asyncio.timeout(WITHIN_S):
                 await self._looked.wait()
 
     def apply(self) -> None:
@@ -119,8 +111,9 @@ class NetworkRules:
         """Look up and apply once, and wait for the next time; return whether there is one."""
         self._changed.clear()
         self._give()  # names may take a while
-        if names := names_in(place for held in self._wanted.values() for place in held.places):
-            await self._look_up(names)
+        names = [names_in(held.places) for held in self._wanted.values()]
+        if any(names):
+            await self._names.look_up(names)
             self._give()
         if not self._changed.is_set():
             self._looked.set()
@@ -144,10 +137,12 @@ class NetworkRules:
 
     def _on_table_change(self, watch: socket.socket) -> None:
         nftables.drain(watch)
-        loop = asyncio.get_running_loop()
-        loop.call_later(_SETTLES_S, self._look_at_table)
+        if not self._is_settling:  # programs that manage a firewall change many tables in a row
+            self._is_settling = True
+            asyncio.get_running_loop().call_later(_SETTLES_S, self._look_at_table)
 
     def _look_at_table(self) -> None:
+        self._is_settling = False
         try:
             if self._apply() and self._applied:
                 self._tell("another program had changed the rules for network.connect: they are as they were")
@@ -158,12 +153,12 @@ class NetworkRules:
         """Give the kernel what is wanted, unless it has that; return whether it had not. Raises OSError."""
         if not self._wanted and not self._memory.exists():
             return False
-        chains, resolvers = [], [(address, _DNS) for address in _resolvers()]
-        known = {name: sorted(addresses) for name, addresses in self._known.items()}
+        chains, asked = [], [(address, _DNS) for address in resolvers()]
+        known = self._names.addresses()
         users = {held.user: held.places for held in self._wanted.values() if held.user is not None}
         ports = sorted({port for held in self._wanted.values() for port in held.ports}) if users else []
         for user, places in sorted(users.items()):
-            allowed = (*destinations(places, known), *resolvers)
+            allowed = (*destinations(places, known), *asked)
             chains.append(Chain(user=user, allowed=allowed, never=_UNLISTED))
         said = [[each.user, list(map(list, each.allowed))] for each in chains]
         mark = fingerprint([ports, said]) if chains else ""
@@ -184,7 +179,7 @@ class NetworkRules:
 
     def _remember(self) -> None:
         """Have the next daemon know what is wanted. Raises OSError where it could not even know of a table."""
-        text = network_memory.written(self._wanted, self._known)
+        text = network_memory.written(self._wanted, self._names.addresses())
         if text == self._remembered:
             return
         try:
@@ -193,51 +188,3 @@ class NetworkRules:
         except OSError:
             if not self._memory.exists():
                 raise
-
-    async def _look_up(self, names: Collection[str]) -> None:
-        """Look up names; one that cannot be looked up just now keeps the addresses that it had."""
-        asked = {name: asyncio.wrap_future(self._threads.run(partial(self._resolve, name))) for name in names}
-        if asked:
-            await asyncio.wait(asked.values(), timeout=_LOOK_UP_WITHIN_S)
-        now, own = time.monotonic(), _named_here() if asked else frozenset[str]()
-        for name, answer in asked.items():
-            if not answer.done() or answer.exception() is not None:
-                answer.cancel()
-                continue
-            before = self._known.get(name, {})
-            kept = {address: at for address, at in before.items() if at > now - KEPT_S}
-            self._known[name] = kept | dict.fromkeys(trusted(name, answer.result(), own), now)
-        for gone in self._known.keys() - set(names):
-            del self._known[gone]
-
-
-def resolve(name: str) -> list[str]:
-    """Return the addresses of a name, as this host finds them. Blocks; raises OSError."""
-    return [str(found[4][0]) for found in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
-
-
-def _resolvers() -> list[str]:
-    """Return the addresses of the resolvers that this host's programs ask."""
-    found = [words[1] for words in _words(_RESOLVERS) if words[0] == "nameserver" and len(words) > 1]
-    return [address.partition("%")[0] for address in found if _is_address(address.partition("%")[0])] or ["127.0.0.1"]
-
-
-def _named_here() -> frozenset[str]:
-    """Return the names that this host's own file of hosts has."""
-    return frozenset(name.lower() for words in _words(_HOSTS) for name in words[1:])
-
-
-def _words(path: Path) -> list[list[str]]:
-    try:
-        text = read_file(path, _LONGEST_FILE).decode(errors="replace")
-    except (OSError, UnfitFile):
-        return []
-    return [words for line in text.splitlines() if (words := line.partition("#")[0].split())]
-
-
-def _is_address(text: str) -> bool:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):
-            socket.inet_pton(family, text)
-            return True
-    return False

@@ -6,15 +6,22 @@ A name counts for the addresses that it had lately; one that suddenly has an add
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+    Address: TypeAlias = IPv4Address | IPv6Address
+    Network: TypeAlias = IPv4Network | IPv6Network
 
 MOST_PLACES = 64
 KEPT_S = 600.0  # how long an address counts that a name has no more: names of several have others at each look
 # Where packets may go: a network as text, "" for any, and a port, 0 for any.
 Destination: TypeAlias = tuple[str, int]
 _LAST_PORT = 65535
-_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.IGNORECASE)
+_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.IGNORECASE | re.ASCII)
 _LONGEST_NAME = 253
+_MAPPED_BITS = 96
 _EXPECTED = "expected a host, a network or a port, such as db.internal:5432, 10.0.0.0/8 or 443"
 
 
@@ -44,11 +51,21 @@ def place_of(text: str) -> Place:
             network = ipaddress.ip_network(host, strict=False)
         except ValueError:
             raise ValueError(_EXPECTED) from None
+        if "%" in host:  # an interface, of which rules know nothing
+            raise ValueError(_EXPECTED)
+        network = _as_packets_have_it(network)
         single = network.prefixlen == network.max_prefixlen
         return Place(network=str(network.network_address if single else network), port=port)
-    if len(host) > _LONGEST_NAME or not _NAME.fullmatch(host):
+    if len(host) > _LONGEST_NAME or not _NAME.fullmatch(host) or _is_numeric(host.rstrip(".")):
         raise ValueError(_EXPECTED)
     return Place(name=host.lower().rstrip("."), port=port)
+
+
+def _is_numeric(host: str) -> bool:
+    """Whether programs take it for an address, of few dots or in another base, or it is a range of ports."""
+    last = host.rpartition(".")[2].lower()
+    in_hex = last.startswith("0x") and set(last) <= set("0123456789abcdefx")
+    return last.isdecimal() or in_hex or host.replace("-", "").isdecimal()
 
 
 def _split(text: str) -> tuple[str, int]:
@@ -108,7 +125,32 @@ def trusted(name: str, found: Iterable[str], named_here: Iterable[str]) -> froze
     for text in found:
         address = ipaddress.ip_address(text.partition("%")[0])
         mapped = getattr(address, "ipv4_mapped", None) or address
-        near = mapped.is_loopback or mapped.is_link_local or mapped.is_unspecified or mapped.is_multicast
-        if own or not near:
+        if own or not (_is_near(mapped) or any(_is_near(each) for each in _within(mapped))):
             kept.add(str(mapped))
     return frozenset(kept)
+
+
+def _is_near(address: "Address") -> bool:
+    near = address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
+    return near or (address.version == 4 and address.is_reserved)
+
+
+def _within(address: "Address") -> "Iterator[Address]":
+    """Yield the addresses of version 4 that one of version 6 leads to by a gateway: 64:ff9b::/96, 2002::/16, ::/96."""
+    import ipaddress
+
+    if address.version == 6:
+        if address.packed[:12] in {b"\0\x64\xff\x9b" + bytes(8), bytes(12)}:
+            yield ipaddress.IPv4Address(address.packed[12:])
+        if address.packed[:2] == b"\x20\x02":
+            yield ipaddress.IPv4Address(address.packed[2:6])
+
+
+def _as_packets_have_it(network: "Network") -> "Network":
+    """Return a network; of version 4 if it is one within version 6, as programs write such addresses."""
+    import ipaddress
+
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return ipaddress.ip_network((mapped, network.prefixlen - _MAPPED_BITS))

@@ -20,6 +20,11 @@ from reconciler.planning.isolation.destinations import Place, destinations, name
         ("2001:db8::1", Place(network="2001:db8::1")),
         ("[2001:db8::1]:443", Place(network="2001:db8::1", port=443)),
         ("[::1]", Place(network="::1")),
+        ("::ffff:10.0.0.7", Place(network="10.0.0.7")),
+        ("[::ffff:10.0.0.7]:80", Place(network="10.0.0.7", port=80)),
+        ("::ffff:10.0.0.0/104", Place(network="10.0.0.0/8")),
+        ("80-90.example.com", Place(name="80-90.example.com")),
+        ("web-1", Place(name="web-1")),
     ],
 )
 def test_a_place_is_a_host_a_network_or_a_port(text: str, place: Place) -> None:
@@ -30,7 +35,8 @@ def test_a_place_is_a_host_a_network_or_a_port(text: str, place: Place) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", ":", ":80", "db:", "db:http", "db:0", "db:65536", "0", "70000", "10.0.0.256", "10.0.0.0/33", "a b", "-a",
-     "a..b", "http://a/", "*.example.com", "[db]:80", "2001:db8::g", "a" * 300, "٣"],
+     "a..b", "http://a/", "*.example.com", "[db]:80", "2001:db8::g", "a" * 300, "٣",
+     "\u017ftore", "80-90", "127.1", "0x7f.1", "0x7f000001", "db.1", "fe80::1%eth0", "[fe80::1%eth0]:80"],
 )  # fmt: skip
 def test_anything_else_is_refused_in_words(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(expected a host|has no port)"):
@@ -65,6 +71,10 @@ def test_a_name_of_others_leads_neither_to_this_host_nor_to_what_is_beside_it() 
         "::ffff:127.0.0.1",
         "0.0.0.0",
         "224.0.0.1",
+        "255.255.255.255",
+        "64:ff9b::a9fe:a9fe",
+        "2002:7f00:1::1",
+        "::127.0.0.1",
     ]
     assert trusted("evil.example.com", found, []) == {"10.0.0.7"}
     assert trusted("localhost", ["127.0.0.1", "::1"], []) == {"127.0.0.1", "::1"}
