@@ -59,9 +59,9 @@ CASE = Case(
     bounds=(*(ratio_at_most(serving(size), AFewAtATime.name, _BOUND) for size in _SIZES),),
     plotted=(serving(200), per_app(200)),
     because=(
-        "Before the first app, a Python with the daemon's modules starts (0.25 s, a third of it for creating "
-        "dataclasses), and then a fork server that imports gunicorn (0.2 s). With ten apps on two cores that is most "
-        "of the time; from about thirty apps on it pays off. uWSGI starts no interpreter per app."
+        "Before the first app, a Python with the daemon's modules starts, and then a fork server that imports gunicorn "
+        "(0.2 s). With ten apps on two cores that is most of the time; from about thirty apps on it pays off. uWSGI "
+        "starts no interpreter per app."
     ),
     run=run,
 )

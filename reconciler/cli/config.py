@@ -7,7 +7,7 @@ while it runs: 'reconciler secrets set' keeps a secret out of them, and out of t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from reconciler.cli.options import examples, host_options, json_option
 from reconciler.cli.table import show, show_json
 from reconciler.documents.names import is_variable_name
 from reconciler.inspection.printable import plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.settings import Settings
 from reconciler.vault.secret import HIDDEN
 from reconciler.vault.secret_patterns import is_secret_name, redacted

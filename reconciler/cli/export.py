@@ -9,7 +9,6 @@ gives the same bytes. Changes nothing, and needs no cluster and no daemon.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import click
 from reconciler.cli.failure import Failure
 from reconciler.cli.options import DURATION, all_option, examples, manifests_option, refuse_both, without_daemon
 from reconciler.inspection.printable import plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:

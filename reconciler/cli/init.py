@@ -7,7 +7,6 @@ that the app reads without a default, the command of its migrations, extras. An 
 import os
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +19,7 @@ from reconciler.documents.names import is_name, name_from
 from reconciler.documents.schemas import schema_path
 from reconciler.documents.written_scalars import scalar
 from reconciler.inspection.printable import plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import contextlib
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
@@ -17,6 +17,7 @@ from reconciler.inspection.log_files import LogFiles, blocks
 from reconciler.inspection.log_history import Arriving, Wanted, all_lines, last_lines
 from reconciler.inspection.log_lines import Line
 from reconciler.inspection.printable import coloured, json_text, plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.open_files import allow_many_open_files
 from reconciler.serving.log_times import KnownTimes
 

@@ -5,7 +5,7 @@ made again on top of it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from reconciler.cli.failure import Failure
 from reconciler.cli.next_step import next_step
 from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain, quoted
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.settings import Settings
 from reconciler.vault.secret import HIDDEN
 from reconciler.vault.secret_patterns import masked

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import click
@@ -12,6 +11,7 @@ import click
 from reconciler.cluster.api.client import ApiError
 from reconciler.cluster.reading import PodLine, Reader
 from reconciler.inspection.printable import json_text, plain
+from reconciler.linux.dataclass import dataclass
 
 _WEB = "web"
 

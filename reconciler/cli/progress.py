@@ -5,13 +5,13 @@ On a terminal the work under way is one line at the bottom that is redrawn; in a
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
 from reconciler.cli.table import cut, is_terminal, state_styled, width
 from reconciler.inspection.printable import plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.states import TRANSIENT_STATES
 
 if TYPE_CHECKING:

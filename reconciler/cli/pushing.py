@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +9,7 @@ import click
 
 from reconciler.cli.failure import Failure
 from reconciler.inspection.printable import plain
+from reconciler.linux.dataclass import dataclass
 
 if TYPE_CHECKING:
     from reconciler.staging.images.push import Pushed

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
@@ -18,6 +17,7 @@ import click
 
 from reconciler.cli.failure import Failure
 from reconciler.cli.options import HOST
+from reconciler.linux.dataclass import dataclass
 
 _FORM = "ssh://[user@]server[:port][/path/of/reconciler]"
 # No part may begin with a dash, which ssh would take for an option.

@@ -3,7 +3,6 @@
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import click
 from reconciler.cli.failure import Failure
 from reconciler.cli.options import open_snapshot, paths_to_change
 from reconciler.inspection.printable import plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 

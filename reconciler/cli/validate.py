@@ -12,7 +12,7 @@ without a daemon, a network or a checkout. The host's settings say how, if there
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from reconciler.cli.table import show_json, styled
 from reconciler.inspection.manifests import checked, problems_of, refused_by_clusters
 from reconciler.inspection.missing import warnings_of
 from reconciler.inspection.printable import plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 

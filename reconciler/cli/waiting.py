@@ -7,7 +7,7 @@ that takes its place while this waits is asked to do the same.
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
@@ -16,6 +16,7 @@ from reconciler.cli.daemon_client import NoDaemon, NotAllowed
 from reconciler.cli.failure import Failure, Told
 from reconciler.cli.progress import Console
 from reconciler.inspection.printable import ago, json_text, plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.wording import counted
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
 """What the account of the daemon needs in a cluster, and the objects that give it that and nothing more. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from reconciler.cluster.pods import Object
 from reconciler.cluster.versions import RESOURCES
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json
 
 ACCOUNT = "reconciler"

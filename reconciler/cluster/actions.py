@@ -1,9 +1,10 @@
 """The actions on what an app has in a cluster, each with its cause in an operator's words."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.plan import PlannedAction

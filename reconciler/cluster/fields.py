@@ -4,8 +4,9 @@ Every field of the schema is in it, or below a field that is: so none is left ou
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 # mapped: an object has it. image: the image has it. told: it differs there, which is said where a manifest sets it.
 # refused: an app whose manifest sets it is not exported. host: only this host has to do with it.

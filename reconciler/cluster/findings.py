@@ -1,7 +1,6 @@
 """What keeps an app from being exported, and what of it differs in a cluster: each with its place in the manifest."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from reconciler.cluster.fields import FIELDS, verdict_of
@@ -10,6 +9,7 @@ from reconciler.cluster.target import Target, Values
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.schemas import schema
 from reconciler.documents.tree import Node
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service
 

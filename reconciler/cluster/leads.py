@@ -1,11 +1,12 @@
 """Know of each app whether clients are to be led to a cluster, and whether the proxy of this host does so."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from reconciler.cluster.entries import entry_of
 from reconciler.cluster.ownership import Seen
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Reason
 from reconciler.planning.routing.route import Entry, Led

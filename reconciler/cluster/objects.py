@@ -4,7 +4,7 @@ Every field of the manifest is in them or in the image, or is told, or the app i
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.cluster.deployments import processes, web
 from reconciler.cluster.egress import egress
@@ -16,6 +16,7 @@ from reconciler.cluster.secrets import Secret, Secrets, secret_object, secrets_o
 from reconciler.cluster.target import Target
 from reconciler.cluster.versions import API_VERSIONS, READ, RESOURCES
 from reconciler.documents.problem import Problem
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.services.service import Service

@@ -1,10 +1,11 @@
 """What is true of an app in a cluster, as values. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from reconciler.cluster.ownership import Seen
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.routing.route import Led

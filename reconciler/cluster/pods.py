@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from reconciler.cluster.names import dns_name
 from reconciler.cluster.ownership import APP, PART
 from reconciler.cluster.secrets import Secret, Secrets, is_too_long, shown_and_hidden
 from reconciler.cluster.target import Target
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.command_line import Command, without_runner
 from reconciler.planning.fingerprint import Json

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from reconciler.cluster.api.client import ApiError, Client, client_of
 from reconciler.cluster.api.questions import log_of, pods_of, use_of
 from reconciler.cluster.ownership import APP, INSTALLATION, PART, amount, app_of
 from reconciler.cluster.rollout import is_ready
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.clusters import Cluster
 from reconciler.state.paths import StatePaths
 

@@ -1,10 +1,10 @@
 """Say how far a cluster is with what was applied, in its own words. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from reconciler.cluster.ownership import Seen
+from reconciler.linux.dataclass import dataclass
 
 Progress: TypeAlias = Literal["done", "underway", "failed"]
 _QUIET = frozenset(("ContainerCreating", "PodInitializing"))

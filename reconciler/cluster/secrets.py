@@ -3,10 +3,11 @@
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.cluster.names import dns_name
 from reconciler.cluster.target import Values
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.fingerprint import Json, fingerprint
 from reconciler.planning.services.service import Service, directory_of

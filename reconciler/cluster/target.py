@@ -1,9 +1,10 @@
 """Where an app is to run: what a cluster has to be told that no manifest says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.scaling.instance_range import InstanceRange
 

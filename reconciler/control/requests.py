@@ -5,9 +5,9 @@ The command line, the page and the API read their names, labels and sentences fr
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.canary.weights import WHOLE
 from reconciler.planning.reason import Reason
 

@@ -1,6 +1,6 @@
 """Back-off: how long to wait before what failed is tried again."""
 
-from dataclasses import dataclass
+from reconciler.linux.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

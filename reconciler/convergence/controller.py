@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.ticks import until_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import INTERNAL_ERROR, Action, Asked, Plan, Report, World
+from reconciler.linux.dataclass import dataclass
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState

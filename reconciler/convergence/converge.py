@@ -5,9 +5,9 @@ Nothing is remembered between two rounds, and an action is cancelled as soon as 
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from reconciler.convergence.world import ACTION_FAILED, NO_EFFECT, Action, Asked, Plan, Report, World
+from reconciler.linux.dataclass import dataclass
 
 
 class ActionFailed(Exception):

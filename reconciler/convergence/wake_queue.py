@@ -6,10 +6,10 @@ as long as desired state is unknown, nothing that happens is a reason to act.
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.garbage import PacedCollections
 
 # Names looked at before the loop goes on with something else.

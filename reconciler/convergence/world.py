@@ -4,8 +4,9 @@ Nothing here knows an app or a service: a name, a plan and a report are all that
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 # The desired state of a name: an app, a service. Convergence only passes it on.
 Asked: TypeAlias = Any

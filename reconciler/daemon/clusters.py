@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from reconciler.host.app_places import AppPlaces
 from reconciler.host.stores import Stores
 from reconciler.inspection.exports import CannotExport, document_in, values_of
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Revision
 from reconciler.serving.instances import Instances

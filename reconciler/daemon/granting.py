@@ -1,7 +1,6 @@
 """Build the one table by which the requests of operators are granted."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.control.apps import AppRequests
@@ -13,6 +12,7 @@ from reconciler.control.services import ServiceRequests
 from reconciler.control.tasks import TaskRequests
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.processes.world import ProcessWorld
 from reconciler.services.world import ServiceWorld

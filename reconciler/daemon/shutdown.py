@@ -9,9 +9,10 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_own
 from reconciler.planning.subject import Subject

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.convergence.backoff import Backoff
@@ -12,6 +11,7 @@ from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Asked, World
 from reconciler.daemon.state_directory import StateDirectory, WorldInPlace
 from reconciler.host.instance_secrets import Routed
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.desired_state import DesiredState
 from reconciler.settings.settings import Settings
 

@@ -8,7 +8,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import yaml
 
@@ -25,6 +24,7 @@ from reconciler.documents.spans import (
 )
 from reconciler.documents.tree import Node, trees_of
 from reconciler.documents.written_scalars import scalar
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json
 
 _STEP = 2

@@ -1,10 +1,11 @@
 """A problem of a document with its position, printed the way compilers do, so that editors can jump to it."""
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from reconciler.documents.names import LONGEST_NAME
+from reconciler.linux.dataclass import dataclass
 
 Path: TypeAlias = tuple[str | int, ...]
 

@@ -5,13 +5,14 @@ Positions count characters. Only what is there is reported: nothing is resolved,
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Any
 
 import yaml
 
 from reconciler.documents.tree import LOADER
+from reconciler.linux.dataclass import dataclass
 
 # What ends a line for the parser, which keeps to YAML 1.1.
 BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")

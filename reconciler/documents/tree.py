@@ -5,7 +5,7 @@ are bounded, and checked before anything is expanded.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
@@ -14,6 +14,7 @@ from reconciler.documents.problem import NEVER_QUOTED, Path, Problem, dotted
 from reconciler.documents.scalars import value_of
 from reconciler.documents.syntax_problem import syntax_problem
 from reconciler.documents.units import duration_s
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json
 
 MAX_DEPTH = 32

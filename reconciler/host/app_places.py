@@ -5,13 +5,14 @@ Whatever of an app is not web runs the revision that its web serves, with the sa
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from reconciler.host.builds import AppBuilds
 from reconciler.host.process_verdicts import ProcessVerdicts
 from reconciler.host.secret_source import SecretSource
 from reconciler.isolation.cells import Cells
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App, AskedState
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision

@@ -5,8 +5,9 @@ trusted with its own judgement.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.process_table import family, own
 from reconciler.planning.canary.judgement import Counts, slow_bound
 from reconciler.planning.isolation.limits import size

@@ -10,11 +10,11 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.host.builds import AppBuilds
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.next_changes import NextChanges
 from reconciler.planning.reason import Reason
 from reconciler.planning.wording import listed, written_into_build

@@ -9,13 +9,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from reconciler.convergence.ticks import next_tick
 from reconciler.host.stores import Stores
 from reconciler.isolation.disk_use import disk_use
 from reconciler.isolation.limiting import memory_kills, memory_pressure, refused_processes, used_memory
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.process_table import family, own, threads
 from reconciler.linux.processes import send_to
 from reconciler.planning.isolation.limits import size

@@ -7,10 +7,10 @@ import ipaddress
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import UnfitFile, read_record
 from reconciler.planning.isolation.destinations import Place, place_of
 

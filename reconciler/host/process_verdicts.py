@@ -1,7 +1,8 @@
 """What the processes of each app say of the revision they run; their World says it, and the World of apps asks."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.observed import ProcessFailure, ProcessStandings
 
 _NEVER = float("-inf")

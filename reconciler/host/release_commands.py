@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from reconciler.host.app_places import AppPlaces, Place
@@ -10,6 +10,7 @@ from reconciler.host.builds import AppBuilds
 from reconciler.host.release_history import ReleaseHistory
 from reconciler.host.secret_source import SecretSource
 from reconciler.host.stores import Stores
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.actions import Release
 from reconciler.planning.apps.code_commands import NO_COMMANDS, CodeCommands
 from reconciler.planning.apps.revision import ReleaseOrigin, ReleaseStep, Revision

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.revision import TREE_MARK
 from reconciler.vault.command_lines import redacted_command
 from reconciler.vault.given_values import is_harmless

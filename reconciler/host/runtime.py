@@ -1,11 +1,11 @@
 """The part of a running daemon that its World of apps uses."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.removals import Removals
 from reconciler.planning.subject import Subject
 

@@ -7,11 +7,12 @@ daemon begins with the workers that it finds.
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Protocol
 
 from reconciler.host.stores import Stores
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.reason import Reason
 from reconciler.planning.scaling.brakes import SATURATED_S, HostRoom, Share, held_back, limit_of, shared

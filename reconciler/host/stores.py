@@ -2,8 +2,9 @@
 
 import contextlib
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.observed import Failure
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import EventKind, Journal

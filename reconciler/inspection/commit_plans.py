@@ -8,7 +8,7 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.host.manifest_rules import rules_of
 from reconciler.inspection.manifests import desired
 from reconciler.inspection.plans import AppPlan, plans_for
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.catalog import Catalog, review
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, NotAccepted

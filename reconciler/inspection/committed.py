@@ -5,13 +5,14 @@ It needs no daemon and no network, and checks nothing out. The history and the s
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from reconciler.documents.names import name_from
 from reconciler.documents.problem import Problem
 from reconciler.host.manifest_rules import rules_of
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.catalog import Catalog
 from reconciler.manifests.git.candidate import Candidate, NotAccepted, Trial, Unjudged
 from reconciler.manifests.git.commits import Commit, commit_of

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.inspection.manifests import desired
 from reconciler.inspection.printable import plain
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Read what exporting apps takes: their documents and, where they are to be known, their secrets. Changes nothing."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
 from reconciler.host.manifest_rules import rules_of
 from reconciler.inspection.manifests import checked
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.app_document import AppDocument
 from reconciler.manifests.parse_file import apps_of, parse
 from reconciler.planning.address import Address

@@ -4,12 +4,13 @@ Nothing here asks the daemon: the groups of a process, and its limits, are read 
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from reconciler.isolation.cells import Cell, cell_seen
 from reconciler.isolation.limiting import has_files_limit, is_held, used_memory
 from reconciler.linux import process_table
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.process_identity import owner_of
 from reconciler.linux.resource_limits import data_limit
 from reconciler.planning.isolation.confinement import NO_PROOF, proof_of

@@ -8,13 +8,14 @@ import contextlib
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
 from reconciler.inspection.log_lines import LONGEST_LINE
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import opened_file
 
 BLOCK = 128 * 1024

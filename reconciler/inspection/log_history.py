@@ -7,11 +7,12 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from reconciler.inspection.log_files import LogFile, LogFiles, blocks
 from reconciler.inspection.log_lines import EXCEPTION, TRACEBACK, Folder, Line, folded, stamp, text_of
+from reconciler.linux.dataclass import dataclass
 from reconciler.serving.log_times import KnownTimes
 
 InstanceName: TypeAlias = Literal["current", "previous"]

@@ -5,9 +5,10 @@ Of a failed start one line remains, the app's exception with its file and line; 
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.program_output import raised
 
 LONGEST_LINE = 8192

@@ -6,12 +6,12 @@ Time and memory are bounded whatever the size of the log: a page is looked for i
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.inspection.log_lines import Folder, Line
 from reconciler.inspection.printable import coloured
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import opened_file
 from reconciler.vault.secret_patterns import LineRedactor
 

@@ -6,13 +6,14 @@ What is fetched goes into a store of its own, which is removed afterwards.
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from reconciler.host.manifest_rules import rules_of
 from reconciler.inspection.manifests import desired
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, NotAccepted
 from reconciler.manifests.git.commit_signatures import CommitSignatures

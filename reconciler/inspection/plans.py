@@ -4,12 +4,13 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from reconciler.inspection.manifests import desired, problems_of, refused_by_clusters
 from reconciler.inspection.missing import StagingForecast
 from reconciler.inspection.start_order import awaited, with_starts
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import HERE
 from reconciler.planning.reason import HELD_BY_OPERATOR, Reason
 from reconciler.planning.states import SEVERITIES

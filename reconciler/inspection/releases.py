@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 from reconciler.host.revision_differences import Change
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.reason import Reason
 from reconciler.settings.settings import Settings
 from reconciler.staging.differences import SourceDifference, Tree, compare, restored, tree_of_build

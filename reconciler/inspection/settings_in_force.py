@@ -1,10 +1,11 @@
 """List the settings that are in force on this host, as the settings file would have them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from reconciler.documents.units import duration_s, size_bytes
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.setting import Setting, declared_by
 from reconciler.settings.settings import Settings
 

@@ -7,9 +7,10 @@ the lines of the others.
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.differences import (
     ChangedFile,
     SourceDifference,

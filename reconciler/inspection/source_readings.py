@@ -1,8 +1,8 @@
 """The fingerprint of an app's source as the daemon would read it now."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source.snapshot import fingerprint
 

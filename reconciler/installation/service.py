@@ -8,12 +8,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Literal, NamedTuple, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file
 
 UNIT = Path("/etc/systemd/system/reconciler.service")

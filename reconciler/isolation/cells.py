@@ -7,11 +7,12 @@ control groups, a cell holds nothing, and everything works as without one.
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from threading import Lock
 
 from reconciler.linux.control_groups import PROCS, TASKS, Group, Hierarchy, Version, hierarchies
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.process_identity import parent_of, start_ticks
 from reconciler.linux.process_table import family
 from reconciler.linux.processes import Process

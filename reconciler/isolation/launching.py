@@ -5,9 +5,9 @@ import fcntl
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.isolation.main import HELD_BACK, OURS
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.package_files import package_directory
 from reconciler.planning.isolation.confinement import Confinement, Proof, proof_of
 

@@ -9,12 +9,12 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
 from reconciler.isolation.user_claims import locked_alone
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.state.paths import StatePaths

@@ -11,9 +11,9 @@ import select
 import socket
 import struct
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.privileges import SETGID, SETUID, drop_bounding_set, gain_no_more, set_capabilities
 from reconciler.linux.user_namespaces import numbers_of_others
 

@@ -10,10 +10,10 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import read_proc
 
 Version: TypeAlias = Literal[1, 2]

@@ -8,9 +8,9 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.inotify import Change, Watch, Watched, WatchFailure, WatchProblem, nothing
 
 # As many as the kernel follows: path_resolution(7).

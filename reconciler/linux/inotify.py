@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.inotify_descriptor import (
     ATTRIB,
     CLOSE_WRITE,

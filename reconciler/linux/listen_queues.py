@@ -9,10 +9,10 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.listening_paths import name_of_file
 
 # <linux/sock_diag.h>, <linux/inet_diag.h>, <linux/unix_diag.h>, <linux/tcp.h>

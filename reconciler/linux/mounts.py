@@ -3,7 +3,9 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from reconciler.linux.dataclass import dataclass
 
 # Only this machine changes these, so every change passes the kernel that watches. Others change under their mount, as
 # network file systems do, or have numbers of devices that the table does not tell, as btrfs.

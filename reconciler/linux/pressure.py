@@ -1,9 +1,9 @@
 """Read how much of the time processes wait for memory, processors or disks: PSI, Documentation/accounting/psi.rst."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import read_proc
 
 RESOURCES: Final = ("memory", "cpu", "io")

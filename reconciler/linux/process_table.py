@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import proc_bytes, proc_text, read_proc
 
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -12,9 +12,9 @@ import select
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.process_identity import owner_of, start_ticks, stat_of
 from reconciler.linux.regular_files import append_to

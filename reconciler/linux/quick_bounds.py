@@ -5,7 +5,8 @@ They start in a tenth of the time that an interpreter takes, which is most of wh
 
 import shutil
 import subprocess
-from dataclasses import dataclass
+
+from reconciler.linux.dataclass import dataclass
 
 _WITHIN_S = 10.0
 

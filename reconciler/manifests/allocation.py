@@ -7,9 +7,10 @@ everything refused, what was in force before would remain.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.documents.problem import Problem
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.app_document import AppDocument
 from reconciler.manifests.cycles import cycles
 from reconciler.manifests.domain_claims import DomainClaim, claims, rivalries

@@ -2,10 +2,11 @@
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.documents.tree import Node
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.checks import variables, worker_count
 from reconciler.manifests.isolation_fields import NO_RULES, IsolationRules, isolation_of
 from reconciler.manifests.program_checks import words_given

@@ -8,10 +8,11 @@ import math
 import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypeAlias, TypeVar
 
 from reconciler.documents.problem import Problem, with_free_name
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.allocation import Allocation, Ports, Proposal, apps_of
 from reconciler.manifests.app_document import AppDocument, HostDefaults
 from reconciler.manifests.manifest_file import ManifestFile

@@ -2,12 +2,13 @@
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.documents.problem import Problem
 from reconciler.documents.schema_checks import suggestion
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.app_document import joined
 from reconciler.manifests.checks import variables_of_parts
 from reconciler.manifests.origin import Listing, Look, Unreadable, is_directory

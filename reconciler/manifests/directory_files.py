@@ -9,9 +9,10 @@ import os
 import stat
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.documents.text import LARGEST_MANIFEST, too_large
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.origin import Listing, Look, Unreadable
 
 _ENDINGS = (".yaml", ".yml")

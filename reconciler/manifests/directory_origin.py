@@ -8,9 +8,10 @@ Other files do not wait for it.
 import asyncio
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.followed_paths import FollowedPath, FollowedPaths, problems_of
 from reconciler.linux.inotify import Change, WatchProblem
 from reconciler.manifests.directory_files import ReadCache, is_manifest, read_directory

@@ -2,9 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.app_document import AppDocument
 
 # A name and a path of it, or a name and what all apps there have to agree on.

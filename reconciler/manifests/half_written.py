@@ -4,8 +4,9 @@ Some editors and scripts close a file and open it again before all of it is writ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.catalog import Catalog
 from reconciler.manifests.origin import Listing, Look
 

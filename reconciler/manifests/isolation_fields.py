@@ -1,10 +1,11 @@
 """Read and check the fields `isolation`, `mounts` and `network` of an app."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.isolation.confinement import Isolated, Isolation, Mount, Part, Reaches, desired_parts
 from reconciler.planning.isolation.destinations import Place, place_of
 

@@ -1,11 +1,12 @@
 """One file of manifests: its newest content, and what is in force from it. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import PurePath
 
 from reconciler.documents.names import is_name
 from reconciler.documents.problem import Problem
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.app_document import AppDocument
 from reconciler.manifests.parse_file import Parsed
 from reconciler.manifests.service_document import ServiceDocument

@@ -5,8 +5,10 @@ is named by its own path, its files are named by theirs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 if TYPE_CHECKING:  # a single look watches nothing
     from reconciler.linux.inotify import WatchProblem

@@ -5,13 +5,14 @@ Pure: nothing is opened, and what the documents name need not exist. A file with
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.documents.names import is_name, name_from
 from reconciler.documents.problem import Problem, dotted, one_line, proposal
 from reconciler.documents.schema_checks import MOST_PROBLEMS, problems_of, shown
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.app_document import AppDocument, HostDefaults, document_of, joined
 from reconciler.manifests.checks import app_problems, service_problems
 from reconciler.manifests.gunicorn_settings import owned_settings

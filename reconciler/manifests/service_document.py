@@ -1,10 +1,11 @@
 """Read the service that a valid document of kind service defines, with its paths absolute."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from reconciler.documents.tree import Node
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.app_document import joined
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.services.service import BackupSchedule, Service

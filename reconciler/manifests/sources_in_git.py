@@ -1,9 +1,10 @@
 """Resolve the sources of apps in repositories to the directories of the commits in force on this host. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import ABSENT_MARK, AWAITED_MARK, TREE_MARK, Source
 

@@ -6,10 +6,11 @@ They are in memory and start at 0 with each daemon, as Prometheus expects of cou
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from reconciler.convergence.world import Report
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.reason import BACKUP_TROUBLES
 from reconciler.planning.subject import Subject, SubjectKind
 

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux import process_table
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.process_identity import owner_of
 from reconciler.metrics.sample import MemoryMeter
 from reconciler.serving import gate_figures_reader

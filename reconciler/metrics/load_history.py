@@ -3,9 +3,10 @@
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.linux.dataclass import dataclass
 from reconciler.metrics.rates import Rates
 from reconciler.metrics.sample import AppSample, Sampler
 from reconciler.state.paths import StatePaths

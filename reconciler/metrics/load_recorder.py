@@ -12,9 +12,10 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.convergence.ticks import next_tick
+from reconciler.linux.dataclass import dataclass
 from reconciler.metrics.load_ring import DAY, HOUR, LoadPoint, mean, write_point
 from reconciler.metrics.rates import rate
 from reconciler.metrics.sample import AppSample

@@ -8,9 +8,9 @@ import math
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import read_own
 
 _RECORD = struct.Struct("<Iffff")

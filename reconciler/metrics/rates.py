@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.metrics.sample import AppSample, Sampler
 from reconciler.serving.gate_figures import BOUNDS_S
 from reconciler.state.paths import StatePaths

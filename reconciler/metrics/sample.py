@@ -6,7 +6,7 @@ Every seat measures memory and processor time here, so that all show the same nu
 import contextlib
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.isolation.cells import cell_seen
 from reconciler.isolation.limiting import memory_limit, pressure
 from reconciler.linux import listen_queues, process_table
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.listen_queues import Queue
 from reconciler.planning.address import Address
 from reconciler.serving import gate_figures_reader

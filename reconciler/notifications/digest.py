@@ -5,9 +5,10 @@ message; trouble that ended before a target may have known of it is not reported
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal, TypeAlias, get_args
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.states import Severity
 from reconciler.planning.subject import HOST, Subject, SubjectKind
 

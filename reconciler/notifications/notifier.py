@@ -11,12 +11,13 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from reconciler.convergence.world import Report
+from reconciler.linux.dataclass import dataclass
 from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Digest, Entry
 from reconciler.notifications.target import NotSent, Target

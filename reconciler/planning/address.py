@@ -1,7 +1,8 @@
 """Where a program listens: at a port of an address of the host, or at a unix socket."""
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 SOCKET_SUFFIX = ".sock"
 _EVERY_IPV4, _EVERY_IPV6 = "0.0.0.0", "::"

@@ -1,8 +1,9 @@
 """Cache plans by name: a plan is made again only when its input has changed, or time may have changed it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+from reconciler.linux.dataclass import dataclass
 
 
 class Timed(Protocol):

@@ -7,7 +7,9 @@ on as they stand. Quoting is heeded: what stands in single quotes, or behind a b
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from reconciler.linux.dataclass import dataclass
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.ASCII | re.DOTALL)
 _VARIABLE = re.compile(

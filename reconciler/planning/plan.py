@@ -1,8 +1,9 @@
 """The values that planning decides: a plan, and the part that all its actions have in common."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeVar
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.reason import Reason
 from reconciler.planning.states import State
 

@@ -5,8 +5,9 @@ No line of a traceback but these is told; an output without an exception is told
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
+
+from reconciler.linux.dataclass import dataclass
 
 LONGEST = 400
 _MOST_OF_ONE = 20

@@ -1,7 +1,8 @@
 """Name, for programs, the reason of every plan, action, report and event; people read the message beside it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from reconciler.linux.dataclass import dataclass
 
 
 class Reason(StrEnum):

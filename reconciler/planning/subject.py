@@ -3,8 +3,9 @@
 The name of a schedule is that of its app, a slash, and its own.
 """
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 SubjectKind: TypeAlias = Literal["app", "service", "origin", "schedule", "proxy", "host"]
 

@@ -7,11 +7,12 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.host.stores import Stores
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.processes.observed import ScaleState
 from reconciler.planning.processes.process import AppProcess, parts_of
 from reconciler.planning.reason import Reason

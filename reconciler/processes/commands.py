@@ -3,10 +3,11 @@
 import asyncio
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.isolation.cells import Cell
 from reconciler.linux.child_processes import bound_with_descendants, running
+from reconciler.linux.dataclass import dataclass
 
 _MOST_BYTES = 4096
 _MOST_SHOWN = 200

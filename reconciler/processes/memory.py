@@ -5,10 +5,11 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import Any
 
 from reconciler.convergence.world import Report
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.processes.observed import Crash
 from reconciler.planning.processes.process import key_of, parts_of
 from reconciler.state.records import Records

@@ -6,9 +6,9 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import proc_bytes
 from reconciler.serving.live_instance import LiveInstance
 

@@ -4,9 +4,10 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from reconciler.host.app_places import Place
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.package_files import package_directory
 from reconciler.planning.command_line import Command
 from reconciler.planning.processes.process import After, AppProcess

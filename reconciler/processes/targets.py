@@ -1,8 +1,7 @@
 """Find out what a process is to run: its command, in the build and the environment of the revision that serves."""
 
-from dataclasses import dataclass
-
 from reconciler.host.app_places import AppPlaces
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.command_line import Command, NoCommand, command_of
 from reconciler.planning.fingerprint import canonical, fingerprint

@@ -5,10 +5,11 @@ import contextlib
 import json
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.unix_sockets import connected, peer_pid
 
 SOCKET, LOG = "admin.sock", "proxy.log"  # of a Caddy of our own, in its directory

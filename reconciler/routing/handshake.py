@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import ssl
-from dataclasses import dataclass
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.routing.route import Front
 
 _ANSWER_S = 5.0

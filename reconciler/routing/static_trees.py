@@ -11,11 +11,11 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from reconciler.linux.daemon_threads import DaemonThreads
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import draft, leftovers, remove, replace_file, require_no_link
 from reconciler.linux.regular_files import read_own
 from reconciler.planning.routing.static_files import NAMES

@@ -9,9 +9,10 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file, set_aside
 from reconciler.planning.apps.revision import Bound
 from reconciler.planning.fingerprint import Json

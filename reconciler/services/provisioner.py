@@ -6,10 +6,11 @@ same arguments: it completes what is half done, leaves what is done, and repairs
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json
 from reconciler.vault.secret import Secret
 from reconciler.vault.secret_reader import SecretReader

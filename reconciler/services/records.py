@@ -7,9 +7,10 @@ under the same names. Secret texts are encrypted by the vault.
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json, fingerprint
 from reconciler.planning.services.service import Service
 from reconciler.state.database import Database

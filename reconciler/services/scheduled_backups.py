@@ -12,10 +12,11 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.services.service import BackupSchedule, Service
 from reconciler.services.backup import BACKUP_TIMEOUT_S, back_up

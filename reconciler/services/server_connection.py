@@ -6,10 +6,11 @@ An error names the server and the user, and never holds a password.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Self
 from urllib.parse import quote
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.services.provisioner import Credentials, Misconfigured, Server, ServiceError, ServiceSpec
 from reconciler.vault.secret_patterns import redacted
 

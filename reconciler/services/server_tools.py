@@ -10,13 +10,14 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.linux import files
 from reconciler.linux.child import Child
 from reconciler.linux.child_processes import bound_to_us, running
+from reconciler.linux.dataclass import dataclass
 from reconciler.services.provisioner import Misconfigured, ServiceError
 from reconciler.vault.secret_patterns import redacted
 

@@ -9,10 +9,11 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.remove_tree import remove_tree
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs

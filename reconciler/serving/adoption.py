@@ -10,11 +10,12 @@ import math
 import os
 import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reconciler.documents.names import is_name, is_process_name
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.process_identity import start_ticks
 from reconciler.linux.processes import adopt, await_end, kill_group
 from reconciler.planning.address import Address

@@ -1,8 +1,9 @@
 """Know what uses the builds of apps beside the instances that serve: processes, tasks."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ Only this module knows of the two ways, and an instance cannot tell which it was
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.processes import Command, Process, spawn
 from reconciler.serving.forkserver.eligibility import NotForkable, kind
 from reconciler.serving.forkserver.pool import ForkServerPool

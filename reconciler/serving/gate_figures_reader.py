@@ -10,10 +10,10 @@ import json
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import is_leftover, replace_file
 from reconciler.linux.listing import names_in
 from reconciler.linux.regular_files import read_own, read_record

@@ -9,10 +9,10 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.isolation.cells import Cell
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.processes import descendants
 from reconciler.linux.removals import Removals
 from reconciler.serving.marks import NO_APPS, Marked, marked, read_marks

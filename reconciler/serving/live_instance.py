@@ -8,10 +8,11 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from reconciler.isolation.cells import Cell
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.listing import names_in
 from reconciler.linux.process_table import children
 from reconciler.linux.processes import Process

@@ -6,9 +6,9 @@ The marks outlive the daemon and its database: every process below an instance i
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from reconciler.documents.names import is_name
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import proc_bytes, proc_text
 from reconciler.linux.process_identity import group_of, owner_of, start_ticks
 

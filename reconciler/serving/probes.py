@@ -9,13 +9,13 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeAlias
 
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.linux.client_ports import connected_from
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.unix_sockets import connected_in_turn
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import Liveness

@@ -8,9 +8,10 @@ import os
 import resource
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import read_proc
 from reconciler.planning.isolation.limits import Held, Limit, Limits
 

@@ -1,9 +1,11 @@
 """The clusters in which apps of this host may run, as its settings name them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 Spread: TypeAlias = Literal["none", "host", "zone"]
 

@@ -5,7 +5,7 @@ It is parsed as manifests are: every problem at once, each with its line. A file
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ from reconciler.documents.schema_checks import problems_of
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
 from reconciler.documents.units import duration_s
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.isolation.confinement import desired_parts
 from reconciler.settings.setting import Setting, declared_by

@@ -1,10 +1,11 @@
 """The repositories that this host may fetch, and the origins of manifests in them, as the settings declare them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.git_statuses import Statuses
 
 Signed: TypeAlias = Literal["every", "head", "tag", "no"]

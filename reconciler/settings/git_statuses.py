@@ -1,11 +1,11 @@
 """Where the statuses of commits are told: the API of a git server, and the project there."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.git_url import host_of
 
 Forge: TypeAlias = Literal["github", "gitlab", "gitea", "forgejo", "bitbucket", "bitbucket-data-center"]

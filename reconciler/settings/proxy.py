@@ -1,10 +1,11 @@
 """The proxy of this host, as its settings name it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.routing.plan import Driver
 from reconciler.planning.routing.route import Front
 

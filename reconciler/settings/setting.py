@@ -4,10 +4,11 @@ A field of `Settings` is declared by one call, so that its name, path, unit and 
 """
 
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field
+from dataclasses import Field, field
 from typing import Any, TypeAlias
 
 from reconciler.documents.units import duration_s, share_of_one, size_bytes
+from reconciler.linux.dataclass import dataclass
 
 Path: TypeAlias = tuple[str, ...]
 

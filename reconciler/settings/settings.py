@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.documents.units import size_bytes
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.isolation.confinement import Isolation, Part
@@ -168,7 +169,7 @@ class Settings:
     scaling_memory_bytes: int = size("scaling.memory", _tenth_of_the_memory, least="16M")
     scaling_pressure: float = share("scaling.pressure", "40%")
     limits_rest_s: float = duration("limits.rest", "10m", may_be_zero=True)
-    isolation_default: Isolation = text("isolation.default", "none", _any)  # noqa: RUF009  as the others
+    isolation_default: Isolation = text("isolation.default", "none", _any)
     first_uid: int = number("isolation.uids.first", "70000")
     last_uid: int = number("isolation.uids.last", "79999")
     isolation_required: tuple[Part, ...] = ()

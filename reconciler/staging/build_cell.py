@@ -4,10 +4,11 @@ What it writes is the app's own: a cache for what it fetches and builds, and a d
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import make_below, remove
 from reconciler.staging.command import Command, Confined
 from reconciler.state.paths import OWN_CACHE

@@ -9,13 +9,14 @@ import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from shlex import join
 from typing import TypeAlias
 
 from reconciler.linux.child import Child
 from reconciler.linux.child_processes import bound_with_descendants, end, start
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import written_anew
 from reconciler.staging.errors import CommandFailed
 from reconciler.staging.installer_output import explained

@@ -8,11 +8,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.gunicorn_fields import why_unfit
 from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.dependency_file import dependency_file

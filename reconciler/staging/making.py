@@ -6,9 +6,10 @@ whenever that is cancelled or killed.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import draft, leftovers, remove, require_within
 from reconciler.planning.apps.revision import Build
 from reconciler.staging import staged

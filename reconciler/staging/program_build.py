@@ -3,10 +3,11 @@
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from reconciler.isolation.pythons import pythons_below
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.code_commands import CodeCommands
 from reconciler.planning.apps.command_words import OWN_COMMANDS
 from reconciler.staging.build_cell import BuildCell, seen_by_installers

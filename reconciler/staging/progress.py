@@ -1,8 +1,9 @@
 """The progress of staging as a value (activity, detail, elapsed time), which is formatted where it is shown."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

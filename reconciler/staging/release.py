@@ -6,9 +6,10 @@ It runs at least once: a command that was killed together with the daemon is run
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.program_output import last_words
 from reconciler.staging.command import Command, Confined, run
 from reconciler.staging.detection.shown_text import shown

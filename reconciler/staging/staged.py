@@ -10,12 +10,13 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from itertools import chain
 from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING, Any, get_args
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.regular_files import read_record
 from reconciler.planning.apps.code_commands import NO_COMMANDS, CodeCommands, Listen

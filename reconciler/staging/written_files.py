@@ -9,10 +9,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.isolation.giving import MIXED, SERVED
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.encodable import encodable
 from reconciler.linux.files import make_below
 from reconciler.staging.source.tree import files_below

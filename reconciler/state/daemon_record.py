@@ -2,9 +2,9 @@
 
 import contextlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import Records
 

@@ -5,10 +5,11 @@ An event is redacted before it is written or shown: what an app or a tool printe
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import Literal, TypeAlias, get_args
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.encodable import encodable
 from reconciler.planning.name_patterns import is_pattern
 from reconciler.planning.subject import HOST, Subject

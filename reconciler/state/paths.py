@@ -1,9 +1,9 @@
 """Paths below the state directory, and the default path of the state directory."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import SOCKET_SUFFIX
 
 # A socket's path has 107 bytes (unix(7)); multiprocessing's are 32 longer than the directory that it is given.

@@ -7,9 +7,9 @@ process table has the last word.
 import json
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import Address, both
 from reconciler.planning.subject import Subject
 from reconciler.state.database import Database

@@ -4,9 +4,9 @@ A release is written when work on its revision begins and again whenever somethi
 app are kept.
 """
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.state.database import Database
 from reconciler.state.table import Table
 

@@ -5,10 +5,11 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.observed import Failure, HeldWorkers, Override, SleepState
 from reconciler.planning.apps.revision import Revision, revision_from
 from reconciler.state.records import Records

@@ -7,10 +7,10 @@ read, and by root obeyed.
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote as quoted
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.process_table import arguments_of
 from reconciler.state.paths import StatePaths, default_state

@@ -4,10 +4,10 @@ import math
 import re
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import read_record
 
 _MOST_BYTES = 1 << 16

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from reconciler.host.app_places import Place
 from reconciler.isolation.app_users import app_users
 from reconciler.isolation.cells import Cell, Cells
 from reconciler.isolation.limiting import hold, memory_kills
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.memory_files import memory_files
 from reconciler.linux.process_identity import start_ticks
 from reconciler.linux.processes import Command, Process, adopt, spawn

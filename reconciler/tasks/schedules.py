@@ -6,10 +6,11 @@ What is decided about an occurrence is on record before it starts, together with
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import inf
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App, AskedState
 from reconciler.planning.schedules.actions import Action, Note
 from reconciler.planning.schedules.history import History

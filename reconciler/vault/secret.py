@@ -1,6 +1,8 @@
 """A secret text that no print, log line, exception or dataclass shows."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from reconciler.linux.dataclass import dataclass
 
 HIDDEN = "•••"
 

@@ -6,12 +6,12 @@ An encrypted file is opened in memory; what is in it stands in no message, and n
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from reconciler.linux.daemon_threads import DaemonThreads
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.readable_paths import readable_path
 from reconciler.vault import dotenv
 from reconciler.vault.dotenv import Unusable

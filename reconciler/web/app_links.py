@@ -1,12 +1,12 @@
 """Links from the page to apps, as far as the viewer's browser can follow them."""
 
 import ipaddress
-from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.web.authentication import is_local
 from reconciler.web.formatting import url
 

@@ -10,13 +10,13 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from itsdangerous import BadData, Signer, TimestampSigner
 from starlette.requests import Request
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.settings.settings import Api
 from reconciler.settings.tokens import token_of
 from reconciler.web.client_address import address_of

@@ -5,10 +5,11 @@ A minute without a record is one in which the app did nothing; a longer gap is o
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from reconciler.inspection.printable import ago
+from reconciler.linux.dataclass import dataclass
 from reconciler.metrics.load_ring import DAY, HOUR, LoadPoint, Span
 from reconciler.web.formatting import duration, percent, rate, size
 

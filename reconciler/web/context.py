@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 from starlette.requests import Request
@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from reconciler.control.requests import NotFound, Refused
 from reconciler.control.socket import ask
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.web.authentication import Access, Caller

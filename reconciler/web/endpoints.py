@@ -4,13 +4,14 @@ Each endpoint is answered by the method of `Api` that has its name.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from starlette.requests import Request
 
 from reconciler.documents.names import PROCESS_LOG_PATTERN, is_process_log
 from reconciler.inspection.log_tail import MOST_LINES
+from reconciler.linux.dataclass import dataclass
 from reconciler.web.answer_schemas import INTEGER, NULLABLE_TEXT, TASK_PATTERN, TEXT, Schema, list_of, object_of, ref_to
 from reconciler.web.responses import Problem
 

@@ -4,9 +4,10 @@ No event is lost: each is in exactly one group, and within a group they are in o
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.reason import IN_MAINTENANCE, Reason
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Event

@@ -5,7 +5,6 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from reconciler.inspection.settings_in_force import settings_in_force
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.host_memory import host_memory
 from reconciler.web.authentication import Caller
 from reconciler.web.context import WebContext

@@ -1,10 +1,10 @@
 """A manifest file as the page shows it: its lines, secrets masked, with the errors of each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import opened_file
 from reconciler.web.manifest_masking import masked
 

@@ -1,7 +1,6 @@
 """The processes of an app on its page, and the requests about one of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from reconciler.control.requests import PROCESS_REQUESTS
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.subject import Subject
 from reconciler.web.api import known_app
 from reconciler.web.authentication import Caller

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -10,6 +10,7 @@ from reconciler.control.requests import offered_for
 from reconciler.inspection.canary_share import state_of
 from reconciler.inspection.printable import workers_of
 from reconciler.inspection.status import places
+from reconciler.linux.dataclass import dataclass
 from reconciler.metrics.load_history import Load
 from reconciler.planning.origins.plan import OriginState
 from reconciler.planning.states import APP_STATES, AppState, DomainState

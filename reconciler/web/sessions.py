@@ -9,9 +9,9 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.web.expiring_digests import ExpiringDigests
 
 SESSION_S = 12 * 3600

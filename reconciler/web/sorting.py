@@ -1,8 +1,8 @@
 """The order of the apps on the page: problems first, or by the column that the URL names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.web.formatting import query
 from reconciler.web.rows import Row
 

@@ -9,7 +9,6 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -19,6 +18,7 @@ from reconciler.inspection.rollback import rollback_target
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status as status_of
 from reconciler.linux import process_table
+from reconciler.linux.dataclass import dataclass
 from reconciler.metrics.instance_processes import RunningInstance, running_instances
 from reconciler.metrics.load_history import Load, Loads
 from reconciler.planning.subject import Subject

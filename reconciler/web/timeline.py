@@ -1,10 +1,10 @@
 """The timeline of an app: geometry of when it served, slept or was down, and of what happened when."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.inspection.printable import clock
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.reason import IN_MAINTENANCE, Reason
 from reconciler.state.journal import Event
 

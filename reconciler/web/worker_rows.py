@@ -1,8 +1,8 @@
 """The rows of an app's workers on its page: what each has done and what it does now, in the words of `ps`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.metrics.instance_processes import InstanceProcess, RunningInstance
 
 _MOST = 64

@@ -44,7 +44,7 @@ class DrainedHost:
         limit: int = 2**20,
         streams: tuple[str, ...] = ("app", "access"),
         target: Target | None = None,
-        bounds: Bounds = Bounds(),  # noqa: B008  a value
+        bounds: Bounds = Bounds(),
     ) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
         setting = Drain(to=to, streams=streams)
         drain = LogDrain(

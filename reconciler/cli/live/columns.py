@@ -1,7 +1,6 @@
 """Filter and sort the apps of the live screen, and choose the columns that fit its width."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.live.cells import cell_count
@@ -9,6 +8,7 @@ from reconciler.cli.live.facts import Facts
 from reconciler.cli.live.selection import View
 from reconciler.inspection.canary_share import state_of
 from reconciler.inspection.printable import ago, megabytes, plain, short, workers_of
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.states import WORST_FIRST
 
 if TYPE_CHECKING:

@@ -1,8 +1,10 @@
 """Hold what the live screen shows at one moment: every app with its load, and the details of one of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
+
+from reconciler.linux.dataclass import dataclass
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import HostStatus

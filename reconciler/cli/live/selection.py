@@ -1,8 +1,10 @@
 """Decide what each key does: a view and a key give the next view."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 LOGS = ("app", "access", "staging")
 SORTS = ("STATE", "APP", "REQ/S", "CPU", "MEMORY", "WORKERS", "RESTARTS", "NEXT TRY", "SINCE", "RUNTIME")

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.cluster.api.kubeconfig import Access
+from reconciler.linux.dataclass import dataclass
 
 # An object has at most 1.5 MiB where etcd keeps it, and is a line of a watch.
 _LONGEST_LINE = 8 << 20

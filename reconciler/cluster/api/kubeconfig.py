@@ -10,12 +10,14 @@ import ipaddress
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+
+from reconciler.linux.dataclass import dataclass
 
 _MOST_BYTES = 1 << 20
 

@@ -12,7 +12,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 from reconciler.convergence.ticks import next_tick
@@ -21,6 +21,7 @@ from reconciler.daemon.drains.followed_logs import FollowedLog, FollowedLogs
 from reconciler.daemon.drains.targets import Target
 from reconciler.documents.names import is_name
 from reconciler.linux.daemon_threads import DaemonThreads
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file
 from reconciler.linux.listing import names_in
 from reconciler.linux.regular_files import read_record

@@ -8,7 +8,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from reconciler.inspection.log_files import LogFile, LogFiles, Position
 from reconciler.inspection.log_history import Arriving, Wanted
 from reconciler.inspection.log_lines import LONGEST_LINE
 from reconciler.inspection.printable import coloured
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.listing import names_in
 from reconciler.vault.secret_patterns import LineRedactor
 from reconciler.vault.secret_texts import SecretTexts

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 MARK = " [cut]"
 LONGEST_TEXT = 16 * 1024  # bytes, with what is escaped

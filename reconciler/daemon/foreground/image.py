@@ -9,11 +9,12 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reconciler.host.builds import code_of
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replacing
 from reconciler.linux.package_files import package_directory
 from reconciler.linux.regular_files import opened_file, read_file

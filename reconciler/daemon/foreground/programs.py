@@ -4,10 +4,11 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from reconciler.host.app_places import Place
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.package_files import package_directory
 from reconciler.planning.address import Address
 from reconciler.planning.command_line import NoCommand, command_of

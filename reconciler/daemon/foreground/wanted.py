@@ -1,8 +1,9 @@
 """What is to run in the foreground."""
 
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
 

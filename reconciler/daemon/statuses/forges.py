@@ -3,10 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import quote
 
 from reconciler.inspection.printable import plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.origins.commit_status import CommitState, CommitStatus
 from reconciler.settings.git import GitOrigin
 from reconciler.settings.git_statuses import Statuses

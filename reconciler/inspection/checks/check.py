@@ -1,7 +1,8 @@
 """The result of one check of this host."""
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 Level: TypeAlias = Literal["ok", "warn", "fail"]
 

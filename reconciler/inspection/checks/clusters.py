@@ -6,7 +6,6 @@ Asks each cluster and its registry, and changes nothing there.
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cluster.access import rights
@@ -18,6 +17,7 @@ from reconciler.cluster.quotas import full, outside, unbounded
 from reconciler.cluster.targets import target_of
 from reconciler.cluster.versions import OLDEST
 from reconciler.inspection.checks.check import Check, Level
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.services.service import Service

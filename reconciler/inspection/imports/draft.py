@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
 from reconciler.documents.names import LONGEST_NAME, is_variable_name, name_from
 from reconciler.inspection.imports.ledger import Item, Ledger, Note, quoted
+from reconciler.linux.dataclass import dataclass
 from reconciler.vault.secret_patterns import secrets_in
 
 _ADDRESS = "the daemon sets it: it is the field 'port'"

@@ -6,7 +6,6 @@ Nothing is executed or expanded, and aliases are bounded.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import yaml
 
 from reconciler.documents.encoding import Undecodable, decoded
 from reconciler.inspection.imports.ledger import Item
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import read_file
 
 LARGEST = 256 * 1024

@@ -1,7 +1,7 @@
 """Turn foreign files into manifests that are valid: read each, account for all of it, write, and check."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from reconciler.inspection.imports.draft import Draft, unique_name
@@ -9,6 +9,7 @@ from reconciler.inspection.imports.kinds import READERS, Found
 from reconciler.inspection.imports.ledger import Ledger, Note
 from reconciler.inspection.imports.manifest_text import Written, written
 from reconciler.inspection.imports.workers import with_their_web
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse_file import parse
 

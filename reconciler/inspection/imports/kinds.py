@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,6 +18,7 @@ from reconciler.inspection.imports import (
 from reconciler.inspection.imports.draft import Draft
 from reconciler.inspection.imports.foreign_text import Folder, Unreadable
 from reconciler.inspection.imports.ledger import Ledger
+from reconciler.linux.dataclass import dataclass
 
 Reader: TypeAlias = Callable[[Ledger, Folder, str], list[Draft]]
 

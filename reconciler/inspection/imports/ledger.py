@@ -4,10 +4,11 @@ What no reader mentions is left out, too, and said: nothing of the input is drop
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from reconciler.inspection.printable import plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.vault.secret_patterns import is_secret_name, redacted, secrets_in
 
 Path: TypeAlias = tuple[str, ...]

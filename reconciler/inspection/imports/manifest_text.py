@@ -4,7 +4,6 @@ import os
 import posixpath
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from reconciler.inspection.imports.draft import Draft, Secret
 from reconciler.inspection.imports.foreign_text import Folder
 from reconciler.inspection.imports.ledger import Note
 from reconciler.inspection.printable import plain
+from reconciler.linux.dataclass import dataclass
 from reconciler.vault.secret_patterns import redacted
 
 _ORDER = (

@@ -1,10 +1,11 @@
 """A commit that is to be judged, and what judges of commits have in common."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from reconciler.documents.problem import Problem
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git.commits import Commit
 from reconciler.manifests.git.objects import Objects
 from reconciler.manifests.git.origin_trees import shared_directories

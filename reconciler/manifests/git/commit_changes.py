@@ -1,7 +1,9 @@
 """Read how two commits differ, as `git diff-tree -r -t -z --raw` prints it. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from reconciler.linux.dataclass import dataclass
 
 _NOTHING, _DIRECTORY = b"000000", b"040000"
 

@@ -4,11 +4,12 @@ import asyncio
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.documents.problem import Path
 from reconciler.documents.text import LARGEST_MANIFEST
 from reconciler.documents.tree import Node
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.candidate import NotAccepted

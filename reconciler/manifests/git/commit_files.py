@@ -6,10 +6,11 @@ What comes out is what the listing of the commit as a whole would come to, which
 import asyncio
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.commit_changes import Change, Changes, changes_of
 from reconciler.manifests.git.objects import Objects

@@ -1,6 +1,6 @@
 """Read the bytes of commit objects: what people see of a commit, and its parents. Pure."""
 
-from dataclasses import dataclass
+from reconciler.linux.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ import os
 import threading
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import leftovers, remove
 from reconciler.manifests.git.printed_objects import PrintedObjects
 from reconciler.manifests.git.tree_index import Index

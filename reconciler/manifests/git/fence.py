@@ -6,11 +6,12 @@ A place that is not known is refused. Paths are relative to the top of the repos
 import ipaddress
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.tree import Node
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git.places import PLACES, Reach
 from reconciler.manifests.git.tree_limits import resolved
 from reconciler.manifests.parse_file import name_of_file

@@ -3,10 +3,11 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.documents.problem import Problem
 from reconciler.documents.text import LARGEST_MANIFEST, too_large
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git.fleet_file import FILE, fleet_of, is_fleet
 from reconciler.manifests.git.objects import DamagedStore, Objects
 from reconciler.planning.fleet.fleet import Fleet

@@ -7,10 +7,11 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file
 from reconciler.linux.process_identity import boot_id
 from reconciler.linux.regular_files import read_record

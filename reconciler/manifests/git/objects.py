@@ -4,9 +4,10 @@ import asyncio
 import errno
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git.commits import Commit, commit_of
 from reconciler.manifests.git.fetch_failures import OUT_OF_MEMORY, Why
 from reconciler.manifests.git.program import MOST_OUTPUT, Finished, GitProgram

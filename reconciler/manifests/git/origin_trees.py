@@ -6,9 +6,9 @@ not, as `..` in a path that begins there would lead elsewhere.
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git.directories import Directories
 from reconciler.manifests.git.printed_objects import PrintedObjects
 from reconciler.manifests.git.tree_index import Index

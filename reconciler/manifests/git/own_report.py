@@ -4,8 +4,9 @@ Only time in which every app was seen to be up to date counts, by this host's ow
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git.fleet_record import FleetRecord
 from reconciler.planning.fleet.fleet import Fleet
 from reconciler.planning.fleet.gate import position_of

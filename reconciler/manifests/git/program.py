@@ -11,12 +11,12 @@ import shlex
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.linux import child_processes as children
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import remove, replace_file
 from reconciler.linux.quick_bounds import QuickBounds, quick_bounds
 from reconciler.linux.regular_files import read_own

@@ -6,10 +6,11 @@ Which commit is in force is not among it: that is where the link `current` leads
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.manifests.git.candidate import NotAccepted

@@ -5,8 +5,9 @@ Only what differs is touched. A tree that is not exactly as its index says is no
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git.tree_index import Index
 from reconciler.manifests.git.tree_limits import Entry, directories_above
 from reconciler.manifests.git.written_files import Stamp, seen_as

@@ -5,12 +5,12 @@ What is not verified by any of them is not signed; that a program is missing, or
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git.openpgp_signatures import Keyring, keyring
 from reconciler.manifests.git.signed_objects import NotSigned, SignedObject, signed_commit, signed_tag
 from reconciler.manifests.git.signers import Signers

@@ -5,8 +5,9 @@ Whatever git would read in two ways is refused: a second signature, a header out
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 Form: TypeAlias = Literal["ssh", "openpgp"]
 Fault: TypeAlias = Literal[

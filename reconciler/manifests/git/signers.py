@@ -9,10 +9,10 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reconciler.documents.problem import Problem
+from reconciler.linux.dataclass import dataclass
 
 LARGEST_FILE = 1024 * 1024
 

@@ -6,8 +6,9 @@ host was judged before.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git.candidate import Candidate, NotAccepted, Signatures, Trial, Unjudged
 from reconciler.manifests.git.commit_changes import changes_of
 from reconciler.manifests.git.commits import tree_of as tree_of_commit

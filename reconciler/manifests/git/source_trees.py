@@ -8,10 +8,11 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import leftovers, remove, replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.manifests.git.directories import Directories

@@ -1,8 +1,9 @@
 """The index of the files of a commit, as they are on the disk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.git.tree_limits import Entry, directories_above
 
 

@@ -7,11 +7,11 @@ bounded by the limits, whatever a repository holds.
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from reconciler.documents.problem import one_line
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.wording import counted
 
 Kind: TypeAlias = Literal["file", "program", "link"]

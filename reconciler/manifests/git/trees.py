@@ -9,11 +9,12 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import draft, leftovers, publish, remove, replace_file, set_aside
 from reconciler.linux.regular_files import read_own, read_record
 from reconciler.linux.sync import sync_directories, sync_directory

@@ -3,9 +3,10 @@
 import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.documents.problem import Problem
+from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.catalog import Catalog, Rules, review
 from reconciler.manifests.git.candidate import Trial
 from reconciler.manifests.git.contents import documents

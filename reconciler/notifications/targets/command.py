@@ -1,10 +1,10 @@
 """Notify by a command, which gets the message as JSON on its standard input."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.notifications import payloads
 from reconciler.notifications.digest import Entry
 from reconciler.notifications.target import NotSent

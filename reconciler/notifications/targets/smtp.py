@@ -2,10 +2,10 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.notifications import payloads
 from reconciler.notifications.digest import Entry
 from reconciler.notifications.target import NotSent, content_of

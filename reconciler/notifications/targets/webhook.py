@@ -1,11 +1,12 @@
 """Notify by a webhook, which gets the message in a POST of JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.notifications import payloads
 from reconciler.notifications.digest import Entry
 from reconciler.notifications.target import NotSent, content_of

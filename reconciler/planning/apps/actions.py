@@ -5,9 +5,10 @@ action twice, or again after it was interrupted anywhere, comes to the same as d
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Failure, Instance
 from reconciler.planning.apps.revision import Build, Revision, Source

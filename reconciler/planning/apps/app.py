@@ -1,10 +1,11 @@
 """A desired app: everything in its manifest, as one value that compares by content."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import Address, both
 from reconciler.planning.apps.revision import Bound, Build, Recipe, Revision, Server, Source, without_workers
 from reconciler.planning.fingerprint import Json, canonical, fingerprint

@@ -3,8 +3,9 @@
 A command that looks at builds loads these, and nothing else of a revision.
 """
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 # How a program of another kind than gunicorn is reached: it inherits a socket, or opens one at $SOCKET or $PORT.
 Listen: TypeAlias = Literal["descriptor", "socket", "port"]

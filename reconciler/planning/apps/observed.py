@@ -4,9 +4,10 @@ Times are seconds of the system's monotonic clock, which all processes of one bo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import Address, both
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.code_commands import CodeCommands

@@ -5,10 +5,11 @@ a fingerprint of exactly the fields that make a difference to what runs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import Address, both
 from reconciler.planning.apps.code_commands import CodeCommands, Listen
 from reconciler.planning.fingerprint import Json, canonical, fingerprint

@@ -1,8 +1,9 @@
 """The actions of a canary: a second listener at the address of an app, its weight, and one listener again."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import Address
 from reconciler.planning.canary.weights import WHOLE, By, percent
 from reconciler.planning.plan import PlannedAction

@@ -1,9 +1,10 @@
 """The canary that a manifest asks for, and the division of one address while a canary is under way."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import Address
 from reconciler.planning.canary.judgement import Trial
 from reconciler.planning.canary.weights import WHOLE, By

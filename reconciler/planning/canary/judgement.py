@@ -7,10 +7,11 @@ has at most the probability alpha, however often and whenever it is looked at (V
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import comb, sqrt
 from typing import TYPE_CHECKING, TypeVar
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.canary.weights import percent
 
 if TYPE_CHECKING:  # only the tests reckon with fractions

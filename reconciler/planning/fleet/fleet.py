@@ -6,9 +6,11 @@ Every host finds the same waves and the same order in them, from the fleet and t
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 Gate: TypeAlias = Literal["reports", "time"]
 

@@ -6,8 +6,9 @@ evidence is mixed and no stream of commits keeps a later wave waiting. Silence i
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fleet.fleet import Fleet, Wave, waves_of
 from reconciler.planning.fleet.reports import Peer, Peers, Report
 from reconciler.planning.wording import listed, span

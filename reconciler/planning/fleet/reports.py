@@ -4,8 +4,10 @@ All durations are seconds of the reporting host's own clock, so that no two cloc
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 RunState: TypeAlias = Literal["starting", "failing", "well"]
 # Why a host does not take what it might: an operator paused it, or it refuses the commit.

@@ -1,7 +1,6 @@
 """What is done to hold an instance that runs, of a web server or of a process, to its limits."""
 
-from dataclasses import dataclass
-
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.isolation.limits import Limits
 from reconciler.planning.plan import PlannedAction
 

@@ -4,9 +4,10 @@ A part that the host requires and that is missing keeps an instance from startin
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal, TypeAlias, TypeGuard
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.isolation.destinations import place_of, ports_of
 
 Isolation: TypeAlias = Literal["strict", "user", "none"]

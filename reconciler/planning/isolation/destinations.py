@@ -5,8 +5,9 @@ A name counts for the addresses that it had lately; one that suddenly has an add
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network

@@ -4,8 +4,10 @@ What may not be written to, or is the business of systemd, is left alone; what t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from reconciler.linux.dataclass import dataclass
 
 # The controllers that hold limits, and what has to be mounted to end everything of an instance at once.
 LIMITING = ("memory", "pids", "cpu")

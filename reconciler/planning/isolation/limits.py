@@ -6,8 +6,10 @@ runs holds from the next start.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 Limit: TypeAlias = Literal["memory", "cpu", "processes", "files", "disk"]
 # How the kernel holds a limit: for all processes together, for each by itself, or for those that start later.

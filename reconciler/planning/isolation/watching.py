@@ -1,7 +1,8 @@
 """Decide about what an instance uses of its memory: when to look again, and when a new instance is to take over."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.isolation.limits import Limits
 
 EVERY_S = 5.0

@@ -1,7 +1,8 @@
 """The actions on an origin in git, each with its cause in an operator's words."""
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

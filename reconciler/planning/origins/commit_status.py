@@ -1,8 +1,8 @@
 """Say how a commit fares on this host, as its git server is told. Pure."""
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.origins.observed import ObservedOrigin
 
 CommitState: TypeAlias = Literal["pending", "success", "failure", "error"]

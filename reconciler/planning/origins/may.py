@@ -1,6 +1,6 @@
 """What the manifests of an origin may ask for: its fence, by default a narrow one."""
 
-from dataclasses import dataclass
+from reconciler.linux.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,9 @@
 """Facts about an origin in git: its four commits, which are never mixed, and what was last heard and decided."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 Ruling: TypeAlias = Literal["accepted", "refused", "rewound", "missing", "held", "returned"]
 

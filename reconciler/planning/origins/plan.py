@@ -3,9 +3,9 @@
 Whatever cannot be fetched, read or accepted changes nothing: what is in force stays in force.
 """
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.origins.actions import (
     Action,
     Fetch,

@@ -5,9 +5,9 @@ commit. Where that is not known, no commit is left.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import TREE_MARK
 from reconciler.planning.outcome import Outcome

@@ -6,10 +6,10 @@ the files and directories that it names, so that a change of code is a change of
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.subject import Subject
 

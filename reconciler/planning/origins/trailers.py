@@ -5,7 +5,8 @@ A line elsewhere in the message, or its subject, is never one: what a trailer pe
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from reconciler.linux.dataclass import dataclass
 
 REMOVES = "Reconciler-Removes"
 URGENT = "Reconciler-Urgent"

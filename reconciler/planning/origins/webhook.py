@@ -1,6 +1,6 @@
 """Say what is known of the webhook of an origin, and when to look again once it was called. Pure."""
 
-from dataclasses import dataclass
+from reconciler.linux.dataclass import dataclass
 
 # How many commits in a row may be found without the webhook, which a git server calls once for each.
 _MOST_MISSED = 2

@@ -3,9 +3,10 @@
 None of them waits for a program to end or to be ready: that takes as long as it takes, and is observed.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.isolation.actions import ApplyLimits
 from reconciler.planning.plan import PlannedAction
 from reconciler.planning.processes.observed import Crash

@@ -7,9 +7,9 @@ huey, which drops the task at hand at it, and for a celery that was told to do s
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.processes.stop import StopSequence, StopStep, one_signal
 
 KindName: TypeAlias = Literal[

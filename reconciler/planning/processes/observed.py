@@ -1,8 +1,9 @@
 """The observed state of one process of an app, as far as planning needs it; times are monotonic seconds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 from reconciler.planning.processes.process import Target
 from reconciler.planning.processes.stop import StopSequence

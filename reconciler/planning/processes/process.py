@@ -1,9 +1,10 @@
 """A desired process: a long-running program of an app that is not web, as its manifest asks for it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.command_line import Command
 from reconciler.planning.fingerprint import canonical, fingerprint

@@ -1,7 +1,8 @@
 """The way to stop a process: what it is told, one step after the other, until all of it is killed."""
 
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
+
+from reconciler.linux.dataclass import dataclass
 
 # What may be sent to a process: that of the end comes by itself, and the others would not end it.
 STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2")

@@ -1,9 +1,10 @@
 """The actions on the proxy, each with its cause in an operator's words."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.plan import PlannedAction
 from reconciler.planning.routing.linked_names import Link
 from reconciler.planning.wording import listed

@@ -5,9 +5,9 @@ server with a name of ours; all else of it comes out as it went in.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.routing import linked_names
 from reconciler.planning.routing.certificates import MARK, Config, certified
 from reconciler.planning.routing.domain_names import is_wildcard

@@ -6,9 +6,10 @@ out of the two directories. Certificates are made when a name is first asked for
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.routing.domain_names import PRIVATE, is_private, is_wildcard
 from reconciler.planning.routing.route import Front, Route
 from reconciler.planning.routing.routing import Routing

@@ -1,9 +1,10 @@
 """What is true of the proxy and of the names at it, as planning sees it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.routing.linked_names import Link
 from reconciler.planning.routing.route import Entry
 

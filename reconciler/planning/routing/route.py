@@ -1,9 +1,10 @@
 """What a proxy is told of the apps: one value over all of them, from which each driver makes its configuration."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.routing.domain_names import exact_first
 from reconciler.planning.routing.routing import EVERYTHING, Routing
 

@@ -1,8 +1,9 @@
 """What the proxy is to do for an app, as its manifest says it; none of it is part of a revision."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 Tls: TypeAlias = Literal["auto", "internal", "off", "files"]
 Http: TypeAlias = Literal["redirect", "serve"]

@@ -4,8 +4,9 @@ More come at once. Fewer are left once fewer have been enough for a while. Nothi
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.command_line import Command
 from reconciler.planning.wording import span
 

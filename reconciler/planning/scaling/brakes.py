@@ -1,8 +1,9 @@
 """Hold back what a host cannot give: workers beyond its budget, its memory or its processors; say what the limit is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.scaling.load import Load
 from reconciler.planning.scaling.scale import Decision
 from reconciler.planning.scaling.worker_range import WorkerRange

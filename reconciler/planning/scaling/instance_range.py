@@ -1,6 +1,6 @@
 """The number of instances that serve an app, or the range in which a cluster chooses it by need."""
 
-from dataclasses import dataclass
+from reconciler.linux.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

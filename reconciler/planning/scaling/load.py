@@ -3,8 +3,9 @@
 Nothing of it is stored: after a restart of the daemon it begins again with the first look.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.scaling.worker_range import BUSY_OF_LOOPS, BUSY_OF_WORKERS, WorkerRange
 
 STEADY_S, RECENT_S, NEW_S = 30.0, 3.0, 3.0

@@ -1,7 +1,6 @@
 """What is known of the number of an app's workers beside its manifest."""
 
-from dataclasses import dataclass
-
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.scaling.scale import Decision
 
 

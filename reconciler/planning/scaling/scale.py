@@ -4,8 +4,7 @@ Up at once, as far as what waits needs it; but for an app that has just woken up
 ready. Down one by one, once fewer have been enough for a while and nothing waits.
 """
 
-from dataclasses import dataclass
-
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.scaling.load import RECENT_S, STEADY_S, Load
 from reconciler.planning.scaling.worker_range import WorkerRange
 from reconciler.planning.wording import counted, shortly, span

@@ -1,6 +1,6 @@
 """The range in which the number of an app's workers is chosen by need, and what its manifest says about the choice."""
 
-from dataclasses import dataclass
+from reconciler.linux.dataclass import dataclass
 
 BUSY_OF_WORKERS, BUSY_OF_LOOPS = 0.7, 0.6
 

@@ -5,9 +5,9 @@ task, and are recorded in one transaction: a daemon that is killed leaves either
 goes on from, and no occurrence begins an attempt twice.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.plan import PlannedAction
 from reconciler.planning.schedules.history import History
 from reconciler.planning.schedules.observed import Occurrence

@@ -4,8 +4,7 @@ An occurrence that is noticed within a minute of its time, and is the only one, 
 has passed was missed: the daemon or the host was off, or the clock was set forward.
 """
 
-from dataclasses import dataclass
-
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.schedules.actions import Action, Miss, Owe, Remember
 from reconciler.planning.schedules.history import History
 from reconciler.planning.schedules.observed import Occurrence, Record

@@ -4,8 +4,10 @@ Time that the clock jumped over, or that the host slept through, is no part of i
 back, the occurrences there have not come yet.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 # From one instant to another, both included.
 Lived: TypeAlias = tuple[tuple[int, int], ...]

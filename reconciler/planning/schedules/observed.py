@@ -1,9 +1,10 @@
 """The schedules of one app as they are found: what is recorded of their occurrences, and of the app."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import AskedState
 from reconciler.planning.schedules.history import History
 

@@ -6,8 +6,9 @@ meanwhile; a caller also looks again when a record, the app or its manifest chan
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.schedules.actions import Action, Forget, Note, Remember, Skip, Stop
 from reconciler.planning.schedules.due import Next, Past, due
 from reconciler.planning.schedules.history import History

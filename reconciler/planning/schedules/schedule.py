@@ -5,11 +5,12 @@ Instants are whole seconds since 1970 in UTC; an occurrence is named by the inst
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
 
 Overlap: TypeAlias = Literal["skip", "queue", "replace", "allow"]

@@ -5,8 +5,9 @@ one after another in any case.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.schedules.actions import Action, Bury, Owe, Skip, Start, Stop
 from reconciler.planning.schedules.observed import Occurrence, Record
 from reconciler.planning.schedules.schedule import Schedule

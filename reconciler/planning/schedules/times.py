@@ -7,11 +7,11 @@ zones: of clocks that change by half an hour or at midnight it loses occurrences
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.schedules.expression import Expression, expression_of
 from reconciler.planning.schedules.schedule import Schedule
 from reconciler.planning.schedules.zones import next_change, offset_s, zone_of

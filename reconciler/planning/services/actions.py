@@ -4,9 +4,9 @@ Each carries the smallest value it needs and compares by it. Doing an action twi
 anywhere, comes to the same as doing it once.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.plan import PlannedAction
 
 

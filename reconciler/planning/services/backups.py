@@ -7,8 +7,8 @@ surplus, and neither is one that no schedule made.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.services.service import BackupSchedule
 from reconciler.planning.wording import span

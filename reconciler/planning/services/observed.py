@@ -4,8 +4,9 @@ Times are seconds of the system's monotonic clock, which all processes of one bo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.reason import Cause
 
 

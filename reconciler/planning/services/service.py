@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json
 
 _UNFIT = re.compile(r"[^a-z0-9.-]+")

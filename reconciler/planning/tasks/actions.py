@@ -3,9 +3,9 @@
 None of them waits for the end of a task: that a task has ended wakes its app.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.plan import PlannedAction
 from reconciler.planning.schedules.actions import Action as ScheduleAction
 from reconciler.planning.schedules.actions import Note

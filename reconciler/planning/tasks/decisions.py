@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.schedules.actions import Action, Forget, Miss, Owe, Remember, Skip, Start, Stop
 from reconciler.planning.schedules.history import History
 from reconciler.planning.schedules.observed import Occurrence

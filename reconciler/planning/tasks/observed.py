@@ -1,7 +1,6 @@
 """The observed state of the tasks of one app, as far as planning needs it."""
 
-from dataclasses import dataclass
-
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.schedules.actions import Note
 from reconciler.planning.schedules.plan_schedules import SchedulePlan
 from reconciler.planning.tasks.task import Task

@@ -6,8 +6,9 @@ A task is on record before its process exists. Times are wall-clock seconds wher
 import json
 import re
 import shlex
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 # `schedule` is an occurrence, `release` a release command; a `shell` was opened by an operator in a terminal.
 TaskKind: TypeAlias = Literal["task", "schedule", "release", "shell"]

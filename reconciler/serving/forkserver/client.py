@@ -9,9 +9,9 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.processes import Command, Process, open_output, watched_or_killed
 from reconciler.serving.forkserver.ahead import Begun, env_of, start
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable

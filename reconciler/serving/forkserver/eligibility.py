@@ -9,11 +9,11 @@ import re
 import resource
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.processes import Command
 from reconciler.linux.regular_files import read_file
 from reconciler.serving.forkserver.gunicorn_releases import RELEASES, installed, why_unknown

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.package_files import package_directory
 from reconciler.linux.process_table import family, proportional
 from reconciler.linux.processes import Command

@@ -7,11 +7,12 @@ import resource
 import shutil
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file, require_no_link
 from reconciler.linux.package_files import package_directory
 from reconciler.linux.regular_files import read_own

@@ -1,9 +1,9 @@
 """Describe what an instance executes, and how it shows that it is ready, whatever kind of program it is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import Address
 from reconciler.planning.isolation.confinement import Isolated
 from reconciler.serving.marks import Identity

@@ -7,10 +7,11 @@ an app gets a new environment with every edit.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection.dependency_file import SETUP, found_file, not_there, refuse_missing_lock
 from reconciler.staging.detection.digest_names import ITSELF, OPTIONS
 from reconciler.staging.detection.lockfiles.format import LockFormat

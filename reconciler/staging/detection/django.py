@@ -5,9 +5,10 @@ layout, and projects without either, a small module that loads the settings is w
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file
 from reconciler.linux.package_files import package_directory
 from reconciler.staging.detection.conventions import module_of

@@ -9,9 +9,10 @@ of its own, that directory is searched first.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection import conventions, django, tables
 from reconciler.staging.detection.conventions import served_module
 from reconciler.staging.detection.gunicorn_config import FILE as CONFIG_FILE

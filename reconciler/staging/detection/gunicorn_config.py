@@ -6,9 +6,10 @@ gunicorn.conf.py is a program, which is not run: what it binds to a plain value 
 import ast
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.owned_settings import OWNED
 from reconciler.staging.detection.syntax import Unparsed, parsed
 from reconciler.staging.detection.text_file import text_of

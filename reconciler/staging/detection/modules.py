@@ -7,9 +7,10 @@ file that this Python cannot parse (written for an older or newer one) is only s
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection.frameworks import Interface, of_call, of_class_name
 from reconciler.staging.detection.syntax import MOST_FILES, Effort, Unparsed, parsed, text_of_node
 from reconciler.staging.source import allowance

@@ -6,10 +6,10 @@ A bundle that is for another Python, for other dependencies, or incomplete is re
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection.bounded_json import parse_json
 from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.package_names import canonical

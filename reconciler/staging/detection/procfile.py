@@ -5,9 +5,9 @@ The first line of a name counts. Piku's `wsgi` line stands for a web line, as gu
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection.shown_text import shown
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.detection.web_line.command import understand

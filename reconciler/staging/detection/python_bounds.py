@@ -1,8 +1,9 @@
 """Describe the Pythons that a file allows: alternatives of version specifiers, each as PEP 440 has them."""
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
+
+from reconciler.linux.dataclass import dataclass
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet

@@ -5,10 +5,10 @@ Such a Python is preferred and never required, as nothing else that these files 
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.errors import StagingError
 from reconciler.staging.source.reading import source_text
 

@@ -6,10 +6,11 @@ What files meant for other tools name is preferred among those that are left.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.retry import Retry
 from reconciler.staging.detection import tables
 from reconciler.staging.detection.pyproject import FILE, project_table

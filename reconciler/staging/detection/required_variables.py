@@ -5,9 +5,9 @@ Only what runs with certainty on import counts: no function, no branch, nothing 
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection.modules import Scope, dotted, read
 from reconciler.staging.detection.reached import candidates, names_settings, reached_files, settings_modules
 from reconciler.staging.detection.static_files import manage_of

@@ -7,9 +7,10 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.retry import Retry
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import SourceError, StagingError

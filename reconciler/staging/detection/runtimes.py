@@ -10,10 +10,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.errors import StagingError
 
 _OLDEST_3 = (3, 6)

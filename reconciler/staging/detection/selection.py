@@ -4,9 +4,10 @@ Everything selected has a reason in an operator's words.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.code_commands import NO_COMMANDS, CodeCommands
 from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.dependencies import Dependencies, DependencyOptions, dependencies

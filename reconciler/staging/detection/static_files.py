@@ -6,10 +6,10 @@ The settings are not run. What they import from the code with `*` counts as thei
 import os.path
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection import django
 from reconciler.staging.detection.modules import find
 from reconciler.staging.detection.target import EntryPoint

@@ -6,9 +6,10 @@ A target that the server could only refuse, or that would answer every request w
 import ast
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file
 from reconciler.linux.package_files import package_directory
 from reconciler.planning.apps.entrypoint import FORM, expression, is_plain, is_self_contained, is_well_formed

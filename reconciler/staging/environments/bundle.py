@@ -10,13 +10,14 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import draft, remove, replacing
 from reconciler.linux.regular_files import read_record
 from reconciler.planning.apps.revision import Recipe

@@ -4,11 +4,12 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reconciler.isolation.pythons import pythons_below
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import leftovers, remove, replace_file
 from reconciler.staging.build_cell import BuildCell
 from reconciler.staging.command import Command, run

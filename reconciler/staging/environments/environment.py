@@ -1,10 +1,11 @@
 """An environment as an app asks for it, and as the store has it when it is finished."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
 

@@ -8,12 +8,12 @@ import re
 import subprocess
 import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.errors import StagingError
 from reconciler.vault.secret_patterns import is_secret_name

@@ -3,10 +3,11 @@
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import has_reflinks
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.errors import StagingError

@@ -7,9 +7,9 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.file_lock import locked
 from reconciler.linux.files import remove
 from reconciler.staging.command import Command, run

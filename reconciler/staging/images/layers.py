@@ -10,10 +10,11 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import publish
 from reconciler.linux.regular_files import opened_file, written_anew
 from reconciler.staging.errors import StagingError

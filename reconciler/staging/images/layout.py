@@ -10,10 +10,10 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.file_lock import try_lock
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_file

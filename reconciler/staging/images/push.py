@@ -7,11 +7,11 @@ large one goes on where the registry has it until.
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_file, shown_size
 from reconciler.staging.images.layout import blob_of, manifest_in

@@ -1,8 +1,8 @@
 """Parse the name of an image in a registry, `HOST[:PORT]/REPOSITORY[:TAG]`, and say what is wrong with another."""
 
 import re
-from dataclasses import dataclass
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.errors import StagingError
 
 _PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"

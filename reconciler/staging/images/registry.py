@@ -5,12 +5,12 @@ See https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.images.reference import RegistryError
 from reconciler.staging.images.registry_authorization import Authorization
 from reconciler.staging.images.registry_login import Login

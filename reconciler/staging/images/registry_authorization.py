@@ -7,11 +7,12 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.images.reference import RegistryError
 from reconciler.staging.images.registry_login import Login
 

@@ -10,10 +10,11 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import read_file
 from reconciler.staging.images.reference import RegistryError
 

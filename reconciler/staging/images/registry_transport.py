@@ -9,10 +9,11 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.encodable import encodable
 from reconciler.linux.regular_files import opened_file
 from reconciler.staging.images.reference import RegistryError

@@ -6,9 +6,10 @@ It is taken off the record once it is deleted, so an end at any moment is carrie
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urljoin
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.images.pushed_images import PushedImage, PushedImages
 from reconciler.staging.images.reference import Reference, RegistryError, reference_of
 from reconciler.staging.images.registry import Registry

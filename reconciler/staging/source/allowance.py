@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from resource import RLIMIT_AS, prlimit
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import shown_size
 from reconciler.staging.errors import StagingError
 

@@ -6,8 +6,8 @@ than their lengths multiplied.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.errors import SourceError
 
 _MOST_PATTERNS = 1000

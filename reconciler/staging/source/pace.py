@@ -5,7 +5,8 @@ long as the one before it, until they rest.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from reconciler.linux.dataclass import dataclass
 
 _FIRST_S = 3.0
 _LONGEST_S = 600.0

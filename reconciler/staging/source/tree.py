@@ -9,11 +9,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from reconciler.documents.encoding import Undecodable, decoded
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.encodable import encodable
 from reconciler.linux.regular_files import shown_size
 from reconciler.staging.errors import SourceError

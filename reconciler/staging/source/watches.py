@@ -9,12 +9,12 @@ often.
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Protocol
 
 from reconciler.convergence.ticks import next_tick
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.followed_paths import FollowedPath, FollowedPaths, problems_of
 from reconciler.linux.inotify import Change, WatchProblem
 from reconciler.linux.mounts import Mounts

@@ -6,11 +6,12 @@ A file holds age's own keys, one a line, or one private key of ssh.
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import read_file
 
 # The credentials of systemd that are identities: `LoadCredential=age-identity:/etc/reconciler/age.txt`.

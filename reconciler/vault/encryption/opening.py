@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.vault.encryption import age, program
 from reconciler.vault.encryption.age import CannotOpen, NotForUs
 from reconciler.vault.encryption.identities import NoPackage, identities_of, identity_files

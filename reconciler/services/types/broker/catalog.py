@@ -1,8 +1,8 @@
 """Read a broker's catalog, which is not trusted, and find the offering and plan that a manifest names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Misconfigured, ServiceError, ServiceSpec
 from reconciler.services.types.broker.client import BrokerSession

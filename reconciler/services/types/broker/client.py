@@ -12,10 +12,11 @@ import ssl
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import httpx
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Misconfigured, Server, ServiceError
 from reconciler.vault.secret_patterns import redacted

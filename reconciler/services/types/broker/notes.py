@@ -7,10 +7,11 @@ data or be in use by an app, so it is never removed because a later request abou
 import contextlib
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.services.provisioner import ServiceError

@@ -7,9 +7,10 @@ removed, by the same step or the next; but never what once was finished. When th
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Misconfigured, ServiceError
 from reconciler.services.types.broker import notes

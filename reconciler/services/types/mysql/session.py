@@ -9,12 +9,13 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias, TypeVar
 
 import pymysql
 from pymysql.constants import CR, ER
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.services.provisioner import ServiceError, ServiceSpec
 from reconciler.services.server_connection import AuthenticationFailed, ConnectionParams, answering, required_server
 

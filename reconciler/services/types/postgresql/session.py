@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import Any, LiteralString, TypeAlias
 
 import psycopg
 from psycopg import sql
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.services.provisioner import Misconfigured, ServiceError, ServiceSpec
 from reconciler.services.server_connection import ConnectionParams, required_server
 

@@ -7,11 +7,11 @@ it give a database to its owner and end the sessions of a user.
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from psycopg import sql
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.services.provisioner import ServiceError
 from reconciler.services.types.postgresql.session import Session
 

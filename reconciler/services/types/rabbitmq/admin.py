@@ -10,12 +10,12 @@ import os
 import ssl
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 import httpx
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.services import server_tools
 from reconciler.services.provisioner import Server, ServiceError
 

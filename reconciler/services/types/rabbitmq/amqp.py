@@ -8,7 +8,9 @@ import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from reconciler.linux.dataclass import dataclass
 
 _HEADER = b"AMQP\x00\x00\x09\x01"
 _METHOD, _END = 1, 0xCE

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import redis.exceptions as failure
@@ -13,6 +12,7 @@ from redis.asyncio.connection import ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.services.provisioner import ServiceError, ServiceSpec
 from reconciler.services.server_connection import AuthenticationFailed, ConnectionParams, answering, required_server
 

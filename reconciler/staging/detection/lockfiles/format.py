@@ -5,10 +5,10 @@ A format is a value: what runs programs reads it, and nothing decides by the nam
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection.python_bounds import PythonBounds
 from reconciler.staging.detection.tables import as_table
 from reconciler.staging.detection.text_file import text_of

@@ -8,8 +8,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from reconciler.linux.dataclass import dataclass
 
 # Where the programs of an instance are looked for, after those of its own build.
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"

@@ -1,8 +1,8 @@
 """A program that serves an app by itself, as a manifest names it or as the code shows it."""
 
 import shlex
-from dataclasses import dataclass
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.code_commands import Listen
 from reconciler.staging.detection.programs.languages import language_of
 from reconciler.staging.detection.shown_text import shown

@@ -7,9 +7,10 @@ are looked through. Of several commands the server for production counts, then o
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection.shown_text import shown
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.detection.web_line.options import WebProcess, report, web_process_of

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.owned_settings import OWNED
 from reconciler.staging.detection.frameworks import Interface
 from reconciler.staging.detection.shown_text import shown

@@ -5,10 +5,11 @@ Flask, Quart and FastAPI.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection.frameworks import Interface
 
 # How the words of a command name the app: `object` is module:callable, `file` a Python file that holds it; `flask` and

@@ -5,7 +5,8 @@ Nothing is expanded: `$NAME`, `${NAME}`, `$(command)` and backquotes stay in the
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from reconciler.linux.dataclass import dataclass
 
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 

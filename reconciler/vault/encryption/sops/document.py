@@ -1,9 +1,9 @@
 """Open a document of SOPS with this host's identities: its data key first, then its values."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from reconciler.linux.dataclass import dataclass
 from reconciler.vault.encryption import age
 from reconciler.vault.encryption.age import CannotOpen, NotForUs
 from reconciler.vault.encryption.identities import Identities, library, shortened

@@ -6,8 +6,10 @@ followed at once, so that no name takes more steps than its length times that of
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
+
+from reconciler.linux.dataclass import dataclass
 
 _LONGEST = 512
 _MOST_STATES = 2000
