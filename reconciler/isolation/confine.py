@@ -15,7 +15,7 @@ from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.tries import got_through
 from reconciler.isolation.view import closed_ways, enter_view, open_ways, view_for
 from reconciler.linux.kernel_calls import address_of, call_libc
-from reconciler.linux.privileges import SETGID, SETPCAP, drop_bounding_set, drop_capabilities, gain_no_more, may
+from reconciler.linux.privileges import SETGID, SETPCAP, drop_bounding_set, drop_capabilities, gain_no_more, may_each
 from reconciler.linux.seccomp import install
 
 TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
@@ -38,7 +38,7 @@ def confine(given: "Confinement", held: "Held | None" = None, asked: "Asked | No
     enter(given.cells)
     _give_way_to_others()
     reasons: dict[str, list[str]] = {}
-    drops, has_groups = may(SETPCAP), may(SETGID)  # a view of its own may give rights that are good for nothing else
+    drops, has_groups = may_each(SETPCAP, SETGID)  # a view of its own may give rights that are good for nothing else
     owner = None if given.uid is None or given.gid is None else (given.uid, given.gid)
     if owner is None and given.no_user:
         reasons.setdefault("user", []).append(given.no_user)

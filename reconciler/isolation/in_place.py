@@ -12,7 +12,7 @@ from reconciler.isolation.main import LOG_VARIABLE, given_by, prove
 from reconciler.isolation.main import open_log as log_of
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.view_maker import ViewMaker
-from reconciler.linux.kernel_calls import call_libc
+from reconciler.linux.kernel_calls import address_of, call_libc
 from reconciler.linux.open_numbers import close_from
 
 TYPE_CHECKING = False  # as that of `typing`
@@ -27,11 +27,14 @@ class InPlace:
 
     def __init__(self) -> None:
         self._maker, self._held = ViewMaker(), Held()
+        self._arguments: list[str] = []
+        self._given = given_by([])
         for connects in (True, False):
             try:
-                refusals(os.uname().machine, connects=connects)
+                address_of(refusals(os.uname().machine, connects=connects))
             except KeyError:  # told by each process that confines itself
                 break
+        address_of(bytes(4))  # of that size, too, there is a type by then
 
     def hide(self, packages: str) -> None:
         """Leave nothing of ours, which is in that directory, for an app to find by name."""
@@ -50,7 +53,8 @@ class InPlace:
 
     def open_log(self, arguments: "list[str]", at: int) -> "list[bytes]":
         """Open the access log of a confinement, as that descriptor; return the variables that say so."""
-        opened = log_of(given_by(arguments))
+        self._arguments, self._given = arguments, given_by(arguments)
+        opened = log_of(self._given)
         if opened is None:
             return []
         if opened != at:
@@ -58,21 +62,20 @@ class InPlace:
             os.close(opened)
         return [f"{LOG_VARIABLE}={at}".encode()]
 
-    def confine_here(self, arguments: "list[str]", report: int, first: int) -> None:
-        """Confine this process, and tell the proof by a descriptor that is closed then; end it if that fails.
+    def confine_here(self, report: int, first: int) -> None:
+        """Confine this process as that says, and tell the proof by a descriptor; end it if that fails.
 
         Of the descriptors from `first` on, none is the app's but that of its access log, the next one.
         """
-        given = given_by(arguments)
-        kept = {report, first + 1} if given.access_log else {report}
+        kept = {report, first + 1} if self._given.access_log else {report}
         close_from(first, kept | self._maker.numbers | set(self._held.numbers))
 
         def confined(given: "Confinement") -> str:
-            asked = self._maker.ask(arguments) if given.isolation == "strict" else None
+            asked = self._maker.ask(self._arguments) if given.isolation == "strict" else None
             return confine(given, self._held, asked)
 
         try:
-            prove(given, report, confined)
+            prove(self._given, report, confined)
         except SystemExit as end:
             os._exit(int(str(end.code)))
         self._maker.close()

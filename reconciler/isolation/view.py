@@ -41,6 +41,7 @@ class _Root:
     def __init__(self, tree: int) -> None:
         self.tree = tree
         self._mounted: set[str] = set()
+        self._made: set[str] = set()
 
     def link(self, path: str, target: str) -> None:
         """Make a symbolic link, unless something is there, or a mount has that path. Raises OSError."""
@@ -87,10 +88,12 @@ class _Root:
     def _parents(self, path: str) -> None:
         at = path.find("/", 1)
         while at > 0:
-            try:  # noqa: SIM105  contextlib would have to be loaded
-                os.mkdir(path[1:at], 0o755, dir_fd=self.tree)
-            except FileExistsError:
-                pass
+            if path[:at] not in self._made:
+                try:  # noqa: SIM105  contextlib would have to be loaded
+                    os.mkdir(path[1:at], 0o755, dir_fd=self.tree)
+                except FileExistsError:
+                    pass
+                self._made.add(path[:at])
             at = path.find("/", at + 1)
 
 
@@ -194,8 +197,9 @@ def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> _
     leave_mounts(as_user=as_user)
     trees: list[tuple[str, int, bool]] = []
     links: dict[str, str] = {}
-    shown = {real(path, links): _FENCED | READ_ONLY for path in visible}
-    shown.update({real(path, links): _FENCED for path in writable})
+    plain: set[str] = set()
+    shown = {real(path, links, plain): _FENCED | READ_ONLY for path in visible}
+    shown.update({real(path, links, plain): _FENCED for path in writable})
     for path, attributes in shown.items():
         if not _is_shown_above(path, attributes, shown) and os.path.lexists(path):
             trees.append((path, copy_of(path, attributes), os.path.isdir(path)))  # noqa: PTH112
@@ -211,7 +215,7 @@ def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> _
         root.link(path, target)
     for name, target in _DEVICE_LINKS:
         root.link(f"/dev/{name}", target)
-    _cover(root, hidden)
+    _cover(root, hidden, plain)
     return root
 
 
@@ -225,8 +229,12 @@ def _is_shown_above(path: str, attributes: int, shown: "dict[str, int]") -> bool
     return False
 
 
-def real(path: str, links: "dict[str, str]") -> str:
-    """Return where a path leads; note each symbolic link on the way with what is written in it."""
+def real(path: str, links: "dict[str, str]", plain: "set[str] | None" = None) -> str:
+    """Return where a path leads; note each symbolic link on the way with what is written in it.
+
+    What is `plain` is no link: it is not looked at again.
+    """
+    plain = set() if plain is None else plain
     rest, at = [part for part in path.split("/") if part], ""
     followed = 0
     while rest:
@@ -237,9 +245,13 @@ def real(path: str, links: "dict[str, str]") -> str:
         if part == ".":
             continue
         here = f"{at}/{part}"
+        if here in plain:
+            at = here
+            continue
         try:
             target = os.readlink(here)  # noqa: PTH115  as above
         except OSError:
+            plain.add(here)
             at = here
             continue
         followed += 1
@@ -263,9 +275,9 @@ def _processes(*, as_user: bool) -> int:
     return copy_of("/proc", _FENCED | NO_EXEC)
 
 
-def _cover(root: _Root, hidden: "list[str]") -> None:
+def _cover(root: _Root, hidden: "list[str]", plain: "set[str]") -> None:
     """Put something empty over each path that the new root has."""
-    found = [path for path in (real(path, {}) for path in hidden) if root.has(path)]
+    found = [path for path in (real(path, {}, plain) for path in hidden) if root.has(path)]
     if not found:
         return
     os.mkdir(_COVER, 0o000, dir_fd=root.tree)

@@ -10,6 +10,9 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
 _with_each = ctypes.CDLL(None, use_errno=True).syscall
 _with_each.restype = ctypes.c_long
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+_prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_BUFFERS: "dict[int, type[ctypes.Array[ctypes.c_char]]]" = {}  # a type is long to make
 _with_each.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_long]
 
 
@@ -29,9 +32,18 @@ def call_libc(name: str, *arguments: "int | bytes | None") -> int:
     return _checked(getattr(_LIBC, name)(*map(_passed, arguments)))
 
 
+def prctl(option: int, argument: int) -> int:
+    """Have the kernel change what it knows of this process, as the manual says of that function."""
+    return _checked(_prctl(option, argument, 0, 0, 0))
+
+
 def address_of(content: bytes) -> "tuple[object, int]":
     """Return a buffer with this content, to be kept as long as it is used, and its address."""
-    buffer = ctypes.create_string_buffer(content, len(content))
+    size = len(content)
+    if size not in _BUFFERS:
+        _BUFFERS[size] = ctypes.c_char * size
+    buffer = _BUFFERS[size]()
+    buffer.raw = content
     return buffer, ctypes.addressof(buffer)
 
 

@@ -1,6 +1,6 @@
 """Give up privileges for good: capabilities(7), and no_new_privs of prctl(2)."""
 
-from reconciler.linux.kernel_calls import address_of, call_libc
+from reconciler.linux.kernel_calls import address_of, call_libc, prctl
 
 _CAPBSET_DROP, _NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 _MOST_CAPABILITIES = 64
@@ -12,7 +12,7 @@ def drop_bounding_set() -> None:
     """Have no program that is executed from here on gain a capability. Raises OSError without the right to."""
     for capability in range(_MOST_CAPABILITIES):
         try:
-            call_libc("prctl", _CAPBSET_DROP, capability, 0, 0, 0)
+            prctl(_CAPBSET_DROP, capability)
         except OSError:
             if capability == 0:
                 raise
@@ -37,11 +37,16 @@ def set_capabilities(*, effective: int, permitted: int, inheritable: int) -> Non
 
 def may(capability: int) -> bool:
     """Whether this process has a capability, by its number."""
+    return may_each(capability)[0]
+
+
+def may_each(*capabilities: int) -> "list[bool]":
+    """Whether this process has each of these capabilities, by their numbers."""
     found, address = address_of(bytes(24))
     call_libc("capget", _header(), address)
     words = bytes(found)  # type: ignore[call-overload]  # a buffer
-    at = 12 * (capability // 32)
-    return bool(int.from_bytes(words[at : at + 4], "little") >> capability % 32 & 1)
+    has = int.from_bytes(words[:4], "little") | int.from_bytes(words[12:16], "little") << 32
+    return [bool(has >> each & 1) for each in capabilities]
 
 
 def _header() -> bytes:
