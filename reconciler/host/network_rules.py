@@ -62,7 +62,7 @@ class NetworkRules:
         self._applied = ""
         self._generation = 0
         self._problem = ""
-        self._is_settling = False
+        self._is_settling = self._has_changed = False
         self._changed, self._looked = asyncio.Event(), asyncio.Event()
 
     def want(self, wanted: Mapping[str, Held]) -> None:
@@ -136,18 +136,25 @@ class NetworkRules:
             self._tell(self._problem)
 
     def _on_table_change(self, watch: socket.socket) -> None:
+        """Look at once, as rules may be gone, and again once what changes many tables in a row has come to an end."""
         nftables.drain(watch)
-        if not self._is_settling:  # programs that manage a firewall change many tables in a row
-            self._is_settling = True
-            asyncio.get_running_loop().call_later(_SETTLES_S, self._look_at_table)
+        self._has_changed = True
+        if not self._is_settling:
+            self._look_at_table()
 
     def _look_at_table(self) -> None:
-        self._is_settling = False
+        self._is_settling, self._has_changed = True, False
+        asyncio.get_running_loop().call_later(_SETTLES_S, self._settled)
         try:
             if self._apply() and self._applied:
                 self._tell("another program had changed the rules for network.connect: they are as they were")
         except OSError:
             self._changed.set()
+
+    def _settled(self) -> None:
+        self._is_settling = False
+        if self._has_changed:
+            self._look_at_table()
 
     def _apply(self) -> bool:
         """Give the kernel what is wanted, unless it has that; return whether it had not. Raises OSError."""

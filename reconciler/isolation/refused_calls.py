@@ -40,7 +40,7 @@ _FAMILIES = (*_LOCAL, 2, 10)  # AF_INET, AF_INET6
 _OF_ONE_PROCESS = ((302, 261), (203, 122), (144, 119), (142, 118), (314, 274))  # prlimit64, sched_set*
 _SETPRIORITY, _IOPRIO_SET, _PRIO_USER = (141, 140), (251, 30), 2
 # MPTCP, SMC and QUIC are no protocols of packets: the kernel opens sockets of its own for one of these, which Landlock
-# does not take for TCP, and of which no rule of packets knows the user. So does SMC by TCP_ULP.
+# does not take for TCP, and of which rules of packets may not know the user. So does SMC by TCP_ULP.
 _OF_THE_KERNEL = 0xFFFFFF00
 _TCP, _TCP_ULP = 6, 31
 _MSG_FASTOPEN = 0x20000000  # connects as it sends, past what looks at connections

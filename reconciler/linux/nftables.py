@@ -28,6 +28,7 @@ _HEADER, _FAMILY, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct(">BBH"), s
 _ANSWER_BYTES, _ANSWER_S = 1 << 16, 5.0
 _SNDBUFFORCE = 32  # of socket(7): a transaction is sent as a whole, whatever its length
 _OUTPUT = 3  # NF_INET_LOCAL_OUT
+_BEFORE_TRANSLATION = -150  # packets have the address that the program gave, and not where the host's rules lead it
 _SKUID, _PROTOCOL_FAMILY, _TRANSPORT = 10, 15, 16
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _EQUAL, _DIFFERENT = 0, 1
@@ -152,7 +153,7 @@ def _opened() -> socket.socket:
 def _table(table: str, chains: Sequence[Chain], mark: str, listeners: Sequence[int]) -> Iterator[bytes]:
     named = _text(1, table)
     yield _message(_NEW_TABLE, named, _CREATE)
-    hook = _nest(4, _number(1, _OUTPUT) + _number(2, 0))
+    hook = _nest(4, _number(1, _OUTPUT) + _attribute(2, struct.pack(">i", _BEFORE_TRANSLATION)))
     yield _message(_NEW_CHAIN, named + _text(3, _BASE) + hook + _number(5, _ACCEPT) + _text(7, "filter"), _CREATE)
     for name in (_LISTENERS, *map(_name, chains)):
         yield _message(_NEW_CHAIN, named + _text(3, name), _CREATE)
