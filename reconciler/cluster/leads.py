@@ -1,6 +1,7 @@
 """Know of each app whether clients are to be led to a cluster, and whether the proxy of this host does so."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -51,7 +52,8 @@ class Leads:
         """Take what was noted of an app that may be in the cluster."""
         found = entry_of(self._cluster, name, {})
         if found is None and self._cluster.entry and noted.get("entry"):
-            found = Entry(**noted["entry"])
+            with suppress(TypeError):  # another version has written it: it is found again
+                found = Entry(**noted["entry"])
         self._known[name] = Lead(entry=found)
 
     def led_since(self, name: str, now: float, *, asked: bool) -> tuple[Led, float]:
@@ -92,7 +94,8 @@ class Leads:
             return
         self._known[name] = lead
         if entry is not None and entry != before.entry and self._cluster.entry in {"ingress", "service"}:
-            self._note(name, asdict(entry))
+            with suppress(OSError):  # a full disk costs what another daemon knows before it has looked
+                self._note(name, asdict(entry))
         self.on_move()
 
     def forget(self, name: str) -> None:

@@ -103,3 +103,16 @@ def test_since_when_the_proxy_leads_somewhere_is_counted_from_when_that_is_seen_
     assert [leads.led_since("shop", now, asked=True) for now in (3.0, 4.0)] == [("here", 3.0)] * 2
     leads.led = lambda _: "there"
     assert [leads.led_since("shop", now, asked=True) for now in (5.0, 6.0)] == [("there", 5.0)] * 2
+
+
+def test_neither_a_full_disk_nor_what_another_version_has_noted_keeps_an_app_from_being_led_to() -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    leads, moves = Leads(cluster("service"), full), list[int]()
+    leads.on_move = lambda: moves.append(1)
+    leads.restore("shop", {"entry": {"dial": "10.0.0.7:80", "of_tomorrow": True}})
+    assert leads.of("shop") == Lead()
+    leads.take("shop", planned(Reason.HANDING_OVER), {("Service", "shop"): SERVICE}, 1.0, placed=True)
+    assert leads.of("shop") == Lead(entry=Entry(dial="[fd00::7]:8080", routed=False))
+    assert moves == [1]
