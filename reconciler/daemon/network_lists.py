@@ -1,7 +1,12 @@
-"""Tell the rules of the kernel which apps have a list of where they may connect to; nothing is loaded without one."""
+"""Tell the rules of the kernel which apps they hold to where those may connect; nothing is loaded without any.
+
+These are the apps with a list, and every other one that is isolated: it reaches no other app, nor a proxy's admin port
+or the metadata of a cloud. What runs of one since before there were such rules goes on as it was until its next start.
+"""
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.convergence.standing_tasks import StandingTasks, survived
@@ -9,7 +14,8 @@ from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.isolation.app_users import users_of_processes
 from reconciler.planning.apps.app import HERE, App
 from reconciler.planning.desired_state import DesiredState
-from reconciler.planning.isolation.destinations import Place, place_of
+from reconciler.planning.isolation.destinations import Destination, Place, place_of
+from reconciler.planning.isolation.refused import place_at
 from reconciler.planning.subject import HOST
 from reconciler.serving.instances import Instances
 from reconciler.settings.server_places import place_for_apps
@@ -23,7 +29,7 @@ if TYPE_CHECKING:  # most apps have no list
 
 
 class NetworkLists:
-    """The lists of the apps of this host, as rules of the kernel hold them.
+    """Where the apps of this host may connect, as rules of the kernel hold them to it.
 
     An app that is no longer desired, or that is to have no network, is held until the last of it has ended: to its
     list, or to nothing. The next daemon knows of it.
@@ -38,7 +44,9 @@ class NetworkLists:
         self._journal = journal
         self._tasks = tasks
         self._table = f"reconciler-{state_id(settings.paths.state)}"
-        self._places: dict[str, tuple[tuple[Place, ...], tuple[int, ...]]] = {}
+        self._held: dict[str, Held] = {}
+        self._apps: frozenset[Destination] = frozenset()
+        self._before: set[str] | None = None
         self._listed: Collection[str] = ()
         self._rules: NetworkRules | None = None
         self._task: asyncio.Task[None] | None = None
@@ -48,25 +56,34 @@ class NetworkLists:
 
     def follow(self, desired: DesiredState) -> None:
         """Hold apps to the lists of this desired state from now on."""
-        held = {name: app for name, app in desired.apps.items() if app.isolation.by_user and app.place == HERE}
+        here = {name: app for name, app in desired.apps.items() if app.place == HERE}
+        held = {name: app for name, app in here.items() if _is_held(app) and self._filters()}
         if not held and self._rules is None and not self._settings.paths.network_rules.exists():
             return
         self._kept()
         self._listed = held.keys()
         former = {
-            name: ((), ports) if _is_shut(desired.apps.get(name)) else (places, ports)
-            for name, (places, ports) in self._places.items()
+            name: replace(known, places=()) if _is_shut(desired.apps.get(name)) else known
+            for name, known in self._held.items()
             if not _is_free(desired.apps.get(name))
         }
-        self._places = former | {name: self._held(app, desired) for name, app in held.items()}
+        self._held = former | {name: self._held_as(app, desired) for name, app in held.items()}
+        self._apps = frozenset(place_at(each.ip, each.port) for app in here.values() for each in app.addresses)
         self._want()
         if self._task is None or self._task.done():
             self._task = self._tasks.keep("hold apps to where they may connect", self._run)
 
-    def admit(self, app: str, user: int) -> None:
-        """Hold an app to its list that is about to start. Raises OSError if the kernel refuses that."""
-        if app in self._places:
-            self._kept().admit(app, self._held_by(app, user))
+    def admit(self, app: str, user: int, is_instance: bool) -> bool:
+        """Hold an app that is about to start, and tell whether it is held. Raises OSError if the kernel refuses that.
+
+        What ran before as it liked is held from its next instance on.
+        """
+        before = self._ran_before()
+        if app not in self._held or (app in before and not is_instance):
+            return False
+        before.discard(app)
+        self._kept().admit(app, self._held_by(app, user))
+        return True
 
     async def looked_up(self) -> None:
         """Wait until the names in lists have been looked up, a few seconds at most."""
@@ -86,31 +103,51 @@ class NetworkLists:
 
     def _want(self) -> None:
         users: Mapping[str, int] = {}
-        if self._places and self._instances.confinements is not None:
+        if self._held and self._instances.confinements is not None:
             users = {app: user for user, app in self._instances.confinements.app_users().items()}
-        if over := self._places.keys() - self._listed - self._instances.apps() - self._instances.apps_of_processes():
+        if over := self._held.keys() - self._listed - self._instances.apps() - self._instances.apps_of_processes():
             running = users_of_processes()  # a task, or what nothing of ours knows of
             for name in over:
                 if users.get(name) not in running:
-                    del self._places[name]
-        self._kept().want({name: self._held_by(name, users.get(name)) for name in self._places})
+                    del self._held[name]
+        self._ran_before().intersection_update(self._instances.apps() | self._instances.apps_of_processes())
+        lives = (live for live in self._instances.all() if live.end is None)
+        places = frozenset(place_at(each.ip, each.port) for live in lives for each in live.record.addresses)
+        held = {name: self._held_by(name, users.get(name)) for name in self._held}
+        self._kept().want(held, frozenset(place for place in self._apps | places if place[1]))
 
     def _held_by(self, app: str, user: int | None) -> "Held":
         """Return how an app is held, also by the listeners of its instances, be they at ports of a former manifest."""
+        known = self._held[app]
+        live = (place_at(each.ip, each.port) for live in self._instances.lives(app) for each in live.record.addresses)
+        listens = tuple(sorted({*known.listens, *(place for place in live if place[1])}))
+        return replace(known, user=None if app in self._ran_before() else user, listens=listens)
+
+    def _ran_before(self) -> set[str]:
+        """Return the apps without a list of which something runs that was started when nothing was refused to it."""
+        if self._before is None:
+            lives = [live for live in self._instances.all() if live.end is None and live.proof is not None]
+            free = {live.record.app for live in lives if live.proof is not None and "network" not in live.proof.held}
+            self._before = {app for app in free if (known := self._held.get(app)) is not None and known.places is None}
+        return self._before
+
+    def _held_as(self, app: App, desired: DesiredState) -> "Held":
         from reconciler.host.network_memory import Held
 
-        places, ports = self._places[app]
-        addresses = (address.port for live in self._instances.lives(app) for address in live.record.addresses)
-        return Held(user=user, places=places, ports=tuple(sorted({*ports, *(port for port in addresses if port)})))
+        servers = tuple(self._servers_of(app, desired))
+        listed = None
+        if app.isolation.connects == "listed":
+            listed = (*map(place_of, app.isolation.places), *servers)
+        listens = tuple(place_at(each.ip, each.port) for each in app.addresses if each.port)
+        return Held(user=None, places=listed, listens=listens, servers=tuple(each.port for each in servers))
 
-    def _held(self, app: App, desired: DesiredState) -> tuple[tuple[Place, ...], tuple[int, ...]]:
-        ports = (address.port for address in app.addresses)
-        return tuple(self._places_of(app, desired)), tuple(port for port in ports if port)
+    def _filters(self) -> bool:
+        from reconciler.host.network_rules import filters
 
-    def _places_of(self, app: App, desired: DesiredState) -> Iterator[Place]:
-        """Yield where an app may connect to: its list, and the servers of the services that it binds."""
-        for text in app.isolation.places:
-            yield place_of(text)
+        return filters(self._settings.paths.state)
+
+    def _servers_of(self, app: App, desired: DesiredState) -> Iterator[Place]:
+        """Yield where the servers are of the services that an app binds."""
         bound = (desired.services.get(binding.service) for binding in app.bindings)
         for name in dict.fromkeys(service.server for service in bound if service is not None and service.server):
             server = self._settings.servers.get(name)
@@ -128,8 +165,13 @@ class NetworkLists:
                 self._journal.write(HOST, "daemon", text)
 
             self._rules = NetworkRules(self._table, self._settings.paths.network_rules, tell, resolve=resolve)
-            self._places = {name: (each.places, each.ports) for name, each in self._rules.former.items()} | self._places
+            self._held = self._rules.former | self._held
         return self._rules
+
+
+def _is_held(app: App) -> bool:
+    """Whether rules of the kernel hold an app if there are any."""
+    return app.isolation.kind == "strict" and (app.isolation.connects == "all" or app.isolation.by_user)
 
 
 def _is_shut(app: App | None) -> bool:

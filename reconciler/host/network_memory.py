@@ -12,24 +12,34 @@ from typing import Any
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.regular_files import UnfitFile, read_record
-from reconciler.planning.isolation.destinations import Place, place_of
+from reconciler.planning.isolation.destinations import Destination, Place, place_of
 
 _LONGEST = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """How an app is held: its user, None if it is only about to have one, its places, and the ports it listens at."""
+    """How an app is held: its user, None if it is only about to have one, its places, and where it listens itself.
+
+    Without a list of `places` it is held from what is refused to every app. `servers` are the ports of those that it
+    binds.
+    """
 
     user: int | None
-    places: tuple[Place, ...]
-    ports: tuple[int, ...] = ()
+    places: tuple[Place, ...] | None
+    listens: tuple[Destination, ...] = ()
+    servers: tuple[int, ...] = ()
 
 
 def written(held: Mapping[str, Held], addresses: Mapping[str, Iterable[str]]) -> str:
     """Write who is held to what, and the addresses of names, as text."""
     apps = {
-        name: {"user": each.user, "places": list(map(str, each.places)), "ports": each.ports}
+        name: {
+            "user": each.user,
+            "places": None if each.places is None else list(map(str, each.places)),
+            "listens": each.listens,
+            "servers": each.servers,
+        }
         for name, each in held.items()
     }
     return json.dumps({"apps": apps, "addresses": {name: sorted(found) for name, found in addresses.items()}})
@@ -45,8 +55,13 @@ def read(file: Path) -> tuple[dict[str, Held], dict[str, tuple[str, ...]]]:
     held = {}
     for name, each in apps.items():
         with suppress(ValueError, TypeError, KeyError, AttributeError):
-            places, ports = tuple(map(place_of, each["places"])), tuple(map(int, each["ports"]))
-            held[name] = Held(user=None if each["user"] is None else int(each["user"]), places=places, ports=ports)
+            user, places = each["user"], each["places"]
+            held[name] = Held(
+                user=None if user is None else int(user),
+                places=None if places is None else tuple(map(place_of, places)),
+                listens=tuple((host and str(ipaddress.ip_address(host)), int(port)) for host, port in each["listens"]),
+                servers=tuple(map(int, each["servers"])),
+            )
     known = {}
     for name, found in addresses.items():
         with suppress(ValueError, TypeError):

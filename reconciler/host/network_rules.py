@@ -1,6 +1,7 @@
-"""Hold apps to the lists of where they may connect to, by rules of the kernel that know the user of each.
+"""Hold apps to where they may connect, by rules of the kernel that know the user of each.
 
-One table has the rules of this state directory, and is replaced as a whole; it stays when the daemon ends, as apps do.
+One table has the rules of this state directory. It is replaced as a whole, or its sets are changed where that is all;
+it stays when the daemon ends, as apps do.
 It is looked at whenever any table of this host changes, and names are looked up again each minute.
 """
 
@@ -15,19 +16,17 @@ from pathlib import Path
 from reconciler.host import network_memory
 from reconciler.host.network_memory import Held
 from reconciler.host.network_names import WITHIN_S, Names, resolvers
+from reconciler.host.network_table import described, table_of
 from reconciler.linux import nftables
 from reconciler.linux.files import replace_file
-from reconciler.linux.nftables import Chain
+from reconciler.linux.filter_table import Table, count
 from reconciler.linux.privileges import NET_ADMIN, may
 from reconciler.planning.fingerprint import fingerprint
-from reconciler.planning.isolation.destinations import destinations, names_in
+from reconciler.planning.isolation.destinations import Destination, names_in
 
 _LOOK_UP_EVERY_S = 60.0
 _SETTLES_S = 0.2
 _AGAIN_S = 5.0
-_DNS = 53
-# An instance sends there to prove that it is held: no list lets it through.
-_UNLISTED = (("127.255.83.9", 9),)
 
 
 @cache
@@ -57,23 +56,27 @@ class NetworkRules:
         self._remembered = ""
         self._tell = tell
         self._wanted: dict[str, Held] = {}
+        self._apps: frozenset[Destination] = frozenset()
         self.former, addresses = network_memory.read(memory)
         self._names = Names(resolve, tell, addresses)
-        self._applied = ""
+        self._applied, self._table_there = "", Table()
         self._generation = 0
         self._problem = ""
         self._is_settling = self._has_changed = False
         self._changed, self._looked = asyncio.Event(), asyncio.Event()
 
-    def want(self, wanted: Mapping[str, Held]) -> None:
-        """Hold these apps to these places from now on, each by its user, and no others. Names follow a moment later."""
-        if dict(wanted) != self._wanted:
-            self._wanted = dict(wanted)
+    def want(self, wanted: Mapping[str, Held], apps: frozenset[Destination] = frozenset()) -> None:
+        """Hold these apps from now on, each by its user, and no others; `apps` is where any app of this host listens.
+
+        Names follow a moment later.
+        """
+        if dict(wanted) != self._wanted or apps != self._apps:
+            self._wanted, self._apps = dict(wanted), apps
             self._looked.clear()
             self._changed.set()
 
     def admit(self, app: str, held: Held) -> None:
-        """Hold an app to its places that is about to start, at once. Raises OSError if the kernel refuses the rules."""
+        """Hold an app that is about to start, at once. Raises OSError if the kernel refuses the rules."""
         if self._wanted.get(app) != held:
             self._wanted[app] = held
             self._looked.clear()
@@ -111,7 +114,7 @@ class NetworkRules:
         """Look up and apply once, and wait for the next time; return whether there is one."""
         self._changed.clear()
         self._give()  # names may take a while
-        names = [names_in(held.places) for held in self._wanted.values()]
+        names = [names_in(held.places or ()) for held in self._wanted.values()]
         if any(names):
             await self._names.look_up(names)
             self._give()
@@ -160,29 +163,35 @@ class NetworkRules:
         """Give the kernel what is wanted, unless it has that; return whether it had not. Raises OSError."""
         if not self._wanted and not self._memory.exists():
             return False
-        chains, asked = [], [(address, _DNS) for address in resolvers()]
-        known = self._names.addresses()
-        users = {held.user: held.places for held in self._wanted.values() if held.user is not None}
-        ports = sorted({port for held in self._wanted.values() for port in held.ports}) if users else []
-        for user, places in sorted(users.items()):
-            allowed = (*destinations(places, known), *asked)
-            chains.append(Chain(user=user, allowed=allowed, never=_UNLISTED))
-        said = [[each.user, list(map(list, each.allowed))] for each in chains]
-        mark = fingerprint([ports, said]) if chains else ""
+        table = table_of(self._wanted.values(), self._names.addresses(), resolvers(), self._apps)
+        mark = fingerprint(described(table)) if table else ""
         if self._wanted:
             self._remember()
-        self_made, self._applied = mark == self._applied, mark
         generation = nftables.generation()
-        if self_made and generation == self._generation:
+        if mark == self._applied and generation == self._generation:
             return False
-        self._generation = generation
-        is_there = nftables.mark_of(self._table) == (mark, nftables.rules_in(chains, ports))
-        if not is_there:
-            nftables.replace(self._table, chains, mark, ports)
+        is_whole = generation == self._generation or nftables.mark_of(self._table) == (
+            self._applied, count(self._table_there)
+        )  # fmt: skip
+        changed = mark == self._applied and not is_whole
+        if mark != self._applied or changed:
+            self._replace(table, mark, is_whole=is_whole)
+        by_us = nftables.generation() == generation + 1
+        self._applied, self._table_there, self._generation = mark, table, generation + by_us
         if not self._wanted:
             self._remembered = ""
             self._memory.unlink(missing_ok=True)
-        return self_made and not is_there
+        return changed
+
+    def _replace(self, table: Table, mark: str, *, is_whole: bool) -> None:
+        """Give the kernel a table, unless it is there; by its differences if the one before `is_whole`."""
+        before = self._table_there
+        if is_whole and before and table and before.fixed == table.fixed:
+            with suppress(OSError):  # it is another one by now
+                nftables.change(self._table, before, table, mark)
+                return
+        if before or nftables.mark_of(self._table) != (mark, count(table)):
+            nftables.replace(self._table, table, mark)
 
     def _remember(self) -> None:
         """Have the next daemon know what is wanted. Raises OSError where it could not even know of a table."""

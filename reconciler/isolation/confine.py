@@ -48,7 +48,7 @@ def confine(given: "Confinement", held: "Held | None" = None, asked: "Asked | No
         # The directories of the daemon are its user's alone: only by mounts does another user get to what is below.
         reasons.setdefault("user", []).append("without mounts of its own it is kept from its files")
         owner = None
-    if given.connects == "rules" and owner is None:
+    if given.connects in ("rules", "most") and owner is None:
         lacks = given.no_user or "it has that of the daemon"
         reasons.setdefault("network", []).append(f"rules know an app by a user of its own, and {lacks}")
     outside = None
@@ -183,7 +183,7 @@ def _proof(given: "Confinement", reasons: "dict[str, list[str]]", outside: "_soc
     if outside is not None:
         outside.close()
     parts: tuple[str, ...] = ("user", "files", "processes", "syscalls") if given.isolation == "strict" else ("user",)
-    parts += ("network",) if given.connects != "all" else ()
+    parts += ("network",) if given.connects != "all" or given.loose else ()
     missing = {part: f"from inside it could {_some(names)}" for part, names in through.items()}
     if given.loose:
         missing["network"] = "; ".join([given.loose, *([missing["network"]] if "network" in missing else [])])

@@ -117,7 +117,7 @@ def rules_of(given: "Confinement", *, sees: bool, held: "Held | None" = None) ->
 
 def _network_rules(given: "Confinement") -> Ruleset:
     """Return rules that refuse nothing yet but connections and ports of its own by TCP. Raises OSError."""
-    free = given.connects in {"all", "rules"} or (given.connects == "ports" and not given.ports)
+    free = given.connects in {"all", "rules", "most"} or (given.connects == "ports" and not given.ports)
     rules = Ruleset(connects=free, binds=given.listens == "all" and given.connects != "none")
     if rules.keeps_from_network:
         for port in given.ports:

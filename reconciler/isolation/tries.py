@@ -20,7 +20,8 @@ _NEW_USER = 0x10000000
 _REUSEPORT_FILTER = 51
 _PROBE = ".reconciler-probe"
 _NOWHERE = ("127.0.0.1", 9)  # discard, of this host: what is refused never gets there
-_UNLISTED = ("127.255.83.9", 9)
+_UNLISTED = ("127.255.83.9", 9)  # of this host, and in no list
+_METADATA, _ADMIN = ("169.254.169.254", 9), ("127.0.0.1", 2019)
 _MSG_FASTOPEN = 0x20000000
 # Of the system, whatever the host: never to be changed, never to be read.
 _SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib")
@@ -50,8 +51,11 @@ def tries(
         yield "network", "connect by a connection of its own", lambda: _connect(outside)
         yield "network", "send with the first packet of a connection", lambda: _send_first(outside)
         yield "network", "listen by a connection of its own", lambda: _bind(outside)
-    if given.connects == "rules":
-        yield "network", "send where its manifest does not let it", _send_elsewhere
+    if given.connects in ("rules", "most"):
+        yield "network", "send where its manifest does not let it", lambda: _send(_UNLISTED)
+    if given.connects == "most":
+        yield "network", "send to the metadata of a cloud", lambda: _send(_METADATA)
+        yield "network", "send to the admin port of a proxy", lambda: _send(_ADMIN)
     if given.connects == "ports" and given.ports:
         yield "network", "connect to another port", lambda: _connect_elsewhere(given.ports)
     yield "user", "have the daemon's user", lambda: _same_user(given)
@@ -152,11 +156,11 @@ def _take_port() -> None:
         own.close()
 
 
-def _send_elsewhere() -> None:
-    """Send to an address of this host that no list has, so that what gets through does not get far."""
+def _send(place: "tuple[str, int]") -> None:
+    """Send by UDP to where nothing listens by that, so that what gets through does not get far."""
     own = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     try:
-        own.sendto(b"", _UNLISTED)
+        own.sendto(b"", place)
     finally:
         own.close()
 

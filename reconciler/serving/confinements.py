@@ -29,6 +29,7 @@ from reconciler.state.paths import StatePaths
 _OF_THE_KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 _RESOLVER = "/etc/resolv.conf"  # a link to what /run has, where systemd resolves names
 _OF_BUILDS: tuple[Part, ...] = ("files", "processes", "syscalls")
+_NO_USER = "rules of the kernel know an app by a user of its own, which it lacks"
 _NOT_YET = "what runs of it has the daemon's user; it gets its own once it is stopped and started again"
 
 
@@ -39,8 +40,9 @@ class Confinements:
     without the `required` parts nothing starts. `mounts` are what apps may see of the host, wherever links in it lead.
     `users` are those of apps; while something isolated of one runs as the daemon's user, as `has_our_user` tells, it
     gets none. While one without isolation runs, as `is_open` tells, what it writes is given to the user once it has
-    ended. `admit` is told of each app that rules of the kernel hold to a list, with its user, before it starts; it may
-    raise OSError. Names in lists are `looked_up` before that.
+    ended. `admit` is told of each app before something of it starts, with its user and whether that is an instance, and
+    says whether rules of the kernel hold it to where it may connect; it may raise OSError. Names in lists are
+    `looked_up` before that.
     """
 
     def __init__(  # noqa: PLR0913  each is another part of what apps may see
@@ -57,7 +59,7 @@ class Confinements:
         self._users = users
         self.has_our_user: Callable[[str], bool] = lambda _: False
         self.is_open: Callable[[str], bool] = lambda _: False
-        self.admit: Callable[[str, int], None] = lambda _, __: None
+        self.admit: Callable[[str, int, bool], bool] = lambda _, __, ___: False
         self.looked_up: Callable[[], Awaitable[None]] = _at_once
         self._paths = paths
         self._secrets = tuple(map(str, secrets))
@@ -72,7 +74,7 @@ class Confinements:
         if sight is None:
             self._mix(program.app, places)
             return None
-        seen = self._seen(sight, program.app, program.directory, places)
+        seen = self._seen(sight, program.app, program.directory, places, is_instance=True)
         own = str(places.readiness / instance)
         return replace(
             seen,
@@ -161,7 +163,9 @@ class Confinements:
 
         return (*SECRET, *self._secrets)
 
-    def _seen(self, sight: Sight, app: str, directory: str, places: InstancePaths) -> Confinement:
+    def _seen(
+        self, sight: Sight, app: str, directory: str, places: InstancePaths, *, is_instance: bool = False
+    ) -> Confinement:
         """Return what anything of an app sees."""
         build = str(self._paths.builds(app) / sight.build)
         mounts = [mount for mount in sight.isolation.mounts if self._may_see(mount.path)]
@@ -169,11 +173,10 @@ class Confinements:
         files = [self._paths.service(name, service) for kind, name, service in sight.services if kind == "sqlite"]
         own, strict = (places.home, places.scratch, *files), sight.isolation.kind == "strict"
         ownership = self._ownership(sight, app, directory, places)
-        if sight.isolation.by_user and ownership.get("uid") is not None:
-            self.admit(app, ownership["uid"])
+        is_held, why = self._held(sight.isolation, app, ownership, is_instance=is_instance)
         return Confinement(
             **ownership,
-            **held_to(sight.isolation, [port for kind, port in self._ports if kind in types]),
+            **held_to(sight.isolation, [at for kind, at in self._ports if kind in types], is_held=is_held, why=why),
             isolation=sight.isolation.kind,
             visible=(
                 *(_of_the_system() if strict else ()),
@@ -193,6 +196,20 @@ class Confinements:
             listens="all" if sight.opens else "none",
             required=(*self.required, *(("network",) if needs_network_part(sight.isolation) else ())),
         )
+
+    def _held(
+        self, isolation: Isolated, app: str, ownership: Mapping[str, Any], *, is_instance: bool
+    ) -> tuple[bool, str]:
+        """Tell whether rules of the kernel hold an app by its user, and why not. Raises OSError if it needs them."""
+        user = ownership.get("uid")
+        if isolation.kind != "strict" or isolation.connects == "none" or user is None:
+            return False, _NO_USER if ownership.get("no_user") else ""
+        try:
+            return self.admit(app, user, is_instance), ""
+        except OSError as error:
+            if isolation.by_user:
+                raise
+            return False, str(error.strerror)
 
     def _ownership(self, sight: Sight, app: str, directory: str, places: InstancePaths) -> dict[str, Any]:
         """Return which user something of an app gets, and what that user is given. Raises OSError."""

@@ -24,7 +24,9 @@ from pathlib import Path
 from reconciler.host import network_rules
 from reconciler.host.network_rules import Held, NetworkRules
 from reconciler.linux import nftables
-from reconciler.linux.nftables import Chain, generation, mark_of, replace, rules_in
+from reconciler.linux import filter_table
+from reconciler.linux.filter_table import Chain, Table, count
+from reconciler.linux.nftables import change, generation, mark_of, replace
 from reconciler.planning.isolation.destinations import place_of
 user, other, root = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 with socket.socket() as own:
@@ -38,7 +40,7 @@ def tried(who, address, port=None, kind=socket.SOCK_STREAM):
         said = "through"
         try:
             os.setresuid(who, who, who)
-            with socket.socket(socket.AF_INET, kind) as client:
+            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as client:
                 client.settimeout(5)
                 client.connect((address, port or ports[address]))
                 client.send(b"x")
@@ -53,7 +55,7 @@ def tried(who, address, port=None, kind=socket.SOCK_STREAM):
 """
 
 
-def _lacks() -> str:
+def lacks() -> str:
     if os.geteuid() != 0:
         return "only root makes a network of its own that has rules"
     probe = f"import ctypes, sys\nsys.exit(ctypes.CDLL(None).unshare({_NEW_NETWORK}))\n"
@@ -66,7 +68,8 @@ def _lacks() -> str:
     return ""
 
 
-pytestmark = pytest.mark.skipif(bool(_lacks()), reason=_lacks() or "-")
+LACKS = lacks()
+pytestmark = pytest.mark.skipif(bool(LACKS), reason=LACKS or "-")
 
 
 def apart(program: str, root: Path) -> Any:
@@ -82,7 +85,7 @@ def test_a_user_connects_where_its_rules_allow_it_and_nowhere_else(tmp_path: Pat
     found = apart(
         """
 udp = socket.SOCK_DGRAM
-replace("reconciler-a", [Chain(user=user, allowed=(("127.0.0.1", ports["127.0.0.1"]),))], "mark")
+replace("reconciler-a", Table(chains=(Chain(user=user, allowed=(("127.0.0.1", ports["127.0.0.1"]),)),)), "mark")
 print(json.dumps([
     [tried(who, address) for address in ports] + [tried(who, "127.0.0.9", 9, udp)] for who in (user, other)
 ]))
@@ -104,7 +107,7 @@ def six_tried():
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 said = []
 for allowed in ((("127.0.0.0/31", 0),), (("", ports["127.0.0.2"]),), (("::1", 0),), (("0.0.0.0/0", 0),)):
-    replace("reconciler-a", [Chain(user=user, allowed=allowed)], "mark")
+    replace("reconciler-a", Table(chains=(Chain(user=user, allowed=allowed),)), "mark")
     said.append([*(tried(user, each) == "through" for each in ports), six_tried() == 0])
 print(json.dumps(said))
 """,
@@ -117,7 +120,7 @@ def test_what_is_never_allowed_counts_before_what_is(tmp_path: Path) -> None:
     chain = "Chain(user=user, allowed=(('', 0),), never=(('127.255.83.9', 9),))"
     found = apart(
         f"""
-replace("reconciler-a", [{chain}], "mark")
+replace("reconciler-a", Table(chains=({chain},)), "mark")
 print(json.dumps([tried(user, "127.255.83.9", 9, socket.SOCK_DGRAM), tried(user, "127.0.0.1")]))
 """,
         tmp_path,
@@ -128,7 +131,7 @@ print(json.dumps([tried(user, "127.255.83.9", 9, socket.SOCK_DGRAM), tried(user,
 def test_a_connection_that_is_open_outlives_its_place_in_the_list(tmp_path: Path) -> None:
     found = apart(
         """
-replace("reconciler-a", [Chain(user=user, allowed=(("127.0.0.1", 0),))], "mark")
+replace("reconciler-a", Table(chains=(Chain(user=user, allowed=(("127.0.0.1", 0),)),)), "mark")
 ready, go = os.pipe(), os.pipe()
 if not os.fork():
     os.setresuid(user, user, user)
@@ -138,7 +141,7 @@ if not os.fork():
     client.send(b"later")
     os._exit(0)
 os.read(ready[0], 1)
-replace("reconciler-a", [Chain(user=user)], "mark")
+replace("reconciler-a", Table(chains=(Chain(user=user),)), "mark")
 os.write(go[1], b"x")
 print(json.dumps([listening["127.0.0.1"].accept()[0].recv(9).decode(), tried(user, "127.0.0.1")]))
 """,
@@ -155,7 +158,8 @@ def escape(how, listeners):
     with socket.create_server(("127.0.0.1", 0)) as before:
         port = before.getsockname()[1]
     own = socket.create_server(("127.0.0.1", port))  # by its number, as the daemon does
-    replace("reconciler-a", [Chain(user=user, allowed=(("127.0.0.1", 0),))], "mark", [port] if listeners else [])
+    mine = Chain(user=user, allowed=(("127.0.0.1", 0),))
+    replace("reconciler-a", Table(chains=(mine,), listeners=frozenset([port] if listeners else [])), "mark")
     served = tried(other, "127.0.0.1", port)
     reading, writing = os.pipe()
     if not os.fork():
@@ -183,12 +187,12 @@ print(json.dumps([escape(how, listeners) for listeners in (False, True) for how 
 def test_a_table_is_replaced_as_a_whole_and_those_of_others_stay(tmp_path: Path) -> None:
     found = apart(
         """
-mine = [Chain(user=user, allowed=(("127.0.0.1", 0),))]
-replace("host-firewall", [Chain(user=other)], "theirs")
+mine = Table(chains=(Chain(user=user, allowed=(("127.0.0.1", 0),)),))
+replace("host-firewall", Table(chains=(Chain(user=other),)), "theirs")
 replace("reconciler-a", mine, "one")
-first = mark_of("reconciler-a"), rules_in(mine)
-replace("reconciler-a", [], "")
-replace("reconciler-a", [], "")
+first = mark_of("reconciler-a"), count(mine)
+replace("reconciler-a", Table(), "")
+replace("reconciler-a", Table(), "")
 print(json.dumps([first, mark_of("reconciler-a"), mark_of("host-firewall")[0]]))
 """,
         tmp_path,
@@ -201,14 +205,15 @@ print(json.dumps([first, mark_of("reconciler-a"), mark_of("host-firewall")[0]]))
 def test_a_table_of_a_thousand_users_is_one_transaction_and_one_that_is_refused_changes_nothing(tmp_path: Path) -> None:
     found = apart(
         """
-many = [Chain(user=71_000 + each, allowed=(("10.0.0.0/8", 5432), ("", 443))) for each in range(1000)]
-replace("reconciler-a", many, "many", range(8000, 9000))
-whole = mark_of("reconciler-a") == ("many", rules_in(many, range(8000, 9000)))
+chains = [Chain(user=71_000 + each, allowed=(("10.0.0.0/8", 5432), ("", 443))) for each in range(1000)]
+many = Table(chains=tuple(chains), listeners=frozenset(range(8000, 9000)))
+replace("reconciler-a", many, "many")
+whole = mark_of("reconciler-a") == ("many", count(many))
 before = generation()
 refused = ""
 try:
-    nftables._MAP = "u" * 300  # a name that the kernel refuses, in the middle of it
-    replace("reconciler-a", [Chain(user=user)], "refused")
+    filter_table._BASE = "u" * 300  # a name that the kernel refuses, in the middle of it
+    replace("reconciler-a", Table(chains=(Chain(user=user),)), "refused")
 except OSError as error:
     refused = str(error)
 print(json.dumps([whole, bool(refused), mark_of("reconciler-a")[0], generation() == before]))
@@ -265,11 +270,11 @@ def test_rules_that_another_program_removes_come_back(tmp_path: Path) -> None:
         + """
 async def main():
     rules = rules_of()
-    rules.want({"shop": Held(user=user, places=(place_of("127.0.0.1"),), ports=(8001,))})
+    rules.want({"shop": Held(user=user, places=(place_of("127.0.0.1"),), listens=(("127.0.0.1", 8001),))})
     task = asyncio.create_task(rules.run(lambda: None))
     await rules.looked_up()
     was = mark_of("reconciler-a")
-    replace("reconciler-a", [], "")
+    replace("reconciler-a", Table(), "")
     await until(lambda: mark_of("reconciler-a") == was)
     task.cancel()
     return told
@@ -285,7 +290,7 @@ def test_a_daemon_that_begins_again_finds_its_rules_and_removes_those_that_nothi
         _RULES
         + """
 async def main():
-    shop = Held(user=user, places=(place_of("127.0.0.1"),), ports=(8001, 8002))
+    shop = Held(user=user, places=(place_of("127.0.0.1"),), listens=(("127.0.0.1", 8001), ("", 8002)))
     first = rules_of()
     first.admit("shop", shop)
     first.admit("shop", shop)  # as the second of its processes does
@@ -308,7 +313,7 @@ def test_a_daemon_killed_before_any_of_its_effects_is_carried_on_by_the_next(tmp
     found = apart(
         _RULES
         + """
-shop = Held(user=user, places=(place_of("127.0.0.1"),), ports=(8001,))
+shop = Held(user=user, places=(place_of("127.0.0.1"),), listens=(("127.0.0.1", 8001),))
 def killed(wanted, before):
     if not (child := os.fork()):
         for where, name in ((network_rules, "replace_file"), (Path, "unlink"), (nftables, "replace")):

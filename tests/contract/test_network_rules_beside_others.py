@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.test_network_rules import _RULES, _lacks, apart
+from tests.contract.test_network_rules import _RULES, LACKS, apart
 
-pytestmark = pytest.mark.skipif(bool(_lacks()), reason=_lacks() or "-")
+pytestmark = pytest.mark.skipif(bool(LACKS), reason=LACKS or "-")
 
 # A table of the host's that leads one address to another, as those of containers and clusters do.
 _TRANSLATED = """

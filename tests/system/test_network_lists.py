@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 
 from reconciler.host.network_rules import filters
 from reconciler.linux import nftables
+from reconciler.linux.filter_table import Table
 from reconciler.linux.privileges import NET_ADMIN, set_capabilities
 from tests.support.eventually import eventually
 from tests.support.life import Cues, live
@@ -36,6 +38,11 @@ def attempt(what):
 def udp(port):
     own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     own.sendto(b"x", ("127.0.0.1", port))
+    return own
+
+def metadata():
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    own.sendto(b"", ("169.254.169.254", 9))
     return own
 
 def found(ports):
@@ -63,6 +70,9 @@ def application(environ, start_response):
         with open(os.environ["HOME"] + "/escape", "w") as file:
             file.write(json.dumps([attempt(lambda: escape(int(environ["QUERY_STRING"])))]))
         os._exit(0)
+    if environ["PATH_INFO"] == "/metadata":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [attempt(metadata).encode()]
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [found([int(each) for each in environ["QUERY_STRING"].split(",")]).encode()]
 """
@@ -80,7 +90,7 @@ def table(site: Site) -> Iterator[str]:
     for daemon in site.daemons:
         site.end(daemon, signal.SIGKILL)  # it would put back what is removed
     if site.state_id():
-        nftables.replace(f"reconciler-{site.state_id()}", [], "")
+        nftables.replace(f"reconciler-{site.state_id()}", Table(), "")
 
 
 def client(site: Site, **fields: Any) -> int:
@@ -127,13 +137,13 @@ def test_an_app_reaches_what_its_list_has_and_an_edit_of_that_restarts_nothing(s
     site.end(daemon, signal.SIGKILL)
     assert tried(port, other, one) == _TO_ONE, "the rules outlive the daemon"
     name = f"{table}{site.state_id()}"
-    nftables.replace(name, [], "")
+    nftables.replace(name, Table(), "")
     site.live()
     eventually(lambda: nftables.mark_of(name)[0] and tried(port, other, one) == _TO_ONE, 30)
 
     site.manifest("client", port=port, isolation="strict", probation="0s")
-    eventually(lambda: tried(port, one, other) == ["through"] * 3, 30)
-    eventually(lambda: nftables.mark_of(name) == ("", 0), 30)
+    refused = "ConnectionRefusedError"
+    eventually(lambda: tried(port, one, other) == [refused, refused, "through"], 30)
 
 
 @pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
@@ -203,3 +213,59 @@ def live_without_rules(manifests: str, state: str, console: str) -> None:
     kept = int(line.split()[1], 16) & ~(1 << NET_ADMIN)
     set_capabilities(effective=kept, permitted=kept, inheritable=0)
     live(manifests, state, {}, console, Cues())
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
+def test_an_app_without_a_list_reaches_no_other_app_nor_the_metadata_of_a_cloud(site: Site, table: str) -> None:
+    one = site.app("one")
+    port = client(site)
+    with socket.create_server(("127.0.0.1", 0)) as of_nobody:
+        plain = of_nobody.getsockname()[1]
+        daemon = site.live()
+        site.await_settled("one", "client", within=120)
+        assert tried(port, one, plain, port) == ["ConnectionRefusedError", "through", "through", "through"]
+        assert get(port, "/metadata") == "PermissionError"
+        told = isolation_of(site, "client")
+        assert "network" in told["held"], told
+        pid = site.pid("client")
+
+        two = site.app("two")
+        site.await_settled("two", within=60)
+        eventually(lambda: tried(port, one, two, plain)[:3] == [*["ConnectionRefusedError"] * 2, "through"], 30)
+        assert site.pid("client") == pid, "another app restarts nothing"
+        site.end(daemon, signal.SIGKILL)
+        assert tried(port, one, two, plain)[:3] == [*["ConnectionRefusedError"] * 2, "through"]
+        site.live()
+        listed = {"connect": ["all", f"127.0.0.1:{two}"]}
+        site.manifest("client", port=port, isolation="strict", probation="0s", network=listed)
+        site.await_successor("client", pid)
+        assert tried(port, one, two, plain)[:3] == ["ConnectionRefusedError", "through", "through"]
+        assert get(port, "/metadata") == "PermissionError"
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
+def test_an_app_that_ran_before_stays_as_it_was_until_it_is_restarted(site: Site, table: str) -> None:
+    one = site.app("one")
+    port = client(site)
+    daemon = Forked(
+        target=live_without_rules, args=(str(site.manifests), str(site.state), str(site.console)), daemon=True
+    )
+    daemon.start()
+    site.daemons.append(daemon)
+    site.await_settled("one", "client", within=120)
+    assert tried(port, one) == ["through"] * 2
+    lacks = isolation_of(site, "client")["missing"]["network"]
+    assert "the metadata of a cloud are not refused to it" in lacks
+    assert "N (network): no rules of the kernel know its user" in site.told("client")["message"]
+    site.end(daemon, signal.SIGKILL)
+
+    site.live()
+    site.await_settled("one", "client")
+    here = {"RECONCILER_STATE": str(site.state)}
+    assert site.cli("task", "client", "--", "true", env=here).returncode == 0
+    assert tried(port, one) == ["through"] * 2, "it is as it was"
+    pid = site.pid("client")
+    assert site.cli("restart", "client", env=here).returncode == 0
+    site.await_successor("client", pid)
+    assert tried(port, one) == ["ConnectionRefusedError", "through"]
+    assert "N (network)" not in site.told("client")["message"]

@@ -38,7 +38,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: isolation.control_groups(settings),
         lambda: isolation.users(settings),
         lambda: fork_servers.gunicorns(settings, catalog),
-        lambda: isolation.lists(catalog),
+        lambda: isolation.lists(settings, catalog),
         users.user,
         lambda: users.files(settings),
         lambda: disk.state_directory(settings.paths.state),

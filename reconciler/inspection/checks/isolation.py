@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+from reconciler.host.network_rules import filters
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.users import name_of
 from reconciler.isolation.app_namespace import has_users, no_warden
@@ -13,11 +14,14 @@ from reconciler.linux.landlock import keeps_from_network
 from reconciler.linux.process_identity import owner_of
 from reconciler.linux.user_namespaces import forbidden
 from reconciler.manifests.catalog import Catalog
+from reconciler.planning.apps.app import HERE
 from reconciler.planning.isolation.layout import NOT_DELEGATED, layout
+from reconciler.planning.isolation.refused import REFUSED
 from reconciler.settings.settings import Settings
 
 _ANOTHER = "that app gets another one at its next start"
 _ENDS = "a process that detaches itself from its app ends with it"
+_FOR_RULES = "run the daemon as root, with CAP_NET_ADMIN, on a kernel that has nftables"
 _MARKED = "a process that detaches itself from its app and clears its environment outlives it"
 
 
@@ -92,19 +96,36 @@ def _of_other_daemons(users: AppUsers) -> Iterator[Check]:
         yield Check(level="warn", subject="users", found=found, advice=advice)
 
 
-def lists(catalog: Catalog) -> Iterator[Check]:
-    """Check what holds the apps that have a list of where they may connect to; nothing without one."""
+def lists(settings: Settings, catalog: Catalog) -> Iterator[Check]:
+    """Check what holds isolated apps to where they may connect; nothing without one."""
+    yield from _refusals(settings, catalog)
     listed = sorted(name for name, app in catalog.apps.items() if app.isolation.connects == "listed")
     loose = [name for name in listed if not catalog.apps[name].isolation.by_user]
     if loose:
         found = f"of {loose[0]}{f' and {len(loose) - 1} more' if loose[1:] else ''}, only ports of TCP are held"
         if not keeps_from_network():
             found = f"nothing holds {loose[0]}{f' and {len(loose) - 1} more' if loose[1:] else ''} to them"
-        advice = "run the daemon as root, with CAP_NET_ADMIN, on a kernel that has nftables"
-        yield Check(level="warn", subject="network lists", found=found, advice=advice)
+        yield Check(level="warn", subject="network lists", found=found, advice=_FOR_RULES)
     elif listed:
         found = f"rules of the kernel hold {len(listed)} {'app' if len(listed) == 1 else 'apps'} to them"
         yield Check(level="ok", subject="network lists", found=found)
+
+
+def _refusals(settings: Settings, catalog: Catalog) -> Iterator[Check]:
+    """Check whether isolated apps without a list are kept from what no app reaches unless it says so."""
+    free = [
+        name
+        for name, app in catalog.apps.items()
+        if app.isolation.kind == "strict" and app.isolation.connects == "all" and app.place == HERE
+    ]
+    if not free:
+        return
+    some = f"{len(free)} isolated {'app' if len(free) == 1 else 'apps'} without a list"
+    if filters(settings.paths.state):
+        found = f"rules of the kernel keep {some} from {REFUSED}"
+        yield Check(level="ok", subject="network", found=found)
+        return
+    yield Check(level="warn", subject="network", found=f"nothing keeps {some} from {REFUSED}", advice=_FOR_RULES)
 
 
 def _of_warden(settings: Settings, pid: int | None) -> Iterator[Check]:

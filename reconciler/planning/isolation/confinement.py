@@ -8,16 +8,17 @@ from dataclasses import field, replace
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 from reconciler.linux.dataclass import dataclass
-from reconciler.planning.isolation.destinations import place_of, ports_of
+from reconciler.planning.isolation.destinations import ALL, place_of, ports_of
+from reconciler.planning.isolation.refused import NOT_REFUSED
 
 Isolation: TypeAlias = Literal["strict", "user", "none"]
 Part: TypeAlias = Literal["user", "files", "processes", "syscalls", "network"]
 # Where an app may connect to, or which ports it may open besides the listener that it gets.
 Connects: TypeAlias = Literal["all", "none"]
-# Where an app may connect to as its manifest says, and how an instance is held to a list: by Landlock to ports of TCP,
-# or by rules of the kernel that know its user.
+# Where an app may connect to as its manifest says, and how an instance is held: by Landlock to ports of TCP, or by
+# rules of the kernel that know its user, to a list or from what is refused to every app.
 Reaches: TypeAlias = Literal["all", "none", "listed"]
-HeldTo: TypeAlias = Literal["all", "none", "ports", "rules"]
+HeldTo: TypeAlias = Literal["all", "none", "ports", "rules", "most"]
 
 # What keeps an app apart, with its letter in a table, and what it means.
 PARTS: Mapping[Part, tuple[str, str]] = {
@@ -201,15 +202,19 @@ def needs_network_part(isolation: Isolated) -> bool:
     return isolation.connects == "none" or isolation.by_user
 
 
-def held_to(isolation: Isolated, ports: Iterable[int] = ()) -> dict[str, Any]:
+def held_to(isolation: Isolated, ports: Iterable[int] = (), *, is_held: bool = False, why: str = "") -> dict[str, Any]:
     """Return the fields of a confinement by which an instance is held to where its app may connect to.
 
-    `ports` are those of the servers of its services.
+    `ports` are those of the servers of its services. By the rules of the kernel it `is_held`, or `why` says why not.
     """
-    if isolation.connects != "listed":
+    if isolation.connects == "none":
         return {"connects": isolation.connects}
     if isolation.by_user:
         return {"connects": "rules"}
+    if isolation.kind != "strict":
+        return {"connects": "all"}
+    if isolation.connects == "all" or ALL in isolation.places:
+        return {"connects": "most"} if is_held else {"connects": "all", "loose": f"{why or _NO_RULES}: {NOT_REFUSED}"}
     listed = ports_of(map(place_of, isolation.places))
     if listed is None:
         return {"connects": "ports", "loose": f"{_NO_RULES}, and the list has a place without a port"}

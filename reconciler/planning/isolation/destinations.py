@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Network: TypeAlias = IPv4Network | IPv6Network
 
 MOST_PLACES = 64
+ALL = "all"
 KEPT_S = 600.0  # how long an address counts that a name has no more: names of several have others at each look
 # Where packets may go: a network as text, "" for any, and a port, 0 for any.
 Destination: TypeAlias = tuple[str, int]
@@ -28,7 +29,10 @@ _EXPECTED = "expected a host, a network or a port, such as db.internal:5432, 10.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where an app may connect to: a host by name, or a network as text; any is "", and any port is 0."""
+    """Where an app may connect to: a host by name, or a network as text; any is "", and any port is 0.
+
+    With neither it is what an app reaches that has no list.
+    """
 
     name: str = ""
     network: str = ""
@@ -37,13 +41,15 @@ class Place:
     def __str__(self) -> str:
         """Write it as manifests do."""
         host = f"[{self.network}]" if ":" in self.network and self.port else self.network or self.name
-        return f"{host}:{self.port}" if host and self.port else host or str(self.port)
+        return f"{host}:{self.port}" if host and self.port else host or str(self.port or ALL)
 
 
 def place_of(text: str) -> Place:
     """Return the place that a manifest writes as `text`. Raises ValueError with a sentence."""
     import ipaddress  # of the few apps that say so
 
+    if text == ALL:
+        return Place()
     host, port = _split(text)
     if not host:
         return Place(port=port)

@@ -16,6 +16,9 @@ _NOT_LISTED = re.compile(
     r"\[Errno (?:111|113)\]|ECONNREFUSED|EHOSTUNREACH|Connection refused|connect EACCES|"
     r"\[Errno 13\] Permission denied(?! *: *')|\[Errno 1\] Operation not permitted(?! *: *')"
 )
+_REFUSED_HERE = re.compile(
+    r"(?=.*(?:localhost|\b127\.\d|\[?::1\b))(?=.*(?:\[Errno 111\]|ECONNREFUSED|Connection refused))", re.DOTALL
+)
 _NO_CALL = re.compile(r"\[Errno 1\] Operation not permitted|EPERM: operation not permitted")
 
 
@@ -26,6 +29,8 @@ def remedy(said: str, *, listed: bool = False) -> str:
     """
     if listed and _NOT_LISTED.search(said):
         return "isolated, it connects to nothing but what 'network.connect' lists, by host and port"
+    if _REFUSED_HERE.match(said):
+        return "isolated, it connects to another app of this host only if 'network.connect' names where, as [all, 8001]"
     if found := _READ_ONLY.search(said):
         return f"isolated, it cannot write {found['path']}: 'persist' keeps what is named there, and $HOME all"
     if (found := _ABSENT.search(said)) and found["path"].startswith(_OUT_OF_SIGHT):

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.isolation.main import read
-from reconciler.planning.isolation.confinement import Confinement, Proof, desired_parts, proof_of, refusal
+from reconciler.planning.isolation.confinement import (
+    Confinement,
+    Isolated,
+    Proof,
+    desired_parts,
+    held_to,
+    proof_of,
+    refusal,
+)
 
 SEEN = Confinement(
     isolation="strict",
@@ -85,3 +93,13 @@ def test_what_is_required_and_missing_refuses_the_start() -> None:
 def test_an_app_that_is_not_isolated_wishes_for_nothing() -> None:
     assert desired_parts("none") == ()
     assert set(desired_parts("user")) < set(desired_parts("strict"))
+
+
+def test_an_app_without_a_list_is_kept_from_what_it_does_not_name_or_told_why_not() -> None:
+    for isolation in (Isolated(kind="strict"), Isolated(kind="strict", connects="listed", places=("all", "10.0.0.1"))):
+        assert held_to(isolation, is_held=True) == {"connects": "most"}
+        told = held_to(isolation)["loose"]
+        assert told.startswith("no rules of the kernel know its user, as that takes a daemon of root and nftables: ")
+        assert held_to(isolation, why="it has none")["loose"].startswith("it has none: other apps' ports")
+    assert held_to(Isolated(kind="user")) == {"connects": "all"}, "it is as other users of the host are"
+    assert held_to(Isolated(kind="strict", connects="listed", places=("all",), by_user=True)) == {"connects": "rules"}

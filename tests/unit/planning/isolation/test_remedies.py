@@ -29,6 +29,13 @@ CASES = {
     "OSError: [Errno 97] Address family not supported by protocol": (
         "isolated, it opens no socket of that kind: 'network.connect' may be none"
     ),
+    "redis: Error 111 connecting to 127.0.0.1:8001. Connection refused.": (
+        "isolated, it connects to another app of this host only if 'network.connect' names where, as [all, 8001]"
+    ),
+    "connect ECONNREFUSED ::1:8001": (
+        "isolated, it connects to another app of this host only if 'network.connect' names where, as [all, 8001]"
+    ),
+    "ConnectionRefusedError: [Errno 111] Connection refused": "",
     "PermissionError: [Errno 1] Operation not permitted": (
         "isolated, it may not make a system call that it made: 'isolation: none' lets it"
     ),

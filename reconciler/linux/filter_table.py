@@ -1,0 +1,306 @@
+"""Say what a table of packet filter rules has: for some users what they may send to, for others what they may not."""
+
+import ipaddress
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from reconciler.linux.dataclass import dataclass
+from reconciler.linux.filter_expressions import (
+    ACCEPT,
+    DIFFERENT,
+    EQUAL,
+    GOTO,
+    JUMP,
+    NETWORK_HEADER,
+    OUTPUT_TYPE,
+    PROHIBITED,
+    PROTOCOL_FAMILY,
+    RESET,
+    RETURN,
+    SKUID,
+    TRANSPORT_HEADER,
+    WORD,
+    among,
+    attribute,
+    chosen_by,
+    compare,
+    decide,
+    mask,
+    meta,
+    nest,
+    number,
+    payload,
+    protocol,
+    text,
+    verdict,
+)
+
+# Messages: what is asked for, its attributes, and flags.
+Message: TypeAlias = tuple[int, bytes, int]
+# Where packets may go: a network as text, "" for any, and a port, 0 for any.
+Destination: TypeAlias = tuple[str, int]
+
+_CREATE, _APPEND = 0x400, 0x800
+_NEW_TABLE, _NEW_CHAIN, _NEW_RULE, _DELETE_RULE, _NEW_SET, _NEW_ELEMENTS, _DELETE_ELEMENTS = 0, 3, 6, 8, 9, 12, 14
+_LOCAL_OUT = 3  # NF_INET_LOCAL_OUT
+_BEFORE_TRANSLATION = -150  # packets have the address that the program gave, and not where the host's rules lead it
+_VERDICT_TYPE, _IS_MAP = 0xFFFFFF00, 8
+_TCP, _UDP, _DNS = 6, 17, 53
+_LOOPBACK = 772  # ARPHRD_LOOPBACK: by it goes all that does not leave this host
+_FAMILIES = {4: (2, 16, 4), 6: (10, 24, 16)}  # NFPROTO_IPV4 and IPV6; where the address is in the header, its length
+_SYN, _SYN_ACK, _FLAGS_AT = 0x02, 0x12, 13
+_COMMENT = 0
+_MOST_AT_ONCE = 1000  # elements: an attribute has 64 KiB
+_BASE, _LISTENERS, _OTHERS, _BEYOND, _HERE, _MARK = "output", "listeners", "others", "beyond", "here", "mark"
+USERS = "users"
+# Types as the nft program names them, to show a set; of several, each has six bits.
+_IPV4, _IPV6, _PORT, _USER = 7, 8, 13, 24
+# Each set, with the type and the length of its keys.
+_SETS = {
+    USERS: (_USER, 4),
+    "ports-of-listeners": (_PORT, 2),
+    "ports": (_PORT, 2),
+    "places-4": (_IPV4 << 6 | _PORT, 8),
+    "places-6": (_IPV6 << 6 | _PORT, 20),
+    "own": (_USER << 6 | _PORT, 8),
+    "own-4": (_USER << 12 | _IPV4 << 6 | _PORT, 12),
+    "own-6": (_USER << 12 | _IPV6 << 6 | _PORT, 24),
+    "beyond-4": (_IPV4, 4),
+    "beyond-6": (_IPV6, 16),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """What one user of the host may send to: what is `allowed`, and nothing of `never`, which counts first.
+
+    A connection that is open, and an answer to one, is let through. Of what is refused to all users of a table, a place
+    with an address allows that; one of a port alone allows what listens there on this host.
+    """
+
+    user: int
+    allowed: tuple[Destination, ...] = ()
+    never: tuple[Destination, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What a table has: users with `chains`, and `others`, who may send to all but what is refused to every user of it.
+
+    That is, by TCP, the `places` of this host, "" for any address of it, except what is a user's `own`; the `closed`
+    ports of it, by UDP as well; and addresses `beyond`, of which port 53 may be asked. To `others`, nothing of `never`
+    is allowed. From the ports of `listeners`, bound by number, nothing connects: to the kernel a listener is the socket
+    of its opener, no user of this table, and a program that was given one may connect by it.
+    """
+
+    chains: tuple[Chain, ...] = ()
+    others: frozenset[int] = frozenset()
+    listeners: frozenset[int] = frozenset()
+    places: frozenset[Destination] = frozenset()
+    own: frozenset[tuple[int, str, int]] = frozenset()
+    closed: tuple[int, ...] = ()
+    beyond: tuple[str, ...] = ()
+    never: tuple[Destination, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.chains or self.others)
+
+    @property
+    def fixed(self) -> tuple[object, ...]:
+        """What of it takes a new table: all but what is in sets."""
+        return self.chains, self.closed, self.beyond, self.never
+
+
+def contents(name: str, table: Table, mark: str) -> Iterator[Message]:
+    """Yield what makes a table of this name, with everything in it."""
+    named = text(1, name)
+    yield _NEW_TABLE, named, _CREATE
+    hook = nest(4, number(1, _LOCAL_OUT) + attribute(2, struct.pack(">i", _BEFORE_TRANSLATION)))
+    yield _NEW_CHAIN, named + text(3, _BASE) + hook + number(5, ACCEPT) + text(7, "filter"), _CREATE
+    for chain in (_LISTENERS, _BEYOND, _HERE, _OTHERS, _MARK, *map(_name, table.chains)):
+        yield _NEW_CHAIN, named + text(3, chain), _CREATE
+    for at, (each, (kind, length)) in enumerate(_SETS.items(), 1):
+        leads = number(6, _VERDICT_TYPE) + number(7, 0) if each == USERS else b""
+        of_set = number(3, _IS_MAP if leads else 0) + number(4, kind) + number(5, length) + leads + number(10, at)
+        yield _NEW_SET, named + text(2, each) + of_set, _CREATE
+    yield from _differences(named, {}, _elements(table))
+    for chain, rule in _rules(table):
+        yield _NEW_RULE, named + text(2, chain) + nest(4, rule), _CREATE | _APPEND
+    yield _marking(named, mark)
+
+
+def changes(name: str, before: Table, after: Table, mark: str) -> Iterator[Message]:
+    """Yield what makes one table of this name of another that has the same rules."""
+    named = text(1, name)
+    yield from _differences(named, _elements(before), _elements(after))
+    yield _DELETE_RULE, named + text(2, _MARK), 0
+    yield _marking(named, mark)
+
+
+def count(table: Table) -> int:
+    """Return how many rules a table has."""
+    return 1 + sum(1 for _ in _rules(table)) if table else 0
+
+
+def _marking(named: bytes, mark: str) -> Message:
+    said = mark.encode() + b"\0"
+    comment = attribute(7, bytes([_COMMENT, len(said)]) + said)
+    return _NEW_RULE, named + text(2, _MARK) + nest(4, decide(RETURN)) + comment, _CREATE | _APPEND
+
+
+def mark_in(comment: bytes) -> str:
+    """Return the mark in the comment of a rule, "" without one."""
+    return comment[2:].rstrip(b"\0").decode(errors="replace") if comment[:1] == bytes([_COMMENT]) else ""
+
+
+def _elements(table: Table) -> Mapping[str, Mapping[bytes, bytes]]:
+    """Return the elements of each set, each with where it leads, if it is one of a map."""
+    found: dict[str, dict[bytes, bytes]] = {each: {} for each in _SETS}
+    for user in sorted(table.others):
+        found[USERS][_user(user)] = nest(2, verdict(GOTO, _OTHERS))
+    for chain in table.chains:
+        found[USERS][_user(chain.user)] = nest(2, verdict(GOTO, _name(chain)))
+    for port in table.listeners:
+        found["ports-of-listeners"][_port(port)] = b""
+    for host, port in table.places:
+        version, packed = _packed(host)
+        found[f"places-{version}" if version else "ports"][packed + (_word(port) if version else _port(port))] = b""
+    for user, host, port in table.own:
+        version, packed = _packed(host)
+        found[f"own-{version}" if version else "own"][_user(user) + packed + _word(port)] = b""
+    for address in table.beyond:
+        version, packed = _packed(address)
+        found[f"beyond-{version}"][packed] = b""
+    return found
+
+
+def _packed(address: str) -> tuple[int, bytes]:
+    """Return the version of an address, and its bytes; 0 and none for any."""
+    if not address:
+        return 0, b""
+    found = ipaddress.ip_address(address)
+    return found.version, found.packed
+
+
+def _user(user: int) -> bytes:
+    return user.to_bytes(4, sys.byteorder)
+
+
+def _port(port: int) -> bytes:
+    return port.to_bytes(2, "big")
+
+
+def _word(port: int) -> bytes:
+    """Return a port as it is behind others in a key."""
+    return _port(port) + bytes(2)
+
+
+def _differences(
+    named: bytes, before: Mapping[str, Mapping[bytes, bytes]], after: Mapping[str, Mapping[bytes, bytes]]
+) -> Iterator[Message]:
+    for name, elements in after.items():
+        had = before.get(name, {})
+        gone = [nest(1, nest(1, attribute(1, key))) for key in had if elements.get(key) != had[key]]
+        new = [nest(1, nest(1, attribute(1, key)) + to) for key, to in elements.items() if had.get(key) != to]
+        for kind, flags, some in ((_DELETE_ELEMENTS, 0, gone), (_NEW_ELEMENTS, _CREATE, new)):
+            for at in range(0, len(some), _MOST_AT_ONCE):
+                yield kind, named + text(2, name) + nest(3, b"".join(some[at : at + _MOST_AT_ONCE])), flags
+
+
+def _rules(table: Table) -> Iterator[tuple[str, bytes]]:
+    """Yield the expressions of each rule, in order, each with its chain."""
+    yield _BASE, _first_packets(EQUAL) + decide(JUMP, _LISTENERS)
+    yield _LISTENERS, payload(TRANSPORT_HEADER, 0, 2) + among("ports-of-listeners") + RESET
+    yield _BASE, meta(SKUID) + chosen_by(USERS)
+    yield from ((_BEYOND, rule) for rule in _beyond())
+    yield from ((_HERE, rule) for rule in _here(table.closed))
+    yield from ((_OTHERS, rule) for rule in _others(table.never))
+    for chain in table.chains:
+        yield from ((_name(chain), rule) for rule in _listed(chain))
+
+
+def _name(chain: Chain) -> str:
+    return f"user-{chain.user}"
+
+
+def _others(never: Sequence[Destination]) -> Iterator[bytes]:
+    yield _first_packets(DIFFERENT) + decide(ACCEPT)
+    for each in never:
+        yield from _refusals(_to(each))
+    yield decide(JUMP, _BEYOND)
+    yield decide(JUMP, _HERE)
+
+
+def _listed(chain: Chain) -> Iterator[bytes]:
+    yield _first_packets(DIFFERENT) + decide(ACCEPT)
+    for each in chain.never:
+        yield from _refusals(_to(each))
+    groups: tuple[list[Destination], ...] = ([], [], [])
+    for each in chain.allowed:
+        groups[2 if is_any(each) else 0 if each[0] else 1].append(each)
+    for group, kept in zip(groups, (_BEYOND, _HERE, ""), strict=True):
+        for each in group:
+            for to in _to(each):
+                yield to + decide(ACCEPT)
+        if kept and any(groups[1:] if kept == _BEYOND else groups[2]):
+            yield decide(JUMP, kept)
+    yield from _refusals((b"",))
+
+
+def is_any(place: Destination) -> bool:
+    """Whether a place is all there is, or all of one version of the protocol, maybe at one port of that."""
+    return place == ("", 0) or place[0].endswith("/0")
+
+
+def _beyond() -> Iterator[bytes]:
+    for each in (_TCP, _UDP):
+        yield protocol(each) + payload(TRANSPORT_HEADER, 2, 2) + compare(_port(_DNS)) + decide(RETURN)
+    for version, (family, at, length) in _FAMILIES.items():
+        address = meta(PROTOCOL_FAMILY) + compare(bytes([family])) + payload(NETWORK_HEADER, at, length)
+        yield from _refusals((address + among(f"beyond-{version}"),))
+
+
+def _here(closed: Sequence[int]) -> Iterator[bytes]:
+    port = payload(TRANSPORT_HEADER, 2, 2)
+    yield meta(OUTPUT_TYPE) + compare(_LOOPBACK.to_bytes(2, sys.byteorder), DIFFERENT) + decide(RETURN)
+    yield meta(SKUID, WORD) + payload(TRANSPORT_HEADER, 2, 2, WORD + 1) + among("own", WORD) + decide(RETURN)
+    for each in closed:
+        yield from _refusals(_to(("", each)))
+    yield protocol(_TCP) + port + among("ports") + RESET
+    for version, (family, at, length) in _FAMILIES.items():
+        of_family = protocol(_TCP) + meta(PROTOCOL_FAMILY) + compare(bytes([family]))
+        address = payload(NETWORK_HEADER, at, length, WORD + 1)
+        at_port = address + payload(TRANSPORT_HEADER, 2, 2, WORD + 1 + length // 4)
+        yield of_family + meta(SKUID, WORD) + at_port + among(f"own-{version}", WORD) + decide(RETURN)
+        yield of_family + at_port + among(f"places-{version}", WORD + 1) + RESET
+
+
+def _first_packets(how: int) -> bytes:
+    """Return what matches the packets of TCP that begin a connection, or all others of TCP."""
+    flags = payload(TRANSPORT_HEADER, _FLAGS_AT, 1) + mask(bytes([_SYN_ACK]))
+    return protocol(_TCP) + flags + compare(bytes([_SYN]), how)
+
+
+def _refusals(places: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what refuses at once: by TCP as a closed port does, and else in the words of the sender's own error."""
+    for to in places:
+        yield protocol(_TCP) + to + RESET
+        yield to + PROHIBITED
+
+
+def _to(place: Destination) -> Iterator[bytes]:
+    """Yield what matches packets to a place: once, or for each protocol that has ports."""
+    network_of, port = place
+    where = b""
+    if network_of:
+        network = ipaddress.ip_network(network_of)
+        family, at, length = _FAMILIES[network.version]
+        where = meta(PROTOCOL_FAMILY) + compare(bytes([family])) + payload(NETWORK_HEADER, at, length)
+        where += mask(network.netmask.packed) + compare(network.network_address.packed)
+    if not port:
+        yield where
+        return
+    for each in (_TCP, _UDP):
+        yield where + protocol(each) + payload(TRANSPORT_HEADER, 2, 2) + compare(_port(port))
