@@ -16,6 +16,7 @@ from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.own_addresses import is_own
 from reconciler.linux.regular_files import UnfitFile, read_file
 from reconciler.planning.isolation.destinations import KEPT_S, trusted
+from reconciler.planning.isolation.refused import METADATA
 from reconciler.planning.wording import listed
 
 WITHIN_S = 10.0
@@ -88,7 +89,7 @@ class Names:
         now = time.monotonic()
         kept = trusted(name, found, own)
         if not _is_of_this_host(name, own):
-            kept = frozenset(each for each in kept if not is_own(each))
+            kept = frozenset(each for each in kept if each not in METADATA and not is_own(each))
         self._tell_of(name, sorted({each.partition("%")[0] for each in found} - kept))
         before = {address: at for address, at in self._known.get(name, {}).items() if at > now - KEPT_S}
         newest = sorted((before | dict.fromkeys(kept, now)).items(), key=lambda each: each[1], reverse=True)

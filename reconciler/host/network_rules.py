@@ -174,24 +174,25 @@ class NetworkRules:
             self._applied, count(self._table_there)
         )  # fmt: skip
         changed = mark == self._applied and not is_whole
-        if mark != self._applied or changed:
-            self._replace(table, mark, is_whole=is_whole)
-        by_us = nftables.generation() == generation + 1
+        replaced = (mark != self._applied or changed) and self._replace(table, mark, is_whole=is_whole)
+        by_us = replaced and nftables.generation() == generation + 1  # what others do meanwhile is looked at again
         self._applied, self._table_there, self._generation = mark, table, generation + by_us
         if not self._wanted:
             self._remembered = ""
             self._memory.unlink(missing_ok=True)
         return changed
 
-    def _replace(self, table: Table, mark: str, *, is_whole: bool) -> None:
-        """Give the kernel a table, unless it is there; by its differences if the one before `is_whole`."""
+    def _replace(self, table: Table, mark: str, *, is_whole: bool) -> bool:
+        """Give the kernel a table, by its differences if the one before `is_whole`; return False if it has it."""
         before = self._table_there
         if is_whole and before and table and before.fixed == table.fixed:
             with suppress(OSError):  # it is another one by now
                 nftables.change(self._table, before, table, mark)
-                return
-        if before or nftables.mark_of(self._table) != (mark, count(table)):
-            nftables.replace(self._table, table, mark)
+                return True
+        if not before and nftables.mark_of(self._table) == (mark, count(table)):
+            return False
+        nftables.replace(self._table, table, mark)
+        return True
 
     def _remember(self) -> None:
         """Have the next daemon know what is wanted. Raises OSError where it could not even know of a table."""

@@ -80,6 +80,15 @@ def test_a_name_that_leads_to_this_host_does_not_count_and_is_told_once(monkeypa
     ]
 
 
+def test_a_name_does_not_lead_to_the_metadata_of_a_cloud() -> None:
+    async def looked_up() -> dict[str, list[str]]:
+        found = names(lambda _: ["10.0.0.7", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"], [])
+        await found.look_up([["evil.test"]])
+        return found.addresses()
+
+    assert asyncio.run(looked_up()) == {"evil.test": ["10.0.0.7"]}
+
+
 def test_a_name_keeps_the_addresses_that_were_known_until_it_is_looked_up() -> None:
     def resolve(_: str) -> list[str]:
         raise OSError("no server answers")
