@@ -22,6 +22,7 @@ from reconciler.cli.options import examples, start_options
 from reconciler.cli.progress import Phases, is_under_way, phase_of
 from reconciler.cli.table import STATE_COLOURS, is_terminal, styled, width, wrapped
 from reconciler.inspection.printable import json_text, plain, quoted
+from reconciler.linux.garbage import uncollected
 from reconciler.planning.subject import HOST
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
@@ -80,10 +81,11 @@ def command(settings: Settings, stop_apps: bool | None, events: str, page: bool,
     from reconciler.serving.forkserver.ahead import begin
 
     fork_server = begin(settings.paths)  # it loads what it needs on another core while this process does
-    from reconciler.daemon.process import run
-    from reconciler.daemon.web_process import page_of_its_own
-    from reconciler.state.lock import AlreadyRunning
-    from reconciler.state.schema import OtherVersion
+    with uncollected():
+        from reconciler.daemon.process import run
+        from reconciler.daemon.web_process import page_of_its_own
+        from reconciler.state.lock import AlreadyRunning
+        from reconciler.state.schema import OtherVersion
 
     if page and settings.api is None:
         settings = replace(settings, api=page_of_its_own(settings.paths))

@@ -5,7 +5,9 @@ with thousands of apps that takes half a second. No code of ours runs within a c
 in.
 """
 
+import contextlib
 import gc
+from collections.abc import Iterator
 
 # A look at so many takes some 10 ms; more are taken for what stays, and left out.
 _MOST_LOOKED_AT = 30_000
@@ -15,6 +17,19 @@ _ALL_LOOKED_AT = 100_000
 _MOST_NEW = 5_000
 _NEWEST, _MIDDLE, _OLDEST = 0, 1, 2
 _NEVER = 1 << 30
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Collect no garbage while modules are loaded, and leave out of later collections what there is at the end."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # else the next collection would look at all of it
+        if collects:
+            gc.enable()
 
 
 class CalmCollections:

@@ -93,3 +93,21 @@ def test_new_objects_are_collected_after_so_many_steps() -> None:
         "    young.append(len(gc.get_objects(generation=0)))\nprint(max(young))"
     )
     assert int(_printed(code)[0]) < 10_000
+
+
+def test_nothing_is_collected_while_modules_are_loaded_and_what_they_made_not_afterwards() -> None:
+    loaded = """
+from reconciler.linux.garbage import uncollected
+try:
+    with uncollected():
+        print(gc.isenabled())
+        raise ImportError
+except ImportError:
+    print(gc.isenabled())
+gc.disable()
+frozen = gc.get_freeze_count()
+with uncollected():
+    made = [[n] for n in range(10_000)]
+print(gc.isenabled(), gc.get_freeze_count() - frozen >= 10_000)
+"""
+    assert _printed(loaded) == ["False", "True", "False", "True"]
