@@ -4,6 +4,7 @@ import ipaddress
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from reconciler.linux.dataclass import dataclass
@@ -43,7 +44,8 @@ Message: TypeAlias = tuple[int, bytes, int]
 Destination: TypeAlias = tuple[str, int]
 
 _CREATE, _APPEND = 0x400, 0x800
-_NEW_TABLE, _NEW_CHAIN, _NEW_RULE, _DELETE_RULE, _NEW_SET, _NEW_ELEMENTS, _DELETE_ELEMENTS = 0, 3, 6, 8, 9, 12, 14
+_NEW_TABLE, _NEW_CHAIN, _DELETE_CHAIN, _NEW_RULE, _DELETE_RULE = 0, 3, 5, 6, 8
+_NEW_SET, _NEW_ELEMENTS, _DELETE_ELEMENTS = 9, 12, 14
 _LOCAL_OUT = 3  # NF_INET_LOCAL_OUT
 _BEFORE_TRANSLATION = -150  # packets have the address that the program gave, and not where the host's rules lead it
 _VERDICT_TYPE, _IS_MAP = 0xFFFFFF00, 8
@@ -109,8 +111,8 @@ class Table:
 
     @property
     def fixed(self) -> tuple[object, ...]:
-        """What of it takes a new table: all but what is in sets."""
-        return self.chains, self.closed, self.beyond, self.never
+        """What of it takes a new table: all but what is in sets, and the chains of users."""
+        return self.closed, self.beyond, self.never
 
 
 def contents(name: str, table: Table, mark: str) -> Iterator[Message]:
@@ -132,9 +134,23 @@ def contents(name: str, table: Table, mark: str) -> Iterator[Message]:
 
 
 def changes(name: str, before: Table, after: Table, mark: str) -> Iterator[Message]:
-    """Yield what makes one table of this name of another that has the same rules."""
+    """Yield what makes one table of this name of another that is fixed in the same way."""
     named = text(1, name)
-    yield from _differences(named, _elements(before), _elements(after))
+    had = {chain.user: chain for chain in before.chains}
+    for chain in after.chains:
+        if chain.user not in had:
+            yield _NEW_CHAIN, named + text(3, _name(chain)), _CREATE
+        elif chain != had[chain.user]:
+            yield _DELETE_RULE, named + text(2, _name(chain)), 0
+        if chain != had.get(chain.user):
+            for rule in _rules_of(chain):
+                yield _NEW_RULE, named + text(2, _name(chain)) + nest(4, rule), _CREATE | _APPEND
+    yield from _differences(named, _elements(before), _elements(after))  # they lead to chains
+    kept = {chain.user for chain in after.chains}
+    for chain in before.chains:
+        if chain.user not in kept:
+            yield _DELETE_RULE, named + text(2, _name(chain)), 0
+            yield _DELETE_CHAIN, named + text(3, _name(chain)), 0
     yield _DELETE_RULE, named + text(2, _MARK), 0
     yield _marking(named, mark)
 
@@ -218,7 +234,12 @@ def _rules(table: Table) -> Iterator[tuple[str, bytes]]:
     yield from ((_HERE, rule) for rule in _here(table.closed))
     yield from ((_OTHERS, rule) for rule in _others(table.never))
     for chain in table.chains:
-        yield from ((_name(chain), rule) for rule in _listed(chain))
+        yield from ((_name(chain), rule) for rule in _rules_of(chain))
+
+
+@lru_cache(maxsize=512)  # one list is edited, and the table has those of all apps
+def _rules_of(chain: Chain) -> tuple[bytes, ...]:
+    return tuple(_listed(chain))
 
 
 def _name(chain: Chain) -> str:

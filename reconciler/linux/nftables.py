@@ -37,7 +37,7 @@ def replace(name: str, table: Table, mark: str) -> None:
 
 
 def change(name: str, before: Table, after: Table, mark: str) -> None:
-    """Make one table of another that has the same rules. Raises OSError, as where it is not the one before."""
+    """Make one table of another that is fixed in the same way. Raises OSError, as where it is not the one before."""
     _commit(changes(name, before, after, mark))
 
 

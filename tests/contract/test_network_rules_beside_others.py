@@ -63,3 +63,45 @@ print(json.dumps(said))
     )
     listed, other = "through", "ConnectionRefusedError"
     assert found == ["through", [listed, other], [other, listed]]
+
+
+def test_the_list_of_one_app_changes_and_the_rules_of_the_others_stay_where_they_are(tmp_path: Path) -> None:
+    found = apart(
+        _RULES
+        + """
+from reconciler.linux.filter_table import count
+whole, made = nftables.replace, []
+nftables.replace = lambda name, table, mark: (made.append(mark), whole(name, table, mark))
+def held(*places):
+    return Held(user=user, places=tuple(map(place_of, places)))
+def said():
+    there = mark_of("reconciler-a") == (rules._applied, count(rules._table_there))
+    return [there, *(tried(who, each) for who in (user, other) for each in ports)]
+async def main():
+    global rules
+    rules, found = rules_of(), []
+    blog = Held(user=other, places=(place_of("127.0.0.2"),))
+    for wanted in (
+        {"shop": held("127.0.0.1")}, {"shop": held("127.0.0.1"), "blog": blog},
+        {"shop": held("127.0.0.2"), "blog": blog},
+        {"blog": blog}, {"shop": Held(user=user, places=None), "blog": blog}, {"shop": held(), "blog": blog},
+    ):
+        rules.want(wanted)
+        rules.apply()
+        found.append(said())
+    return [found, len(made)]
+print(json.dumps(asyncio.run(main())))
+""",
+        tmp_path,
+    )
+    yes, no = "through", "ConnectionRefusedError"
+    states, made = found
+    assert states == [
+        [True, yes, no, yes, yes],
+        [True, yes, no, no, yes],
+        [True, no, yes, no, yes],
+        [True, yes, yes, no, yes],
+        [True, yes, yes, no, yes],
+        [True, no, no, no, yes],
+    ]
+    assert made == 1, "the table was made once"
