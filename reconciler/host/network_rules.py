@@ -27,6 +27,7 @@ from reconciler.planning.isolation.destinations import Destination, names_in
 _LOOK_UP_EVERY_S = 60.0
 _SETTLES_S = 0.2
 _AGAIN_S = 5.0
+_MARKS = 32  # that a table gathers at most
 
 
 @cache
@@ -60,7 +61,7 @@ class NetworkRules:
         self.former, addresses = network_memory.read(memory)
         self._names = Names(resolve, tell, addresses)
         self._applied, self._table_there = "", Table()
-        self._generation = 0
+        self._generation = self._changes = 0
         self._problem = ""
         self._is_settling = self._has_changed = False
         self._changed, self._looked = asyncio.Event(), asyncio.Event()
@@ -77,6 +78,8 @@ class NetworkRules:
 
     def admit(self, app: str, held: Held) -> None:
         """Hold an app that is about to start, at once. Raises OSError if the kernel refuses the rules."""
+        if self._wanted.get(app) == held and self._has_it_all():
+            return
         if self._wanted.get(app) != held:
             self._wanted[app] = held
             self._looked.clear()
@@ -86,6 +89,14 @@ class NetworkRules:
         except OSError as error:
             message = f"cannot give the kernel the rules for network.connect: {error.strerror}"
             raise OSError(error.errno, message) from error
+
+    def _has_it_all(self) -> bool:
+        """Whether the kernel was given what is wanted, and no table has been changed since: asked at each start."""
+        if not self._applied or self._problem or self._changed.is_set():
+            return False
+        with suppress(OSError):
+            return nftables.generation() == self._generation
+        return False
 
     async def looked_up(self) -> None:
         """Wait until the names of all that is wanted have been looked up, a few seconds at most."""
@@ -187,7 +198,8 @@ class NetworkRules:
         before = self._table_there
         if is_whole and before and table and before.fixed == table.fixed:
             with suppress(OSError):  # it is another one by now
-                nftables.change(self._table, before, table, mark)
+                self._changes += 1
+                nftables.change(self._table, before, table, mark, renew=self._changes % _MARKS == 0)
                 return True
         if not before and nftables.mark_of(self._table) == (mark, count(table)):
             return False

@@ -53,12 +53,12 @@ _TCP, _UDP, _DNS = 6, 17, 53
 _LOOPBACK = 772  # ARPHRD_LOOPBACK: by it goes all that does not leave this host
 _FAMILIES = {4: (2, 16, 4), 6: (10, 24, 16)}  # NFPROTO_IPV4 and IPV6; where the address is in the header, its length
 _SYN, _SYN_ACK, _FLAGS_AT = 0x02, 0x12, 13
-_COMMENT = 0
+_MARK_BYTES = 32
 _MOST_AT_ONCE = 1000  # elements: an attribute has 64 KiB
-_BASE, _LISTENERS, _OTHERS, _BEYOND, _HERE, _MARK = "output", "listeners", "others", "beyond", "here", "mark"
-USERS = "users"
+_BASE, _LISTENERS, _OTHERS, _BEYOND, _HERE = "output", "listeners", "others", "beyond", "here"
+USERS, MARK = "users", "mark"
 # Types as the nft program names them, to show a set; of several, each has six bits.
-_IPV4, _IPV6, _PORT, _USER = 7, 8, 13, 24
+_STRING, _IPV4, _IPV6, _PORT, _USER = 5, 7, 8, 13, 24
 # Each set, with the type and the length of its keys.
 _SETS = {
     USERS: (_USER, 4),
@@ -71,6 +71,7 @@ _SETS = {
     "own-6": (_USER << 12 | _IPV6 << 6 | _PORT, 24),
     "beyond-4": (_IPV4, 4),
     "beyond-6": (_IPV6, 16),
+    MARK: (_STRING, _MARK_BYTES),
 }
 
 
@@ -121,7 +122,7 @@ def contents(name: str, table: Table, mark: str) -> Iterator[Message]:
     yield _NEW_TABLE, named, _CREATE
     hook = nest(4, number(1, _LOCAL_OUT) + attribute(2, struct.pack(">i", _BEFORE_TRANSLATION)))
     yield _NEW_CHAIN, named + text(3, _BASE) + hook + number(5, ACCEPT) + text(7, "filter"), _CREATE
-    for chain in (_LISTENERS, _BEYOND, _HERE, _OTHERS, _MARK, *map(_name, table.chains)):
+    for chain in (_LISTENERS, _BEYOND, _HERE, _OTHERS, *map(_name, table.chains)):
         yield _NEW_CHAIN, named + text(3, chain), _CREATE
     for at, (each, (kind, length)) in enumerate(_SETS.items(), 1):
         leads = number(6, _VERDICT_TYPE) + number(7, 0) if each == USERS else b""
@@ -130,11 +131,17 @@ def contents(name: str, table: Table, mark: str) -> Iterator[Message]:
     yield from _differences(named, {}, _elements(table))
     for chain, rule in _rules(table):
         yield _NEW_RULE, named + text(2, chain) + nest(4, rule), _CREATE | _APPEND
-    yield _marking(named, mark)
+    yield _marking(named, mark, 0)
 
 
-def changes(name: str, before: Table, after: Table, mark: str) -> Iterator[Message]:
-    """Yield what makes one table of this name of another that is fixed in the same way."""
+def changes(  # noqa: PLR0913  each is another part of a change
+    name: str, before: Table, after: Table, mark: str, at: int, *, renew: bool
+) -> Iterator[Message]:
+    """Yield what makes one table of this name of another that is fixed in the same way.
+
+    Former marks stay unless they are to `renew`, and the one that was given `at` the highest number counts: for what is
+    removed the kernel waits a while.
+    """
     named = text(1, name)
     had = {chain.user: chain for chain in before.chains}
     for chain in after.chains:
@@ -151,24 +158,24 @@ def changes(name: str, before: Table, after: Table, mark: str) -> Iterator[Messa
         if chain.user not in kept:
             yield _DELETE_RULE, named + text(2, _name(chain)), 0
             yield _DELETE_CHAIN, named + text(3, _name(chain)), 0
-    yield _DELETE_RULE, named + text(2, _MARK), 0
-    yield _marking(named, mark)
+    if renew:
+        yield _DELETE_ELEMENTS, named + text(2, MARK), 0
+    yield _marking(named, mark, at)
 
 
 def count(table: Table) -> int:
     """Return how many rules a table has."""
-    return 1 + sum(1 for _ in _rules(table)) if table else 0
+    return sum(1 for _ in _rules(table)) if table else 0
 
 
-def _marking(named: bytes, mark: str) -> Message:
-    said = mark.encode() + b"\0"
-    comment = attribute(7, bytes([_COMMENT, len(said)]) + said)
-    return _NEW_RULE, named + text(2, _MARK) + nest(4, decide(RETURN)) + comment, _CREATE | _APPEND
+def _marking(named: bytes, mark: str, at: int) -> Message:
+    key = nest(1, attribute(1, f"{at:010} {mark}".encode()[:_MARK_BYTES].ljust(_MARK_BYTES, b"\0")))
+    return _NEW_ELEMENTS, named + text(2, MARK) + nest(3, nest(1, key)), _CREATE
 
 
-def mark_in(comment: bytes) -> str:
-    """Return the mark in the comment of a rule, "" without one."""
-    return comment[2:].rstrip(b"\0").decode(errors="replace") if comment[:1] == bytes([_COMMENT]) else ""
+def mark_in(keys: Iterable[bytes]) -> str:
+    """Return the mark that counts of those that a table has, "" without any."""
+    return max(keys, default=b"").rstrip(b"\0").decode(errors="replace").partition(" ")[2]
 
 
 def _elements(table: Table) -> Mapping[str, Mapping[bytes, bytes]]:

@@ -11,13 +11,13 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from reconciler.linux.filter_expressions import ATTRIBUTE, NESTED, text
-from reconciler.linux.filter_table import Message, Table, changes, contents, mark_in
+from reconciler.linux.filter_table import MARK, Message, Table, changes, contents, mark_in
 
 _NETLINK_NETFILTER, _SUBSYSTEM = 12, 10
 _REQUEST, _ACK, _DUMP, _CREATE = 1, 4, 0x300, 0x400
 _ERROR, _DONE, _BATCH_BEGIN, _BATCH_END = 2, 3, 0x10, 0x11
 _NEW_TABLE, _DELETE_TABLE = 0, 2
-_GET_RULE, _GET_GENERATION = 7, 16
+_GET_RULE, _GET_ELEMENTS, _GET_GENERATION = 7, 13, 16
 _INET = 1  # NFPROTO_INET: both versions of the protocol
 _HEADER, _FAMILY = struct.Struct("=IHHII"), struct.Struct(">BBH")
 _ANSWER_BYTES, _ANSWER_S = 1 << 16, 5.0
@@ -36,9 +36,12 @@ def replace(name: str, table: Table, mark: str) -> None:
     _commit(messages)
 
 
-def change(name: str, before: Table, after: Table, mark: str) -> None:
-    """Make one table of another that is fixed in the same way. Raises OSError, as where it is not the one before."""
-    _commit(changes(name, before, after, mark))
+def change(name: str, before: Table, after: Table, mark: str, *, renew: bool = False) -> None:
+    """Make one table of another that is fixed in the same way. Raises OSError, as where it is not the one before.
+
+    That takes the kernel some milliseconds, and more where something is removed, be it the marks that are to `renew`.
+    """
+    _commit(changes(name, before, after, mark, generation(), renew=renew))
 
 
 def _commit(asked: Iterable[Message]) -> None:
@@ -68,23 +71,36 @@ def mark_of(table: str) -> tuple[str, int]:
 
     Raises OSError.
     """
-    found, count = "", 0
+    try:
+        count = sum(1 for _ in _dumped(_GET_RULE, table))
+        some = (_attributes(each.get(3, b"")) for each in _dumped(_GET_ELEMENTS, table, text(2, MARK)))
+        keys = [_first(element, 1, 1) for elements in some for _, element in elements]
+    except FileNotFoundError:
+        return "", 0
+    return mark_in(keys), count
+
+
+def _dumped(kind: int, table: str, more: bytes = b"") -> Iterator[dict[int, bytes]]:
+    """Yield the attributes of each answer about a table. Raises OSError."""
     with _opened() as link:
-        link.send(_bare(_SUBSYSTEM << 8 | _GET_RULE, _FAMILY.pack(_INET, 0, 0) + text(1, table), _REQUEST | _DUMP))
+        asked = _FAMILY.pack(_INET, 0, 0) + text(1, table) + more
+        link.send(_bare(_SUBSYSTEM << 8 | kind, asked, _REQUEST | _DUMP))
         while True:
-            for kind, payload in _messages(link.recv(_ANSWER_BYTES)):
-                if kind == _DONE:
-                    return found, count
-                if kind == _ERROR:
-                    try:
-                        _refused(payload)
-                    except FileNotFoundError:
-                        return "", 0
+            for answer, payload in _messages(link.recv(_ANSWER_BYTES)):
+                if answer == _DONE:
+                    return
+                if answer == _ERROR:
+                    _refused(payload)
                 fields = dict(_attributes(payload[_FAMILY.size :]))
-                if fields.get(1, b"").rstrip(b"\0").decode(errors="replace") != table:
-                    continue
-                count += 1
-                found = mark_in(fields.get(7, b"")) or found
+                if fields.get(1, b"").rstrip(b"\0").decode(errors="replace") == table:
+                    yield fields
+
+
+def _first(content: bytes, *kinds: int) -> bytes:
+    """Return the first attribute of the first of these kinds, and so on within it; nothing without one."""
+    for kind in kinds:
+        content = next((each for found, each in _attributes(content) if found == kind), b"")
+    return content
 
 
 def watch() -> socket.socket:

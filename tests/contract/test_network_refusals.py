@@ -138,6 +138,9 @@ before = generation()
 change("reconciler-a", first, second, "second")
 said += [reached(("127.0.0.1", one), ("127.0.0.1", two)), reached(("127.0.0.1", one), ("127.0.0.1", two), who=other)]
 said += [generation() - before, mark_of("reconciler-a") == ("second", count(second))]
+for renew in (False, True):
+    change("reconciler-a", second, second, f"of {renew}", renew=renew)
+    said += [mark_of("reconciler-a")[0]]
 change("reconciler-a", second, first, "first")
 said += [reached(("127.0.0.1", one), ("127.0.0.1", two)), reached(("127.0.0.1", one), who=other)]
 try:
@@ -149,7 +152,7 @@ print(json.dumps(said))
         tmp_path,
     )
     was = [[True, False], [True]]
-    assert found == [*was, [True, True], [False, True], 1, True, *was, "FileNotFoundError"]
+    assert found == [*was, [True, True], [False, True], 1, True, "of False", "of True", *was, "FileNotFoundError"]
 
 
 def test_ports_of_apps_follow_without_another_table_and_come_back_with_one(tmp_path: Path) -> None:
@@ -159,7 +162,7 @@ def test_ports_of_apps_follow_without_another_table_and_come_back_with_one(tmp_p
 one, two = listen("127.0.0.1"), listen("127.0.0.1")
 asked = []
 change_of, replace_of = nftables.change, nftables.replace
-nftables.change = lambda *given: (asked.append("change"), change_of(*given))
+nftables.change = lambda *given, **more: (asked.append("change"), change_of(*given, **more))
 nftables.replace = lambda *given: (asked.append("replace"), replace_of(*given))
 def rules_of():
     return NetworkRules("reconciler-a", root / "marker", asked.append, resolve=lambda _: [])
