@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from reconciler.isolation.warden import GIVEN, REQUEST, SOCKET, VARIABLE
 from reconciler.linux.privileges import SETPCAP, SYS_ADMIN, may
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.user_namespaces import (
@@ -112,6 +111,8 @@ def _given() -> int:
 
 
 def _ask() -> None:
+    from reconciler.isolation.warden import GIVEN, REQUEST
+
     with _connected() as connection:
         leave_users()
         connection.send(REQUEST)
@@ -131,4 +132,6 @@ def _connected() -> socket.socket:
 
 
 def _path() -> Path:
+    from reconciler.isolation.warden import SOCKET, VARIABLE
+
     return Path(os.environ.get(VARIABLE) or SOCKET)

@@ -9,9 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import field, replace
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.isolation.cells import cell_seen
 from reconciler.isolation.limiting import memory_limit, pressure
 from reconciler.linux import listen_queues, process_table
@@ -21,6 +20,9 @@ from reconciler.planning.address import Address
 from reconciler.serving import gate_figures_reader
 from reconciler.serving.gate_figures_reader import Figures
 from reconciler.state.paths import StatePaths
+
+if TYPE_CHECKING:
+    from reconciler.inspection.snapshot import HostSnapshot
 
 _PSS_PROCESSES = 100  # reading the proportional share of more processes than these takes too long
 _PSS_FRESH_S = 20.0
@@ -93,6 +95,8 @@ class Sampler:
 
     def sample(self) -> dict[str, AppSample]:
         """Sample every app with any residue on this host; raises sqlite3.Error. Blocks."""
+        from reconciler.inspection.snapshot import HostSnapshot
+
         with contextlib.closing(HostSnapshot(self._paths)) as snapshot:
             return self.sample_of(snapshot, snapshot.names)
 
@@ -101,6 +105,8 @@ class Sampler:
 
         Raises sqlite3.Error. Blocks, for as short as can be.
         """
+        from reconciler.inspection.snapshot import HostSnapshot
+
         with contextlib.closing(HostSnapshot(self._paths)) as snapshot:
             families = {
                 name: {each.id: process_table.usage(each.pid) for each in found if each.pid}
@@ -109,7 +115,7 @@ class Sampler:
         memory = self._memory_of(families)
         return {name: self._load(name, used, memory) for name, used in families.items()}
 
-    def sample_of(self, snapshot: HostSnapshot, names: Collection[str]) -> dict[str, AppSample]:
+    def sample_of(self, snapshot: "HostSnapshot", names: Collection[str]) -> dict[str, AppSample]:
         """Sample some apps of an open snapshot. Blocks."""
         records = {name: (*snapshot.instances.get(name, []), *snapshot.processes.get(name, [])) for name in names}
         masters = {name: {each.id: each.pid for each in found if each.pid} for name, found in records.items()}
@@ -154,7 +160,7 @@ class Sampler:
         )
 
 
-def addresses_of(snapshot: HostSnapshot, app: str) -> frozenset[Address]:
+def addresses_of(snapshot: "HostSnapshot", app: str) -> frozenset[Address]:
     """Return where an app listens: where an instance of it does, else where its manifest says."""
     found = frozenset(address for record in snapshot.instances.get(app, ()) for address in record.addresses)
     if found:

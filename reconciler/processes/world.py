@@ -35,7 +35,6 @@ from reconciler.planning.processes.actions import (
     StopProcess,
 )
 from reconciler.planning.processes.observed import Crash, ObservedProcess, ProcessInstance
-from reconciler.planning.processes.plan import count_now, plan, stop_everything
 from reconciler.planning.processes.process import After, AppProcess, Notifies, parts_of
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
@@ -90,7 +89,7 @@ class ProcessWorld:
         questions = Questions(self._places, self._targets, self._instances)
         self._checks = Checks(tasks, questions.beside, wakeups.processes.wake)
         self._backlogs = Backlogs(stores, tasks, self._instances, questions.of_number, wakeups.processes.wake)
-        self._planner: Planner[AppProcess, ObservedProcess, Plan[Action]] = Planner(plan)
+        self._planner: Planner[AppProcess, ObservedProcess, Plan[Action]] = Planner(_planned)
         self._desired: dict[str, AppProcess] = {}
         self._of_app: dict[str, list[str]] = {}
         self._crash_counts: Counter[str] = Counter()
@@ -244,6 +243,8 @@ class ProcessWorld:
 
     async def stop_all(self) -> None:
         """End every instance for good, each in its own way; nothing converges any more."""
+        from reconciler.planning.processes.plan import stop_everything
+
         cause = Cause(Reason.STOPPED_BY_OPERATOR, "the daemon ends with all its apps")
         while self.running():
             for name in self.running():
@@ -271,6 +272,8 @@ class ProcessWorld:
         return max(times, default=_NEVER)
 
     def _desired_number(self, name: str, asked: AppProcess) -> int:
+        from reconciler.planning.processes.plan import count_now
+
         seen = ObservedProcess(instances=self._instances.of(name), scaling=self._backlogs.of(name))
         return count_now(asked.process, seen)
 
@@ -388,3 +391,9 @@ def _is_heard(asked: AppProcess) -> bool:
 
 def _number(live: LiveInstance) -> str:
     return f"{live.record.process}.{live.record.slot}"
+
+
+def _planned(asked: AppProcess | None, observed: ObservedProcess, now: float) -> Plan[Action]:
+    from reconciler.planning.processes.plan import plan  # most hosts have none
+
+    return plan(asked, observed, now)

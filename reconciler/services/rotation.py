@@ -1,7 +1,6 @@
 """Replace credentials: of one service by new ones, of a file that changed, and the key that encrypts them all."""
 
 from reconciler.convergence.wake_queue import WakeQueue
-from reconciler.planning.services.plan import current
 from reconciler.services.observer import ServiceObserver
 from reconciler.services.records import BOXES, ServiceRecords
 from reconciler.vault.env_files import EnvFiles
@@ -24,6 +23,8 @@ class Rotation:
 
     def rotate(self, name: str, app: str | None) -> tuple[str, ...]:
         """Retire the credentials for a service that are in use, of one app or of all; return the apps they are of."""
+        from reconciler.planning.services.plan import current
+
         service = self._observer.services.get(name)
         state = None if service is None else current(service, self._observer.observed(name))
         wanted = self._observer.wanted_by.get(name, {})

@@ -36,7 +36,6 @@ from reconciler.planning.services.actions import (
     Verify,
 )
 from reconciler.planning.services.observed import ObservedService
-from reconciler.planning.services.plan import plan
 from reconciler.planning.services.service import Service
 from reconciler.planning.subject import Subject
 from reconciler.services.backup import BACKUP_TIMEOUT_S, back_up
@@ -50,7 +49,6 @@ from reconciler.services.requested_backups import RequestedBackups
 from reconciler.services.rotation import Rotation
 from reconciler.services.scheduled_backups import ScheduledBackups
 from reconciler.services.server_choice import spec_of
-from reconciler.services.server_connection import is_for_apps_alone
 from reconciler.services.statuses import ServiceStatuses
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import EventKind, Journal
@@ -116,7 +114,7 @@ class ServiceWorld:
             backup_trouble=self.backups.trouble,
         )  # fmt: skip
         self.rotation = Rotation(stores.service_records, self._observer, stores.env_files, wakeups)
-        self._planner: Planner[Service, ObservedService, Plan[Action]] = Planner(plan)
+        self._planner: Planner[Service, ObservedService, Plan[Action]] = Planner(_planned)
 
     # Desired state
 
@@ -285,6 +283,8 @@ class ServiceWorld:
         self._app_wakeups.wake(grant.app)
 
     async def _verify(self, name: str, action: Verify) -> None:
+        from reconciler.services.server_connection import is_for_apps_alone
+
         record, grant = self._service_records.service(action.service), self._service_records.grant(action.grant)
         if grant.credentials is None:
             return
@@ -375,3 +375,9 @@ class ServiceWorld:
     def _record(self, name: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, nothing else
             self._journal.write(Subject("service", name), kind, text, cause, reason)
+
+
+def _planned(asked: Service | None, observed: ObservedService, now: float) -> Plan[Action]:
+    from reconciler.planning.services.plan import plan  # most hosts have none
+
+    return plan(asked, observed, now)

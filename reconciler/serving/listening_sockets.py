@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.linux.listen_queues import Queue, of_socket
 from reconciler.linux.listening_paths import is_in_place, listen_at, name_listened_at
@@ -22,7 +23,9 @@ from reconciler.planning.address import Address
 from reconciler.serving.arrivals import Arrivals
 from reconciler.serving.free_ports import sockaddr, socket_for
 from reconciler.serving.holding import Holding
-from reconciler.serving.relay import Relay
+
+if TYPE_CHECKING:
+    from reconciler.serving.relay import Relay
 
 _NOWHERE: frozenset[Address] = frozenset()
 _PIDFD_GETFD = 438
@@ -130,6 +133,8 @@ class Listeners:
 
     def relay(self, address: Address, successor: Address) -> None:
         """Pass connections at this address on to an overlapping one, until it is closed."""
+        from reconciler.serving.relay import Relay
+
         if address in self._sockets and address not in self._relays:
             self.stop_holding_page(address)
             self.disarm(address)

@@ -11,11 +11,9 @@ import time
 
 from reconciler.linux.listen_queues import being_made, of_socket
 from reconciler.linux.process_table import sockets_of
-from reconciler.linux.shared_ports import divide
 from reconciler.planning.address import Address
 from reconciler.planning.canary.weights import WHOLE, By
 from reconciler.serving.listening_sockets import Listeners, bound_beside, is_alone
-from reconciler.serving.relay import Relay
 
 _LOOK_S = 0.05
 _EMPTY_LOOKS = 3
@@ -48,6 +46,8 @@ class SecondListeners:
 
     async def open(self, address: Address) -> None:
         """Open a second socket that gets no connection yet. Raises CannotDivide; all is as before then."""
+        from reconciler.linux.shared_ports import divide
+
         if address in self._sockets:
             return
         until = time.monotonic() + _ALONE_S  # the keeper may still have that of the canary before
@@ -68,6 +68,8 @@ class SecondListeners:
 
     def weigh(self, address: Address, weight: int, by: By) -> None:
         """Give the second socket so many thousandths of new connections, from now on. Raises CannotDivide."""
+        from reconciler.linux.shared_ports import divide
+
         try:
             divide(self._sockets[address], weight, by)
         except OSError as error:
@@ -90,6 +92,8 @@ class SecondListeners:
 
         The one that stays has every connection then. Interrupted anywhere, it can be done again.
         """
+        from reconciler.serving.relay import Relay
+
         if address not in self._sockets:
             return
         self.weigh(address, WHOLE if promoted else 0, "connection")

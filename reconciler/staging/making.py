@@ -25,7 +25,6 @@ from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.detection.target import loadable, write_app
 from reconciler.staging.differences import mark_copied
-from reconciler.staging.environments.absent_module import refuse_absent
 from reconciler.staging.environments.environment import Environment, EnvironmentRequest
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installation import site_packages
@@ -34,8 +33,6 @@ from reconciler.staging.environments.serving import environment_for, ingredients
 from reconciler.staging.environments.store import Environments
 from reconciler.staging.errors import SourceChanged, StagingError, UnsuitablePython
 from reconciler.staging.log import Log
-from reconciler.staging.persist import link_persisted
-from reconciler.staging.program_build import ProgramBuild, build_program, for_builds, staged_program
 from reconciler.staging.progress import Phase, Progress
 from reconciler.staging.slots import slot_of
 from reconciler.staging.source.snapshot import snapshot
@@ -68,6 +65,8 @@ class Maker:
         self, app: str, build: Build, log: Log, progress: Progress, *, kept: Path, cell: BuildCell | None
     ) -> Staged:
         """Return the finished build. Raises StagingError, SourceChanged, TimeoutError, OSError."""
+        from reconciler.staging.environments.absent_module import refuse_absent
+
         request = _Request(app=app, build=build, log=log, progress=progress, kept=kept, cell=cell)
         builds = self.builds(request.app)
         directory, unfinished = builds / request.build.id, draft(builds, request.build.id)
@@ -116,6 +115,8 @@ class Maker:
 
     async def _built(self, request: "_Request", program: ServingProgram, code: Path, scripts: str = "") -> str:
         """Build a program in the code, and return what runs it. `scripts` are the commands of its environment."""
+        from reconciler.staging.program_build import ProgramBuild, build_program, for_builds
+
         home = self.builds(request.app).parent / "build-home"
         build = ProgramBuild(
             code=code, scripts=scripts, home=home, environment=for_builds(self.environ()), cell=request.cell
@@ -128,6 +129,8 @@ class Maker:
         self, request: "_Request", program: ServingProgram, directory: Path, unfinished: Path
     ) -> Staged:
         """Finish the build of an app for which no environment is made."""
+        from reconciler.staging.program_build import staged_program
+
         for line in (program.line, *program.notes, *(f"ignored: {each}" for each in program.reported)):
             request.log.step(line)
         runtime = await self._built(request, program, unfinished / _CODE)
@@ -203,6 +206,8 @@ class Maker:
         return await environment_for(self.environments, needed, selection.entry, runtimes)
 
     def _persist(self, request: "_Request", code: Path) -> None:
+        from reconciler.staging.persist import link_persisted
+
         for path in request.build.recipe.persist:
             require_within(code, Path(path).parent)
         builds = self.builds(request.app)

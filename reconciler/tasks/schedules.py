@@ -8,21 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App, AskedState
 from reconciler.planning.schedules.actions import Action, Note
 from reconciler.planning.schedules.history import History
 from reconciler.planning.schedules.observed import Observed, ObservedSchedule, Occurrence
-from reconciler.planning.schedules.plan_schedules import SchedulePlan, plan
 from reconciler.planning.schedules.schedule import Schedule
-from reconciler.planning.tasks.decisions import Decisions, Known, new_task
+from reconciler.planning.schedules.schedule_plan import SchedulePlan
 from reconciler.planning.tasks.observed import NO_SCHEDULES
 from reconciler.planning.tasks.occurrences import occurrence_of, records_of
 from reconciler.planning.tasks.task import Task
 from reconciler.state.records import Records
 from reconciler.tasks.open_tasks import OpenTasks
+
+if TYPE_CHECKING:
+    from reconciler.planning.tasks.decisions import Known
 
 # Of a schedule: enough for the median of the last ten, and for what is tried again.
 _MOST_RECORDS = 20
@@ -75,6 +77,8 @@ class Schedules:
         is_same = last is not None and (last.asked, last.state, last.deployed) == (app.schedules, state, deployed)
         if last is not None and is_same and _holds(last.plan, monotonic):
             return last.plan
+        from reconciler.planning.schedules.plan_schedules import plan  # most hosts have no schedules
+
         observed = Observed(state=state, deployed=deployed, schedules=self._observed(app))
         kept = {} if last is None else last.plan.next
         made = plan(app.schedules, observed, kept, now=self._wall_clock(), monotonic=monotonic)
@@ -110,6 +114,8 @@ class Schedules:
 
     def record(self, app: App, decided: Sequence[Action]) -> tuple[Task, ...]:
         """Put on record what was decided, all of it or nothing; return the tasks that have ended by it."""
+        from reconciler.planning.tasks.decisions import Decisions
+
         decisions = Decisions(known=self._known(app))
         decisions.take(decided)
         tasks = tuple(decisions.tasks.values())
@@ -127,6 +133,8 @@ class Schedules:
 
     def triggered(self, app: App, schedule: Schedule, who: str) -> Task:
         """Return the task of a schedule that an operator wants out of turn, at a time that no other one has."""
+        from reconciler.planning.tasks.decisions import new_task
+
         known = self._known(app)
         at = int(known.now)
         while Occurrence(schedule.name, schedule.id, at) in known.attempts:
@@ -134,7 +142,9 @@ class Schedules:
         occurrence = Occurrence(schedule.name, schedule.id, at)
         return replace(new_task(schedule, occurrence, known, f"triggered by {who}"), asked_by=who)
 
-    def _known(self, app: App) -> Known:
+    def _known(self, app: App) -> "Known":
+        from reconciler.planning.tasks.decisions import Known
+
         recorded = (task for each in self._recorded(app.name).values() for task in reversed(each))
         attempts = {occurrence: task for task in recorded if (occurrence := occurrence_of(task)) is not None}
         schedules = {schedule.name: schedule for schedule in app.schedules}

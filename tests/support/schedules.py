@@ -20,8 +20,9 @@ from reconciler.planning.schedules.actions import (
 from reconciler.planning.schedules.due import Next
 from reconciler.planning.schedules.history import History
 from reconciler.planning.schedules.observed import Observed, ObservedSchedule, Occurrence, Record, RecordState
-from reconciler.planning.schedules.plan_schedules import SchedulePlan, plan
+from reconciler.planning.schedules.plan_schedules import plan
 from reconciler.planning.schedules.schedule import Schedule
+from reconciler.planning.schedules.schedule_plan import SchedulePlan
 
 ENDED = frozenset({"succeeded", "failed", "skipped", "missed"})
 

@@ -62,8 +62,14 @@ class Binding:
     parameters: Mapping[str, Json] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class App:
+class _Remembering:
+    """Has room for what is computed once, beside fields in slots: those of an app are too many to share their names."""
+
+    __slots__ = ("__dict__",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App(_Remembering):
     """One desired app: everything in its manifest, with defaults, leases and paths resolved.
 
     `address` is None for a program without a listener; `beside` is the port at which one with a socket listens as well,

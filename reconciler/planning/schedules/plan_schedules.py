@@ -6,7 +6,6 @@ meanwhile; a caller also looks again when a record, the app or its manifest chan
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.planning.schedules.actions import Action, Forget, Note, Remember, Skip, Stop
@@ -15,25 +14,11 @@ from reconciler.planning.schedules.history import History
 from reconciler.planning.schedules.notes import notes
 from reconciler.planning.schedules.observed import Observed, ObservedSchedule, Record
 from reconciler.planning.schedules.schedule import Schedule
+from reconciler.planning.schedules.schedule_plan import SchedulePlan
 from reconciler.planning.schedules.starts import admitted, after_actions, buried, starts
 
 _UNKNOWN = ObservedSchedule()
 _LEAST_WAIT_S = 0.001  # a wall clock as a float has hardly finer steps, and a plan may come just before its time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulePlan:
-    """The actions in order, what is worth telling, and the monotonic second at which to look again, if ever.
-
-    `next` holds the next occurrence of each schedule by its name, to be handed to the next plan; `suspended` says why
-    a schedule does not count its times now.
-    """
-
-    actions: tuple[Action, ...] = ()
-    notes: tuple[Note, ...] = ()
-    next: Mapping[str, Next] = field(default_factory=dict)
-    suspended: Mapping[str, str] = field(default_factory=dict)
-    look_again_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from reconciler.planning.schedules.actions import Start
-from reconciler.planning.schedules.plan_schedules import SchedulePlan
+from reconciler.planning.schedules.schedule_plan import SchedulePlan
 from reconciler.planning.tasks.occurrences import occurrence_of
 from reconciler.planning.tasks.task import Task
 

@@ -2,7 +2,7 @@
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.planning.schedules.actions import Note
-from reconciler.planning.schedules.plan_schedules import SchedulePlan
+from reconciler.planning.schedules.schedule_plan import SchedulePlan
 from reconciler.planning.tasks.task import Task
 
 NO_SCHEDULES = SchedulePlan()

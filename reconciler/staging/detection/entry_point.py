@@ -19,7 +19,6 @@ from reconciler.staging.detection.gunicorn_config import FILE as CONFIG_FILE
 from reconciler.staging.detection.gunicorn_config import GunicornConfig, gunicorn_config
 from reconciler.staging.detection.procfile import FILE, Procfile, read_procfile
 from reconciler.staging.detection.pyproject import tool_table
-from reconciler.staging.detection.served_by import NotFollowed, entry_of, flask_app, flask_entry
 from reconciler.staging.detection.shown_text import quoted
 from reconciler.staging.detection.target import EntryPoint, contains, resolve
 from reconciler.staging.detection.web_line.command import absent_file, understand
@@ -113,6 +112,8 @@ def _release(procfile: Procfile | None, code: Path, chdir: str) -> str:
 
 
 def _found(code: Path, manifest: str | None, web: _WebLine | None) -> EntryPoint:
+    from reconciler.staging.detection.served_by import NotFollowed
+
     if manifest is not None:
         found = resolve(code, manifest)
         return found if web is None else replace(found, reported=(web.not_followed("`entrypoint` is set"),))
@@ -136,6 +137,8 @@ def _found(code: Path, manifest: str | None, web: _WebLine | None) -> EntryPoint
 
 
 def _of_web_line(code: Path, process: WebProcess) -> EntryPoint:
+    from reconciler.staging.detection.served_by import entry_of
+
     if process.kind == "config" and process.server == "gunicorn":
         config = gunicorn_config(code, process.chdir, process.config)
         if config is not None and config.wsgi_app:
@@ -167,6 +170,8 @@ def _configured(code: Path) -> EntryPoint | None:
 
 def _named_by_framework(code: Path) -> EntryPoint | None:
     """Return the app that Flask's or FastAPI's own tool would run, where a file of the code tells it."""
+    from reconciler.staging.detection.served_by import NotFollowed, flask_app, flask_entry
+
     app = flask_app(code)
     if app is not None:
         with suppress(NotFollowed):

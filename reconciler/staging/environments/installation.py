@@ -21,7 +21,6 @@ from reconciler.staging.detection.package_names import canonical
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
 from reconciler.staging.detection.pyproject import drop_required_uv, project_table
 from reconciler.staging.detection.requirements import requirements
-from reconciler.staging.environments.blamed_requirement import blamed
 from reconciler.staging.environments.environment import EnvironmentRequest
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.installer_env import host_files
@@ -276,6 +275,8 @@ class Installation:
 
     async def _run(self, activity: str, arguments: tuple[str, ...]) -> None:
         # From "/" uv finds no project's settings; from the code, its own only.
+        from reconciler.staging.environments.blamed_requirement import blamed
+
         directory = str(self._root) if has_uv_configuration(self._root) else "/"
         installs = "install" in arguments
         command = Command(

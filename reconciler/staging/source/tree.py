@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from reconciler.documents.encoding import Undecodable, decoded
 from reconciler.linux.dataclass import dataclass
@@ -18,9 +18,11 @@ from reconciler.linux.encodable import encodable
 from reconciler.linux.regular_files import shown_size
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source import allowance
-from reconciler.staging.source.ignore_rules import IgnoreRules
 from reconciler.staging.source.names import IGNORE_FILE
 from reconciler.staging.source.reading import read_source
+
+if TYPE_CHECKING:
+    from reconciler.staging.source.ignore_rules import IgnoreRules
 
 _LARGEST_IGNORE_FILE = 64 << 10
 _DEEPEST = 256
@@ -138,7 +140,7 @@ def files_below(top: str) -> Iterator[tuple[str, os.stat_result]]:
                         yield prefix + entry.name, entry.stat(follow_symlinks=False)
 
 
-def _walk(directory: str, prefix: str, rules: IgnoreRules | None, depth: int) -> Iterator[Entry]:
+def _walk(directory: str, prefix: str, rules: "IgnoreRules | None", depth: int) -> Iterator[Entry]:
     if depth > _DEEPEST:
         top = printable("/".join(prefix.split("/")[:3]))
         raise SourceError(f"{top} is more than {_DEEPEST} directories deep; remove it, or list it in {IGNORE_FILE}")
@@ -162,7 +164,9 @@ def _walk(directory: str, prefix: str, rules: IgnoreRules | None, depth: int) ->
             raise SourceError(f"{printable(path)} is {kind}: remove it, or list it in {IGNORE_FILE}")
 
 
-def _rules(root: Path) -> IgnoreRules | None:
+def _rules(root: Path) -> "IgnoreRules | None":
+    from reconciler.staging.source.ignore_rules import IgnoreRules
+
     try:
         text = decoded(read_source(root / IGNORE_FILE, most=_LARGEST_IGNORE_FILE, within=root))
     except FileNotFoundError:
@@ -172,7 +176,7 @@ def _rules(root: Path) -> IgnoreRules | None:
     return IgnoreRules(IGNORE_FILE, text)
 
 
-def _excluded(entry: os.DirEntry[str], path: str, rules: IgnoreRules | None, *, is_directory: bool) -> bool:
+def _excluded(entry: os.DirEntry[str], path: str, rules: "IgnoreRules | None", *, is_directory: bool) -> bool:
     if rules is not None:
         excluded = rules.excludes(f"{path}/" if is_directory else path)
         if excluded is not None:

@@ -21,7 +21,6 @@ MAKING = {
         "reconciler.staging.environments.serving",
         "reconciler.staging.environments.tools",
         "reconciler.staging.making",
-        "reconciler.staging.persist",
     ),
 }
 # What reads files that few apps have: TOML, archives, requirements of a worker class. Others tell of a mistake.
@@ -114,6 +113,9 @@ NEEDED_LATER = {
     *("reconciler.daemon.shutdown", "reconciler.host.revision_differences", "reconciler.isolation.fence"),
     *("reconciler.planning.program_output", "reconciler.planning.services.backups", "reconciler.staging.build_cell"),
     *("reconciler.staging.command", "reconciler.staging.differences", "reconciler.staging.release"),
+    *("reconciler.planning.processes.plan", "reconciler.planning.schedules.due", "reconciler.planning.services.plan"),
+    *("reconciler.inspection.snapshot", "reconciler.isolation.warden"),
+    *("reconciler.serving.relay", "reconciler.services.server_connection", "reconciler.linux.shared_ports"),
     "reconciler.vault.encryption.identities",
 }
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from reconciler.planning.schedules.actions import Miss, Owe, Skip, Start, Stop
 from reconciler.planning.schedules.history import History
 from reconciler.planning.schedules.observed import Observed, ObservedSchedule, Occurrence
-from reconciler.planning.schedules.plan_schedules import SchedulePlan
 from reconciler.planning.schedules.plan_schedules import plan as plan_schedules
 from reconciler.planning.schedules.schedule import Retries, Schedule
+from reconciler.planning.schedules.schedule_plan import SchedulePlan
 from reconciler.planning.tasks.actions import DropTask, EndTask, KillTask, RecordEnd, RecordOccurrences, StartTask, Tell
 from reconciler.planning.tasks.admission import admitted, held
 from reconciler.planning.tasks.decisions import Decisions, Known
