@@ -252,6 +252,8 @@ class _Handler(BaseHTTPRequestHandler):
             verbs.add("create")  # what an apply makes is created
         rights = {(verb, right.group, right.resource) for verb in verbs}
         denied = sorted(rights - self.api.allowed) if self.api.allowed is not None else []
+        if denied and denied[0][0] == "create" and right.verbs == ("patch",):
+            return f'{right.resource}.{right.group} "{names[0]}" is forbidden: '  # as it is, without a reason
         if denied:
             return forbidden(*denied[0], namespace)
         self.api.rights |= rights

@@ -25,7 +25,7 @@ _ANSWER_S = 60.0
 _PAGE = 500
 _GONE = 410
 _UNKNOWN = 401  # who asks
-_NOT_FOUND = 404
+_FORBIDDEN, _NOT_FOUND = 403, 404
 _FAILED = 400
 _BUSY = frozenset((429, 503))
 _BUSY_S, _LONGEST_BUSY_S = 1, 60
@@ -169,7 +169,16 @@ class Client:
         if why:
             raise ApiError(f"{kind} {name} cannot be: {why}")
         path = f"{await self._path(kind, name)}?{urlencode(asked)}"
-        return await self._asked("PATCH", path, json.dumps(written).encode(), _APPLY)
+        try:
+            return await self._asked("PATCH", path, json.dumps(written).encode(), _APPLY)
+        except ApiError as error:
+            if error.status != _FORBIDDEN or not str(error).rstrip().endswith(" is forbidden:"):
+                raise
+            # Of the right to make what is not there yet, a server says nothing but that there is none.
+            group = str(written["apiVersion"]).rpartition("/")[0]
+            where = f'in API group "{group}" in the namespace "{self.namespace}"'
+            text = f'{str(error).rstrip(": ")}: the account cannot create resource "{PLURALS[kind]}" {where}'
+            raise ApiError(text, error.status, error.reason) from error
 
     async def delete(self, kind: str, name: str, uid: str) -> None:
         """Delete an object if it is still this one. Raises ApiError; one that is gone is no error."""
