@@ -29,7 +29,7 @@ def table_of(
     return Table(
         chains=tuple(chains),
         others=frozenset(user for user, each in users.items() if each.places is None),
-        listeners=frozenset(port for each in some for _, port in each.listens),
+        listeners=frozenset(place for each in some for place in each.listens),
         places=apps,
         own=frozenset(own for user, each in users.items() for own in own_of(user, each.listens, each.servers)),
         closed=ADMIN_PORTS,
@@ -44,5 +44,6 @@ def described(table: Table) -> list[object]:
         [[each.user, [*map(list, each.allowed)]] for each in table.chains],
         [*map(list, sorted(table.places))],
         [*map(list, sorted(table.own))],
-        [sorted(table.others), sorted(table.listeners), list(table.closed), list(table.beyond)],
+        [*map(list, sorted(table.listeners))],
+        [sorted(table.others), list(table.closed), list(table.beyond)],
     ]

@@ -52,6 +52,7 @@ _VERDICT_TYPE, _IS_MAP = 0xFFFFFF00, 8
 _TCP, _UDP, _DNS = 6, 17, 53
 _LOOPBACK = 772  # ARPHRD_LOOPBACK: by it goes all that does not leave this host
 _FAMILIES = {4: (2, 16, 4), 6: (10, 24, 16)}  # NFPROTO_IPV4 and IPV6; where the address is in the header, its length
+_SOURCES = {4: 12, 6: 8}  # where that of the sender is
 _SYN, _SYN_ACK, _FLAGS_AT = 0x02, 0x12, 13
 _MARK_BYTES = 32
 _MOST_AT_ONCE = 1000  # elements: an attribute has 64 KiB
@@ -63,6 +64,8 @@ _STRING, _IPV4, _IPV6, _PORT, _USER = 5, 7, 8, 13, 24
 _SETS = {
     USERS: (_USER, 4),
     "ports-of-listeners": (_PORT, 2),
+    "listeners-4": (_IPV4 << 6 | _PORT, 8),
+    "listeners-6": (_IPV6 << 6 | _PORT, 20),
     "ports": (_PORT, 2),
     "places-4": (_IPV4 << 6 | _PORT, 8),
     "places-6": (_IPV6 << 6 | _PORT, 20),
@@ -94,13 +97,13 @@ class Table:
 
     That is, by TCP, the `places` of this host, "" for any address of it, except what is a user's `own`; the `closed`
     ports of it, by UDP as well; and addresses `beyond`, of which port 53 may be asked. To `others`, nothing of `never`
-    is allowed. From the ports of `listeners`, bound by number, nothing connects: to the kernel a listener is the socket
-    of its opener, no user of this table, and a program that was given one may connect by it.
+    is allowed. From where `listeners` are bound, "" for any address, nothing connects: to the kernel a listener is the
+    socket of its opener, no user of this table, and a program that was given one may connect by it.
     """
 
     chains: tuple[Chain, ...] = ()
     others: frozenset[int] = frozenset()
-    listeners: frozenset[int] = frozenset()
+    listeners: frozenset[Destination] = frozenset()
     places: frozenset[Destination] = frozenset()
     own: frozenset[tuple[int, str, int]] = frozenset()
     closed: tuple[int, ...] = ()
@@ -185,11 +188,12 @@ def _elements(table: Table) -> Mapping[str, Mapping[bytes, bytes]]:
         found[USERS][_user(user)] = nest(2, verdict(GOTO, _OTHERS))
     for chain in table.chains:
         found[USERS][_user(chain.user)] = nest(2, verdict(GOTO, _name(chain)))
-    for port in table.listeners:
-        found["ports-of-listeners"][_port(port)] = b""
-    for host, port in table.places:
-        version, packed = _packed(host)
-        found[f"places-{version}" if version else "ports"][packed + (_word(port) if version else _port(port))] = b""
+    for places, of_one, of_any in (
+        (table.listeners, "listeners", "ports-of-listeners"), (table.places, "places", "ports"),
+    ):  # fmt: skip
+        for host, port in places:
+            version, packed = _packed(host)
+            found[f"{of_one}-{version}" if version else of_any][packed + (_word if version else _port)(port)] = b""
     for user, host, port in table.own:
         version, packed = _packed(host)
         found[f"own-{version}" if version else "own"][_user(user) + packed + _word(port)] = b""
@@ -235,7 +239,7 @@ def _differences(
 def _rules(table: Table) -> Iterator[tuple[str, bytes]]:
     """Yield the expressions of each rule, in order, each with its chain."""
     yield _BASE, _first_packets(EQUAL) + decide(JUMP, _LISTENERS)
-    yield _LISTENERS, payload(TRANSPORT_HEADER, 0, 2) + among("ports-of-listeners") + RESET
+    yield from ((_LISTENERS, rule) for rule in _from_listeners())
     yield _BASE, meta(SKUID) + chosen_by(USERS)
     yield from ((_BEYOND, rule) for rule in _beyond())
     yield from ((_HERE, rule) for rule in _here(table.closed))
@@ -251,6 +255,15 @@ def _rules_of(chain: Chain) -> tuple[bytes, ...]:
 
 def _name(chain: Chain) -> str:
     return f"user-{chain.user}"
+
+
+def _from_listeners() -> Iterator[bytes]:
+    yield payload(TRANSPORT_HEADER, 0, 2) + among("ports-of-listeners") + RESET
+    for version, (family, _, length) in _FAMILIES.items():
+        source = payload(NETWORK_HEADER, _SOURCES[version], length, WORD)
+        bound = source + payload(TRANSPORT_HEADER, 0, 2, WORD + length // 4)
+        of_family = meta(PROTOCOL_FAMILY) + compare(bytes([family]))
+        yield of_family + bound + among(f"listeners-{version}", WORD) + RESET
 
 
 def _others(never: Sequence[Destination]) -> Iterator[bytes]:

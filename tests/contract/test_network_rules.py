@@ -154,12 +154,13 @@ def test_a_listener_that_root_has_opened_connects_nowhere_and_goes_on_accepting(
     found = apart(
         """
 import ctypes
-def escape(how, listeners):
-    with socket.create_server(("127.0.0.1", 0)) as before:
+def escape(how, listeners, bound="127.0.0.1"):
+    with socket.create_server((bound, 0)) as before:
         port = before.getsockname()[1]
-    own = socket.create_server(("127.0.0.1", port))  # by its number, as the daemon does
+    own = socket.create_server((bound, port))  # by its number, as the daemon does
+    places = [("" if bound == "0.0.0.0" else bound, port)] if listeners else []
     mine = Chain(user=user, allowed=(("127.0.0.1", 0),))
-    replace("reconciler-a", Table(chains=(mine,), listeners=frozenset([port] if listeners else [])), "mark")
+    replace("reconciler-a", Table(chains=(mine,), listeners=frozenset(places)), "mark")
     served = tried(other, "127.0.0.1", port)
     reading, writing = os.pipe()
     if not os.fork():
@@ -177,11 +178,38 @@ def escape(how, listeners):
             os.write(writing, b"through")
         os._exit(0)
     return served, os.read(reading, 99).decode()
-print(json.dumps([escape(how, listeners) for listeners in (False, True) for how in ("shutdown", "unspecified")]))
+tries = [escape(how, listeners) for listeners in (False, True) for how in ("shutdown", "unspecified")]
+print(json.dumps([*tries, escape("shutdown", True, "0.0.0.0")]))
 """,
         tmp_path,
     )
-    assert found == [["through", "through"]] * 2 + [["through", "ConnectionRefusedError"]] * 2
+    assert found == [["through", "through"]] * 2 + [["through", "ConnectionRefusedError"]] * 3
+
+
+def test_what_has_the_port_of_a_listener_at_another_address_connects(tmp_path: Path) -> None:
+    found = apart(
+        """
+def connected(family, listener, bound):
+    server = socket.create_server(("127.0.0.1" if family == socket.AF_INET else "::1", 0), family=family)
+    replace("reconciler-a", Table(chains=(Chain(user=user),), listeners=frozenset([listener])), "mark")
+    with server, socket.socket(family) as client:
+        client.bind(bound)
+        try:
+            client.connect(server.getsockname())
+        except OSError as error:
+            return type(error).__name__
+        return "through"
+print(json.dumps([
+    connected(socket.AF_INET, ("127.0.0.1", 8001), ("127.0.0.2", 8001)),
+    connected(socket.AF_INET, ("127.0.0.2", 8002), ("127.0.0.2", 8002)),
+    connected(socket.AF_INET, ("127.0.0.2", 8003), ("127.0.0.2", 8004)),
+    connected(socket.AF_INET6, ("::2", 8005), ("::1", 8005)),
+    connected(socket.AF_INET6, ("::1", 8006), ("::1", 8006)),
+]))
+""",
+        tmp_path,
+    )
+    assert found == ["through", "ConnectionRefusedError", "through", "through", "ConnectionRefusedError"]
 
 
 def test_a_table_is_replaced_as_a_whole_and_those_of_others_stay(tmp_path: Path) -> None:
@@ -206,7 +234,7 @@ def test_a_table_of_a_thousand_users_is_one_transaction_and_one_that_is_refused_
     found = apart(
         """
 chains = [Chain(user=71_000 + each, allowed=(("10.0.0.0/8", 5432), ("", 443))) for each in range(1000)]
-many = Table(chains=tuple(chains), listeners=frozenset(range(8000, 9000)))
+many = Table(chains=tuple(chains), listeners=frozenset(("", port) for port in range(8000, 9000)))
 replace("reconciler-a", many, "many")
 whole = mark_of("reconciler-a") == ("many", count(many))
 before = generation()

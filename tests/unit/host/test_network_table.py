@@ -20,7 +20,7 @@ def test_apps_without_a_list_share_their_rules_and_have_what_is_their_own_in_set
     one, two = table_of([shop], {}, [], _APPS), table_of([shop, blog], {}, [], _APPS)
     assert (one.fixed, count(one)) == (two.fixed, count(two))
     assert two.others == {70001, 70002}
-    assert two.listeners == {8001, 8002}
+    assert two.listeners == {("127.0.0.1", 8001), ("", 8002)}
     assert two.places == {("127.0.0.1", 8001), ("", 8002)}
     assert two.own == {(70001, "127.0.0.1", 8001), (70001, "", 6379), (70002, "", 8002)}
     assert two.beyond == METADATA
