@@ -73,6 +73,8 @@ def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
             from reconciler.routing.kept_caddy import dismiss as dismiss_proxy  # most hosts keep none
 
             dismiss_proxy(paths.proxy)
+        if paths.network_rules.exists():
+            _remove_rules(paths, warn)
     return Stopped(daemon=daemon, instances=instances, tasks=tasks, strays=strays)
 
 
@@ -81,6 +83,17 @@ def is_going_down(paths: StatePaths) -> bool:
     with contextlib.suppress(OSError, ValueError):
         return int(read_own(paths.down, _LONGEST_PID)) == os.getpid()
     return False
+
+
+def _remove_rules(paths: StatePaths, warn: Callable[[str], None]) -> None:
+    """Remove the rules by which the kernel held apps that have ended by now."""
+    from reconciler.host.network_rules import remove_rules
+    from reconciler.state.schema import state_id
+
+    try:
+        remove_rules(f"reconciler-{state_id(paths.state)}", paths.network_rules)
+    except OSError as error:
+        warn(f"the kernel keeps the rules for network.connect: {error.strerror or error}")
 
 
 def _layout_of_daemon(paths: StatePaths) -> "Layout | None":

@@ -42,6 +42,13 @@ def filters(state: Path) -> bool:
     return True
 
 
+def remove_rules(table: str, memory: Path) -> None:
+    """Remove what is left of the rules of a state directory, of which nothing runs any more. Raises OSError."""
+    if memory.exists():
+        nftables.replace(table, Table(), "")
+        memory.unlink(missing_ok=True)
+
+
 class NetworkRules:
     """The rules of one state directory, whose table has the name `table`.
 

@@ -109,7 +109,8 @@ def test_a_disk_that_fails_stops_nothing_and_ends_no_daemon(tmp_path: Path, stor
             load.await_more(20)
         assert daemon.is_alive()
         assert set(load.failed) <= {"reset"}, load.outcomes
-        assert set(load.bodies) == {"1"}
+        assert set(load.bodies) <= {"1", ""}  # a worker is killed, maybe between the head and the body of an answer
+        assert load.bodies[""] <= 1
         site.end(daemon)
         refused = site.cli("run")
         assert (refused.returncode, "Read-only file system" in refused.stderr) == (1, True), refused.stderr

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from reconciler.host.network_rules import remove_rules
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status
 from reconciler.isolation.cells import Cells
@@ -332,6 +333,7 @@ class Site:
         if state := self.state_id():
             for cell in Cells(state).left_over(()):
                 cell.end()
+            remove_rules(f"reconciler-{state}", self.paths.network_rules)
 
     def explain(self) -> str:
         """Plan, status, journal and logs, for whoever reads a failed test."""

@@ -144,6 +144,8 @@ def test_an_app_reaches_what_its_list_has_and_an_edit_of_that_restarts_nothing(s
     site.manifest("client", port=port, isolation="strict", probation="0s")
     refused = "ConnectionRefusedError"
     eventually(lambda: tried(port, one, other) == [refused, refused, "through"], 30)
+    assert site.cli("down").returncode == 0
+    assert nftables.mark_of(name) == ("", 0), "nothing of it runs, and no rule of it is left"
 
 
 @pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
