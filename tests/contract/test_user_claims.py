@@ -60,10 +60,12 @@ def test_daemons_that_give_out_users_at_once_give_none_twice(tmp_path: Path) -> 
     states = [state(tmp_path, name) for name in ("one", "two", "three")]
     apps = [f"app-{number}" for number in range(20)]
     running = [
-        subprocess.Popen(_words("tests.support.leased", each.state, 60, *apps), cwd=REPOSITORY) for each in states
+        subprocess.Popen(_words("tests.support.leased", each.state, 90, *apps), cwd=REPOSITORY) for each in states
     ]
     assert [each.wait() for each in running] == [0, 0, 0]
-    assert sorted(numbers(*states)) == list(range(_FIRST, _FIRST + 60))
+    found = numbers(*states)  # a process of another test may have one of the ninety meanwhile
+    assert len(found) == len({*found}) == 60
+    assert {*found} <= {*range(_FIRST, _FIRST + 90)}
 
 
 def _words(module: str, who: object, many: int, *words: str) -> list[str]:
