@@ -82,8 +82,9 @@ class ClusterWorld:
         self._serving: dict[str, list[list[str]]] = {}
         self.leads = Leads(cluster, lambda name, entry: self._note(name, entry=entry))
         for name in self._left:
-            self._serving[name] = self._noted(name).get("serving", [])
-            self.leads.restore(name, self._noted(name))
+            noted = self._noted(name)
+            self._serving[name] = noted.get("serving", [])
+            self.leads.restore(name, noted)
         self._planner: Planner[App, ObservedPlace, Plan[Action]] = Planner(plan)
 
     def begin(self, tasks: StandingTasks) -> None:

@@ -21,7 +21,6 @@ from reconciler.serving.instances import Instances
 from reconciler.settings.server_places import place_for_apps
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Journal
-from reconciler.state.schema import state_id
 
 if TYPE_CHECKING:  # most apps have no list
     from reconciler.host.network_memory import Held
@@ -43,7 +42,6 @@ class NetworkLists:
         self._instances = instances
         self._journal = journal
         self._tasks = tasks
-        self._table = f"reconciler-{state_id(settings.paths.state)}"
         self._held: dict[str, Held] = {}
         self._apps: frozenset[Destination] = frozenset()
         self._before: set[str] | None = None
@@ -159,12 +157,13 @@ class NetworkLists:
     def _kept(self) -> "NetworkRules":
         if self._rules is None:
             from reconciler.host.network_names import resolve
-            from reconciler.host.network_rules import NetworkRules
+            from reconciler.host.network_rules import NetworkRules, name_of_table
 
             def tell(text: str) -> None:
                 self._journal.write(HOST, "daemon", text)
 
-            self._rules = NetworkRules(self._table, self._settings.paths.network_rules, tell, resolve=resolve)
+            paths = self._settings.paths
+            self._rules = NetworkRules(name_of_table(paths.state), paths.network_rules, tell, resolve=resolve)
             self._held = self._rules.former | self._held
         return self._rules
 

@@ -88,10 +88,9 @@ def is_going_down(paths: StatePaths) -> bool:
 def _remove_rules(paths: StatePaths, warn: Callable[[str], None]) -> None:
     """Remove the rules by which the kernel held apps that have ended by now."""
     from reconciler.host.network_rules import remove_rules
-    from reconciler.state.schema import state_id
 
     try:
-        remove_rules(f"reconciler-{state_id(paths.state)}", paths.network_rules)
+        remove_rules(paths)
     except OSError as error:
         warn(f"the kernel keeps the rules for network.connect: {error.strerror or error}")
 

@@ -23,6 +23,8 @@ from reconciler.linux.filter_table import Table, count
 from reconciler.linux.privileges import NET_ADMIN, may
 from reconciler.planning.fingerprint import fingerprint
 from reconciler.planning.isolation.destinations import Destination, names_in
+from reconciler.state.paths import StatePaths
+from reconciler.state.schema import state_id
 
 _LOOK_UP_EVERY_S = 60.0
 _SETTLES_S = 0.2
@@ -42,11 +44,16 @@ def filters(state: Path) -> bool:
     return True
 
 
-def remove_rules(table: str, memory: Path) -> None:
+def name_of_table(state: Path) -> str:
+    """Return the name of the table of a state directory. Raises OSError."""
+    return f"reconciler-{state_id(state)}"
+
+
+def remove_rules(paths: StatePaths) -> None:
     """Remove what is left of the rules of a state directory, of which nothing runs any more. Raises OSError."""
-    if memory.exists():
-        nftables.replace(table, Table(), "")
-        memory.unlink(missing_ok=True)
+    if paths.network_rules.exists():
+        nftables.replace(name_of_table(paths.state), Table(), "")
+        paths.network_rules.unlink(missing_ok=True)
 
 
 class NetworkRules:

@@ -333,7 +333,7 @@ class Site:
         if state := self.state_id():
             for cell in Cells(state).left_over(()):
                 cell.end()
-            remove_rules(f"reconciler-{state}", self.paths.network_rules)
+            remove_rules(self.paths)
 
     def explain(self) -> str:
         """Plan, status, journal and logs, for whoever reads a failed test."""

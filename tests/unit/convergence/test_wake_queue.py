@@ -5,6 +5,7 @@ import gc
 from collections.abc import Callable
 
 from reconciler.convergence.wake_queue import WakeQueue
+from tests.support.collections import none_by_itself
 
 
 class Started:
@@ -193,9 +194,5 @@ def test_what_thousands_of_names_renew_is_collected_in_parts() -> None:
             await asyncio.sleep(0)
         assert max(young) < 10_000
 
-    threshold = gc.get_threshold()
-    gc.set_threshold(1 << 30)
-    try:
+    with none_by_itself():
         asyncio.run(story())
-    finally:
-        gc.set_threshold(*threshold)

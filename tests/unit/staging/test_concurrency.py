@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from reconciler.staging.concurrency import DetachedWork, SingleFlight, in_thread
+from tests.support.collections import none_by_itself
 
 
 class Work:
@@ -150,12 +151,8 @@ def test_what_thousands_that_waited_for_the_same_work_make_then_is_collected_in_
         await asyncio.wait(callers)
         assert max(young) < 20_000
 
-    was = gc.get_threshold()
-    gc.set_threshold(1 << 30)  # as where the interpreter sees as many objects go as come
-    try:
+    with none_by_itself():
         asyncio.run(story())
-    finally:
-        gc.set_threshold(*was)
 
 
 def test_what_thousands_make_after_work_in_threads_is_collected_in_parts() -> None:
@@ -175,9 +172,5 @@ def test_what_thousands_make_after_work_in_threads_is_collected_in_parts() -> No
         await asyncio.wait(callers)
         assert max(young) < 20_000
 
-    was = gc.get_threshold()
-    gc.set_threshold(1 << 30)
-    try:
+    with none_by_itself():
         asyncio.run(story())
-    finally:
-        gc.set_threshold(*was)
