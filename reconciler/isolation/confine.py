@@ -14,7 +14,7 @@ from reconciler.isolation.giving import hand_out
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.tries import got_through
 from reconciler.isolation.view import closed_ways, enter_view, open_ways, view_for
-from reconciler.linux.kernel_calls import address_of, call_libc
+from reconciler.linux.kernel_calls import address_of, call_libc, prctl
 from reconciler.linux.privileges import SETGID, SETPCAP, drop_bounding_set, drop_capabilities, gain_no_more, may_each
 from reconciler.linux.seccomp import install
 
@@ -113,7 +113,7 @@ def _become(uid: int, gid: int, groups: "list[int]") -> None:
     os.setresuid(uid, uid, uid)
     number = int.from_bytes(bytes(kept), sys.byteorder)  # type: ignore[call-overload]  # a buffer
     if number:
-        call_libc("prctl", _SET_DEATH_SIGNAL, number, 0, 0, 0)
+        prctl(_SET_DEATH_SIGNAL, number)
 
 
 def enter(entrances: "tuple[str, ...] | list[str]") -> None:

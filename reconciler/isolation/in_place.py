@@ -12,7 +12,7 @@ from reconciler.isolation.main import LOG_VARIABLE, given_by, prove
 from reconciler.isolation.main import open_log as log_of
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.view_maker import ViewMaker
-from reconciler.linux.kernel_calls import address_of, call_libc
+from reconciler.linux.kernel_calls import address_of, prctl
 from reconciler.linux.open_numbers import close_from
 
 TYPE_CHECKING = False  # as that of `typing`
@@ -82,4 +82,4 @@ class InPlace:
         self._held.close()
         os.close(report)
         # Becoming another user has taken its own files of /proc from it, which a program that is executed gets back.
-        call_libc("prctl", _SET_DUMPABLE, 1, 0, 0, 0)
+        prctl(_SET_DUMPABLE, 1)

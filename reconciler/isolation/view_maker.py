@@ -13,7 +13,7 @@ import os
 from reconciler.isolation.fence import Held, rules_of
 from reconciler.isolation.main import given_by
 from reconciler.isolation.view import enter_view, view_for
-from reconciler.linux.kernel_calls import call, call_libc
+from reconciler.linux.kernel_calls import call, call_libc, prctl
 from reconciler.linux.landlock import Ruleset, version
 from reconciler.linux.mount_trees import join_mounts
 from reconciler.linux.open_numbers import close_from
@@ -172,7 +172,7 @@ class _Host:
 
 def _serve(line: "_socket.socket") -> None:
     """Make a view for each that asks, until no process can ask any more; end this one."""
-    call_libc("prctl", _SET_DEATH_SIGNAL, _KILL, 0, 0, 0)
+    prctl(_SET_DEATH_SIGNAL, _KILL)
     close_from(3, {line.fileno()})
     gc.freeze()
     gc.enable()

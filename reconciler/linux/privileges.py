@@ -56,4 +56,4 @@ def _header() -> bytes:
 
 def gain_no_more() -> None:
     """Have no program gain rights by its file: setuid and file capabilities have no effect. Raises OSError."""
-    call_libc("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
+    prctl(_NO_NEW_PRIVS, 1)
