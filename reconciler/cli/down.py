@@ -5,24 +5,28 @@ Each app gets its stop timeout to finish its requests, each task 8 s after SIGTE
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.options import examples, json_option, paths_of, reading, state_option
 from reconciler.planning.wording import counted
 
+if TYPE_CHECKING:
+    from reconciler.daemon.shutdown import Stopped
+
 
 @click.command(help=__doc__, epilog=examples("reconciler down", "reconciler down --state /var/lib/reconciler"))
 @json_option
 @state_option
 def command(as_json: bool, state: Path | None) -> None:
-    from reconciler.daemon.shutdown import shut_down
+    from reconciler.daemon.shutdown import Stopped, shut_down
     from reconciler.state.lock import AlreadyRunning
 
     paths = paths_of(state)
     if not paths.database.exists():
         if as_json:
-            _show_json(None, 0, 0, 0)
+            _show_json(Stopped())
         else:
             click.echo(f"nothing to stop: no daemon has ever run in {paths.state}")
         return
@@ -32,13 +36,13 @@ def command(as_json: bool, state: Path | None) -> None:
     except AlreadyRunning as error:
         raise click.ClickException(f"{error}: it was started just now; try again") from error
     if as_json:
-        _show_json(stopped.daemon, stopped.instances, stopped.tasks, stopped.strays)
+        _show_json(stopped)
         return
     parts = [f"the daemon (pid {stopped.daemon})"] if stopped.daemon else []
     parts += [counted(stopped.instances, "app instance")] if stopped.instances else []
+    parts += [counted(stopped.processes, "process")] if stopped.processes else []
     parts += [counted(stopped.tasks, "task")] if stopped.tasks else []
-    strays = stopped.strays
-    parts += [f"{strays} stray {'process' if strays == 1 else 'processes'}"] if strays else []
+    parts += [counted(stopped.strays, "stray process")] if stopped.strays else []
     click.echo(
         f"stopped {' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))}"
         if parts
@@ -46,7 +50,7 @@ def command(as_json: bool, state: Path | None) -> None:
     )
 
 
-def _show_json(daemon: int | None, instances: int, tasks: int, strays: int) -> None:
+def _show_json(stopped: "Stopped") -> None:
     from reconciler.cli.table import show_json
 
-    show_json({"daemon": daemon or None, "instances": instances, "tasks": tasks, "strays": strays})
+    show_json({name: getattr(stopped, name) for name in ("daemon", "instances", "processes", "tasks", "strays")})

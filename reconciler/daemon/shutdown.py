@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.linux.dataclass import dataclass
@@ -47,12 +48,16 @@ class _Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """What was stopped: the daemon's pid, None when none ran, and numbers of instances, tasks and stray processes."""
+    """What was stopped: the daemon's pid, None when none ran, and how many of what it had started.
 
-    daemon: int | None
-    instances: int
-    tasks: int
-    strays: int
+    `instances` are those of web programs, `processes` those of an app's other programs, and a stray is of neither.
+    """
+
+    daemon: int | None = None
+    instances: int = 0
+    processes: int = 0
+    tasks: int = 0
+    strays: int = 0
 
 
 def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
@@ -67,7 +72,7 @@ def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
     places = _layout_of_daemon(paths)
     daemon = _end_daemon(paths, warn)
     with acquire(paths):
-        instances, tasks, strays = _end_apps(paths, places)
+        stopped = _end_apps(paths, places)
         dismiss(paths.keeper)
         if paths.proxy.exists():
             from reconciler.routing.kept_caddy import dismiss as dismiss_proxy  # most hosts keep none
@@ -75,7 +80,7 @@ def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
             dismiss_proxy(paths.proxy)
         if paths.network_rules.exists():
             _remove_rules(paths, warn)
-    return Stopped(daemon=daemon, instances=instances, tasks=tasks, strays=strays)
+    return replace(stopped, daemon=daemon)
 
 
 def is_going_down(paths: StatePaths) -> bool:
@@ -138,8 +143,8 @@ def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
         os.close(fd)
 
 
-def _end_apps(paths: StatePaths, places: "Layout | None") -> tuple[int, int, int]:
-    """End all instances and tasks; return their numbers, and that of marked processes that were left or are of none.
+def _end_apps(paths: StatePaths, places: "Layout | None") -> Stopped:
+    """End all instances and tasks, and what is marked and was left or is of none; return how many there were of each.
 
     A task is ended by its runner, which leaves how that went for the next daemon.
 
@@ -166,7 +171,9 @@ def _end_apps(paths: StatePaths, places: "Layout | None") -> tuple[int, int, int
         tasks = {process.task for process in masters if process.task}
         strays = _kill_strays(paths) + sum(1 for process in masters if not (process.instance or process.task))
         _record(paths, database, known)
-    return len({process.instance for process in masters if process.instance}), len(tasks), strays
+    ended = {process.instance for process in masters if process.instance}
+    others = {each for each in ended if each in known and known[each].process}
+    return Stopped(instances=len(ended - others), processes=len(others), tasks=len(tasks), strays=strays)
 
 
 @contextlib.contextmanager
@@ -274,14 +281,11 @@ def _record(paths: StatePaths, database: "Database", known: "dict[str, InstanceR
         records.drop_instance(record.id)
         if not record.has_program:
             continue
-        gate_figures_reader.keep(paths.readiness(record.app) / record.id)
-        remove_tree(paths.readiness(record.app) / record.id)
-        journal.write(
-            Subject("app", record.app),
-            "stopped",
-            f"{_name_of(record)} stopped",
-            "the daemon and all apps were stopped",
-        )
+        readiness = paths.readiness(record.app) / record.id
+        text = f"{_name_of(record, readiness)} stopped"
+        gate_figures_reader.keep(readiness)
+        remove_tree(readiness)
+        journal.write(Subject("app", record.app), "stopped", text, "the daemon and all apps were stopped")
     now = time.time()  # noqa: TID251  shown to people, never subtracted
     for name, last in records.app_statuses().items():
         if any(record.app == name for record in known.values()):
@@ -290,6 +294,8 @@ def _record(paths: StatePaths, database: "Database", known: "dict[str, InstanceR
             records.set_app_status(name, stopped)
 
 
-def _name_of(record: "InstanceRecord") -> str:
+def _name_of(record: "InstanceRecord", readiness: Path) -> str:
+    from reconciler.serving.live_instance import program_of
+
     pid = record.pid or 0
-    return f"{record.process}.{record.slot} (pid {pid})" if record.process else f"gunicorn {pid}"
+    return f"{record.process}.{record.slot} (pid {pid})" if record.process else f"{program_of(readiness)} {pid}"

@@ -99,7 +99,7 @@ class AppReleaseCommands:
         except sqlite3.Error:  # it was run, and a full disk does not make it run again
             self._stores.records.add_release(name, action.release)
         self._done[name] = self.of(name) | {action.release}
-        record(name, "released", f"{release} of build {build} worked", action.cause, action.reason)
+        record(name, "released", f"{release} of build {build} succeeded", action.cause, action.reason)
 
     async def _run(self, action: Release, release: Steps, place: Place, progress: Callable[[Phase], None]) -> None:
         from reconciler.staging.release import ReleaseCommand, run_release  # adopting runs none

@@ -9,8 +9,8 @@ _OTHER_VALUES = frozenset(("true", "false", "yes", "no", "on", "off", "null", "y
 
 
 def counted(number: int, noun: str) -> str:
-    """Return the number with its noun: `1 app`, `3 apps`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return the number with its noun: `1 app`, `3 apps`, `2 processes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('ss') else 's'}"
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

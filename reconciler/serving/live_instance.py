@@ -298,5 +298,14 @@ class LiveInstance:
         return tuple(sorted(filter(str.isdecimal, names))[: 2 * self.record.workers + _MORE_WORKERS])
 
     def _words(self, name: str) -> str:
-        text = logs.text_from(self.readiness / name, _MOST_BYTES, within=self.readiness)
-        return " ".join(text[:_FIRST_WORDS].split())
+        return _words_in(self.readiness, name)
+
+
+def program_of(readiness: Path) -> str:
+    """Return the name of the web program whose readiness directory it is: of the app's own, else gunicorn."""
+    return _words_in(readiness, "program") or "gunicorn"
+
+
+def _words_in(readiness: Path, name: str) -> str:
+    text = logs.text_from(readiness / name, _MOST_BYTES, within=readiness)
+    return " ".join(text[:_FIRST_WORDS].split())

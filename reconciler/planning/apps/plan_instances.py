@@ -320,7 +320,7 @@ def prepare(known: Assessment) -> list[Action]:
     actions = _stage(known)
     release = known.target.release_mark(known.observed.commands.get(known.target.build.id, NO_COMMANDS))
     if release is not None and release not in known.observed.released:
-        cause = Cause(Reason.FIRST_TIME, "it was never run")
+        cause = Cause(Reason.FIRST_TIME, "first release command of the app")
         if known.observed.released:
             cause = Cause(Reason.SOURCE_CHANGED, "its build or its environment is new")
         if known.failed_in_an_outage:

@@ -451,17 +451,20 @@ def test_down_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
                 assert process.stdout is not None
                 process.stdout.readline()
                 process.stdout.close()
-            for number, process in (("a" * 12, master), ("b" * 12, stubborn)):
+            for number, process, worker in (("a" * 12, master, ""), ("b" * 12, stubborn, "worker")):
                 records.put_instance(
                     InstanceRecord(
                         id=number, app="blog", revision="r", build="b", address=Address(host="127.0.0.1", port=8000),
                         boot=boot_id(), started_at=time.monotonic(), stop_timeout_s=0.2, workers=1, pid=process.pid,
-                        ticks=1,
+                        ticks=1, process=worker, slot=1,
                     )
                 )  # fmt: skip
+            readiness = StatePaths(state=state).readiness("blog") / ("a" * 12)
+            readiness.mkdir(parents=True)
+            (readiness / "program").write_text("node")
             done = CliRunner().invoke(group, ["down", "--state", str(state)])
             assert done.exit_code == 0, done.output
-            assert done.output == "stopped 2 app instances and 1 stray process\n"
+            assert done.output == "stopped 1 app instance, 1 process and 1 stray process\n"
             assert [process.wait(60) for process in started] == [-15, -15, -9, -9]
         finally:
             for process in started:
@@ -470,6 +473,8 @@ def test_down_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
         assert records.instances() == []
         assert records.app_statuses()["blog"].state == "stopped"
         assert Journal(database).newest(None, 9, kinds=["exited"]) == []
+        stopped = [event.text for event in Journal(database).newest(None, 9, kinds=["stopped"])]
+        assert set(stopped) == {f"node {master.pid} stopped", f"worker.1 (pid {stubborn.pid}) stopped"}
 
 
 # init

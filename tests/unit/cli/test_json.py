@@ -246,7 +246,7 @@ def test_the_reasons_that_are_given_are_those_of_the_reference() -> None:
 
 def test_what_is_stopped_is_counted(state: Path) -> None:
     done = run("down", "--json", "--state", state)
-    assert json.loads(done.stdout) == {"daemon": None, "instances": 0, "tasks": 0, "strays": 0}
+    assert json.loads(done.stdout) == {"daemon": None, "instances": 0, "processes": 0, "tasks": 0, "strays": 0}
 
 
 def test_an_installation_is_told_step_by_step(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ def test_a_release_command_is_run_once_between_staging_and_starting() -> None:
     staged = after(first, plan(MIGRATING, first, NOW).actions[0], NOW)
     assert planned(MIGRATING, first) == lines("""
         stage build b1: first build of the app
-        run the release command of build b1: it was never run
+        run the release command of build b1: first release command of the app
         start revision v2: the app was not running
     """)
     released = after(staged, plan(MIGRATING, staged, NOW).actions[0], NOW)
@@ -274,7 +274,7 @@ def test_commands_that_the_code_asks_for_are_run_once_its_build_is_there() -> No
     staged = after(first, plan(app, first, NOW).actions[0], NOW)
     asking = replace(staged, commands={staged.builds[0]: CodeCommands(release="migrate")})
     assert planned(app, asking) == lines("""
-        run the release command of build b1: it was never run
+        run the release command of build b1: first release command of the app
         start revision v1: the app was not running
     """)
     released = after(asking, plan(app, asking, NOW).actions[0], NOW)

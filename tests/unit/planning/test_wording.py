@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.planning.wording import persist_field, stayed_in_build, written_into_build
+from reconciler.planning.wording import counted, persist_field, stayed_in_build, written_into_build
 
 _NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="\\/"), min_size=1)
 
@@ -43,3 +43,11 @@ def test_what_no_manifest_can_name_is_said() -> None:
     assert "persist" not in stayed_in_build(("\\udcff",), "b1")
     assert written_into_build(("a b",)).endswith("""; 'persist: ["a b"]' in its manifest keeps it""")
     assert stayed_in_build(("media/",), "b1").endswith("; 'persist: [media/]' in its manifest takes it over")
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "told"),
+    [(1, "app", "1 app"), (0, "app", "0 apps"), (1, "stray process", "1 stray process"), (2, "process", "2 processes")],
+)
+def test_a_number_has_its_noun_beside_it(number: int, noun: str, told: str) -> None:
+    assert counted(number, noun) == told
