@@ -192,8 +192,8 @@ def _summary(command: str) -> str:
 def group() -> None:
     """Keep a host in the state that a directory of YAML manifests describes.
 
-    Each manifest describes a Python web app. The daemon builds its environment, serves it with gunicorn, and rolls out
-    every change without a refused connection.
+    Each manifest describes a web app. The daemon builds its environment, serves it with gunicorn or by its own program,
+    and rolls out every change without a refused connection.
     """
 
 
