@@ -16,14 +16,16 @@ def entry_of(cluster: Cluster, app: str, seen: Mapping[tuple[str, str], Seen]) -
     ca = "" if cluster.entry_ca is None else str(cluster.entry_ca)
     match cluster.entry:
         case "":
-            return None
+            found = None
         case "ingress":
-            return _of_ingress(seen.get(("Ingress", app), {}), ca)
+            found = _of_ingress(seen.get(("Ingress", app), {}), ca)
         case "service":
-            return _of_service(seen.get(("Service", app), {}))
+            found = _of_service(seen.get(("Service", app), {}))
         case given:
             parts = urlsplit(given)
-            return _entry(str(parts.hostname), parts.port or _PORTS[parts.scheme], tls=parts.scheme == "https", ca=ca)
+            port, tls = parts.port or _PORTS[parts.scheme], parts.scheme == "https"
+            found = _entry(str(parts.hostname), port, tls=tls, ca=ca)
+    return None if found is None else replace(found, place=cluster.name)
 
 
 def _of_ingress(ingress: Seen, ca: str) -> Entry | None:

@@ -53,7 +53,7 @@ class Leads:
         found = entry_of(self._cluster, name, {})
         if found is None and self._cluster.entry and noted.get("entry"):
             with suppress(TypeError):  # another version has written it: it is found again
-                found = Entry(**noted["entry"])
+                found = Entry(**{**noted["entry"], "place": self._cluster.name})
         self._known[name] = Lead(entry=found)
 
     def led_since(self, name: str, now: float, *, asked: bool) -> tuple[Led, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 from typing import Protocol
 
+from reconciler.cluster.moves import Standings
 from reconciler.cluster.observed import Rendered
 from reconciler.host.app_places import AppPlaces
 from reconciler.planning.apps.app import App
@@ -20,6 +21,11 @@ class Renderer(Protocol):
 
 class PlaceNeighbours(Protocol):
     """What the rest of the daemon tells of an app that a cluster may have."""
+
+    @property
+    def standings(self) -> Standings:
+        """In which clusters apps serve."""
+        ...
 
     @property
     def places(self) -> AppPlaces:

@@ -31,13 +31,14 @@ class ObservedPlace:
 
     `revision` is the one to be deployed: its build is staged; it is tried `since` then. `seen` are its objects there
     that are ours, `pods` its pods. `looked` is False until the cluster was looked at once, `unseen` says why it cannot
-    be looked at now. `held` says that the manifest cannot be read, so that nothing is removed; `serves_here` that an
-    instance of the app serves on this host, `wanted_here` that its manifest asks for that. `left` that something of it
-    may be there. `conflicts` are what others have of our objects, which is not changed back, by what was found then.
-    An app that moves is to serve there and here for `overlap_s`; it does so since `both_since`. It is all there since
-    `stands_since`; what leads to its pods hears of that within `drain_s`. The proxy of this host has `led` its clients
-    there, or here, since `led_since`; what it had begun before has as long to be answered, and a while longer while
-    some of it is `waited_for` here.
+    be looked at now. `held` says that the manifest cannot be read, so that nothing is removed. An app that moves has
+    another place, `here` or another cluster: `wanted_at` is the one that its manifest asks for instead, and `serves_at`
+    the one where it serves besides; "" for none. `left` says that something of it may be there. `conflicts` are what
+    others have of our objects, which is not changed back, by what was found then. An app that moves is to serve at both
+    places for `overlap_s`; it does so since `both_since`. It is all there since `stands_since`; what leads to its pods
+    hears of that within `drain_s`. The proxy of this host has `led` its clients there, or to the other place, since
+    `led_since`; what it had begun before has as long to be answered, and a while longer while some of it is
+    `waited_for` here.
     """
 
     installation: str
@@ -50,8 +51,8 @@ class ObservedPlace:
     looked: bool = False
     unseen: str = ""
     held: bool = False
-    wanted_here: bool = False
-    serves_here: bool = False
+    wanted_at: str = ""
+    serves_at: str = ""
     left: bool = False
     conflicts: Mapping[str, str] = field(default_factory=dict)
     overlap_s: float = 0.0

@@ -11,8 +11,8 @@ from typing import Any
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
 from reconciler.cluster.observed import ObservedPlace, Rendered
 from reconciler.cluster.ownership import PART, changed_by, conflict_of, differences, key_of
-from reconciler.cluster.rollout import DONE, Standing, standing_of, standing_of_job
-from reconciler.planning.apps.app import App
+from reconciler.cluster.rollout import DONE, Standing, available_pods, standing_of, standing_of_job
+from reconciler.planning.apps.app import HERE, App
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.routing.route import Led
@@ -44,11 +44,11 @@ def plan(app: App | None, observed: ObservedPlace, now: float) -> Plan[Action]:
         state: AppState = "degraded" if _serves_there_alone(observed) else "failing"
         return _plan((), state, Cause(Reason.MANIFEST_REFUSED, rendered.refused), observed)
     planned = _deployed(rendered, observed)
-    if planned.reason is not Reason.NONE or not observed.serves_here:
+    if planned.reason is not Reason.NONE or not observed.serves_at:
         return planned
     # It is there, also where that cannot be looked at any more.
     overlaps = _overlaps(observed, now)
-    waits = _serving_at_both(observed, now, planned.message) if overlaps else _until_led("there", observed, now)
+    waits = _serving_at_both(observed, now, planned.message) if overlaps else _until_led(observed.place, observed, now)
     if waits is None or observed.led in ("there", "nowhere"):
         return waits or planned
     heard_at = (now if observed.stands_since is None else observed.stands_since) + observed.drain_s
@@ -57,35 +57,35 @@ def plan(app: App | None, observed: ObservedPlace, now: float) -> Plan[Action]:
 
 
 def _serves_there_alone(observed: ObservedPlace) -> bool:
-    """Return whether pods of before are available, and nothing serves on this host."""
-    available = (each.get("status", {}).get("availableReplicas") for each in observed.seen.values())
-    return any(available) and not observed.serves_here
+    """Return whether pods of before are available, and nothing serves at another place."""
+    return not observed.serves_at and any(available_pods(each) for each in observed.seen.values())
 
 
 def _overlaps(observed: ObservedPlace, now: float) -> bool:
     """Return whether an app that moves is to go on serving where it was, beside where it is to be."""
-    if not observed.overlap_s or not observed.serves_here:
+    if not observed.overlap_s or not observed.serves_at:
         return False
     return observed.both_since is None or now < observed.both_since + observed.overlap_s
 
 
 def _serving_at_both(observed: ObservedPlace, now: float, besides: str = "") -> Plan[Action]:
-    text = f"it serves here and in {observed.place}, for {observed.overlap_s:g} s"
+    text = f"it serves {_at_both(observed)}, for {observed.overlap_s:g} s"
     cause = Cause(Reason.SERVING_AT_BOTH, f"{text}; {besides}" if besides else text)
     since = now if observed.both_since is None else observed.both_since
     return replace(_plan((), "starting", cause, observed), recheck_at=since + observed.overlap_s)
 
 
-def _until_led(where: Led, observed: ObservedPlace, now: float) -> Plan[Action] | None:
-    """Serve at both until the proxy of this host leads clients where they are to go, and a little longer.
+def _until_led(to: str, observed: ObservedPlace, now: float) -> Plan[Action] | None:
+    """Serve at both until the proxy of this host leads clients to the place where they are to go, and a little longer.
 
     None once it does, or where it leads none.
     """
     if observed.led == "nowhere":
         return None
-    at = "here" if where == "here" else f"in {observed.place}"
+    where: Led = "there" if to == observed.place else "here" if to == HERE else "elsewhere"
+    at = _at(to)
     if observed.led != where:
-        text = f"it serves here and in {observed.place}, until the proxy leads its domains to where it is {at}"
+        text = f"it serves {_at_both(observed)}, until the proxy leads its domains to where it is {at}"
         return _plan((), "starting", Cause(Reason.DOMAINS_CHANGED, text), observed)
     until = observed.led_since + observed.drain_s
     if until <= now < until + _WAITED_FOR_S and observed.waited_for:
@@ -96,18 +96,28 @@ def _until_led(where: Led, observed: ObservedPlace, now: float) -> Plan[Action] 
     return replace(_plan((), "starting", Cause(Reason.DOMAINS_CHANGED, text), observed), recheck_at=until)
 
 
+def _at_both(observed: ObservedPlace) -> str:
+    """Return the two places at which an app serves while it moves."""
+    return f"{_at(observed.serves_at)} and {_at(observed.place)}"
+
+
+def _at(place: str) -> str:
+    return HERE if place == HERE else f"in {place}"
+
+
 def _withdrawn(observed: ObservedPlace, now: float) -> Plan[Action]:
     """Delete what an app has there, unless that is not sure to be wanted, or nothing else serves yet."""
     removed = Cause(Reason.MANIFEST_REMOVED, f"no manifest asks for it in {observed.place}")
     if observed.held:
         return _plan((), "running", Cause(Reason.MANIFEST_REFUSED, "its manifest cannot be read"), observed)
-    if observed.wanted_here and not observed.serves_here and observed.seen:
-        waits = Cause(Reason.HANDING_OVER, f"it serves in {observed.place} until it serves here")
-        return _plan((), "starting", waits, observed)
-    if observed.wanted_here and observed.seen and _overlaps(observed, now):
-        return _serving_at_both(observed, now)
-    if observed.wanted_here and observed.seen and (until_led := _until_led("here", observed, now)) is not None:
-        return until_led
+    if observed.wanted_at and observed.seen:
+        if not observed.serves_at:
+            text = f"it serves in {observed.place} until it serves {_at(observed.wanted_at)}"
+            return _plan((), "starting", Cause(Reason.HANDING_OVER, text), observed)
+        if _overlaps(observed, now):
+            return _serving_at_both(observed, now)
+        if (until_led := _until_led(observed.wanted_at, observed, now)) is not None:
+            return until_led
     actions: list[Action] = [_delete(each, removed) for each in _in_order(observed.seen)]
     if not actions and observed.left:
         actions.append(ForgetPlace(cause=removed.text, reason=removed.reason))

@@ -22,11 +22,16 @@ class Standing:
 DONE = Standing(progress="done")
 
 
+def available_pods(each: Seen) -> int:
+    """Return how many pods of an object serve, as its cluster says; 0 for what has none."""
+    return int(each.get("status", {}).get("availableReplicas") or 0)
+
+
 def standing_of(deployment: Seen, pods: Iterable[Seen]) -> Standing:
     """Return how far a Deployment is with its rollout."""
     spec, status = deployment.get("spec", {}), deployment.get("status", {})
     wanted = int(spec.get("replicas", 1) or 0)
-    ready, updated = int(status.get("availableReplicas") or 0), int(status.get("updatedReplicas") or 0)
+    ready, updated = available_pods(deployment), int(status.get("updatedReplicas") or 0)
     total = int(status.get("replicas") or 0)
     seen_last = int(status.get("observedGeneration") or 0) >= int(deployment["metadata"].get("generation") or 0)
     if seen_last and ready >= wanted and updated >= wanted and total <= updated:

@@ -15,19 +15,20 @@ from typing import Any
 from reconciler.cluster.actions import Action, ApplyObject, DeleteObject, ForgetPlace, Render
 from reconciler.cluster.api.client import ApiError, Client
 from reconciler.cluster.leads import Leads
+from reconciler.cluster.moves import Moves
 from reconciler.cluster.neighbours import PlaceNeighbours, Renderer
 from reconciler.cluster.observed import ObservedPlace, Rendered
 from reconciler.cluster.ownership import APP, conflict_of, kept_replicas, marked, may_be_taken
 from reconciler.cluster.plan import plan
 from reconciler.cluster.requests import as_requested, with_request
-from reconciler.cluster.rollout import is_ready
+from reconciler.cluster.rollout import available_pods, is_ready
 from reconciler.cluster.versions import PLURALS
 from reconciler.cluster.watched import WatchedObjects
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.linux.files import replace_file
-from reconciler.planning.apps.app import App
+from reconciler.planning.apps.app import HERE, App
 from reconciler.planning.apps.observed import ProcessFailure
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired_state import DesiredState
@@ -74,11 +75,11 @@ class ClusterWorld:
         self._watched = WatchedObjects(client, installation, self._wake)
         self._rendered: dict[str, Rendered] = {}
         self._desired: Mapping[str, App] = {}
-        self._here: Mapping[str, App] = {}
         self._left = frozenset(each.name for each in directory.iterdir()) if directory.is_dir() else frozenset()
         self._conflicts: dict[str, dict[str, str]] = {}
         self._blamed: dict[str, tuple[str, float]] = {}
-        self._both_since: dict[str, float] = {}
+        self._moves = Moves(cluster, neighbours)
+        neighbours.standings.on_change.append(self._on_standing)
         self._serving: dict[str, list[list[str]]] = {}
         self.leads = Leads(cluster, lambda name, entry: self._note(name, entry=entry))
         for name in self._left:
@@ -106,10 +107,7 @@ class ClusterWorld:
 
     def follow(self, desired: DesiredState) -> Mapping[str, App]:
         """Learn which apps are to run in this cluster, and return them."""
-        for name in desired.apps.keys() & self._both_since.keys():
-            if (name in self._desired) is not (desired.apps[name].place == self._cluster.name):
-                del self._both_since[name]  # it moves the other way now
-        self._here = {name: app for name, app in desired.apps.items() if app.place != self._cluster.name}
+        self._moves.follow(desired.apps)
         before = self._desired
         self._desired = {name: app for name, app in desired.apps.items() if app.place == self._cluster.name}
         for name in before.keys() - self._desired.keys():  # nothing that is said of it there holds it back elsewhere
@@ -177,7 +175,10 @@ class ClusterWorld:
         if name in self._left:
             self.leads.take(name, planned, self._watched.of(name)[0], self.now(), placed=asked is not None)
         if planned.reason is Reason.SERVING_AT_BOTH:
-            self._both_since.setdefault(name, self.now())
+            self._moves.serves_at_both(name, self.now())
+        serves = any(available_pods(each) for each in self._watched.of(name)[0].values())
+        stands = self.leads.stands_since(name) is not None
+        self._neighbours.standings.note(name, self._cluster.name, serves=serves, stands=stands)
         return planned
 
     def when_failing(self, name: str) -> AppState:
@@ -188,11 +189,9 @@ class ClusterWorld:
         """Return what is true of an app there, as it was seen last."""
         seen, pods = self._watched.of(name)
         revision = self._neighbours.places.revision(name) if name in self._desired else None
-        here = self._here.get(name)
-        wanted_here = here is not None and self._neighbours.places.state(here) == "running"
-        ask = self._neighbours.answers_here if wanted_here else self._neighbours.serves_here
-        serves_here = ask(name)
-        led, led_since = self.leads.led_since(name, self.now(), asked=serves_here)
+        move = self._moves.of(name)
+        led, led_since = self.leads.led_since(name, self.now(), asked=bool(move.serves_at))
+        ends_here = led == "there" and move.serves_at == HERE and not move.wanted_at
         return ObservedPlace(
             installation=self._installation,
             place=self._cluster.name,
@@ -204,17 +203,17 @@ class ClusterWorld:
             looked=self._watched.looked,
             unseen=self._watched.unseen,
             held=self._neighbours.held(name),
-            wanted_here=wanted_here,
-            serves_here=serves_here,
+            wanted_at=move.wanted_at,
+            serves_at=move.serves_at,
             stands_since=self.leads.stands_since(name),
             led=led,
             led_since=led_since,
             drain_s=self._cluster.drain_s,
-            waited_for=led == "there" and not wanted_here and self._neighbours.is_waited_for(name),
+            waited_for=ends_here and self._neighbours.is_waited_for(name),
             left=name in self._left,
             conflicts=self._conflicts.get(name, _NONE),
-            overlap_s=self._cluster.overlap_s,
-            both_since=self._both_since.get(name),
+            overlap_s=move.overlap_s,
+            both_since=move.both_since,
         )
 
     async def do(self, name: str, action: Action) -> None:
@@ -236,7 +235,7 @@ class ClusterWorld:
                 self._serving.pop(name, None)
                 self._rendered.pop(name, None)
                 self._conflicts.pop(name, None)
-                self._both_since.pop(name, None)
+                self._moves.forget(name)
                 self.leads.forget(name)
                 self._neighbours.places.verdicts.forget(name, self._cluster.name)
                 self._neighbours.wake(name)
@@ -359,6 +358,10 @@ class ClusterWorld:
         verdicts = self._neighbours.places.verdicts
         if verdicts.note(name, self._cluster.name, ailing=ailing, proven_at=proven_at, underway=underway):
             self._neighbours.wake(name)
+
+    def _on_standing(self, name: str, cluster: str) -> None:
+        if cluster != self._cluster.name and (name in self._desired or name in self.names()):
+            self._wake(name)
 
     def _wake(self, name: str) -> None:
         for each in (name,) if name else (*self._desired, *self.names()):

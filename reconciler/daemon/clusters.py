@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cluster.api.client import client_of
 from reconciler.cluster.findings import Exporting
+from reconciler.cluster.moves import Standings
 from reconciler.cluster.objects import exported
 from reconciler.cluster.observed import Rendered
 from reconciler.cluster.ownership import manager_of
@@ -52,6 +53,7 @@ _ANSWER_S = 60.0
 class Neighbours:
     """What the Worlds of clusters are told of an app by the rest of the daemon."""
 
+    standings: Standings
     places: AppPlaces
     instances: Instances
     wakeups: WakeQueue

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.convergence.backoff import Backoff
@@ -92,9 +93,11 @@ def clusters_of(  # noqa: PLR0913, PLR0917  the parts of the daemon that they ar
     """Return the World of each cluster; what is in one keeps its build here. `wakeups` are those of apps."""
     if not settings.clusters:
         return []
+    from reconciler.cluster.moves import Standings
     from reconciler.daemon.clusters import Neighbours, Objects, cluster_worlds
 
     neighbours = Neighbours(
+        standings=Standings({each.name: each.overlap_s for each in settings.clusters.values()}),
         places=apps.places,
         instances=instances,
         wakeups=wakeups,
@@ -144,7 +147,7 @@ def introduce(
         proxy.wakeups.wake(proxy.key)
 
     for cluster in clusters:
-        cluster.leads.led, cluster.leads.on_move = proxy.led, moved
+        cluster.leads.led, cluster.leads.on_move = partial(proxy.led, cluster=cluster.name), moved
         apps.proxy.leads[cluster.name] = cluster.leads.of
         if cluster.has_entry:
             proxy.entered.add(cluster.name)

@@ -57,22 +57,22 @@ class ProxyView:
 
     def _where(self, app: App) -> "Address | Entry | None":
         instances = self._instances.of(app.name)
-        there = self._lead(app)
         if app.address is not None:
             serves = any(i.serves and i.addresses for i in instances) or self.is_armed(app.name)
-            if there is not None and there.entry is not None and not serves and app.state == "running":
-                return there.entry  # it serves there until it does here
+            if not serves and app.state == "running" and (left := self._left(app)) is not None:
+                return left  # it serves there until it does here
             return self._listeners.reached(app.name, instances, app.address)
         local = next((i.address for i in reversed(instances) if i.serves and i.address is not None), None)
-        if there is not None and (there.away or local is None):
+        there = self.leads[app.place](app.name) if app.place in self.leads else None
+        before = local or (None if there is not None and there.away else self._left(app))
+        if there is not None and (there.away or before is None):
             return there.entry
-        return local
+        return before
 
-    def _lead(self, app: App) -> Lead | None:
-        """Return how clients are led to the cluster that an app is placed in, else to one that it was placed in."""
-        if app.place in self.leads:
-            return self.leads[app.place](app.name)
-        return next(filter(None, (of(app.name) for of in self.leads.values())), None)
+    def _left(self, app: App) -> "Entry | None":
+        """Return the entry of a cluster that an app is placed in no more, and where something of it still is."""
+        found = (of(app.name) for place, of in self.leads.items() if place != app.place)
+        return next((each.entry for each in found if each is not None and each.entry is not None), None)
 
     def is_armed(self, name: str) -> bool:
         """Return whether the next connection wakes an app."""

@@ -91,7 +91,7 @@ class RoutingWorld:
         self._addresses: frozenset[Address | None] = frozenset()
         # What was found out about addresses, of a configuration and of links that are held for it.
         self._dialled: tuple[object, object, dict[Address, bool]] = (None, None, {})
-        self._led: tuple[object, object, dict[str, Led]] = (None, None, {})
+        self._led: tuple[object, object, Mapping[str, str] | None] = (None, None, None)
         self._links = NameLinks(paths.proxy)
         self._observed = ObservedProxy(left=paths.domains.exists(), links=self._links.look())
         self._planner: Planner[Routes, ObservedProxy, Plan[Action]] = Planner(plan)
@@ -132,15 +132,16 @@ class RoutingWorld:
             app.recipe.web and app.place != HERE and (app.place in self.entered or self.reached(app) is not None)
         )
 
-    def led(self, app: str) -> Led:
-        """Return where the proxy leads the clients of an app, as far as that is known just now."""
+    def led(self, app: str, cluster: str) -> Led:
+        """Return where the proxy leads the clients of an app, as a cluster sees it and as far as it is known now."""
         if self._asked is None:
             return "nowhere" if not self.names() else "unknown"
         if self._led[0] is not self._asked or self._led[1] is not self._observed:
-            self._led = self._asked, self._observed, {}
-        if app not in self._led[2]:
-            self._led[2][app] = led(app, self._asked, self._observed)
-        return self._led[2][app]
+            self._led = self._asked, self._observed, led(self._asked, self._observed)
+        if (places := self._led[2]) is None:
+            return "unknown"
+        place = places.get(app)
+        return "nowhere" if place is None else "here" if place == HERE else "there" if place == cluster else "elsewhere"
 
     def names(self) -> frozenset[str]:
         """Return the one key, if something of ours is, or may be, in the proxy."""

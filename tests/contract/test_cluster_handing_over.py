@@ -69,7 +69,7 @@ async def test_an_app_that_comes_back_goes_on_there_until_it_serves_here_unless_
             there = api.names()
             apps.desired["shop"] = replace(apps.desired["shop"], place="here")
             found.follow()
-            await soon(lambda: found.world.observe("shop").wanted_here)
+            await soon(lambda: found.world.observe("shop").wanted_at == "here")
             assert "it serves in prod until it serves here" in found.world.plan("shop", None).message
             assert api.names() == there
             apps.desired["shop"] = replace(apps.desired["shop"], state="stopped")

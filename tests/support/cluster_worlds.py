@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from reconciler.cluster.api.client import Client
 from reconciler.cluster.api.kubeconfig import access_of
+from reconciler.cluster.moves import Standings
 from reconciler.cluster.observed import Rendered
 from reconciler.cluster.ownership import APP, key_of, manager_of
 from reconciler.cluster.target import Target
@@ -61,12 +62,14 @@ class PlacedApps:
             each["metadata"] = {**each["metadata"], "labels": {**labels, **each["metadata"].get("labels", {})}}
         self._objects = json.dumps([*made.values()])
         self._places = _Places()
+        self.overlaps: dict[str, float] = {}
+        self._standings = Standings(self.overlaps)
         self.desired: dict[str, App] = {}
 
-    def add(self, *names: str, content: str = "1") -> None:
+    def add(self, *names: str, content: str = "1", place: str = "prod") -> None:
         """Have apps of these names, or others of them."""
         for name in names:
-            self.desired[name] = replace(self._app, name=name, env={"CONTENT": content})
+            self.desired[name] = replace(self._app, name=name, env={"CONTENT": content}, place=place)
             self._places.revisions[name] = self.desired[name].revision(content)
 
     async def render(self, cluster: Cluster, app: App, revision: Revision) -> Rendered:
@@ -79,6 +82,10 @@ class PlacedApps:
         return Rendered(app=app, revision=revision.id, objects=tuple(objects))
 
     # What the rest of a daemon tells.
+
+    @property
+    def standings(self) -> Standings:
+        return self._standings
 
     @property
     def places(self) -> AppPlaces:
@@ -137,19 +144,25 @@ class Converging:
 
 
 @asynccontextmanager
-async def converging(directory: Path, api: KubeApi, apps: PlacedApps) -> AsyncIterator[Converging]:
+async def converging(
+    directory: Path, api: KubeApi, apps: PlacedApps, name: str = "prod", overlap_s: float = 0.0
+) -> AsyncIterator[Converging]:
     """Keep apps as desired in the cluster of an API server."""
+    directory = directory / name
+    directory.mkdir(exist_ok=True)
+    apps.overlaps[name] = overlap_s
     cluster = Cluster(
-        name="prod",
+        name=name,
         kubeconfig=kubeconfig(directory, f"http://127.0.0.1:{api.port}"),
         namespace="web",
         registry="registry.example.com/web",
+        overlap_s=overlap_s,
     )
     client = Client(partial(access_of, cluster.kubeconfig, ""), "web", manager_of("here"))
     with closing(open_database(directory / "state.db")) as database:
         journal = Journal(database)
         world = ClusterWorld(
-            cluster, client, journal, installation="here", directory=directory / "clusters" / "prod",
+            cluster, client, journal, installation="here", directory=directory / "clusters",
             neighbours=apps, render=apps.render,
         )  # fmt: skip
         try:

@@ -22,7 +22,7 @@ from reconciler.settings.clusters import Cluster
 from tests.support.certificates import write_certificate
 from tests.support.eventually import eventually
 from tests.support.images import a_base
-from tests.support.kube_api import KubeApi, kubeconfig, rolled_out
+from tests.support.kube_api import KubeApi, kube_api, kubeconfig, rolled_out
 from tests.support.life import Cues
 from tests.support.placed import is_told
 from tests.support.ports import a_port
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.system, pytest.mark.nightly, needs_caddy]
 
 NAME = "shop.localhost"
 MOST_MOVES = 30  # of which one loses a request
-HERE, THERE = "here", "there"
+HERE, THERE, ELSEWHERE = "here", "there", "elsewhere"
 APP = """
 import pathlib, time
 
@@ -49,7 +49,9 @@ def application(environ, start_response):
 
 
 @contextmanager
-def entry(api: KubeApi, certificate: tuple[Path, Path] | None = None) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+def entry(
+    api: KubeApi, certificate: tuple[Path, Path] | None = None, there: str = THERE
+) -> Iterator[tuple[int, list[tuple[str, str]]]]:
     """Take requests as a controller of Ingresses does; yield its port, and the names asked for by TLS and by `Host`."""
     asked: list[tuple[str, str]] = []
     by_tls = [""]
@@ -58,7 +60,7 @@ def entry(api: KubeApi, certificate: tuple[Path, Path] | None = None) -> Iterato
         def do_GET(self) -> None:
             asked.append((by_tls[0], self.headers.get("Host", "").partition(":")[0]))
             is_there = bool(api.names("Deployment")) and self.headers.get("X-Reconciler-Client") is None
-            said = THERE if is_there else "nobody"
+            said = there if is_there else "nobody"
             self.send_response(200 if is_there else 503)
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
@@ -104,7 +106,8 @@ class Moving:
             "bases": {minor: str(site.root / "base") for minor in minors},
             "drain_s": 1,
         }
-        cluster = Cluster(name="prod", namespace="web", plain_http=True, **{**known, **fields})
+        self.known = {**known, **fields}
+        cluster = Cluster(name="prod", namespace="web", plain_http=True, **self.known)
         self.proxy = kept_proxy()
         self.settings: dict[str, Any] = {
             "clusters": {"prod": cluster},
@@ -128,8 +131,8 @@ class Moving:
     def here(self) -> None:
         self.site.manifest("shop", port=self.port, domains=[NAME], probation="0s")
 
-    def there(self) -> None:
-        self.site.manifest("shop", place="prod", domains=[NAME], probation="0s")
+    def there(self, place: str = "prod") -> None:
+        self.site.manifest("shop", place=place, domains=[NAME], probation="0s")
 
     def is_there(self) -> bool:
         pids = [each.pid for each in self.site.instances("shop") if each.pid]
@@ -138,12 +141,13 @@ class Moving:
     def is_here(self) -> bool:
         return is_told(self.site, "running") and bool(self.site.pid("shop")) and not self.api.names()
 
-    def roll_out(self) -> None:
+    def roll_out(self, api: KubeApi | None = None) -> None:
         """Have the pods be ready from now on."""
-        with self.api.changed:
-            self.api.rolls_out = rolled_out
-        made = self.api.of("Deployment", "shop")
-        self.api.put({**made, "status": rolled_out(made)["status"]}, "kubelet")
+        api = api or self.api
+        with api.changed:
+            api.rolls_out = rolled_out
+        made = api.of("Deployment", "shop")
+        api.put({**made, "status": rolled_out(made)["status"]}, "kubelet")
 
 
 def more(seen: Counter[str], said: str) -> None:
@@ -199,6 +203,79 @@ def test_no_request_for_a_domain_fails_while_its_app_moves_there_and_back(
         print(seen)
         assert set(seen) == {HERE, THERE}, seen
     assert set(asked) == {(NAME if tls else "", NAME)}
+
+
+class MovingBetween(Moving):
+    """The same with another cluster, `staging`."""
+
+    def __init__(self, site: Site, registry: ScriptedRegistry, prod: tuple[KubeApi, int], staging: tuple[KubeApi, int]):
+        super().__init__(site, prod[0], registry, entry=f"http://127.0.0.1:{prod[1]}")
+        (directory := site.root / "staging").mkdir()
+        config = kubeconfig(directory, f"http://127.0.0.1:{staging[0].port}")
+        given = {**self.known, "kubeconfig": config, "entry": f"http://127.0.0.1:{staging[1]}"}
+        self.settings["clusters"]["staging"] = Cluster(name="staging", namespace="web", plain_http=True, **given)
+        self.apis = {"prod": prod[0], "staging": staging[0]}
+
+    def to(self, place: str, killed_after: float = 0.0) -> None:
+        """Have the app move there, where its pods are ready a little later."""
+        api = self.apis[place]
+        api.rolls_out = not_ready
+        self.there(place)
+        if killed_after:
+            time.sleep(killed_after)
+            self.site.end(self.site.daemons[-1], signal.SIGKILL)
+            self.site.live(**self.settings)
+        eventually(lambda: api.names("Deployment") == ["shop"], 60)
+        self.roll_out(api)
+
+    def is_only_at(self, place: str) -> bool:
+        return is_told(self.site, "running") and not any(a.names() for at, a in self.apis.items() if at != place)
+
+
+@contextmanager
+def between(site: Site, registry: ScriptedRegistry) -> Iterator[MovingBetween]:
+    """Have two clusters, each with its entry."""
+    with (
+        kube_api() as api, kube_api() as other, entry(api) as (port, _), entry(other, there=ELSEWHERE) as (beside, _),
+    ):  # fmt: skip
+        yield MovingBetween(site, registry, (api, port), (other, beside))
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["", "killed"])
+def test_no_request_for_a_domain_fails_while_its_app_moves_from_one_cluster_to_another(
+    site: Site,
+    registry: ScriptedRegistry,
+    killed: bool,
+) -> None:
+    chance = random.Random(22)
+    with between(site, registry) as moving:
+        moving.begin()
+        with asking(NAME, moving.https) as seen:
+            for place in ("prod", "staging", "prod", "staging"):
+                moving.to(place, chance.uniform(0.2, 3.0) if killed else 0.0)
+                more(seen, said := THERE if place == "prod" else ELSEWHERE)
+                eventually(lambda at=place: moving.is_only_at(at), 60)  # type: ignore[misc]
+                more(seen, said)
+            moving.here()
+            eventually(lambda: moving.is_only_at(HERE), 60)
+            more(seen, HERE)
+        print(seen)
+        assert set(seen) == {HERE, THERE, ELSEWHERE}, seen
+
+
+def test_requests_fail_where_it_ends_in_one_cluster_before_the_proxy_leads_to_the_other(
+    site: Site, registry: ScriptedRegistry
+) -> None:
+    with between(site, registry) as moving:
+        moving.begin(Cues(constants={"reconciler.cluster.plan._until_led": never}))  # type: ignore[dict-item]
+        moving.to("prod")
+        eventually(lambda: moving.is_only_at("prod"), 60)
+        with asking(NAME, moving.https) as seen:
+            more(seen, THERE)
+            moving.to("staging")
+            more(seen, ELSEWHERE)
+        print(seen)
+        assert seen.keys() - {THERE, ELSEWHERE}, seen
 
 
 def test_requests_fail_where_the_app_ends_here_before_the_proxy_leads_there(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.planning.apps.app import HERE
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.routing.actions import (
@@ -25,7 +26,7 @@ from reconciler.planning.routing.actions import (
 from reconciler.planning.routing.caddy import Abilities, names_in, spliced, whole, without
 from reconciler.planning.routing.linked_names import Link, configured, links_of
 from reconciler.planning.routing.observed import ObservedProxy
-from reconciler.planning.routing.route import Front, Led, Route
+from reconciler.planning.routing.route import Front, Route
 from reconciler.planning.routing.static_files import trees_wanted
 from reconciler.planning.wording import listed
 
@@ -102,14 +103,16 @@ def wanted(asked: Routes, observed: ObservedProxy) -> Any:
     return spliced(theirs, routes, asked.front, abilities)
 
 
-def led(app: str, asked: Routes, observed: ObservedProxy) -> Led:
-    """Return where the proxy leads the clients of an app; what it has is only known when it is what it is to have."""
+def led(asked: Routes, observed: ObservedProxy) -> Mapping[str, str] | None:
+    """Return the place that the proxy leads the clients of each app to: this host, or a cluster.
+
+    None while that is not known: what the proxy has is only known when it is what it is to have.
+    """
     if observed.config is None or _links(asked, observed) != observed.links:
-        return "unknown"
+        return None
     if wanted(asked, observed) != observed.config:
-        return "unknown"
-    route = next((each for each in published(asked, observed) if each.app == app), None)
-    return "nowhere" if route is None else "here" if route.entry is None else "there"
+        return None
+    return {each.app: HERE if each.entry is None else each.entry.place for each in published(asked, observed)}
 
 
 def published(asked: Routes, observed: ObservedProxy) -> tuple[Route, ...]:

@@ -18,19 +18,21 @@ FORGEABLE_HEADERS = (
 )  # fmt: skip
 
 
-# Where the proxy leads the clients of an app: to this host, to a cluster, nowhere; or what it has is not known now.
-Led: TypeAlias = Literal["here", "there", "nowhere", "unknown"]
+# Where the proxy leads the clients of an app, as a cluster sees it: to this host, there, to another cluster, nowhere;
+# or what it has is not known now.
+Led: TypeAlias = Literal["here", "there", "elsewhere", "nowhere", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Where a cluster takes requests for the domains of its apps: `dial` is host:port.
+    """Where a cluster takes requests for the domains of its apps: `dial` is host:port, `place` the cluster's name.
 
     With `tls` each domain is asked for by its own name, and `ca` is the path of what its certificate is trusted by, ""
     for the host's authorities. `routed` says that a route of the cluster's own does what is to be done about paths.
     """
 
     dial: str
+    place: str = ""
     tls: bool = False
     ca: str = ""
     routed: bool = True

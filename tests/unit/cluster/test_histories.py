@@ -16,7 +16,7 @@ from reconciler.cluster.actions import ApplyObject, DeleteObject, ForgetPlace, R
 from reconciler.cluster.observed import ObservedPlace, Rendered
 from reconciler.cluster.ownership import differences, key_of, marked
 from reconciler.cluster.plan import plan
-from reconciler.planning.apps.app import App
+from reconciler.planning.apps.app import HERE, App
 from reconciler.planning.plan import Plan
 from reconciler.planning.routing.route import Led
 from tests.support.exported import app_of, export
@@ -36,9 +36,13 @@ OBJECTS = tuple(
 )
 EVENTS = (
     "roll out", "roll out", "fail", "edit 0", "edit 1", "edit 2", "remove", "hold", "release", "blind", "see", "drift",
-    "lose", "move here", "move here", "serve here", "serve here", "end here", "wait",
-    "led here", "led there", "led unknown",
+    "lose", "move here", "move elsewhere", "serve here", "serve elsewhere", "end here", "end elsewhere", "wait",
+    "led here", "led there", "led elsewhere", "led unknown",
 )  # fmt: skip
+PLACES = {"here": HERE, "elsewhere": "staging"}
+LED: Mapping[str, Led] = {
+    "led here": "here", "led there": "there", "led elsewhere": "elsewhere", "led unknown": "unknown",
+}  # fmt: skip
 
 
 @dataclass
@@ -50,8 +54,8 @@ class Story:
     seen: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     held: bool = False
     unseen: str = ""
-    moves_here: bool = False
-    serves_here: bool = False
+    moves_to: str = ""
+    serves: set[str] = field(default_factory=set)
     both_since: float | None = None
     overlap_s: float = 0.0
     led: Led = "nowhere"
@@ -61,7 +65,14 @@ class Story:
 
     @property
     def app(self) -> App | None:
-        return None if self.asked is None or self.moves_here else APPS[self.asked]
+        return None if self.asked is None or self.moves_to else APPS[self.asked]
+
+    @property
+    def serves_at(self) -> str:
+        """The place where it serves besides, or instead."""
+        if self.moves_to:
+            return self.moves_to if self.moves_to in self.serves else ""
+        return min(self.serves, key=lambda place: place != HERE, default="")
 
     def planned(self) -> "Plan[Any]":
         rendered = None
@@ -77,8 +88,8 @@ class Story:
             looked=True,
             unseen=self.unseen,
             held=self.held,
-            wanted_here=self.moves_here,
-            serves_here=self.serves_here,
+            wanted_at=self.moves_to,
+            serves_at=self.serves_at,
             left=bool(self.seen),
             overlap_s=self.overlap_s,
             both_since=self.both_since,
@@ -117,16 +128,21 @@ class Story:
         }
         self.seen[key_of(wanted)] = {**wanted, "metadata": metadata, "status": before.get("status", {})}
 
+    @property
+    def led_to(self) -> Led:
+        """Where the proxy is to lead clients in the end."""
+        return "there" if self.app is not None else "here" if self.moves_to == HERE else "elsewhere"
+
     def check(self, found: "Plan[Any]") -> None:
         """Hold a plan to what must be true of each."""
         deletes = [action for action in found.actions if isinstance(action, DeleteObject)]
         if self.app is None:
             assert not (deletes and self.held), "a manifest that cannot be read removes nothing"
-            assert not (deletes and self.moves_here and not self.serves_here), "it serves here first"
-            if deletes and self.moves_here and self.led != "nowhere":
-                assert self.led == "here", "the proxy leads there, or may"
+            assert not (deletes and self.moves_to and not self.serves_at), "it serves there first"
+            if deletes and self.moves_to and self.led != "nowhere":
+                assert self.led == self.led_to, "the proxy leads there, or may"
                 assert self.now >= self.led_since + _DRAIN_S, "what it had begun may not be answered"
-            if deletes and self.moves_here and self.overlap_s:
+            if deletes and self.moves_to and self.overlap_s:
                 assert self.both_since is not None, "it serves at both first"
                 assert self.now >= self.both_since + self.overlap_s, "clients may still follow"
         elif deletes:
@@ -141,9 +157,13 @@ class Story:
         chosen = self.seen[sorted(self.seen)[which % len(self.seen)]] if self.seen else None
         match event.split():
             case ["edit", number]:
-                self.asked, self.moves_here, self.both_since = int(number), False, None
-            case ["move", "here"] if self.asked is not None:
-                self.moves_here, self.both_since = True, None
+                self.asked, self.moves_to, self.both_since = int(number), "", None
+            case ["move", place] if self.asked is not None:
+                self.moves_to, self.both_since = PLACES[place], None
+            case ["serve", place]:
+                self.serves.add(PLACES[place])
+            case ["end", place]:
+                self.serves.discard(PLACES[place])
             case ["wait"]:
                 self.now += 10
             case ["drift"] if chosen is not None:
@@ -160,16 +180,17 @@ class Story:
                 become = rolled_out if event == "roll out" else failed_rollout
                 self.seen = {key: become(each) for key, each in self.seen.items()}
             case "remove":
-                self.asked, self.moves_here = None, False
+                self.asked, self.moves_to = None, ""
             case "hold" | "release":
                 self.held = event == "hold"
             case "blind" | "see":
                 self.unseen = "no answer" if event == "blind" else ""
-            case "led here" | "led there" | "led unknown":
-                led: Led = "here" if event == "led here" else "there" if event == "led there" else "unknown"
-                self.led, self.led_since = led, self.now if led != self.led else self.led_since
-            case "serve here" | "end here":
-                self.serves_here = event == "serve here"
+            case "led here" | "led there" | "led elsewhere" | "led unknown":
+                self.lead(LED[event])
+
+    def lead(self, led: Led) -> None:
+        """Have the proxy lead clients somewhere."""
+        self.led, self.led_since = led, self.now if led != self.led else self.led_since
 
 
 def is_available(deployment: Mapping[str, Any]) -> bool:
@@ -192,9 +213,9 @@ def test_every_history_ends_with_what_is_asked_for_and_nothing_goes_too_soon(
         story.happen(event, which)
         story.check(story.planned())
     story.held, story.unseen = False, ""
-    story.serves_here = story.moves_here or story.serves_here
+    story.serves |= {story.moves_to} - {""}
     if story.led != "nowhere":
-        story.turn("led there" if story.app is not None else "led here")
+        story.lead(story.led_to)
     for _ in range(_MOST_STEPS):
         if (found := story.planned()).settled:
             break

@@ -21,6 +21,10 @@ INGRESS = {
 SERVICE = {"kind": "Service", "spec": {"clusterIP": "fd00::7", "ports": [{"port": 8080}]}}
 
 
+def at(dial: str, **known: Any) -> Entry:
+    return Entry(place="prod", dial=dial, **known)
+
+
 def cluster(entry: str, ca: Path | None = None) -> Cluster:
     return Cluster(name="prod", kubeconfig=Path("k"), namespace="web", registry="r", entry=entry, entry_ca=ca)
 
@@ -33,14 +37,18 @@ def planned(reason: Reason = Reason.NONE, state: AppState = "running") -> "Plan[
     ("entry", "seen", "found"),
     [
         ("", {}, None),
-        ("http://10.0.0.5", {}, Entry(dial="10.0.0.5:80")),
-        ("https://edge.example.com:8443", {}, Entry(dial="edge.example.com:8443", tls=True, ca="/ca.pem")),
-        ("https://[fd00::5]", {}, Entry(dial="[fd00::5]:443", tls=True, ca="/ca.pem")),
+        ("http://10.0.0.5", {}, at("10.0.0.5:80")),
+        (
+            "https://edge.example.com:8443",
+            {},
+            at("edge.example.com:8443", tls=True, ca="/ca.pem"),
+        ),
+        ("https://[fd00::5]", {}, at("[fd00::5]:443", tls=True, ca="/ca.pem")),
         ("ingress", {}, None),
         ("ingress", {("Ingress", "shop"): {**INGRESS, "status": {"loadBalancer": {}}}}, None),
-        ("ingress", {("Ingress", "shop"): INGRESS}, Entry(dial="10.0.0.7:443", tls=True, ca="/ca.pem")),
-        ("ingress", {("Ingress", "shop"): {**INGRESS, "spec": {}}}, Entry(dial="10.0.0.7:80")),
-        ("service", {("Service", "shop"): SERVICE}, Entry(dial="[fd00::7]:8080", routed=False)),
+        ("ingress", {("Ingress", "shop"): INGRESS}, at("10.0.0.7:443", tls=True, ca="/ca.pem")),
+        ("ingress", {("Ingress", "shop"): {**INGRESS, "spec": {}}}, at("10.0.0.7:80")),
+        ("service", {("Service", "shop"): SERVICE}, at("[fd00::7]:8080", routed=False)),
         ("service", {("Service", "shop"): {"spec": {"clusterIP": "None"}}}, None),
     ],
 )
@@ -50,7 +58,7 @@ def test_the_entry_is_that_of_the_settings_or_what_the_cluster_has(entry: str, s
 
 def test_clients_are_led_away_once_an_app_is_there_and_not_before() -> None:
     leads = Leads(cluster("http://10.0.0.5"), lambda *_: None)
-    entry, moves = Entry(dial="10.0.0.5:80"), list[Lead | None]()
+    entry, moves = at("10.0.0.5:80"), list[Lead | None]()
     leads.on_move = lambda: moves.append(leads.of("shop"))
     assert leads.of("shop") is None
     for now, reason, placed in (
@@ -84,12 +92,12 @@ def test_an_address_that_was_found_is_kept_while_the_cluster_cannot_be_looked_at
     leads = Leads(cluster("ingress"), lambda name, entry: noted.update({name: {"entry": entry}}))
     leads.take("shop", planned(), {("Ingress", "shop"): {**INGRESS, "spec": {}}}, 1.0, placed=True)
     leads.take("shop", planned(), {}, 9.0, placed=True)
-    assert leads.of("shop") == Lead(entry=Entry(dial="10.0.0.7:80"), away=True)
+    assert leads.of("shop") == Lead(entry=at("10.0.0.7:80"), away=True)
     other = Leads(cluster("ingress"), lambda *_: None)
     other.restore("shop", noted["shop"])
-    assert other.of("shop") == Lead(entry=Entry(dial="10.0.0.7:80"))
+    assert other.of("shop") == Lead(entry=at("10.0.0.7:80"))
     # Of a setting that is gone, or another one, nothing is kept.
-    for entry, found in (("", None), ("http://10.0.0.5", Entry(dial="10.0.0.5:80"))):
+    for entry, found in (("", None), ("http://10.0.0.5", at("10.0.0.5:80"))):
         today = Leads(cluster(entry), lambda *_: None)
         today.restore("shop", noted["shop"])
         assert today.of("shop") == Lead(entry=found)
@@ -114,5 +122,5 @@ def test_neither_a_full_disk_nor_what_another_version_has_noted_keeps_an_app_fro
     leads.restore("shop", {"entry": {"dial": "10.0.0.7:80", "of_tomorrow": True}})
     assert leads.of("shop") == Lead()
     leads.take("shop", planned(Reason.HANDING_OVER), {("Service", "shop"): SERVICE}, 1.0, placed=True)
-    assert leads.of("shop") == Lead(entry=Entry(dial="[fd00::7]:8080", routed=False))
+    assert leads.of("shop") == Lead(entry=at("[fd00::7]:8080", routed=False))
     assert moves == [1]

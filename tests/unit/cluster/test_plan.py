@@ -109,8 +109,8 @@ def test_what_no_manifest_asks_for_is_deleted_unless_that_is_in_doubt_or_nothing
     deleted = ["delete Service shop", "delete Deployment shop", f"delete Job {job}"]
     assert told(None, observed(seen=there)) == (deleted, "stopping")
     assert told(None, observed(seen=there, held=True)) == ([], "running")
-    assert told(None, observed(seen=there, wanted_here=True)) == ([], "starting")
-    assert told(None, observed(seen=there, wanted_here=True, serves_here=True)) == (deleted, "stopping")
+    assert told(None, observed(seen=there, wanted_at="here")) == ([], "starting")
+    assert told(None, observed(seen=there, wanted_at="here", serves_at="here")) == (deleted, "stopping")
     assert told(None, observed(left=True)) == (["forget what it was there"], "stopping")
     assert plan(None, observed(), 0.0).settled
 
@@ -129,31 +129,31 @@ def test_an_app_that_cannot_run_there_says_which_field_keeps_it_from_that() -> N
     # What was applied before serves on; a host that serves meanwhile goes on with that.
     before = seen(*made())
     assert told(APP, observed(rendered=refused, seen=before)) == ([], "degraded")
-    assert told(APP, observed(rendered=refused, seen=before, serves_here=True)) == ([], "failing")
+    assert told(APP, observed(rendered=refused, seen=before, serves_at="here")) == ([], "failing")
 
 
 def test_an_app_that_moves_serves_at_both_places_for_the_overlap_there_and_back() -> None:
     def planned(asked: Any, now: float, **given: Any) -> tuple[int, str, str, float | None, bool]:
-        there = observed(seen=seen(*made()), serves_here=True, overlap_s=60.0, **given)
+        there = observed(seen=seen(*made()), serves_at="here", overlap_s=60.0, **given)
         found = plan(asked, there, now)
         return len(found.actions), found.state, str(found.reason), found.recheck_at, found.settled
 
     both = "serving-at-both"
-    for asked, given in ((APP, {}), (None, {"wanted_here": True})):
+    for asked, given in ((APP, {}), (None, {"wanted_at": "here"})):
         assert planned(asked, 5.0, **given) == (0, "starting", both, 65.0, False)
         assert planned(asked, 60.0, both_since=5.0, **given) == (0, "starting", both, 65.0, False)
     # What serves here ends by what is told then; what is there is deleted.
     assert planned(APP, 65.0, both_since=5.0) == (0, "running", "", None, True)
-    actions, state, reason, _, _ = planned(None, 65.0, both_since=5.0, wanted_here=True)
+    actions, state, reason, _, _ = planned(None, 65.0, both_since=5.0, wanted_at="here")
     assert (actions, state, reason) == (len(made()), "stopping", "manifest-removed")
     # Without an overlap, and for an app whose manifest is gone, nothing waits.
-    assert plan(APP, observed(seen=seen(*made()), serves_here=True), 5.0).state == "running"
+    assert plan(APP, observed(seen=seen(*made()), serves_at="here"), 5.0).state == "running"
     assert plan(None, observed(seen=seen(*made()), overlap_s=60.0), 5.0).actions
 
 
 def test_an_app_that_moves_serves_at_both_places_until_the_proxy_leads_where_it_is_and_a_drain_longer() -> None:
     def planned(asked: Any, now: float, **given: Any) -> tuple[int, str, str, float | None]:
-        there = observed(**{"seen": seen(*made()), "serves_here": True, "drain_s": 5.0, **given})
+        there = observed(**{"seen": seen(*made()), "serves_at": "here", "drain_s": 5.0, **given})
         found = plan(asked, there, now)
         return len(found.actions), found.state, str(found.reason), found.recheck_at
 
@@ -163,16 +163,23 @@ def test_an_app_that_moves_serves_at_both_places_until_the_proxy_leads_where_it_
         assert planned(APP, 13.0, led=led, stands_since=9.0) == (0, "starting", changing, 14.0)
         assert planned(APP, 14.0, led=led, stands_since=9.0) == (0, "starting", changing, None)
     for led in ("there", "unknown"):
-        assert planned(None, 9.0, led=led, wanted_here=True) == (0, "starting", changing, None)
+        assert planned(None, 9.0, led=led, wanted_at="here") == (0, "starting", changing, None)
     assert planned(APP, 9.0, led="there", led_since=7.0) == (0, "starting", changing, 12.0)
-    assert planned(None, 9.0, led="here", led_since=7.0, wanted_here=True) == (0, "starting", changing, 12.0)
+    assert planned(None, 9.0, led="here", led_since=7.0, wanted_at="here") == (0, "starting", changing, 12.0)
     assert planned(APP, 12.0, led="there", led_since=7.0) == (0, "running", "", None)
-    assert planned(None, 12.0, led="here", led_since=7.0, wanted_here=True) == gone
+    assert planned(None, 12.0, led="here", led_since=7.0, wanted_at="here") == gone
     # What the proxy has sent here, and no instance has taken yet, is waited for: not for ever.
     assert planned(APP, 12.0, led="there", led_since=7.0, waited_for=True) == (0, "starting", changing, 12.2)
     assert planned(APP, 72.0, led="there", led_since=7.0, waited_for=True) == (0, "running", "", None)
     # A cluster that cannot be looked at any more is no reason to end what serves here, with an overlap or without.
     assert planned(APP, 9.0, led="here", unseen="it is gone") == (0, "starting", changing, 14.0)
     assert planned(APP, 9.0, overlap_s=60.0, unseen="it is gone") == (0, "starting", "serving-at-both", 69.0)
+    # Another cluster is as good as this host, to and from.
+    assert planned(APP, 9.0, led="elsewhere", serves_at="staging") == (0, "starting", changing, 14.0)
+    assert planned(None, 9.0, led="there", wanted_at="staging", serves_at="") == (0, "starting", "handing-over", None)
+    assert planned(None, 9.0, led="here", wanted_at="staging", serves_at="staging") == (0, "starting", changing, None)
+    elsewhere = {"led": "elsewhere", "led_since": 7.0, "wanted_at": "staging", "serves_at": "staging"}
+    assert planned(None, 9.0, **elsewhere) == (0, "starting", changing, 12.0)
+    assert planned(None, 12.0, **elsewhere) == gone
     # Of an app whose manifest is gone there is nothing to lead to.
-    assert planned(None, 9.0, led="there", serves_here=False) == gone
+    assert planned(None, 9.0, led="there", serves_at="") == gone

@@ -119,11 +119,10 @@ def test_an_app_is_led_to_where_it_is_reached_and_one_that_is_reached_nowhere_is
 
 
 def test_where_the_proxy_leads_is_known_only_while_it_has_what_it_is_to_have() -> None:
-    routes, there = asked("a.example.com"), {"a": Entry(dial="10.0.0.5:80")}
+    routes, there = asked("a.example.com"), {"a": Entry(dial="10.0.0.5:80", place="prod")}
     here = settled(routes)
-    assert led("a", routes, here) == "here"
-    assert led("b", routes, here) == "nowhere"
-    assert led("a", routes, replace(here, config=None)) == "unknown"
+    assert led(routes, here) == {"a": "here"}
+    assert led(routes, replace(here, config=None)) is None
     moving = replace(here, entries=there)
-    assert led("a", routes, moving) == "unknown"
-    assert led("a", routes, replace(moving, config=wanted(routes, moving))) == "there"
+    assert led(routes, moving) is None
+    assert led(routes, replace(moving, config=wanted(routes, moving))) == {"a": "prod"}
