@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from reconciler.inspection.imports import workers
+from reconciler.inspection.imports import advice, workers
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, yaml_items
 from reconciler.inspection.imports.known_servers import addon_type, service_type
@@ -17,20 +17,21 @@ from reconciler.inspection.imports.web_command import take_command
 FILES = ("manifest.yml", "manifest.yaml")
 _NOT_INHERITED = frozenset(("applications", "version", "declared-services"))
 
-_LIMIT = "there are no limits per app so far: limit the daemon's unit with MemoryMax="
-_ROUTE = "apps have no domains so far: let the proxy in front pass it to the app's port"
 _ADVICE: Mapping[str, str] = {
-    **dict.fromkeys(("memory", "disk_quota", "disk-quota", "log-rate-limit-per-second", "mem"), _LIMIT),
+    **dict.fromkeys(("memory", "mem"), advice.MEMORY),
+    **dict.fromkeys(("disk_quota", "disk-quota"), advice.DISK),
+    "log-rate-limit-per-second": "logs are rotated by size: see 'logs' in the host's settings",
     **dict.fromkeys(
-        ("routes", "route", "host", "hosts", "domain", "domains", "random-route", "default-route", "url"), _ROUTE
+        ("routes", "route", "host", "hosts", "domain", "domains", "random-route", "default-route", "url"),
+        advice.DOMAINS,
     ),
     "stack": "the app runs on this host",
-    "sidecars": "run it under systemd with 'reconciler shell'",
+    "sidecars": "name it in 'processes' of the manifest, with its command",
     "processes": "name it in 'processes' of the manifest, with its command",
-    "docker": "the daemon serves source code, no images",
+    "docker": "the daemon builds from source: set 'path' to it",
     "metadata": "an app has no labels",
     "lifecycle": "the daemon builds the environment from the app's dependency file",
-    "features": "it has no counterpart",
+    "features": advice.NONE,
     "inherit": "import the file that it names, too",
     "timeout": "set 'health.start_timeout'",
     "instances": "there is one instance of an app: set 'workers' for more processes",

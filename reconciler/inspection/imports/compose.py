@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.inspection.imports import workers
+from reconciler.inspection.imports import advice, workers
 from reconciler.inspection.imports.dockerfile import dockerfile_commands
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, Unreadable, env_items, yaml_items
@@ -29,16 +29,16 @@ _PUBLISHED = re.compile(r"(?:(?P<host>[\d.]+):)?(?P<port>\d+):\d+(?:/tcp)?")
 _BUILT_IN = frozenset(("version", "name"))
 _SILENT = frozenset(("container_name", "restart", "image", "build", "tty", "stdin_open", "init", "pull_policy"))
 _ADVICE: Mapping[str, str] = {
-    "volumes": "there are no volumes so far: 'persist' keeps files that the app writes beside its code",
+    "volumes": advice.VOLUMES,
     "networks": "apps listen on addresses of this host; there are no networks of their own",
     "expose": "set 'port' for a port that is known beforehand",
-    "deploy": "there are no limits per app so far; 'workers' sets the number of processes",
-    "mem_limit": "there are no limits per app so far",
-    "cpus": "there are no limits per app so far",
-    "ulimits": "there are no limits per app so far",
-    "labels": "routes of a proxy are set in that proxy; apps have no domains here so far",
+    "deploy": "set 'workers' for the number of processes, and 'limits' for what they may use",
+    "mem_limit": advice.MEMORY,
+    "cpus": advice.CPU,
+    "ulimits": advice.LIMITS,
+    "labels": advice.DOMAINS,
     "logging": "the daemon keeps the logs: see 'logs' of the host's settings",
-    "user": "every app runs as the daemon's user",
+    "user": advice.USER,
     "working_dir": "the app runs at the top of its source: set 'path' to the directory it needs",
     "profiles": "remove this manifest, or set 'state: stopped', where the app shall not run",
     "links": "an app finds its services by DATABASE_URL and VCAP_SERVICES",
@@ -51,7 +51,7 @@ _ADVICE: Mapping[str, str] = {
     "develop": "the daemon deploys every change of the source",
     "hostname": "an app has no host name of its own",
     "platform": "the app runs on this host",
-    "privileged": "every app runs with the rights of the daemon's user",
+    "privileged": "no app gets rights that the daemon's user lacks",
 }
 _SERVER_ADVICE = "the server that the host's settings name has its own: see 'services.servers' there"
 _ADDRESS = "a container's name is no address here: the app finds the service by DATABASE_URL or VCAP_SERVICES"

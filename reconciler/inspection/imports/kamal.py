@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from reconciler.inspection.imports import workers
+from reconciler.inspection.imports import advice, workers
 from reconciler.inspection.imports.dockerfile import dockerfile_commands
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, Unreadable, yaml_items
@@ -23,8 +23,7 @@ _ERB = re.compile(r"<%.*?(?:%>|\Z)", re.DOTALL)
 # Where a piece of Ruby stood while the file is read as YAML.
 _MARK = re.compile(r"\ue000(\d+)\ue001")
 
-_IMAGE = "the daemon builds from source and stores no images"
-_PROXY = "apps have no domains so far: let the proxy in front pass them to the app's port"
+_IMAGE = "the daemon builds from source, and needs no image"
 _ADVICE: Mapping[str, str] = {
     "image": _IMAGE,
     "registry": _IMAGE,
@@ -32,9 +31,9 @@ _ADVICE: Mapping[str, str] = {
     "asset_path": _IMAGE,
     "ssh": "apps run on this host",
     "sshkit": "apps run on this host",
-    "traefik": _PROXY,
-    "proxy": _PROXY,
-    "volumes": "there are no volumes so far: 'persist' keeps files that the app writes beside its code",
+    "traefik": advice.DOMAINS,
+    "proxy": advice.DOMAINS,
+    "volumes": advice.VOLUMES,
     "boot": "a new instance takes over without a refused request",
     "logging": "the daemon keeps the logs: see 'logs' of the host's settings",
     "labels": "an app has no labels",
@@ -81,10 +80,10 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
     _take_servers(ledger, draft)
     _take_times(ledger, draft)
     ledger.use(*ledger.under("proxy", "app_port"))  # that of the container
-    for field, advice in _ADVICE.items():
+    for field, text in _ADVICE.items():
         below = ledger.names(field) if field == "proxy" else ()
         for name_below in below or ("",):
-            ledger.leave(ledger.under(*filter(None, (field, name_below))), advice, draft.notes)
+            ledger.leave(ledger.under(*filter(None, (field, name_below))), text, draft.notes)
     ledger.leave_rest(notes=draft.notes)
     return list(drafts.values())
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from reconciler.inspection.imports import workers
+from reconciler.inspection.imports import advice, workers
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, env_items
 from reconciler.inspection.imports.ledger import Item, Ledger
@@ -12,15 +12,15 @@ from reconciler.inspection.imports.procfile import PROCFILE, procfile_items, tak
 FILE = "ENV"
 
 _REFERENCE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
-_PROXY = "set it in the proxy in front; apps have no domains so far"
+_PROXY = "see 'domains' and the fields beside it"
 _ADVICE: Mapping[str, str] = {
-    "NODE_VERSION": "only Python apps are served",
+    "NODE_VERSION": "Node.js is found on this host: see 'reconciler runtimes'",
     "UWSGI_INCLUDE_FILE": "write what gunicorn has of it into the field 'gunicorn'",
     "UWSGI_ASYNCIO": "an ASGI app is detected",
     "PIKU_RUNTIME": "the runtime is detected",
 }
 _OTHER: Mapping[str, str] = {
-    "static": "serve the files by the proxy in front, or by the app",
+    "static": advice.STATIC,
     "preflight": "run it as part of 'release'",
     "php": "set 'command' to what serves it",
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from reconciler.inspection.imports import workers
+from reconciler.inspection.imports import advice, workers
 from reconciler.inspection.imports.draft import TO_FILL_IN, Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, yaml_items
 from reconciler.inspection.imports.known_servers import addon_type, instead_of
@@ -23,7 +23,7 @@ _PLATFORM_FIELD = re.compile(r'"(env|scripts|addons|formation|buildpacks|healthc
 _HOST = re.compile(r"\w([\w.-]*\w)?(:[1-9]\d{0,4})?", re.ASCII)
 _FOLLOWED = ("entrypoint", "gunicorn", "worker_class", "release")
 _OTHER: Mapping[str, str] = {
-    "static": "serve the files by the proxy in front, or by the app",
+    "static": advice.STATIC,
     "preflight": "run it as part of 'release'",
     "postdeploy": "run it as part of 'release'",
 }

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.inspection.imports import workers
+from reconciler.inspection.imports import advice, workers
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, ini_items
 from reconciler.inspection.imports.ledger import Item, Ledger
@@ -21,7 +21,7 @@ _ALWAYS = frozenset((
     "stdout_events_enabled", "stderr_events_enabled", "loglevel", "stdout_syslog", "stderr_syslog",
 ))  # fmt: skip
 _ADVICE: Mapping[str, str] = {
-    "user": "every app runs as the daemon's user",
+    "user": advice.USER,
     "priority": "list the apps that must be ready before this one in 'depends_on'",
     "numprocs": "there is one instance of an app: set 'workers' for more processes",
     "numprocs_start": "there is one instance of an app",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-from reconciler.inspection.imports import workers
+from reconciler.inspection.imports import advice, workers
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, ini_items
 from reconciler.inspection.imports.ledger import Item, Ledger
@@ -22,23 +22,21 @@ _ALWAYS = frozenset((
     "SyslogFacility", "RemainAfterExit", "GuessMainPID", "SendSIGKILL", "Alias", "ExecStopPost", "PrivateTmp",
     "RestartPreventExitStatus", "SuccessExitStatus", "StandardInput", "PermissionsStartOnly",
 ))  # fmt: skip
-_LIMIT = "there are no limits per app so far: set it for the daemon's unit"
-_SANDBOX = "there is no isolation per app so far: set it for the daemon's unit"
 _ADVICE: Mapping[str, str] = {
-    "User": "every app runs as the daemon's user",
-    "Group": "every app runs as the daemon's user",
-    "SupplementaryGroups": "every app runs as the daemon's user",
-    "DynamicUser": "every app runs as the daemon's user",
+    "User": advice.USER,
+    "Group": advice.USER,
+    "SupplementaryGroups": advice.USER,
+    "DynamicUser": advice.USER,
     "Requires": "the daemon waits for what 'depends_on' and 'services' name",
     "BindsTo": "the daemon waits for what 'depends_on' and 'services' name",
     "PartOf": "the daemon waits for what 'depends_on' and 'services' name",
     "Before": "list this app in 'depends_on' of the other one",
     "UMask": "set 'umask' in 'gunicorn'",
     "ExecStartPre": "put what every deploy needs into 'release'",
-    "ExecStartPost": "it has no counterpart",
+    "ExecStartPost": advice.NONE,
     "WatchdogSec": "set 'health' with a path that answers 2xx when the app is healthy",
-    "OOMScoreAdjust": _LIMIT,
-    "Nice": _LIMIT,
+    "OOMScoreAdjust": advice.NONE,
+    "Nice": advice.NONE,
     "StateDirectory": "an app's $HOME is below the daemon's state directory, and is kept",
     "PassEnvironment": "an instance gets none of the daemon's environment: add the variables to 'env'",
     "LoadCredential": "add NAME: {file: …} to 'env'",
@@ -46,8 +44,16 @@ _ADVICE: Mapping[str, str] = {
     "OnFailure": "set up notifications in the host's settings",
     "Sockets": "the daemon opens the listening socket: set 'port' and 'host'",
 }
-_PREFIXES = (("Limit", _LIMIT), ("Memory", _LIMIT), ("CPU", _LIMIT), ("Tasks", _LIMIT), ("IO", _LIMIT))
 _SANDBOXES = ("Protect", "Private", "Restrict", "ReadOnly", "ReadWrite", "Capability", "NoNew", "System", "Lock")
+_PREFIXES = (
+    ("LimitNOFILE", advice.OPEN_FILES),
+    ("Limit", advice.LIMITS),
+    ("Memory", advice.MEMORY),
+    ("CPU", advice.CPU),
+    ("Tasks", advice.PROCESSES),
+    ("IO", advice.NONE),
+    *((each, advice.ISOLATION) for each in _SANDBOXES),
+)
 
 
 def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
@@ -134,9 +140,9 @@ def _take_field(ledger: Ledger, draft: Draft, item: Item, unit: str) -> None:  #
         case name if name in _ADVICE:
             ledger.leave([item], _ADVICE[name], draft.notes)
         case name:
-            for prefix, advice in (*_PREFIXES, *((each, _SANDBOX) for each in _SANDBOXES)):
-                if name.startswith(prefix):
-                    ledger.leave([item], advice, draft.notes)
+            told = (text for prefix, text in _PREFIXES if name.startswith(prefix))
+            if (text := next(told, None)) is not None:
+                ledger.leave([item], text, draft.notes)
 
 
 def _web_or_process(draft: Draft) -> dict[str, Any]:

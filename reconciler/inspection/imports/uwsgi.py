@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from xml.sax.saxutils import unescape
 
-from reconciler.inspection.imports import workers
+from reconciler.inspection.imports import advice, workers
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, ini_items, yaml_items
 from reconciler.inspection.imports.ledger import Item, Ledger
@@ -32,20 +32,19 @@ _ALWAYS = frozenset((
     "log-reopen", "req-logger", "logger", "master-fifo", "log-encoder", "log-maxsize", "logfile-chmod", "close-on-exec",
     "harakiri-verbose", "http-auto-chunked", "wsgi-env-behaviour", "wsgi-env-behavior", "post-buffering",
 ))  # fmt: skip
-_LIMIT = "there are no limits per app so far"
-_PROXY = "serve it by the proxy in front, or by the app"
-_SOCKET = "the daemon opens a TCP port: let the proxy in front pass requests to it by HTTP"
+_SOCKET = "the daemon opens a TCP port, or with 'domains' a socket for the proxy: either speaks HTTP"
 _ADVICE: Mapping[str, str] = {
-    "uid": "every app runs as the daemon's user",
-    "gid": "every app runs as the daemon's user",
-    **dict.fromkeys(
-        ("limit-as", "reload-on-as", "reload-on-rss", "evil-reload-on-rss", "cgroup", "limit-post"), _LIMIT
-    ),
+    "uid": advice.USER,
+    "gid": advice.USER,
+    **dict.fromkeys(("limit-as", "reload-on-as", "reload-on-rss", "evil-reload-on-rss"), advice.MEMORY),
+    "cgroup": advice.LIMITS,
+    "limit-post": "set 'body_limit', beside 'domains'",
     **dict.fromkeys(("http-keepalive", "so-keepalive-timeout"), "set 'keepalive' in 'gunicorn'"),
     **dict.fromkeys(("http-timeout", "socket-timeout", "harakiri"), "set 'timeout' in 'gunicorn'"),
     "http-enable-proxy-protocol": "set 'proxy_protocol' in 'gunicorn'",
-    "max-fd": _LIMIT,
-    **dict.fromkeys(("static-map", "check-static", "static-index", "static-expires", "static-map2", "route"), _PROXY),
+    "max-fd": advice.OPEN_FILES,
+    **dict.fromkeys(("static-map", "check-static", "static-index", "static-expires", "static-map2"), advice.STATIC),
+    "route": "the proxy routes by 'domains' and 'below', and the app within them",
     "buffer-size": "set 'limit_request_line' and 'limit_request_field_size' in 'gunicorn'",
     "listen": "the daemon opens the listening socket",
     "stats": "metrics are on the daemon's API",
@@ -56,8 +55,9 @@ _ADVICE: Mapping[str, str] = {
         "name it in 'processes' of the manifest, with its command",
     ),
     **dict.fromkeys(
-        ("cheaper", "cheaper-initial", "cheaper-step", "cheaper-algo", "idle"), "set 'workers' and 'idle_after'"
+        ("cheaper", "cheaper-initial", "cheaper-step", "cheaper-algo"), "set a range: 'workers: {min: …, max: …}'"
     ),
+    "idle": "set 'idle_after'",
     **dict.fromkeys(("include", "ini", "inherit", "for-readline"), "import the file that it names, too"),
     **dict.fromkeys(("hook-pre-app", "exec-pre-app", "exec-asap", "hook-post-app"), "put it into 'release'"),
     "emperor": "import the directory of the vassals: reconciler import DIR",
@@ -162,8 +162,10 @@ def _take(ledger: Ledger, draft: Draft, item: Item) -> None:  # noqa: C901, PLR0
             ledger.use(item)
         case _ if name in _ADVICE:
             ledger.leave([item], _ADVICE[name], draft.notes)
-        case _ if name.startswith(("route-", "static-")):
-            ledger.leave([item], _PROXY, draft.notes)
+        case _ if name.startswith("route-"):
+            ledger.leave([item], _ADVICE["route"], draft.notes)
+        case _ if name.startswith("static-"):
+            ledger.leave([item], advice.STATIC, draft.notes)
         case _ if name.startswith(("if-", "endif", "vassal", "set-placeholder", "set-ph")):
             ledger.leave([item], "it sets up uWSGI itself", draft.notes)
 

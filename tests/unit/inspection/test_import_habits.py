@@ -83,7 +83,7 @@ def test_what_only_the_platform_has_is_said(tmp_path: Path) -> None:
     assert "variable of the push" in said["name: ((app_name))"]
     assert "install what this buildpack brings" in said["buildpacks: apt_buildpack"]
     assert "path of the platform" in said["LIBRARIES: /home/vcap/app/lib"]
-    assert "limits per app" in said["memory: 1G"]
+    assert "set 'memory' in 'limits'" in said["memory: 1G"]
     assert "name it in 'processes'" in said["processes: type: worker, memory: 2G"]
 
 

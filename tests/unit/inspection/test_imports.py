@@ -1,11 +1,16 @@
 """Foreign files become manifests: each value of them is used or said not to be, and no secret is in the text."""
 
+import re
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from reconciler.documents.schemas import schema
+from reconciler.inspection.imports import advice
 from reconciler.inspection.imports.foreign_text import Folder, Unreadable, ini_items, yaml_items
 from reconciler.inspection.imports.importing import Imported, imported
 from reconciler.inspection.imports.kinds import READERS, found_in
@@ -219,3 +224,20 @@ def read_files(directory: Path, files: dict[str, str]) -> Imported:
         (directory / name).write_text(text)
     (directory / "shop.py").write_text("def app(environ, start_response): ...\n")
     return imported(found_in(directory)[:1], directory / "manifests")
+
+
+def properties(part: Any) -> Iterator[str]:
+    """Yield the names of all properties in a schema, at any depth."""
+    if isinstance(part, Mapping):
+        yield from part.get("properties", {})
+        for below in part.values():
+            yield from properties(below)
+    elif isinstance(part, list):
+        for below in part:
+            yield from properties(below)
+
+
+@pytest.mark.parametrize("text", [text for name, text in vars(advice).items() if name.isupper()])
+def test_advice_names_fields_that_manifests_have(text: str) -> None:
+    named = {field.partition(":")[0] for field in re.findall(r"(?<!\w)'([^']+)'", text)}
+    assert named <= set(properties(schema("app")))
