@@ -4,12 +4,14 @@ No request names a number or a path, so none can be outside of the range; what f
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -54,35 +56,40 @@ print(open("/proc/self/uid_map").read().split(), open("/proc/self/gid_map").read
 """
 
 
-def _open_to_all(directory: Path) -> Path:
-    """Let every user enter a directory, and those above it."""
-    for above in (directory, *directory.parents):
-        with suppress(OSError):
-            above.chmod(above.stat().st_mode | 0o011)
-    return directory
+@contextmanager
+def _open_to_all() -> Iterator[Path]:
+    """Make a directory that every user may enter: any pytest that begins closes those of all others to them."""
+    root = Path(tempfile.mkdtemp(prefix="reconciler-"))
+    try:
+        root.chmod(0o755)
+        yield root
+    finally:
+        shutil.rmtree(root)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _hosts_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _hosts_users() -> Iterator[None]:
     """A host in which no daemon of other tests has claimed users."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv(USERS_VARIABLE, str(_open_to_all(tmp_path_factory.mktemp("users"))))
+    with _open_to_all() as users, pytest.MonkeyPatch.context() as patched:
+        patched.setenv(USERS_VARIABLE, str(users))
         yield
 
 
+@pytest.fixture
+def opened() -> Iterator[Path]:
+    with _open_to_all() as directory:
+        yield directory
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def place() -> Iterator[Path]:
     """The socket of a running warden; it answers at the end as at the beginning."""
-    path = _open_to_all(tmp_path_factory.mktemp("warden")) / "socket"
-    words = (sys.executable, "-m", "reconciler", "warden", "--user", str(_USER), "--socket", str(path))
-    with subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as warden:
+    with _open_to_all() as directory, _warden(path := directory / "socket", "-m", "reconciler") as warden:
         assert warden.stdout is not None
-        try:
-            assert warden.stdout.readline().startswith("gives")
-            yield path
-            assert ask(path).splitlines()[0] == GIVEN.decode()
-        finally:
-            warden.terminate()
+        assert warden.stdout.readline().startswith("gives")
+        yield path
+        assert ask(path).splitlines()[0] == GIVEN.decode()
+        warden.terminate()
         assert warden.wait(20) == 0
 
 
@@ -220,9 +227,16 @@ def _become(path: Path, ended_at: str = "") -> tuple[bool, list[range], bool]:
     return ended, [range(*each) for each in has], rights
 
 
-def _warden(path: Path, *before: str) -> subprocess.Popen[str]:
+@contextmanager
+def _warden(path: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a warden; it does not outlive a test that fails, which would wait for it for ever."""
     words = (sys.executable, *before, "warden", "--user", str(_USER), "--socket", str(path))
-    return subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as warden:
+        try:
+            yield warden
+        except BaseException:
+            warden.kill()
+            raise
 
 
 class TestKilled:
@@ -230,9 +244,9 @@ class TestKilled:
 
     @pytest.mark.parametrize("number", [*map(_nightly, range(1, _EFFECTS)), _EFFECTS, _nightly(_EFFECTS + 1)])
     def test_a_warden_killed_before_any_of_its_effects_has_given_nothing_or_all(
-        self, number: int, tmp_path_factory: pytest.TempPathFactory
+        self, number: int, opened: Path
     ) -> None:
-        path = _open_to_all(tmp_path_factory.mktemp("killed")) / "socket"
+        path = opened / "socket"
         with _warden(path, "-c", _KILLED, str(number)) as warden:
             assert warden.stdout is not None
             listens = warden.stdout.readline().startswith("gives")
