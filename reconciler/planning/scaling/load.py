@@ -11,6 +11,7 @@ from reconciler.planning.scaling.worker_range import BUSY_OF_LOOPS, BUSY_OF_WORK
 STEADY_S, RECENT_S, NEW_S = 30.0, 3.0, 3.0
 _LONGEST_CALM_S, _PENALTY_S = 3600.0, 3600.0
 _SHORTEST_START_S = 0.25
+_LATE_LOOKS, _WORKED_OFF_S = 2, 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +46,14 @@ class Look:
 class Span:
     """The time between two looks, from `since` to `until`: how many requests were worked on at once, on average.
 
-    Of event loops: how many cores they used.
+    Of event loops: how many cores they used. So many requests `came`, and so many were `answered`.
     """
 
     since: float
     until: float
     concurrency: float
+    came: int = 0
+    answered: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,8 @@ class Load:
     """What is known of an app's load after a look.
 
     `arrivals` are the requests each second. `wait_s` is how long one waits for a worker, `late` the number of looks in
-    a row in which that was too long, `stuck_since` when the first of them was if nothing was answered since.
+    a row in which that was too long, two at once where it was so for much longer than a worker takes to start, and
+    `stuck_since` when the first of them was if nothing was answered since.
     `needs` are the most workers that were needed lately, with the time: each more than all after it. There were `base`
     workers `raised_at`, when one was added last; one was taken away `lowered_at`. `calm_s` is how long fewer must be
     enough, which is longer until `calm_until` where one was taken away too soon.
@@ -92,8 +96,8 @@ class Load:
         anew = look.instance != before.instance
         if anew and look.woken_at is not None and look.woken_at > before.at:
             return Load.first(asked, look)  # what was before its sleep says nothing
-        rate = max(0, look.answered - (0 if anew else before.answered)) / seconds
-        span = Span(since=before.at, until=look.at, concurrency=_concurrency(before, look, seconds, anew=anew))
+        span = _span(before, look, anew=anew)
+        rate = span.answered / seconds
         spans = (*(each for each in self.spans if each.until > look.at - STEADY_S), span)
         queue = min(before.queue, look.queue)
         stuck_since = (self.stuck_since or before.at) if queue and not rate else None
@@ -101,6 +105,8 @@ class Load:
         if look.threads > 1 and look.cpu_s is None:  # such a worker accepts what its threads have no time for yet
             wait_s = max(wait_s, _told_s(before, look, anew=anew))
         late = self.late + 1 if wait_s > asked.queue_s else 0
+        if rate and wait_s > 2 * look.start_s:  # another worker is there long before that is worked off
+            late = max(late, _LATE_LOOKS)
         after = replace(
             _resized(self, asked, look),
             look=look,
@@ -127,14 +133,36 @@ class Load:
         return _up(self.concurrency(STEADY_S) / (share * self.look.threads)) + asked.spare
 
     def hurry(self) -> int:
-        """Return how many workers it takes to work on everything that waits at once, 0 while nothing waits too long."""
-        if self.late < 2:
+        """Return how many workers it takes to work on what waits, 0 while nothing waits too long.
+
+        As many as work on all of it at once, but no more than `keeps_up` says.
+        """
+        if self.late < _LATE_LOOKS:
             return 0
         if self.look.cpu_s is not None:
             return self.look.workers + 1
         working = max(float(self.look.in_flight), self.concurrency(RECENT_S))
         waiting = max(float(self.look.queue), min(self.wait_s, RECENT_S) * self.arrivals)
-        return _up((working + waiting) / self.look.threads)
+        at_once = _up((working + waiting) / self.look.threads)
+        return min(at_once, self.keeps_up() or at_once)
+
+    def keeps_up(self) -> int:
+        """Return how many workers keep up with what comes now, and work off what waits within two seconds.
+
+        Or within the time that one takes to start, if that is longer; what waits while some start is left to those.
+        0 while nothing shows how long a request takes, and of workers that accept more than they work on.
+        """
+        recent = [each for each in self.spans if each.until > self.look.at - RECENT_S]
+        answered = sum(each.answered for each in recent)
+        takes_one = self.look.threads == 1 and self.look.cpu_s is None
+        if self.late < _LATE_LOOKS or self.stuck_since is not None or not answered or not takes_one:
+            return 0
+        takes_s = sum((each.until - each.since) * each.concurrency for each in recent) / answered
+        late = recent[-self.late :]
+        rate = sum(each.came for each in late) / (self.look.at - late[0].since)
+        if not self.is_growing:
+            rate += self.look.queue / max(_WORKED_OFF_S, self.look.start_s)
+        return max(1, _up(takes_s * rate))
 
     @property
     def is_growing(self) -> bool:
@@ -175,6 +203,19 @@ def _resized(load: Load, asked: WorkerRange, look: Look) -> Load:
             calm_s, calm_until = min(2 * calm_s, max(_LONGEST_CALM_S, asked.calm_s)), at + _PENALTY_S
         return replace(load, base=before, raised_at=at, calm_s=calm_s, calm_until=calm_until)
     return replace(load, lowered_at=at) if look.workers < before else load
+
+
+def _span(before: Look, look: Look, *, anew: bool) -> Span:
+    """Return what two looks show of the time between them."""
+    answered = max(0, look.answered - (0 if anew else before.answered))
+    begun = look.in_flight + look.queue - (0 if anew else before.in_flight) - before.queue
+    return Span(
+        since=before.at,
+        until=look.at,
+        concurrency=_concurrency(before, look, look.at - before.at, anew=anew),
+        came=max(0, answered + begun),
+        answered=answered,
+    )
 
 
 def _concurrency(before: Look, look: Look, seconds: float, *, anew: bool) -> float:

@@ -1,7 +1,8 @@
 """Decide how many workers an app is to have, by the rule that docs/explanation/scaling.md explains.
 
-Up at once, as far as what waits needs it; but for an app that has just woken up, at most twice as many until those are
-ready. Down one by one, once fewer have been enough for a while and nothing waits.
+Up at once, as far as what comes and waits needs it. Where nothing shows yet how long a request takes, at most twice as
+many until those are ready, but for an app that has just woken up. Down one by one, once fewer have been enough for a
+while and nothing waits.
 """
 
 from reconciler.linux.dataclass import dataclass
@@ -34,7 +35,7 @@ def scale(asked: WorkerRange, load: Load, now: float) -> Decision:
     if up > has:
         base = load.base if load.is_growing else has
         if not load.is_new:
-            up = min(up, max(2 * base, has))
+            up = min(up, max(2 * base, has, load.keeps_up()))
         cause = _why_more(load, in_a_hurry=hurry > need)
         return Decision(workers=up, cause=cause if up > has else "", asked=wanted)
     if asked.within(max(wanted, load.highest)) < has and _is_calm(load, now):

@@ -27,13 +27,36 @@ class Story:
     def at(self, when: float) -> int:
         return max((at, workers) for at, workers in self.workers if at <= when)[1]
 
+    def met_s(self, step_at: float) -> float:
+        """Return the whole seconds from a step until nine of ten that come wait 50 ms at most, three seconds long."""
+        waits = [[wait for came, wait in self.waits if step_at + n <= came < step_at + n + 1] for n in range(40)]
+        good = [sum(wait <= 0.05 for wait in each) >= 0.9 * len(each) for each in waits]
+        return next(n for n in range(38) if all(good[n : n + 3]))
+
+    @property
+    def worker_seconds(self) -> float:
+        return sum((later - at) * workers for (at, workers), (later, _) in itertools.pairwise(self.workers))
+
     def waited(self, begin: float, end: float) -> float:
         """The longest wait of the requests that came in that time."""
         return max((wait for at, wait in self.waits if begin <= at < end), default=0.0)
 
 
-def story(asked: WorkerRange, requests: Iterable[tuple[float, float]], until: float) -> Story:
-    """Look once a second, four times while all are busy; a worker that is added works after START_S."""
+def best(most: int, requests: Iterable[tuple[float, float]], step_at: float, start_s: float = START_S) -> Story:
+    """Ask for all workers as soon as the first request of a step waits: no one could do it sooner who is not told."""
+    told, free_at = Story(), [0.0]
+    for came, takes in sorted(requests):
+        if came >= step_at and free_at[0] > came and len(free_at) < most:
+            for _ in range(most - len(free_at)):
+                heapq.heappush(free_at, came + start_s)
+        begins = max(came, heapq.heappop(free_at))
+        told.waits.append((came, begins - came))
+        heapq.heappush(free_at, begins + takes)
+    return told
+
+
+def story(asked: WorkerRange, requests: Iterable[tuple[float, float]], until: float, start_s: float = START_S) -> Story:
+    """Look once a second, four times while all are busy; a worker that is added works after `start_s`."""
     told, coming = Story(), deque(sorted(requests))
     free_at = [0.0] * asked.least
     heapq.heapify(free_at)
@@ -55,13 +78,13 @@ def story(asked: WorkerRange, requests: Iterable[tuple[float, float]], until: fl
             answered += 1
         look = Look(
             at=at, instance="i", workers=len(free_at), in_flight=len(ends), answered=answered,
-            seconds=seconds, queue=len(queue), start_s=START_S,
+            seconds=seconds, queue=len(queue), start_s=start_s,
         )  # fmt: skip
         load = Load.first(asked, look) if load is None else load.next(asked, look)
         number = scale(asked, load, at).workers
         told.workers.append((at, len(free_at)))
         for _ in range(number - len(free_at)):
-            heapq.heappush(free_at, at + START_S)
+            heapq.heappush(free_at, at + start_s)
         if number < len(free_at):
             free_at = sorted(free_at)[1:]  # one that is idle, if any is
             heapq.heapify(free_at)
