@@ -86,8 +86,8 @@ class AppListeners:
 
     def ports(self) -> dict[str, int]:
         """Return the port of each app that has instances, 0 for one with a socket alone."""
-        instances = ((app, i) for app in self._instances.apps() for i in self._instances.of(app))
-        return {app: address.port for app, i in instances for address in i.addresses}
+        lives = ((app, live) for app in self._instances.apps() for live in self._instances.lives(app))
+        return {app: address.port for app, live in lives for address in live.record.addresses}
 
     def passed(self, revision: Revision, second: int | None) -> tuple[int, ...]:
         """Return the descriptors to hand to an instance, none to one without a listener; `second` is a canary's."""
@@ -174,17 +174,23 @@ class AppListeners:
     def mark_detached(self) -> None:
         """Mark every instance that listens on another socket than ours: its connections are not seen here."""
         for name in self._instances.apps():
-            for instance, process in self._instances.processes(name):
-                lost = [a for a in instance.addresses if self._listeners.is_known_to(process.pid, a) is False]
+            for live in self._instances.lives(name):
+                if (process := live.process) is None or live.end is not None:
+                    continue
+                addresses = live.record.addresses
+                lost = [a for a in addresses if self._listeners.is_known_to(process.pid, a) is False]
                 if any(not self.second.is_known_to(address, process.pid) for address in lost):
-                    self._instances.mark_detached(name, instance.id)
+                    self._instances.mark_detached(name, live.record.id)
 
-    def resume(self, name: str, instances: tuple[Instance, ...]) -> None:
+    def resume(self, name: str) -> None:
         """Pass on again what a daemon that ended passed on between an app's port and its socket.
 
         What else overlaps is not known before `follow`, which says whose it is.
         """
-        newest = _newest(instances)
+        lives = self._instances.lives(name)
+        if not self._listeners.is_relaying and all(self.of(name) <= {*live.record.addresses} for live in lives):
+            return  # nothing to pass on, which is so of almost all apps
+        newest = _newest(self._instances.of(name))
         if newest is not None:
             self._pass_between(name, newest.addresses)
 

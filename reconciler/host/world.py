@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 from reconciler.convergence.world import Report
 from reconciler.host.adoptions import adopt_all
@@ -160,14 +160,14 @@ class AppWorld:
         Returns the port of each app that runs.
         """
         self._listeners.take_back()
-        adopt_all(self._instances, self.paths, self.canaries.fetch, self._tasks, self._on_adopted)
+        adopt_all(self._instances, paths := cache(self.paths), self.canaries.fetch, self._tasks, self._on_adopted)
         self._listeners.mark_detached()
         self.canaries.restore()
         for name in self._instances.apps():
-            self._listeners.resume(name, self._instances.of(name))
+            self._listeners.resume(name)
         for name in self.names():
             self._history.staged(name)  # this daemon tries once more what only an edit can fix
-            self._instances.remove_unused(name, self.paths(name))
+            self._instances.remove_unused(name, paths(name))
         self._builds.remove_leftovers()
         return self._listeners.ports()
 
@@ -356,9 +356,9 @@ class AppWorld:
         self._record_action(name, "sleeping", "stopped until a request arrives", action)
 
     def _on_adopted(self, name: str, pid: int) -> None:
-        called = next(each.called for each in self._instances.of(name) if each.pid == pid)
-        self._record(name, "adopted", f"{called} keeps serving", "the daemon started")
-        self._listeners.resume(name, self._instances.of(name))
+        program = next(live.program for live in self._instances.lives(name) if live.record.pid == pid)
+        self._record(name, "adopted", f"{program} {pid} keeps serving", "the daemon started")
+        self._listeners.resume(name)
         self._activated(name)
 
     def _on_connection(self, name: str) -> None:

@@ -141,9 +141,9 @@ class Cells:
                 continue
             self._add(cell, controller, self._group(place, app, name), master)
 
-    def of(self, app: str, name: str, pid: int) -> Cell:
-        """Return the cell that a process which an earlier daemon started is in."""
-        return _cell_of(f"/{self._tree}", app, name, pid)
+    def of(self, app: str, name: str, pid: int, mounts: str = "") -> Cell:
+        """Return the cell that a process which an earlier daemon started is in; `mounts` is the table of mounts."""
+        return _cell_of(f"/{self._tree}", app, name, pid, mounts)
 
     def made(self, app: str, name: str) -> Cell:
         """Return the cell that an earlier daemon made for something of which no process is known."""
@@ -169,10 +169,9 @@ class Cells:
         """Return the cells of all but these instances and tasks, for `end`; `besides` are places of other daemons."""
         found = dict[tuple[str, str], Cell]()
         for place in {place.path: place for place in (*besides, *(own for _, own in self._by_use()))}.values():
-            for group in self._groups_in(place):
-                key = group.path.parent.name, group.path.name
-                if key[1] not in known:
-                    found.setdefault(key, Cell()).groups[place.path] = group
+            for app, name, path in self._groups_in(place):
+                if name not in known:
+                    found.setdefault((app, name), Cell()).groups[place.path] = Group(Path(path), place.version)
         return list(found.values())
 
     def _by_use(self) -> Iterator[tuple[str, Place]]:
@@ -186,11 +185,12 @@ class Cells:
     def _group(self, place: Place, app: str, name: str) -> Group:
         return Group(self._apps(place) / _directory(app, place.version) / name, place.version)
 
-    def _groups_in(self, place: Place) -> Iterator[Group]:
+    def _groups_in(self, place: Place) -> Iterator[tuple[str, str, str]]:
+        """Return the directory of the app, the name and the path of each group that is there."""
         with suppress(OSError):
-            for app in self._apps(place).iterdir():
+            for app in os.scandir(self._apps(place)):
                 with suppress(OSError):
-                    yield from (Group(each, place.version) for each in app.iterdir() if each.is_dir())
+                    yield from ((app.name, each.name, each.path) for each in os.scandir(app.path) if each.is_dir())
 
     def _add(self, cell: Cell, use: str, group: Group, master: int | None = None) -> None:
         with suppress(OSError):
@@ -239,10 +239,10 @@ def _outside(group: Group, cell: Cell, master: int | None) -> dict[int, int]:
     return {pid: ticks for pid, ticks in found.items() if pid in still}
 
 
-def _cell_of(tree: str, app: str, name: str, pid: int) -> Cell:
+def _cell_of(tree: str, app: str, name: str, pid: int, mounts: str = "") -> Cell:
     """Return the cell that a process is in, by the end of its path."""
     cell = Cell()
-    for each in hierarchies(pid):
+    for each in hierarchies(pid, mounts, name):
         if each.own.endswith(f"{tree}/{_APPS}/{_directory(app, each.version)}/{name}"):
             for use in _uses(each):
                 cell.groups[use] = each.group

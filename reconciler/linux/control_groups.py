@@ -46,20 +46,32 @@ class Hierarchy:
         return Group(self.mount / self.own.lstrip("/"), self.version)
 
 
-def hierarchies(pid: int | str = "self") -> tuple[Hierarchy, ...]:
-    """Return every hierarchy that is mounted, with the group of a process in it; none of a process that is gone."""
+def hierarchies(pid: int | str = "self", mounts: str = "", name: str = "") -> tuple[Hierarchy, ...]:
+    """Return every hierarchy that is mounted, with the group of a process in it; none of a process that is gone.
+
+    `mounts` is the table of mounts, read now unless given. With a `name`, only of groups that are called so.
+    """
     try:
-        return parsed(read_proc("/proc/self/mountinfo"), read_proc(f"/proc/{pid}/cgroup"))
+        return parsed(mounts or mount_table(), read_proc(f"/proc/{pid}/cgroup"), name)
     except OSError:
         return ()
 
 
-def parsed(mounts: str, groups: str) -> tuple[Hierarchy, ...]:
+def mount_table() -> str:
+    """Return the table of mounts, for many calls of `hierarchies`; "" if it cannot be read now."""
+    with contextlib.suppress(OSError):
+        return read_proc("/proc/self/mountinfo")
+    return ""
+
+
+def parsed(mounts: str, groups: str, name: str = "") -> tuple[Hierarchy, ...]:
     """Return the hierarchies of a table of mounts, proc_pid_mountinfo(5), that a process is in by its /proc/PID/cgroup.
 
-    A group outside of what is mounted, or of another namespace, is passed over, as is one that was removed.
+    A group outside of what is mounted, or of another namespace, is passed over, as is one that was removed. With a
+    `name`, so is every group that is called otherwise.
     """
-    own = dict(_memberships(groups))
+    ending = f"/{name}" if name else ""
+    own = {controllers: path for controllers, path in _memberships(groups) if path.endswith(ending)}
     found: dict[frozenset[str], Hierarchy] = {}
     for version, controllers, root, mount in _mounts(mounts):
         path = own.get(controllers)
@@ -67,9 +79,7 @@ def parsed(mounts: str, groups: str) -> tuple[Hierarchy, ...]:
             continue
         below = path if root == "/" else path.removeprefix(root) if f"{path}/".startswith(f"{root}/") else None
         if below is not None and not below.startswith("/.."):
-            found[controllers] = Hierarchy(
-                version=version, controllers=controllers, mount=Path(mount), own=below or "/"
-            )  # fmt: skip
+            found[controllers] = Hierarchy(version=version, controllers=controllers, mount=mount, own=below or "/")
     return tuple(found.values())
 
 
@@ -77,16 +87,22 @@ def _memberships(groups: str) -> Iterator[tuple[frozenset[str], str]]:
     for line in groups.splitlines():
         parts = line.split(":", 2)
         if len(parts) == 3 and "name=" not in parts[1] and not parts[2].endswith(" (deleted)"):
-            yield frozenset(filter(None, parts[1].split(","))), parts[2]
+            yield _named(parts[1]), parts[2]
+
+
+@functools.lru_cache(maxsize=32)
+def _named(text: str) -> frozenset[str]:
+    """Return the controllers of a line, which are those of every process."""
+    return frozenset(filter(None, text.split(",")))
 
 
 @functools.lru_cache(maxsize=2)
-def _mounts(table: str) -> tuple[tuple[Version, frozenset[str], str, str], ...]:
+def _mounts(table: str) -> tuple[tuple[Version, frozenset[str], str, Path], ...]:
     """Return the mounts of a table, which seldom changes and is asked for with every process."""
     return tuple(_parsed_mounts(table))
 
 
-def _parsed_mounts(table: str) -> Iterator[tuple[Version, frozenset[str], str, str]]:
+def _parsed_mounts(table: str) -> Iterator[tuple[Version, frozenset[str], str, Path]]:
     for line in table.splitlines():
         before, _, after = line.partition(" - ")
         fields, kind = before.split(" "), after.split(" ")
@@ -94,9 +110,9 @@ def _parsed_mounts(table: str) -> Iterator[tuple[Version, frozenset[str], str, s
             continue
         root, mount = (_OCTAL.sub(lambda found: chr(int(found[1], 8)), text) for text in fields[3:5])
         if kind[0] == "cgroup2":
-            yield 2, frozenset(), root, mount
+            yield 2, frozenset(), root, Path(mount)
         elif "name=" not in kind[2]:
-            yield 1, frozenset(kind[2].split(",")) & _CONTROLLERS, root, mount
+            yield 1, frozenset(kind[2].split(",")) & _CONTROLLERS, root, Path(mount)
 
 
 # Of version 1, as its options name them.
@@ -133,7 +149,7 @@ class Group:
     def read(self, name: str) -> str | None:
         """Return what a file of it says, None if it has none."""
         try:
-            return read_proc(self.path / name)
+            return read_proc(f"{self.path}/{name}")
         except OSError:
             return None
 

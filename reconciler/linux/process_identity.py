@@ -3,7 +3,7 @@
 A process is identified by pid, start time and boot id together; a pid alone is never trusted.
 """
 
-from reconciler.linux.proc_files import read_proc
+from reconciler.linux.proc_files import proc_bytes, read_proc
 
 
 def boot_id() -> str:
@@ -15,12 +15,6 @@ def start_ticks(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot (proc(5), field 22 of stat); None when it is gone."""
     stat = stat_of(pid)
     return None if stat is None or stat[0] in "ZX" else int(stat[19])
-
-
-def group_of(pid: int) -> int | None:
-    """Return the process group of a process, None when it is gone."""
-    stat = stat_of(pid)
-    return None if stat is None else int(stat[2])
 
 
 def parent_of(pid: int) -> int | None:
@@ -44,8 +38,8 @@ def owner_of(pid: int) -> int | None:
     The owner of its directory in /proc would not do: that is root as soon as a process forbids to be traced.
     """
     try:
-        with open(f"/proc/{pid}/status", "rb") as status:  # noqa: PTH123  as cheap as can be
-            users = next((line.split()[1:] for line in status if line.startswith(b"Uid:")), [])
+        _, _, rest = proc_bytes(f"/proc/{pid}/status").partition(b"\nUid:")
     except OSError:
         return None
-    return int(users[0]) if len(set(users)) == 1 else None
+    users = set(rest.partition(b"\n")[0].split())
+    return int(users.pop()) if len(users) == 1 else None

@@ -151,15 +151,17 @@ def restored(
         user = next((user for user, app in users.items() if app == record.app), None)
         live.process = adopt(record.pid, record.ticks, ended=lambda: on_end(live), user=user)
     workers = live.workers_set()
-    if workers is not None and record.workers:  # it may have been scaled, and the daemon killed before it wrote that
-        live.record = replace(record, workers=workers)
+    if workers is not None and record.workers not in {0, workers}:
+        live.record = replace(record, workers=workers)  # it was scaled, and the daemon killed before it wrote that
+    names = live.names()
+    if "program" in names:
+        live.program = live.own_program() or live.program
+    live.update_from_workers(names)
     if live.process is None:
         live.end = "exited while no daemon was watching"
-    elif record.ready_at is None and 0 < live.record.workers <= live.workers_ready():
+    elif record.ready_at is None and 0 < live.record.workers <= live.workers_passed:
         live.mark_ready()
     live.counts_requests = live.is_counting()
-    live.program = live.own_program() or live.program
-    live.update_from_workers()
     return live
 
 

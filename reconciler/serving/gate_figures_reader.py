@@ -7,6 +7,7 @@ once whatever instruction the daemon dies at: a total goes back only if a ledger
 
 import contextlib
 import json
+import os
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -148,11 +149,11 @@ def keep(passed: Path) -> None:
         _Ledger(figures=ledger.figures + figures, named=named).write(directory)
 
 
-def counting(files: Iterable[Path]) -> bool:
+def counting(files: Iterable[str]) -> bool:
     """Whether any of these workers writes down when it is at work."""
     for file in files:
         with contextlib.suppress(OSError):
-            if file.stat().st_size >= _FORMAT.size:
+            if os.stat(file).st_size >= _FORMAT.size:
                 return True
     return False
 

@@ -71,7 +71,7 @@ class Instances(SupervisedInstances):
     ) -> list[Adoption]:
         """Adopt the instances that an earlier daemon left, and go on with what it was giving to them."""
         found = super().restore(places, keep_listener)
-        if self.confinements is not None:
+        if self.confinements is not None and self.app_users():
             for app in {live.record.app for live in self.all()}:
                 self.confinements.settle(app)
         return found

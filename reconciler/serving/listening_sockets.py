@@ -170,6 +170,11 @@ class Listeners:
         held = self._sockets.get(address)
         return None if held is None else of_socket(held)
 
+    @property
+    def is_relaying(self) -> bool:
+        """Whether this process passes connections on from any address to another."""
+        return bool(self._relays)
+
     def relayed(self, addresses: frozenset[Address]) -> frozenset[Address]:
         """Return those of these addresses from which this process passes connections on to another."""
         return _among(addresses, self._relays)

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -151,7 +151,7 @@ class LiveInstance:
 
     def workers_ready(self) -> int:
         """Return how many workers have passed their gate and are there."""
-        return self.record.workers_passed(self._names())
+        return self.record.workers_passed(self.names())
 
     def workers_set(self) -> int | None:
         """Return how many workers the master was last told to keep, None where it does not say.
@@ -169,14 +169,14 @@ class LiveInstance:
 
     def worker_files(self) -> tuple[str, ...]:
         """Return the files of its workers, as they were when a worker last had something to say."""
-        return tuple(f"{self.readiness}/{name}" for name in self.worker_names or self._some_of_workers(self._names()))
+        return tuple(f"{self.readiness}/{name}" for name in self.worker_names or self._some_of_workers(self.names()))
 
-    def update_from_workers(self) -> None:
+    def update_from_workers(self, names: Sequence[str] | None = None) -> None:
         """Note how many passed, what workers say that wait before their gate while others serve, and how many exited.
 
-        Also, whether one is being imported.
+        Also, whether one is being imported. `names` are those of `names()`, unless they are to be read now.
         """
-        names = self._names()
+        names = self.names() if names is None else names
         self.workers_passed = self.record.workers_passed(names)
         self.worker_names = self._some_of_workers(names)
         self.imports = any(name.startswith("importing-") for name in names)
@@ -242,7 +242,7 @@ class LiveInstance:
 
     def is_counting(self) -> bool:
         """Whether its workers write down when they are at work."""
-        return gate_figures_reader.counting(self._of_workers())
+        return gate_figures_reader.counting(self.worker_files())
 
     def note_importing(self, text: str | None) -> bool:
         """Note where its import is while it starts, None once it is over; return whether that is new."""
@@ -277,7 +277,7 @@ class LiveInstance:
 
     def fallen(self) -> frozenset[int]:
         """Return the pids of workers that ended on their own."""
-        names = (name.removeprefix("fallen-") for name in self._names() if name.startswith("fallen-"))
+        names = (name.removeprefix("fallen-") for name in self.names() if name.startswith("fallen-"))
         return frozenset(int(each) for each in names if each.isdecimal() and len(each) < _LONGEST_NUMBER)
 
     def _flag(self, name: str) -> None:
@@ -285,14 +285,15 @@ class LiveInstance:
         with contextlib.suppress(OSError):
             os.close(os.open(self.readiness / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Return the names of the files in which its workers speak, and of what the app has put beside them."""
         with contextlib.suppress(OSError):
             return names_in(self.readiness, _MOST_FILES)
         return []
 
     def _of_workers(self) -> list[Path]:
         """Return the files of the workers, no more of them than there can be: the app may have put others there."""
-        return [self.readiness / name for name in self._some_of_workers(self._names())]
+        return [self.readiness / name for name in self._some_of_workers(self.names())]
 
     def _some_of_workers(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted(filter(str.isdecimal, names))[: 2 * self.record.workers + _MORE_WORKERS])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from reconciler.documents.names import is_name
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import proc_bytes, proc_text
-from reconciler.linux.process_identity import group_of, owner_of, start_ticks
+from reconciler.linux.process_identity import owner_of, stat_of
 
 STATE_MARK = "RECONCILER_STATE_ID"
 INSTANCE_MARK = "RECONCILER_INSTANCE"
@@ -24,6 +24,7 @@ CLIENT_KEY_MARK = "RECONCILER_CLIENT_KEY"  # as the gate has it, too
 
 
 NO_APPS: Mapping[int, str] = {}
+_OURS = b"RECONCILER_"
 _ID = re.compile("[0-9a-f]{12}")
 _TASK_ID = re.compile("[0-9a-f]{8}")
 
@@ -88,15 +89,18 @@ def read_marks(pid: int, state_id: str, user: int | None = None, apps: Mapping[i
     wanted = f"{STATE_MARK}={state_id}".encode()
     try:
         # Root's if it forbids to be traced, and then only root may read on; who it really is, is asked of those marked.
-        if os.stat(f"/proc/{pid}").st_uid not in {owner, 0, *apps}:  # noqa: PTH116  very many
+        seen = os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116  very many
+        if seen not in {owner, 0} and seen not in apps:
             return None
         block = proc_bytes(f"/proc/{pid}/environ")
     except OSError:
         return None
     fields = block.split(b"\0") if wanted in block else ()
-    if wanted not in fields or start_ticks(pid) is None or (of := owner_of(pid)) not in {owner, *apps}:
+    if wanted not in fields or (stat := stat_of(pid)) is None or stat[0] in "ZX":
         return None
-    env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
+    if (of := owner_of(pid)) != owner and of not in apps:
+        return None
+    env = dict(f.split(b"=", 1) for f in fields if f.startswith(_OURS) and b"=" in f)
     instance, app = proc_text(env.get(INSTANCE_MARK.encode(), b"")), proc_text(env.get(APP_MARK.encode(), b""))
     task = proc_text(env.get(TASK_MARK.encode(), b"")) if not instance else ""
     if not (is_id(instance) or is_task_id(task)) or not is_name(app) or app != apps.get(of or 0, app):
@@ -105,7 +109,7 @@ def read_marks(pid: int, state_id: str, user: int | None = None, apps: Mapping[i
         pid=pid,
         instance=instance,
         app=app,
-        leads=group_of(pid) == pid,
+        leads=int(stat[2]) == pid,
         record=proc_text(env.get(RECORD_MARK.encode(), b"")),
         task=task,
         runner=bool(task) and RUNNER_MARK.encode() in env,

@@ -19,6 +19,7 @@ from reconciler.convergence.standing_tasks import survived
 from reconciler.convergence.wake_queue import Wakes
 from reconciler.isolation.cells import CELL_VARIABLE, Cells
 from reconciler.isolation.limiting import hold, in_force, memory_kills
+from reconciler.linux.control_groups import mount_table
 from reconciler.linux.oom import OomKillCounter
 from reconciler.linux.process_identity import start_ticks
 from reconciler.linux.process_table import family
@@ -178,7 +179,8 @@ class SupervisedInstances:
         to hold it. Instances of another boot are forgotten, as are those that never had a process; marked processes of
         no instance are ended. An instance that cannot be adopted is left as it is, for `adopt`.
         """
-        everything = list(marked(self._state_id, apps=self.app_users()))
+        users, mounts = self.app_users(), mount_table()
+        everything = list(marked(self._state_id, apps=users))
         found: list[Adoption] = []
         known = [process for process in everything if not process.task]
         stored = on_record_or_marked(self._records, known)
@@ -191,7 +193,7 @@ class SupervisedInstances:
                 continue  # adopted before an error made the daemon begin again
             self.unadopted[record.id] = before, record
             with contextlib.suppress(Exception):  # one app's must not be the others'; raised again by `adopt`
-                found += self.adopt(record.id, places)
+                found += self.adopt(record.id, places, users, mounts)
         alive = {live.record.id for lives in self._lives.values() for live in lives.values() if live.process}
         end_strays(known, alive | self.unadopted.keys())
         used = {live.record.id for live in self.all()} | self.unadopted.keys() | {each.task for each in everything}
@@ -199,19 +201,30 @@ class SupervisedInstances:
             self._leftovers.of_cell(cell)
         return found
 
-    def adopt(self, instance: str, places: Callable[[str], InstancePaths]) -> list[Adoption]:
-        """Adopt or forget an instance that an earlier daemon left; raises whatever keeps it from that."""
+    def adopt(
+        self,
+        instance: str,
+        places: Callable[[str], InstancePaths],
+        users: Mapping[int, str] | None = None,
+        mounts: str = "",
+    ) -> list[Adoption]:
+        """Adopt or forget an instance that an earlier daemon left; raises whatever keeps it from that.
+
+        The `users` of apps and the table of `mounts` are read now unless given.
+        """
         before, record = self.unadopted[instance]
-        readiness, found = places(record.app).readiness / record.id, list[Adoption]()
+        users = self.app_users() if users is None else users
+        paths = places(record.app)
+        readiness, found = paths.readiness / record.id, list[Adoption]()
         if record.boot != self._boot or record.pid is None:
             self._drop(record.id, readiness)
         else:
-            live = restored(record, readiness, places(record.app), self._on_end, self.app_users())
+            live = restored(record, readiness, paths, self._on_end, users)
             if live.end is not None:
                 live.cell = self.cells.made(record.app, record.id)
                 live.cell.kill()
             elif record.pid:
-                live.cell = self.cells.of(record.app, record.id, record.pid)
+                live.cell = self.cells.of(record.app, record.id, record.pid, mounts)
                 live.kills = memory_kills(live.cell)
                 live.limits = in_force(live.cell, record.pid, self.sandbox_of(record.app).nofile)
             if live.record != before:

@@ -179,7 +179,7 @@ class StatePaths:
         return self.state / "apps"
 
     def app(self, name: str) -> Path:
-        return self.apps / name
+        return self.state.joinpath("apps", name)
 
     def service(self, name: str, service: str) -> Path:
         """Return the directory of a service, by its name and id."""
@@ -190,17 +190,17 @@ class StatePaths:
         return self.state / "backups"
 
     def builds(self, name: str) -> Path:
-        return self.app(name) / "builds"
+        return self.state.joinpath("apps", name, "builds")
 
     def build_cell(self, name: str) -> Path:
         """Return the directory for what an isolated app's builds fetch and make."""
         return self.app(name) / "build-cell"
 
     def revisions(self, name: str) -> Path:
-        return self.app(name) / "revisions"
+        return self.state.joinpath("apps", name, "revisions")
 
     def readiness(self, name: str) -> Path:
-        return self.app(name) / "passed"
+        return self.state.joinpath("apps", name, "passed")
 
     def foreground(self, name: str) -> Path:
         """Return the directory of an app's programs that run in the foreground, each with one of its own."""
@@ -217,7 +217,7 @@ class StatePaths:
 
     def scratch(self, name: str) -> Path:
         """Return an app's directory for temporary files: by a short name where sockets in it would have no room."""
-        own = self.app(name) / "tmp"
+        own = self.state.joinpath("apps", name, "tmp")
         if len(os.fsencode(own)) <= _LONGEST_SCRATCH:
             return own
         import hashlib  # loads OpenSSL: commands that only look wait for it
@@ -226,7 +226,7 @@ class StatePaths:
 
     def home(self, name: str) -> Path:
         """Return the directory for an app's own files, which the daemon never removes."""
-        return self.state / "homes" / name
+        return self.state.joinpath("homes", name)
 
     def persisted(self, name: str) -> Path:
         """Return the directory for what an app's manifest says to persist; every build links to it."""
@@ -266,7 +266,7 @@ class StatePaths:
         """Return the path of a log; `which` is app, access or staging, or task: and the id of one."""
         if which.startswith("task:"):
             return self.task_log(name, which.removeprefix("task:"))
-        return self.logs / name / f"{which}.log"
+        return self.state.joinpath("logs", name, f"{which}.log")
 
 
 def default_state() -> Path:

@@ -13,11 +13,15 @@ from typing import Any
 
 import pytest
 
+from reconciler.linux import control_groups
+from reconciler.linux.control_groups import mount_table
+from reconciler.linux.listing import names_in
 from reconciler.linux.process_identity import start_ticks
 from reconciler.planning.apps.actions import Listen
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.revision import Server
+from reconciler.serving import live_instance, supervised
 from reconciler.serving.listening_sockets import Listeners
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, RECORD_MARK, STATE_MARK
 from reconciler.state.schema import open_database
@@ -59,6 +63,33 @@ async def test_what_runs_is_adopted_with_its_listener_and_needs_nothing_but_a_lo
         assert not machine.only().detached
         assert actions(machine, app) == ["read"]
         assert machine.host.names() == {"blog"}
+
+
+@on_the_loop
+async def test_however_many_are_adopted_the_host_is_looked_at_once_and_each_directory_of_workers_too(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_life(site) as machine:
+        for name in ("blog", "shop", "wiki"):
+            await machine.started(machine.app(name))
+    tables, listed = list[str](), list[str]()
+
+    def table() -> str:
+        tables.append(mount_table())
+        return tables[-1]
+
+    def names(directory: Path, most: int) -> list[str]:
+        listed.append(directory.parent.parent.name)
+        return names_in(directory, most)
+
+    for module in (supervised, control_groups):
+        monkeypatch.setattr(module, "mount_table", table)
+    monkeypatch.setattr(live_instance, "names_in", names)
+    with a_life(site) as machine:
+        monkeypatch.undo()
+        assert len(tables) == 2, "for all instances, and for the place of the daemon itself"
+        assert sorted(listed) == ["blog", "shop", "wiki"]
+        assert all(machine.only(name).ready for name in listed)
 
 
 @on_the_loop

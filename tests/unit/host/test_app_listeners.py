@@ -49,8 +49,10 @@ def keeper(tmp_path: Path) -> Iterator[Keeper]:
         each.close()
 
 
-def listeners_of(keeper: Keeper, *directories: Path) -> AppListeners:
-    instances: Any = SimpleNamespace(of=lambda _: (), apps=frozenset, processes=lambda _: ())
+def listeners_of(keeper: Keeper, *directories: Path, newest: Instance | None = None) -> AppListeners:
+    found = () if newest is None else (newest,)
+    lives = tuple(SimpleNamespace(record=each) for each in found)
+    instances: Any = SimpleNamespace(of=lambda _: found, lives=lambda _: lives, apps=frozenset, processes=lambda _: ())
     kept: Any = keeper
     made = AppListeners(instances, kept, lambda _: None, directories)
     made.take_back()
@@ -97,10 +99,10 @@ def test_a_daemon_that_starts_in_the_middle_of_a_passing_passes_on_again(
     keeper: Keeper, tmp_path: Path, serves: int
 ) -> None:
     async def story() -> bytes:
-        listeners = listeners_of(keeper, tmp_path)
         at = keeper.held[serves]
+        listeners = listeners_of(keeper, tmp_path, newest=instance(at[1]))
         async with served(at[2]):
-            listeners.resume("shop", (instance(at[1]),))
+            listeners.resume("shop")
             answer = await asked(keeper.held[1 - serves][2])
         listeners.close_all()
         return answer
@@ -112,11 +114,11 @@ def test_an_address_that_is_passed_on_is_not_unserved_and_clients_of_a_crash_wai
     keeper: Keeper, tmp_path: Path
 ) -> None:
     async def story() -> None:
-        listeners = listeners_of(keeper, tmp_path)
         (_, port, _), (_, at_socket, _) = keeper.held
-        listeners.follow({"shop": replace(an_app(), name="shop", address=at_socket)})
         newest = instance(at_socket)
-        listeners.resume("shop", (newest,))
+        listeners = listeners_of(keeper, tmp_path, newest=newest)
+        listeners.follow({"shop": replace(an_app(), name="shop", address=at_socket)})
+        listeners.resume("shop")
         assert listeners.unserved_since("shop", (newest,)) is None
         assert listeners.unserved_since("shop", ()) is not None  # crashed: from now on
         # The page of the daemon takes the place of what passed on.
@@ -131,12 +133,12 @@ def test_its_own_address_counts_as_unserved_when_nothing_serves_where_it_is_pass
     keeper: Keeper, tmp_path: Path
 ) -> None:
     async def story() -> None:
-        listeners = listeners_of(keeper, tmp_path)
         (_, port, _), (_, at_socket, _) = keeper.held
+        before = instance(port)
+        listeners = listeners_of(keeper, tmp_path, newest=before)
         listeners.unlisten("shop", port)
         listeners.follow({"shop": replace(an_app(), name="shop", address=at_socket)})
-        before = instance(port)
-        listeners.resume("shop", (before,))
+        listeners.resume("shop")
         assert listeners.unserved_since("shop", (before,)) is None
         assert listeners.unserved_since("shop", ()) is not None
         listeners.close_all()

@@ -51,6 +51,12 @@ def test_both_versions_at_once_have_a_hierarchy_for_each_controller() -> None:
     }
 
 
+def test_of_groups_with_a_name_no_other_is_returned() -> None:
+    groups = "4:name=systemd:/a\n3:cpu,cpuacct:/b/one\n2:memory:/one/two\n0::/c/one\n"
+    assert {each.own for each in parsed(_HYBRID, groups, "one")} == {"/b/one", "/c/one"}
+    assert parsed(_HYBRID, groups, "ne") == ()
+
+
 @pytest.mark.parametrize(
     ("mounts", "group", "own"),
     [
