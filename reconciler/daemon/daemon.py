@@ -284,6 +284,7 @@ class Daemon:
     def _app_world(self, service_records: ServiceRecords) -> AppWorld:
         secrets = InstanceSecrets(service_records, self._services, self._stores, give=self._redactor.give)
         secrets.routed = lambda app: routed(self.manifests.catalog.apps.get(app), self._routing)
+        secrets.limits = self._instances.cells.limits_of
         return AppWorld(
             self.settings,
             self._stores,

@@ -80,7 +80,7 @@ def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: HostSnapshot) 
     files = places.revisions / revision.id
     try:
         views = binding_views(revision, snapshot.service_records)
-        given = injected_env(revision, views, files, snapshot.service_records)
+        given = replace(injected_env(revision, views, files, snapshot.service_records), limits=app.limits)
     except VaultLocked as error:
         raise NoEnvironment(f"cannot read the secrets of {app.name}: {error}") from error
     found = environment(revision, code_of(staged), existing, _identity(app, revision.id, snapshot), given)

@@ -63,7 +63,9 @@ class ProcessPlace:
 
     def environment(self, identity: Identity) -> dict[str, str]:
         """Return the variables of a program that has this identity."""
-        variables = replace(self.place, own={**self.asked.process.env, **self.secrets}).environment(identity)
+        given = replace(self.place.given, limits=self.asked.process.limits)
+        own = {**self.asked.process.env, **self.secrets}
+        variables = replace(self.place, given=given, own=own).environment(identity)
         variables |= self.command.variables(variables)
         number = str(self.slot - 1)
         return {

@@ -20,6 +20,7 @@ from reconciler.planning.apps.code_commands import Listen
 from reconciler.planning.apps.command_words import OWN_COMMANDS
 from reconciler.planning.apps.revision import Revision, Server
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, Identity
 from reconciler.serving.programs.program import Forkable, Program, WorkersReady
 from reconciler.serving.programs.sight import sight_of
@@ -107,7 +108,8 @@ class InjectedEnv:
     """Secret variables of an instance, which its revision only names.
 
     The manifest's own variables override `fallback` and `env`; nothing overrides `ours`. `domains` are the app's names.
-    `names_client` tells whether the proxy says in X-Forwarded-For who the client is, and nothing besides.
+    `names_client` tells whether the proxy says in X-Forwarded-For who the client is, and nothing besides. `limits` are
+    those that its variables name.
     """
 
     fallback: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -115,6 +117,7 @@ class InjectedEnv:
     ours: Mapping[str, str] = field(default_factory=dict, repr=False)
     domains: tuple[str, ...] = ()
     names_client: bool = False
+    limits: Limits = NO_LIMITS
 
 
 def gunicorn_program(  # noqa: PLR0913, PLR0917  each is another part of what an instance is made of
@@ -249,12 +252,10 @@ def environment(
         "INSTANCE_INDEX": "0",
         "CF_INSTANCE_INDEX": "0",
         "CF_INSTANCE_GUID": identity.instance,
-        "MEMORY_LIMIT": f"{_memory_bytes() // 2**20}m",
+        "MEMORY_LIMIT": f"{_memory_bytes(given.limits) // 2**20}m",
     }
     ours = {
-        "VCAP_APPLICATION": json.dumps(
-            vcap_application(revision, code, paths, identity, given.domains), sort_keys=True
-        ),
+        "VCAP_APPLICATION": json.dumps(vcap_application(revision, code, paths, identity, given), sort_keys=True),
         **identity.marks(revision.app, revision.id),
     }
     if address is not None:  # a unix socket has no port, and is inherited
@@ -280,7 +281,7 @@ def _scripts(code: Code) -> tuple[str, ...]:
 
 
 def vcap_application(
-    revision: Revision, code: Code, paths: InstancePaths, identity: Identity, domains: tuple[str, ...] = ()
+    revision: Revision, code: Code, paths: InstancePaths, identity: Identity, given: InjectedEnv
 ) -> Mapping[str, Json]:
     """Return the VCAP_APPLICATION object, with the keys of Cloud Foundry's first API and of today's.
 
@@ -289,7 +290,7 @@ def vcap_application(
     """
     started = datetime.fromtimestamp(identity.started_at, UTC)
     address = revision.port
-    uris: list[Json] = [*domains] or ([] if revision.address is None else [str(revision.address)])
+    uris: list[Json] = [*given.domains] or ([] if revision.address is None else [str(revision.address)])
     where: Mapping[str, Json] = {} if address is None else {"host": address.host, "port": address.port}
     return {
         **where,
@@ -299,7 +300,11 @@ def vcap_application(
         "application_version": revision.id,
         "instance_id": identity.instance,
         "instance_index": 0,
-        "limits": {"mem": _memory_bytes(), "disk": _disk_bytes(paths.home), "fds": _descriptors()},
+        "limits": {
+            "mem": _memory_bytes(given.limits),
+            "disk": given.limits.disk or _disk_bytes(paths.home),
+            "fds": given.limits.files or _descriptors(),
+        },
         "name": revision.app,
         "process_type": "web",
         "runtime": code.runtime,
@@ -312,9 +317,9 @@ def vcap_application(
     }
 
 
-def _memory_bytes() -> int:
-    """Return the host's memory, as no instance has a limit of its own."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _memory_bytes(limits: Limits) -> int:
+    """Return the memory that an instance may use: that of the host, unless it has a limit of its own."""
+    return limits.memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _disk_bytes(path: Path) -> int:

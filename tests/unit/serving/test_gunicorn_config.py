@@ -1,5 +1,6 @@
 """The generated gunicorn configuration, read as gunicorn reads it."""
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,9 +13,10 @@ from gunicorn.config import make_settings  # type: ignore[import-untyped]
 
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Build, Recipe, Revision, Server, Source
+from reconciler.planning.isolation.limits import Limits
 from reconciler.serving import gate, launcher
 from reconciler.serving.marks import Identity
-from reconciler.serving.programs.gunicorn import Code, InstancePaths, config_text, environment
+from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, config_text, environment
 from reconciler.state.paths import StatePaths
 
 _LAUNCHER: Any = launcher  # untyped, as Python 2.7 runs it
@@ -87,3 +89,16 @@ def test_a_path_of_the_apps_own_holds_the_commands_of_its_environment(
     code = replace(_CODE, python="/env/bin/python")
     identity = Identity(state="s", instance="i1", started_at=0.0)
     assert environment(a_revision(env=env), code, paths, identity)["PATH"] == path
+
+
+def test_the_variables_name_the_limits_of_the_app_and_else_what_the_host_has(tmp_path: Path) -> None:
+    paths = InstancePaths.of(StatePaths(state=tmp_path), "blog")
+    paths.home.mkdir(parents=True)
+    identity = Identity(state="s", instance="i1", started_at=0.0)
+    given = InjectedEnv(limits=Limits(memory=512 * 2**20, files=4096, disk=2**31))
+    limited, free = (environment(a_revision(), _CODE, paths, identity, each) for each in (given, InjectedEnv()))
+    assert limited["MEMORY_LIMIT"] == "512m"
+    assert json.loads(limited["VCAP_APPLICATION"])["limits"] == {"mem": 2**29, "fds": 4096, "disk": 2**31}
+    of_host = json.loads(free["VCAP_APPLICATION"])["limits"]
+    assert free["MEMORY_LIMIT"] == f"{of_host['mem'] // 2**20}m"
+    assert of_host["mem"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
