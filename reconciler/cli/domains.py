@@ -53,9 +53,8 @@ def domain_cells(row: Mapping[str, Any]) -> list[str]:
     below = row["below"] if row["below"] != "/" else ""
     message = f"leads to {row['leads_to']}" if row["leads_to"] and not row["message"] else row["message"]
     left = "-" if row["ends_at"] is None else expires_in(row["ends_at"])
-    return [
-        plain(each or "-") for each in (row["name"] + below, row["app"], row["state"], row["issuer"], left, message)
-    ]
+    cells = [plain(each or "-") for each in (row["name"] + below, row["app"], row["state"], row["issuer"], left)]
+    return [*cells, plain(message or "")]
 
 
 def _check(wanted: Path, rows: list[dict[str, Any]], name: str, *, as_json: bool) -> None:

@@ -140,7 +140,7 @@ def _screen(status: "HostStatus", limit: int | None, busy: Mapping[str, float] =
         name, state, message = row[0], row[1], row[-1]
         # The errors of a refused manifest are among the notes.
         if message not in line and state != "invalid":
-            below += wrapped(message if name in message else f"{name}: {message}", limit)
+            below += wrapped(f"{name}: {message}", limit)
     if len(status.apps) == 1 and status.apps[0].processes:
         below += [plain(line) for line in process_lines(status.apps[0].processes)]
     if len(status.apps) == 1 and status.apps[0].user is not None:

@@ -42,7 +42,7 @@ def command(app: str | None, number: int, schedule: str | None, as_json: bool, s
     if found:
         click.echo("\n".join(lines(_COLUMNS, [_cells(task) for task in found], None, _SPARE)))
     else:
-        click.echo(f"{f'{plain(app)} has run no task' if app else 'no task was run'} yet")
+        click.echo(f"{f'{plain(app)} has run no task' if app else 'no task has run'} yet")
 
 
 def _cells(task: "Task") -> list[str]:

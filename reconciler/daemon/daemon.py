@@ -281,10 +281,9 @@ class Daemon:
             publish=self.reports.publish,
         )
 
-    def _app_world(self, service_records: ServiceRecords) -> AppWorld:
-        secrets = InstanceSecrets(service_records, self._services, self._stores, give=self._redactor.give)
+    def _app_world(self, records: ServiceRecords) -> AppWorld:
+        secrets = InstanceSecrets(records, self._services, self._stores, self._instances, give=self._redactor.give)
         secrets.routed = lambda app: routed(self.manifests.catalog.apps.get(app), self._routing)
-        secrets.limits = self._instances.cells.limits_of
         return AppWorld(
             self.settings,
             self._stores,

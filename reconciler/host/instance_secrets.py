@@ -14,12 +14,12 @@ from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.apps.revision import Revision
-from reconciler.planning.isolation.limits import NO_LIMITS, Limits
 from reconciler.planning.processes.process import Process
 from reconciler.planning.schedules.schedule import Schedule
 from reconciler.services.binding_views import BINDINGS, FILE_NAME, BindingViews, OpenBinding, lay_out, shown
 from reconciler.services.records import ServiceRecords
 from reconciler.services.world import ServiceWorld
+from reconciler.serving.instances import Instances
 from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.marks import CLIENT_KEY_MARK
 from reconciler.serving.programs.gunicorn import InjectedEnv
@@ -59,15 +59,16 @@ class InstanceSecrets:
         service_records: ServiceRecords,
         services: ServiceWorld,
         stores: Stores,
+        instances: Instances,
         *,
         give: Callable[[Revision], None],
     ) -> None:
         self._service_records = service_records
         self._services = services
         self._stores = stores
+        self._cells = instances.cells
         self._give = give
         self.routed: Callable[[str], Routed | None] = lambda _: None
-        self.limits: Callable[[str], Limits] = lambda _: NO_LIMITS
 
     def inputs(self, app: App | None, name: str) -> ExternalInputs:
         """Return what an app is supplied with right now."""
@@ -94,7 +95,7 @@ class InstanceSecrets:
                 "its services take more than the 128 KiB that Linux allows for VCAP_SERVICES:"
                 " the variable is left out, and VCAP_SERVICES_FILE_PATH names the file that holds it",
             )
-        return replace(with_routing(injected, self.routed(revision.app)), limits=self.limits(revision.app))
+        return replace(with_routing(injected, self.routed(revision.app)), limits=self._cells.limits_of(revision.app))
 
     def of_part(self, app: str, part: Process | Schedule) -> tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...]]:
         """Return the ids of what a process or a schedule takes from its own files, what is missing, and what is old."""

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from reconciler.planning.apps.observed import Observed
     from reconciler.planning.apps.revision import Bound, Revision
 
+_PINNED, _PATH = "build.source.pinned", "build.source.path"
+_CONTENT, _COMMIT = "build.content", "build.commit"
 # The field's name in a manifest, where it is another one.
 _IN_A_MANIFEST: Mapping[str, str] = {
     "build.source.path": "path",
     "build.source.pinned": "manifest (watch: false)",
-    "build.content": "source",
+    _CONTENT: "source",
     "build.commit": "commit",
     "address.host": "host",
     "address.port": "port",
@@ -32,8 +34,7 @@ _IN_A_MANIFEST: Mapping[str, str] = {
     "server.health.timeout_s": "health.timeout",
     "server.counts": "may sleep",
 }
-_PINNED, _PATH, _COMMIT = "build.source.pinned", "build.source.path", "build.commit"
-_SHORT = 7
+_SHORT, _SHORT_CONTENT = 7, 12
 _WITHOUT = ("build.recipe.", "server.")
 
 
@@ -113,8 +114,9 @@ def _fields(revision: "Revision") -> dict[str, str]:
     del facts["app"], facts["bindings"], facts["env_secrets"]
     facts["server"]["gunicorn"] = facts["server"].pop("settings")
     found = {path: _text(value) for path, value in _flat(facts) if value is not None}
-    if commit := found.get(_COMMIT):
-        found[_COMMIT] = commit[:_SHORT]
+    for name, length in ((_COMMIT, _SHORT), (_CONTENT, _SHORT_CONTENT)):
+        if name in found:
+            found[name] = found[name][:length]
     if found.get(_PINNED, "").startswith(TREE_MARK):
         # It says the same as the content, which people can read; so does a path that ends with it.
         tree = found.pop(_PINNED).removeprefix(TREE_MARK)

@@ -56,13 +56,13 @@ def programs(desired: DesiredState) -> Iterator[Check]:
             continue
         with suppress(StagingError, OSError, RecursionError), allowing(Allowance(within_s=_LOOK_S)):
             program = serving_program(Path(app.source.path), app.recipe)
-            if program is not None:
+            if program is not None and program.name:
                 lacks = [name for _, name in missing_programs(build=program.build, command=program.command)]
                 there |= {program.name} - {*lacks}
                 for name in lacks:
                     missing[name].append(app.name)
     for name, apps in sorted(missing.items()):
-        found = f"{name} is missing, which {', '.join(sorted(apps))} needs"
+        found = f"{name} is missing, which {', '.join(sorted(apps))} {'needs' if len(apps) == 1 else 'need'}"
         yield Check(level="warn", subject="programs", found=found, advice=how_to_install(name))
     if there:
         yield Check(level="ok", subject="programs", found=", ".join(sorted(there)))

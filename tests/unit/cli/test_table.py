@@ -45,6 +45,12 @@ def test_at_80_columns_what_matters_is_left_and_the_whole_message_is_said() -> N
     assert LONG in re.sub(r"\s+", " ", " ".join(told[2:]))
 
 
+def test_each_whole_message_begins_with_the_name_of_its_app() -> None:
+    failure = "failed 8 times in a row, most recently: KeyError: 'KEY' (wsgi.py:2); more in 'reconciler logs pay'"
+    told = _screen(facts(row(name="pay", message=failure), row(name="shop")), 80)
+    assert f"pay: {failure}" in re.sub(r"\s+", " ", " ".join(told[3:]))
+
+
 def test_in_a_pipe_nothing_is_left_out() -> None:
     told = lines(_COLUMNS, [["x"] * len(_COLUMNS)], None, _SPARE)
     assert told[0].split() == list(_COLUMNS)

@@ -44,6 +44,11 @@ def test_each_field_is_told_by_its_name_in_the_manifest() -> None:
     ]
 
 
+def test_of_a_source_the_beginning_of_its_digest_is_told() -> None:
+    app = an_app()
+    assert told(app.revision("a" * 64), app.revision("b" * 64)) == [f"source: {'a' * 12} → {'b' * 12}"]
+
+
 def test_a_secret_that_changed_is_told_as_that_and_never_shown() -> None:
     one = an_app(env={"API_KEY": "hunter2", "DB": "postgres://me:hunter2@db/x"}).revision(
         "c", (), {"STRIPE": "hunter2"}

@@ -32,8 +32,9 @@ def test_a_missing_program_is_named_with_the_apps_that_need_it_and_its_package(t
     )
     told = [(check.level, check.found, check.advice) for check in found]
     advice = "install the package yarnpkg (`apt install yarnpkg` on Debian and Ubuntu)"
-    assert ("warn", "yarn is missing, which blog, shop needs", advice) in told
+    assert ("warn", "yarn is missing, which blog, shop need", advice) in told
 
 
 def test_hosts_without_such_apps_hear_nothing_of_them(tmp_path: Path) -> None:
-    assert list(programs(desired(tmp_path, blog="", shop="entrypoint: wsgi:app"))) == []
+    apps = desired(tmp_path, blog="", shop="entrypoint: wsgi:app", jobs="web: false\nprocesses: {w: python w.py}")
+    assert list(programs(apps)) == []
