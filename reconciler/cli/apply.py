@@ -29,7 +29,7 @@ _TRIES = 3
 
 
 class ApplyProgress:
-    """Waits for the apps that are not up to date; `done` is set once each is settled or has failed too often.
+    """Waits for the apps that are not up to date; `done` is set once each is settled, or failed for good or too often.
 
     `before` are the revisions that served at the start: an app that keeps serving the same one gets no line.
     """
@@ -74,7 +74,7 @@ class ApplyProgress:
         if not unchanged and self._printed.get(name) != now:
             self._printed[name] = now
             of = f" of {_TRIES}" if report.failures <= _TRIES else ""  # more, while others are not done
-            attempt = f" (try {report.failures}{of})" if report.failures else ""
+            attempt = f" (try {report.failures}{of})" if report.failures and not report.withheld else ""
             self._console.milestone(name, report.state, f"{report.message}{attempt}")
 
     def _under_way(self, name: str, report: "Report") -> str:
@@ -83,7 +83,9 @@ class ApplyProgress:
         return work if self._open is None else f"{total - len(self._open)} of {total} done · {work}"
 
     def _is_closed(self, report: "Report | None") -> bool:
-        return report is not None and (report.settled or report.failures >= _TRIES)
+        if report is None:
+            return False
+        return report.settled or report.failures >= _TRIES or (report.withheld and not is_under_way(report))
 
     def _check(self) -> None:
         if not self._open:

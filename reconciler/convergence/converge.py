@@ -95,6 +95,7 @@ def _report(planned: Plan) -> Report:
         wanted=planned.wanted,
         next_try_at=planned.retry_at,
         failures=planned.failures,
+        withheld=planned.withheld,
         settled=planned.settled,
     )
 

@@ -22,8 +22,9 @@ class Report:
     """The state of an app or a service, for operators; `reason` is for programs, which never read the message.
 
     `next_try_at` is monotonic seconds, None when nothing is retried; `failures` counts the attempts that failed in a
-    row, the last of them just now when `failed_now`; `settled` means that nothing is left to do. `phase` is the message
-    of long work without the time it has taken, so it changes only when the work does.
+    row, the last of them just now when `failed_now`, and nothing but an edit or a request ends a failure that is
+    `withheld`; `settled` means that nothing is left to do. `phase` is the message of long work without the time it has
+    taken, so it changes only when the work does.
     """
 
     state: str
@@ -33,6 +34,7 @@ class Report:
     next_try_at: float | None = None
     failures: int = 0
     failed_now: bool = False
+    withheld: bool = False
     settled: bool = False
     phase: str = ""
 
@@ -117,6 +119,11 @@ class Plan(Protocol):
     @property
     def failures(self) -> int:
         """How often what is desired failed in a row."""
+        ...
+
+    @property
+    def withheld(self) -> bool:
+        """Whether what failed is tried again only after an edit or a request."""
         ...
 
 

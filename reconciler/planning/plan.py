@@ -36,8 +36,9 @@ class Plan(Generic[ActionT]):
     `immediate` actions are done beside whatever else is being done: they take no time and cannot fail. `wanted` is the
     id of the revision that should run, None while it cannot be known. `recheck_at` is when time alone could change the
     plan, monotonic seconds; `retry_at` is when what failed is tried again, None if it is not by itself. `settled` means
-    that everything is as desired; `failures` counts how often the desired revision failed in a row. `reportable` means
-    that something is left although its manifest was removed.
+    that everything is as desired; `failures` counts how often the desired revision failed in a row, which is tried
+    again only after an edit or a request if it is `withheld`. `reportable` means that something is left although its
+    manifest was removed.
     """
 
     actions: tuple[ActionT, ...]
@@ -50,6 +51,7 @@ class Plan(Generic[ActionT]):
     retry_at: float | None = None
     settled: bool = False
     failures: int = 0
+    withheld: bool = False
     reportable: bool = False
 
     @property

@@ -298,6 +298,7 @@ def planned(known: Assessment, actions: Iterable[Action], state: AppState, cause
         recheck_at=known.recheck_at(),
         retry_at=known.retry_at(),
         failures=known.failure.count if known.failure is not None else 0,
+        withheld=known.is_withheld and not known.retry_at(),
     )
 
 

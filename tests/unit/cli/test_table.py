@@ -115,6 +115,16 @@ def test_apply_is_done_when_every_app_is_settled_or_failed_for_good(capsys: pyte
     assert capsys.readouterr().out == "new   running\nbad   failing   no (try 1 of 3)\n"
 
 
+def test_apply_does_not_wait_for_what_only_an_edit_can_fix(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = ApplyProgress(Console(lambda: 0.0), {})
+    progress.expect({"bad"})
+    progress.tell(Subject("app", "bad"), Report(state="starting", failures=1, withheld=True))
+    assert not progress.done.is_set()
+    progress.tell(Subject("app", "bad"), Report(state="failing", message="no entry point", failures=1, withheld=True))
+    assert progress.done.is_set()
+    assert capsys.readouterr().out == "bad  failing   no entry point\n"
+
+
 def test_a_failure_that_is_tried_again_is_printed_once_and_what_the_retry_does_without_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -66,8 +66,9 @@ def test_what_an_index_may_get_is_tried_again_at_the_longest_delay_from_the_firs
 def test_what_only_an_edit_can_fix_is_tried_once() -> None:
     held = unmade(unstaged("never"))
     decided = plan(APP, held, LATER)
-    assert (decided.first, decided.retry_at) == (None, None)
+    assert (decided.first, decided.retry_at, decided.withheld) == (None, None, True)
     assert (decided.state, decided.message) == ("failing", f"{WHY}; {EDIT}")
+    assert not plan(APP, unmade(unstaged()), NOW).withheld
     assert app_outcome(APP, decided, held, LATER) == "failed"
 
 
