@@ -164,13 +164,13 @@ def _with_file(settings: Settings, file: Path | None, used: "DaemonRecord | None
     whose = ""
     if file is None and used is not None and used.settings is not None:
         file, whose = used.settings, f", which the daemon of {settings.paths.state} uses"
-    if file is None and not DEFAULT_SETTINGS.exists():
+    if file is None and not Path(DEFAULT_SETTINGS).exists():
         return settings
     from dataclasses import replace
 
     from reconciler.settings.file import parse
 
-    path = (file or DEFAULT_SETTINGS).absolute()
+    path = (file or Path(DEFAULT_SETTINGS)).absolute()
     try:
         content = path.read_bytes()
     except OSError as error:

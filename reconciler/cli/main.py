@@ -3,11 +3,12 @@
 The docstring of a command's module is its help, and the first line its summary, which is read without an import.
 """
 
+import contextlib
 import importlib
 import keyword
+import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -58,8 +59,10 @@ _TASKS: Mapping[str, Sequence[str]] = {
     "Look after domains": ("domains", "proxy"),
     "Look after the host": ("install", "uninstall", "warden", "doctor", "gc", "prune", "notify", "completion"),
 }
-_FOLDER = Path(__file__).parent
+_FOLDER = os.path.dirname(__file__)  # noqa: PTH120  no help loads what paths need
+_WITHOUT_TERMINAL = 80  # columns, as shutil.get_terminal_size() says
 _LONGEST_SUMMARY = 120
+_WIDEST_HELP, _NARROWEST_HELP = 100, 50
 _COMMANDS = tuple(name for names in _TASKS.values() for name in names)
 
 # These are about files of this host, or a process in the foreground.
@@ -72,6 +75,14 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click calls it so
         return list(_COMMANDS)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Begin a command; its help is as wide as click makes it."""
+        if click.formatting.FORCED_WIDTH is None:
+            extra["terminal_width"] = max(min(_columns(), _WIDEST_HELP) - 2, _NARROWEST_HELP)
+        return super().make_context(info_name, args, parent, **extra)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
@@ -172,14 +183,28 @@ def _module(command: str) -> str:
 
 def _summary(command: str) -> str:
     """Return the first line of the docstring of the command's module."""
-    with (_FOLDER / f"{_module(command)}.py").open("rb", buffering=0) as source:
-        line = source.read(_LONGEST_SUMMARY).partition(b"\n")[0].decode()
+    source = os.open(f"{_FOLDER}/{_module(command)}.py", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        line = os.read(source, _LONGEST_SUMMARY).partition(b"\n")[0].decode()
+    finally:
+        os.close(source)
     return line.removeprefix("r").strip('"')
+
+
+def _columns() -> int:
+    """Return the columns of the terminal as shutil.get_terminal_size() does, without the archivers that it loads."""
+    with contextlib.suppress(KeyError, ValueError):
+        if (columns := int(os.environ["COLUMNS"])) > 0:
+            return columns
+    columns = 0
+    with contextlib.suppress(ValueError, OSError):
+        columns = os.get_terminal_size(sys.__stdout__.fileno()).columns if sys.__stdout__ else 0
+    return columns or _WITHOUT_TERMINAL
 
 
 @click.command(
     cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST_HELP},
     epilog=examples(
         "reconciler init ../apps/blog          write a manifest for a directory",
         "reconciler validate                   check every manifest",

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,6 +11,9 @@ from reconciler.cli.failure import Failure
 from reconciler.settings.place import DEFAULT_SETTINGS
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     from click.shell_completion import CompletionItem
 
     from reconciler.inspection.snapshot import HostSnapshot
@@ -74,7 +76,16 @@ def _run_there(ctx: click.Context, param: click.Parameter, url: str | None) -> N
             raise click.BadParameter(str(error), ctx, param) from error
 
 
-_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+class _PathType(click.Path["Path"]):
+    """A path as click takes it, converted by what is loaded only then: helps have no need of it."""
+
+    def coerce_path_result(self, value: "str | os.PathLike[str]") -> "Path":
+        from pathlib import Path
+
+        return Path(value)
+
+
+_DIRECTORY = _PathType(file_okay=False)
 
 
 class ManifestsType(click.ParamType["Path | str"]):
@@ -82,9 +93,9 @@ class ManifestsType(click.ParamType["Path | str"]):
 
     name = "manifests"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> "Path | str":
         text = str(value)
-        return text if text.startswith("git+") else Path(_DIRECTORY.convert(text, param, ctx))
+        return text if text.startswith("git+") else _DIRECTORY.convert(text, param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
         return _DIRECTORY.shell_complete(ctx, param, incomplete)
@@ -102,7 +113,7 @@ def _settings_option(whose: str) -> Callable[[_Command], _Command]:
     return click.option(
         "--settings",
         "settings_file",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=_PathType(dir_okay=False),
         envvar="RECONCILER_SETTINGS",
         default=None,
         metavar="FILE",
@@ -135,7 +146,7 @@ def without_daemon(*options: Callable[[Any], Any], writes_unless: str = "") -> C
     from_manifests = manifests_option in options
 
     def choose(
-        manifests: Path | str | None, state: Path | None, file: Path | None, given: Mapping[str, Any]
+        manifests: "Path | str | None", state: "Path | None", file: "Path | None", given: Mapping[str, Any]
     ) -> "Settings":
         from reconciler.cli.chosen_settings import settings_of
 
@@ -152,7 +163,10 @@ def _passing(
     def decorate(command: _Command) -> _Command:
         @functools.wraps(command)
         def ready(
-            settings_file: Path | None, manifests: Path | str | None = None, state: Path | None = None, **rest: Any
+            settings_file: "Path | None",
+            manifests: "Path | str | None" = None,
+            state: "Path | None" = None,
+            **rest: Any,
         ) -> Any:
             return command(settings=choose(manifests, state, settings_file, rest), **rest)
 
@@ -171,7 +185,7 @@ def unusable_settings_allowed(command: Callable[..., Any]) -> Callable[..., Any]
     """
 
     @functools.wraps(command)
-    def ready(settings_file: Path | None, manifests: Path | str | None, state: Path | None, **rest: Any) -> Any:
+    def ready(settings_file: "Path | None", manifests: "Path | str | None", state: "Path | None", **rest: Any) -> Any:
         from reconciler.cli.chosen_settings import UnusableSettings, settings_of
 
         try:
@@ -183,7 +197,7 @@ def unusable_settings_allowed(command: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _daemon_settings(
-    manifests: Path | str | None, state: Path | None, file: Path | None, _: Mapping[str, Any]
+    manifests: "Path | str | None", state: "Path | None", file: "Path | None", _: Mapping[str, Any]
 ) -> "Settings":
     from reconciler.cli.chosen_settings import settings_of
 
@@ -191,7 +205,7 @@ def _daemon_settings(
 
 
 def _new_settings(
-    manifests: Path | str | None, state: Path | None, file: Path | None, _: Mapping[str, Any]
+    manifests: "Path | str | None", state: "Path | None", file: "Path | None", _: Mapping[str, Any]
 ) -> "Settings":
     from reconciler.cli.chosen_settings import settings_to_start
 
@@ -234,7 +248,7 @@ def refuse_both(words: Sequence[str], *, everything: bool) -> None:
         raise click.UsageError("give names, or --all, not both")
 
 
-def paths_of(state: Path | None) -> "StatePaths":
+def paths_of(state: "Path | None") -> "StatePaths":
     """Return the paths of the given state directory, of that of the only daemon on this host, or of the default one.
 
     Raises ClickException if several daemons are running.
@@ -254,13 +268,13 @@ def paths_of(state: Path | None) -> "StatePaths":
 class NeverUsed(Failure):
     """No daemon has ever run in a state directory; `remedy` says what to do."""
 
-    def __init__(self, state: Path, remedy: str) -> None:
+    def __init__(self, state: "Path", remedy: str) -> None:
         super().__init__("never-used", f"no daemon has ever run in {state}: {remedy}")
         self.state = state
         self.remedy = remedy
 
 
-def paths_in_use(state: Path | None) -> "StatePaths":
+def paths_in_use(state: "Path | None") -> "StatePaths":
     """Return the paths of a state directory. Raises NeverUsed, and ClickException if it cannot be read."""
     paths = paths_of(state)
     try:
@@ -272,7 +286,7 @@ def paths_in_use(state: Path | None) -> "StatePaths":
     return paths
 
 
-def paths_to_change(state: Path | None) -> "StatePaths":
+def paths_to_change(state: "Path | None") -> "StatePaths":
     """Return the paths of a state directory that is in use, and belongs to this user.
 
     Raises ClickException for another user's, also to root: what that user wrote there would run as root.

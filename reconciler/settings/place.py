@@ -1,5 +1,3 @@
 """Place of the host's settings, unless an option or a variable names another file."""
 
-from pathlib import Path
-
-DEFAULT_SETTINGS = Path("/etc/reconciler/host.yaml")
+DEFAULT_SETTINGS = "/etc/reconciler/host.yaml"  # a text: helps name it, and load no paths for that

@@ -212,7 +212,7 @@ class Settings:
     @property
     def place(self) -> Path:
         """The settings file, or where one would be read from by default."""
-        return self.file or DEFAULT_SETTINGS
+        return self.file or Path(DEFAULT_SETTINGS)
 
     @property
     def key(self) -> Path:

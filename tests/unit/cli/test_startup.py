@@ -96,6 +96,17 @@ def test_help_loads_nothing_that_only_errors_need() -> None:
     assert not loaded("--help") & {"reconciler.inspection.printable", "reconciler.planning.wording"}
 
 
+def test_help_loads_no_paths_and_no_archivers_and_is_as_wide_as_click_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not loaded("--help") & {"pathlib", "urllib.parse", "shutil", "zlib"}
+    for columns, widest in (("20", 50), ("90", 88), ("500", 98), ("no number", 78)):
+        monkeypatch.setenv("COLUMNS", columns)
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", "--help"], capture_output=True, text=True, check=True
+        )
+        told = done.stdout.partition("Options:")[0].splitlines()
+        assert widest - 12 < max(map(len, told)) <= widest, columns
+
+
 @pytest.mark.parametrize("command", ["trigger shop sync", "restart shop", "task shop --detach -- true"])
 def test_what_asks_the_daemon_imports_nothing_slow(state: Path, command: str) -> None:
     with socket.socket(socket.AF_UNIX) as daemon, reachable(StatePaths(state=state).control) as short:
