@@ -71,6 +71,7 @@ class Housekeeping:
             keep=self._settings.logs_kept,
             changes=NextChanges(asyncio.get_running_loop().call_soon_threadsafe, content=True),
             record=self._on_cut_log,
+            apart=asyncio.to_thread,
         )
         reports.listeners.append(rotation.on_report)
         tasks.keep("rotate logs", rotation.run)

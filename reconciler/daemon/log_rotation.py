@@ -11,7 +11,8 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 
 from reconciler.convergence.ticks import next_tick, next_tick_or
 from reconciler.convergence.world import Report
@@ -38,7 +39,10 @@ _SLACK_BYTES = 16 * 2**20  # a writer that is told to open its log again takes a
 
 
 class LogRotation:
-    """Rotates the logs of every app; `record` gets an app's name and what was cut, `changes` tell what was written."""
+    """Rotates the logs of every app; `record` gets an app's name and what was cut, `changes` tell what was written.
+
+    `apart` runs what copies and cuts files in a thread.
+    """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
@@ -49,6 +53,7 @@ class LogRotation:
         keep: int,
         changes: NextChanges[str],
         record: Callable[[str, str], None],
+        apart: Callable[..., Awaitable[tuple[bool, bool, int]]],
     ) -> None:
         self._paths = paths
         self._directory = str(paths.logs)
@@ -57,6 +62,7 @@ class LogRotation:
         self._keep = keep
         self._changes = changes
         self._record = record
+        self._apart = apart
         self._growing: dict[str, int] = {}  # by app: how many more looks it is looked at each time
         self._quiet: set[str] = set()  # apps that have written nothing for a while, and will be told of once they do
         self._awake = True
@@ -83,7 +89,7 @@ class LogRotation:
             del self._listed[-_LISTED_AT_A_TIME:]
             for name in names:
                 if name in self._growing or self._is_over_limit(name):
-                    self._look(name)
+                    await self._look(name)
 
     def on_report(self, subject: Subject, _: Report | None) -> None:
         """Look at the logs of an app again: what starts writes, and what failed may have written much."""
@@ -140,24 +146,18 @@ class LogRotation:
     def _timed(self, name: str) -> tuple[str, ...]:
         return (*_TIMED, *self._of_processes(name))
 
-    def _look(self, name: str) -> None:
-        """Rotate an app's logs where they are over the limit: SIGUSR1 is gunicorn's word for opening them again."""
-        paths, rotated, cut = InstancePaths.of(self._paths, name), False, 0
-        emptied = False
+    async def _look(self, name: str) -> None:
+        """Rotate an app's logs where they are over the limit: SIGUSR1 is gunicorn's word for opening them again.
+
+        Gigabytes that an app has written meanwhile are copied and cut in a thread: no other app waits for that.
+        """
+        paths = InstancePaths.of(self._paths, name)
         self._times.take(f"{self._directory}/{name}", self._timed(name))
-        for file in self._of_processes(name):
-            log = self._paths.logs / name / file
-            with contextlib.suppress(OSError):  # a log that cannot be copied is cut
-                emptied |= logs.rotate_in_place(log, self._limit_bytes, self._keep)
-            cut += logs.cut(log, self._limit_bytes + _SLACK_BYTES, self._limit_bytes)
-        held = any(live.record.isolation for live in self._instances.lives(name))  # which sees no log to open again
-        for log in (paths.log, paths.access_log):
-            with contextlib.suppress(OSError):  # a log that cannot be renamed is cut
-                moved = logs.rotate(log, self._limit_bytes, self._keep, in_place=held)
-                rotated |= moved and not held
-                emptied |= moved and held
-            for each in (log, log.with_name(f"{log.name}.1")):
-                cut += logs.cut(each, self._limit_bytes + _SLACK_BYTES, self._limit_bytes)
+        kept = [self._paths.logs / name / file for file in self._of_processes(name)]
+        opened_again = [paths.log, paths.access_log]
+        if any(live.record.isolation for live in self._instances.lives(name)):  # which sees no log to open again
+            kept, opened_again = [*kept, *opened_again], []
+        rotated, emptied, cut = await self._apart(self._brought_within, kept, opened_again)
         if rotated:
             self._rotated.add(name)
             for _, process in self._instances.processes(name):
@@ -172,6 +172,21 @@ class LogRotation:
             self._cut.add(name)
             limit = f"{self._limit_bytes / 2**20:.3g} MiB"
             self._record(name, f"its log grows faster than it is rotated: lines were dropped beyond {limit} a file")
+
+    def _brought_within(self, kept: Iterable[Path], opened_again: Iterable[Path]) -> tuple[bool, bool, int]:
+        """Bring logs within the limit: those that stay open are copied and emptied, the others renamed.
+
+        Returns whether one was renamed, whether one was emptied, and how many bytes were dropped.
+        """
+        rotated, emptied, cut = False, False, 0
+        for log, in_place in (*((each, True) for each in kept), *((each, False) for each in opened_again)):
+            with contextlib.suppress(OSError):  # a log that cannot be copied or renamed is cut
+                moved = logs.rotate(log, self._limit_bytes, self._keep, in_place=in_place)
+                rotated |= moved and not in_place
+                emptied |= moved and in_place
+            for each in (log, log.with_name(f"{log.name}.1")):
+                cut += logs.cut(each, self._limit_bytes + _SLACK_BYTES, self._limit_bytes)
+        return rotated, emptied, cut
 
     def _disk_shrank(self) -> bool:
         """Return whether so much was written since the last look at all logs that one may be over its limit."""

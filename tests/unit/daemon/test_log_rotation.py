@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,12 +92,17 @@ def paths(tmp_path: Path) -> StatePaths:
     return StatePaths(state=tmp_path)
 
 
+async def at_once(work: Callable[..., tuple[bool, bool, int]], *given: object) -> tuple[bool, bool, int]:
+    return work(*given)
+
+
 def rotated(
     paths: StatePaths,
     write: Callable[[int], None],
     seconds: int,
     writers: Writers | None = None,
     changes: Changes | None = None,
+    apart: Callable[..., Awaitable[tuple[bool, bool, int]]] = at_once,
 ) -> tuple[Writers, list[tuple[str, str]]]:
     """Rotate for so long; `write` is called each second, and gets its number."""
     writers, told = writers or Writers(files={"blog": paths.log("blog", "app")}), list[tuple[str, str]]()
@@ -110,6 +115,7 @@ def rotated(
             keep=_KEEP,
             changes=cast("NextChanges[str]", changes or Changes()),
             record=lambda *what: told.append(what),
+            apart=apart,
         )
         running = asyncio.get_running_loop().create_task(rotation.run())
         for second in range(seconds):
@@ -202,9 +208,9 @@ def test_logs_of_many_apps_that_were_removed_are_brought_to_their_limit_once(
         append(log, 50_000)
     looks, look = list[str](), LogRotation._look
 
-    def counted(self: LogRotation, name: str) -> None:
+    async def counted(self: LogRotation, name: str) -> None:
         looks.append(name)
-        look(self, name)
+        await look(self, name)
 
     monkeypatch.setattr(LogRotation, "_look", counted)
     rotated(paths, lambda _: None, 600, Writers())
@@ -217,6 +223,37 @@ def test_logs_within_their_limit_are_only_measured(paths: StatePaths, monkeypatc
     monkeypatch.setattr(LogRotation, "_disk_shrank", lambda _: True)
     monkeypatch.setattr(LogRotation, "_look", lambda _, name: pytest.fail(f"looked at the logs of {name}"))
     rotated(paths, lambda _: None, 60)
+
+
+def test_what_is_copied_or_cut_is_so_apart_from_the_rest_of_the_daemon(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    is_apart, touched = False, list[bool]()
+
+    async def apart(work: Callable[..., tuple[bool, bool, int]], *given: object) -> tuple[bool, bool, int]:
+        nonlocal is_apart
+        is_apart = True
+        await asyncio.sleep(0.1)
+        try:
+            return work(*given)
+        finally:
+            is_apart = False
+
+    def noting(done: Callable[..., int]) -> Callable[..., int]:
+        def noted(*given: Any, **named: Any) -> int:
+            touched.append(is_apart)
+            return done(*given, **named)
+
+        return noted
+
+    monkeypatch.setattr(logs, "rotate", noting(logs.rotate))
+    monkeypatch.setattr(logs, "cut", noting(logs.cut))
+    worker = paths.log("blog", "worker.1")
+    writers = Writers(files={"blog": paths.log("blog", "app")}, workers=[worker])
+    rotated(paths, lambda _: append(worker, 50_000), 40, writers, apart=apart)
+    assert touched
+    assert all(touched)
 
 
 def test_a_link_in_the_place_of_a_log_is_not_cut(tmp_path: Path) -> None:
@@ -325,6 +362,7 @@ def test_an_app_that_is_not_known_yet_and_reports_is_noticed_within_seconds(path
             keep=_KEEP,
             changes=cast("NextChanges[str]", changes),
             record=lambda *_: None,
+            apart=at_once,
         )
         running = asyncio.get_running_loop().create_task(rotation.run())
         await asyncio.sleep(300)
