@@ -4,7 +4,9 @@ Nothing in an archive is trusted: paths and links that leave the directory, devi
 sensible size are refused before a file is written outside the directory.
 """
 
+import bz2
 import errno
+import gzip
 import lzma
 import os
 import stat
@@ -36,6 +38,10 @@ _MAX_HEADER_BYTES = 1 << 20
 _MAX_LIST_BYTES, _LIST_BYTES = 32 << 20, 5
 _MAX_LINKS_FOLLOWED = 40  # the kernel's own limit: path_resolution(7)
 _MOST_REMEMBERED = 64
+# The other methods have no bound in zipfile: a small part of a member may become gigabytes in memory at once.
+_BOUNDED_IN_ZIPS = frozenset((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+_COMPRESSIONS: Mapping[bytes, str] = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"]\0\0": "xz"}
+_LONGEST_MARK = 6
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
     # From zipfile and tarfile: names with a wrong encoding, unknown compression, impossible lengths.
@@ -242,6 +248,9 @@ def _of_zip(archive: Path, checker: _Checker) -> Iterator[None]:
                 raise SourceError(f"it contains {path!r}, which is encrypted")
             if name.endswith("/"):
                 checker.directory(path)
+            elif member.compress_type not in _BOUNDED_IN_ZIPS:
+                how = zipfile.compressor_names.get(member.compress_type, "an unknown method")  # type: ignore[attr-defined]
+                raise SourceError(f"it contains {path!r}, compressed by {how}: create it with deflate, as zip does")
             elif stat.S_ISLNK(mode):
                 with zipped.open(member) as content:
                     target = content.read(_MAX_PATH_BYTES + 1)
@@ -258,7 +267,7 @@ def _of_tar(archive: Path, checker: _Checker) -> Iterator[None]:
     class Header(BoundedHeader):
         """The headers of this archive, up to the empty one at its end."""
 
-    with tarfile.open(archive, "r|*", tarinfo=Header) as tarred:
+    with _decompressed(archive) as content_of_all, tarfile.open(None, "r|", content_of_all, tarinfo=Header) as tarred:
         empty = True
         while (member := tarred.next()) is not None:
             empty = False
@@ -284,6 +293,21 @@ def _of_tar(archive: Path, checker: _Checker) -> Iterator[None]:
             raise SourceError("it is empty")
         if not Header.ended:
             raise tarfile.ReadError("its end is missing")
+
+
+def _decompressed(archive: Path) -> IO[bytes] | gzip.GzipFile:
+    """Open a tar file with what compresses it undone, a bounded part at each read; tarfile's own way has no bound."""
+    with archive.open("rb") as file:
+        begins = file.read(_LONGEST_MARK)
+    match next((kind for mark, kind in _COMPRESSIONS.items() if begins.startswith(mark)), ""):
+        case "gz":
+            return gzip.open(archive)
+        case "bz2":
+            return bz2.open(archive)
+        case "xz":
+            return lzma.open(archive)
+        case _:
+            return archive.open("rb")
 
 
 class BoundedHeader(tarfile.TarInfo):

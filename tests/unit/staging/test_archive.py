@@ -1,7 +1,11 @@
 """What is unpacked from an archive, and what is refused before anything is written outside."""
 
+import bz2
+import gzip
 import io
+import lzma
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -170,6 +174,34 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path, name: str) -
     with pytest.raises(SourceError, match="its content is more than 200 times its size"):
         archive.unpack(packed, tmp_path / "out")
     assert (tmp_path / "out/zeros").stat().st_size <= 65 << 20
+
+
+@pytest.mark.parametrize("name", ["app.tar.gz", "app.tar.xz", "app.tar.bz2"])
+def test_what_expands_a_thousandfold_is_never_in_memory_as_a_whole(tmp_path: Path, name: str) -> None:
+    packed, content = tmp_path / name, tarfile.TarInfo("wsgi.py").tobuf() + b"\0" * (64 << 20)
+    match packed.suffix:
+        case ".gz":
+            packed.write_bytes(gzip.compress(content))
+        case ".bz2":
+            packed.write_bytes(bz2.compress(content))
+        case _:
+            packed.write_bytes(lzma.compress(content))
+    tracemalloc.start()
+    try:
+        archive.check(packed)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 16 << 20
+
+
+@pytest.mark.parametrize(("method", "said"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "lzma")])
+def test_a_method_that_zipfile_undoes_without_a_bound_is_refused(tmp_path: Path, method: int, said: str) -> None:
+    packed = tmp_path / "app.zip"
+    with zipfile.ZipFile(packed, "w", method) as zipped:
+        zipped.writestr("wsgi.py", "x")
+    with pytest.raises(SourceError, match=f"it contains 'wsgi.py', compressed by {said}: create it with deflate"):
+        archive.check(packed)
 
 
 @pytest.mark.parametrize("name", ["app.zip", "app.tar.gz", "app.tar.xz"])
