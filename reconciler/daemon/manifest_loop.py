@@ -10,18 +10,21 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 from reconciler.convergence.ticks import until_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.daemon.secret_files import SecretFiles
+from reconciler.documents.problem import Problem
 from reconciler.host.manifest_rules import rules_of
 from reconciler.host.stores import Stores
 from reconciler.linux.inotify import WatchFailure, WatchProblem
 from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, review, unless_replaced
 from reconciler.manifests.half_written import HalfWritten
+from reconciler.manifests.manifest_file import ManifestFile
 from reconciler.manifests.origin import Listing, Look, Origin, Unreadable
 from reconciler.manifests.sources_in_git import SourcesInForce
 from reconciler.planning.desired_state import DesiredState
@@ -34,6 +37,7 @@ from reconciler.vault.watched_files import Files
 _AGAIN_S = 5.0
 # An error may be told a moment later than a deploy begins.
 _QUIET_S = 1.0
+_MOST_TOLD = 200  # of one file at once: all of a journal is no answer
 
 
 class Follower(Protocol):
@@ -239,10 +243,8 @@ class ManifestLoop:
         for file, entry in after.files.items():
             known = before.files[file].problems if file in before.files else ()
             effect = "its last valid version stays in effect" if entry.all_names else "the file has no effect"
-            for problem in entry.problems:
-                if problem not in known:
-                    for subject in entry.subjects:
-                        self._journal.write(subject, "manifest", f"refused: {problem}", effect, Reason.MANIFEST_REFUSED)
+            for subject, text in _refusals(entry, known):
+                self._journal.write(subject, "manifest", text, effect, Reason.MANIFEST_REFUSED)
             for subject in entry.subjects if known and not entry.problems else ():
                 self._journal.write(subject, "manifest", f"accepted: {file}", "it is valid again, and in effect")
 
@@ -255,3 +257,12 @@ class ManifestLoop:
         now = time.monotonic()
         longest_s = until_tick(longest_s, now)
         return longest_s if at is None else min(longest_s, max(0.0, at - now))
+
+
+def _refusals(entry: ManifestFile, known: Sequence[Problem]) -> Iterator[tuple[Subject, str]]:
+    """Yield what is new of a refused file, to each app and service in it; the host is told of what is too much."""
+    new = [problem for problem in entry.problems if problem not in known]
+    yield from islice(((each, f"refused: {problem}") for problem in new for each in entry.subjects), _MOST_TOLD)
+    if len(new) * len(entry.subjects) > _MOST_TOLD:
+        said = f"{len(new)} problems of {len(entry.subjects)} apps and services"
+        yield HOST, f"refused: {entry.file} has {said}: 'reconciler validate' lists them"

@@ -1,6 +1,6 @@
 """A problem of a document with its position, printed the way compilers do, so that editors can jump to it."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -8,6 +8,9 @@ from reconciler.documents.names import LONGEST_NAME
 from reconciler.linux.dataclass import dataclass
 
 Path: TypeAlias = tuple[str | int, ...]
+
+# Of one file: a longer list is no help, and every app of a file that is refused has all of it.
+MOST_PROBLEMS = 100
 
 # Fields whose values may be secrets: no message quotes what is in them.
 NEVER_QUOTED = frozenset(("env", "credentials", "parameters", "command", "release", "recipients"))
@@ -30,6 +33,16 @@ class Problem:
     def __str__(self) -> str:
         position = f"{self.file}:{self.line}:{self.column}"
         return f"{position}: {self.path}: {self.message}" if self.path else f"{position}: {self.message}"
+
+
+def first_problems(file: str, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return the first problems of a file by their places, each in one line, and at last whether there are more."""
+    ordered = sorted(problems, key=lambda problem: (problem.line, problem.column))
+    first = tuple(replace(problem, message=one_line(problem.message)) for problem in ordered[:MOST_PROBLEMS])
+    if len(ordered) <= MOST_PROBLEMS:
+        return first
+    more = f"has more than {MOST_PROBLEMS} problems; fix these first"
+    return (*first, Problem(file=file, line=1, column=1, path="", message=more))
 
 
 def proposal(name: str) -> str:

@@ -8,13 +8,11 @@ from itertools import islice
 from typing import Any
 
 from reconciler.documents.other_names import OTHER_NAMES
-from reconciler.documents.problem import NEVER_QUOTED, Path, Problem, dotted
+from reconciler.documents.problem import MOST_PROBLEMS, NEVER_QUOTED, Path, Problem, dotted
 from reconciler.documents.scalars import value_of
 from reconciler.documents.schemas import fits, validator
 from reconciler.documents.tree import Node
 from reconciler.planning.fingerprint import Json
-
-MOST_PROBLEMS = 100
 
 _LONGEST_NAME = 64
 _NOT_BOOLEAN = frozenset(("yes", "no", "on", "off", "y", "n"))

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 
-from reconciler.documents.problem import Problem
+from reconciler.documents.problem import Problem, first_problems
 from reconciler.linux.dataclass import dataclass
 from reconciler.manifests.app_document import AppDocument
 from reconciler.manifests.cycles import cycles
@@ -85,7 +85,7 @@ def allocate(candidates: Mapping[str, Proposal], leases: Mapping[str, int], port
         caused = [each for each in open_conflicts if not each.is_in_force(candidates[each.document.manifest])]
         newly = [each.problem for each in caused or open_conflicts]
         if not newly:
-            found = {file: tuple(problems) for file, problems in refused.items()}
+            found = {file: first_problems(file, problems) for file, problems in refused.items()}
             desired = {document.name: document.service for document in sorted(services, key=lambda d: d.name)}
             return Allocation(apps=apps_of(chosen, leased), leases=leased, services=desired, refused=found)
         for problem in newly:

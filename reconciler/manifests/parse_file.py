@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from reconciler.documents.names import is_name, name_from
-from reconciler.documents.problem import Problem, dotted, one_line, proposal
-from reconciler.documents.schema_checks import MOST_PROBLEMS, problems_of, shown
+from reconciler.documents.problem import Problem, dotted, first_problems, proposal
+from reconciler.documents.schema_checks import problems_of, shown
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
 from reconciler.linux.dataclass import dataclass
@@ -21,6 +21,7 @@ from reconciler.manifests.service_document import ServiceDocument, service_of
 from reconciler.planning.apps.app import HERE
 from reconciler.planning.subject import Subject
 
+_MOST_DOCUMENTS = 1000
 _REMOVE = "delete the file to remove the app"
 
 
@@ -42,12 +43,15 @@ def parse(file: str, content: bytes, host: HostDefaults) -> Parsed:
     trees, problems = trees_of(file, text)
     if not trees and not problems:
         problems = [_problem(file, None, "", f"holds only comments; {_REMOVE}")]
+    if len(trees) > _MOST_DOCUMENTS:
+        too_many = f"holds {len(trees)} documents; the limit is {_MOST_DOCUMENTS}: divide them among several files"
+        return Parsed(problems=(_problem(file, None, "", too_many),))
     default_name = _default_name(file, trees)
     for tree in trees:
         problems += _document_problems(file, tree, default_name, host)
     subjects = tuple(_subjects(trees, default_name))
     if problems:
-        return Parsed(subjects=subjects, problems=_first(file, problems))
+        return Parsed(subjects=subjects, problems=first_problems(file, problems))
     return Parsed(
         subjects=subjects,
         apps=tuple(document_of(file, t, _name(t, default_name), host) for t in trees if not _is_service(t)),
@@ -197,15 +201,6 @@ def _name_problems(file: str, tree: Node, default_name: str | None) -> list[Prob
 
 def _name(tree: Node, default_name: str | None) -> str:
     return tree.written_at("name") if "name" in tree.keys else str(default_name)
-
-
-def _first(file: str, problems: list[Problem]) -> tuple[Problem, ...]:
-    ordered = sorted(problems, key=lambda problem: (problem.line, problem.column))
-    ordered = [replace(problem, message=one_line(problem.message)) for problem in ordered[: MOST_PROBLEMS + 1]]
-    if len(ordered) <= MOST_PROBLEMS:
-        return tuple(ordered)
-    more = _problem(file, None, "", f"has more than {MOST_PROBLEMS} problems; fix these first")
-    return (*ordered[:MOST_PROBLEMS], more)
 
 
 def _problem(file: str, node: Node | None, path: str, message: str) -> Problem:

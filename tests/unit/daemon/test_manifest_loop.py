@@ -141,6 +141,39 @@ def test_a_manifest_that_is_held_back_is_not_in_effect_yet(
     assert loop._seconds_to_next_look() > 1.0
 
 
+def test_a_file_of_many_apps_that_is_refused_does_not_fill_the_journal(tmp_path: Path, stores: Stores) -> None:
+    settings = Settings(manifests=tmp_path / "m", paths=StatePaths(state=tmp_path))
+    loop = ManifestLoop(settings, stores, WakeQueue(), cast("SecretFiles", NoSecrets()), ())
+    documents = [f"name: shop-{number}\npath: x\nport: 1" for number in range(999)]
+
+    class Written:
+        name, problem, is_unsettled = "/m", None, False
+
+        async def look(self) -> Look:
+            if loop.catalog.files:
+                raise asyncio.CancelledError
+            content = "\n---\n".join(documents).encode()
+            return Listing(origin="/m", files={"/m/shops.yaml": content}, identity=(1, 1))
+
+        async def follow(self, _: object) -> None:
+            loop.look_now.set()
+
+        def problems(self) -> dict[str, WatchProblem]:
+            return {}
+
+    async def follow() -> None:
+        written = Written()
+        with pytest.raises(asyncio.CancelledError):
+            await loop.run([cast("Origin", written)], cast("SourceWatches", written), cast("Files", NoFiles()))
+
+    asyncio.run(follow())
+    (entry,) = loop.catalog.files.values()
+    assert len(entry.problems) == 101
+    events = stores.journal.newest(None, 10_000)
+    assert len(events) == 201
+    assert "/m/shops.yaml has 101 problems of 999 apps and services" in events[-1].text
+
+
 def test_without_changes_the_manifests_are_read_when_other_work_is_due(tmp_path: Path, stores: Stores) -> None:
     settings = Settings(manifests=tmp_path / "m", paths=StatePaths(state=tmp_path))
     loop = ManifestLoop(settings, stores, WakeQueue(), cast("SecretFiles", NoSecrets()), ())

@@ -299,6 +299,10 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ("path: x\n? [a]\n: 1\n", "2:3: has a field name that is not plain text"),
         ("[" * 200_000, "1:34: is nested more than 32 levels deep"),
         (
+            "\n---\n".join(f"name: shop-{number}" for number in range(1001)),
+            "1:1: holds 1001 documents; the limit is 1000: divide them among several files",
+        ),
+        (
             "path: x\nentrypoint: shop:Shop([)\n",
             (
                 "2:13: entrypoint: expected module:callable, module:factory(arguments) or"
