@@ -140,9 +140,9 @@ class NetworkLists:
         return Held(user=None, places=listed, listens=listens, servers=tuple(each.port for each in servers))
 
     def _filters(self) -> bool:
-        from reconciler.host.network_rules import filters
+        from reconciler.host.network_kernel import filters
 
-        return filters(self._settings.paths.state)
+        return filters(self._settings.paths, self._settings.uids)
 
     def _servers_of(self, app: App, desired: DesiredState) -> Iterator[Place]:
         """Yield where the servers are of the services that an app binds."""
@@ -156,14 +156,16 @@ class NetworkLists:
 
     def _kept(self) -> "NetworkRules":
         if self._rules is None:
+            from reconciler.host.network_kernel import kernel_of
             from reconciler.host.network_names import resolve
-            from reconciler.host.network_rules import NetworkRules, name_of_table
+            from reconciler.host.network_rules import NetworkRules
 
             def tell(text: str) -> None:
                 self._journal.write(HOST, "daemon", text)
 
             paths = self._settings.paths
-            self._rules = NetworkRules(name_of_table(paths.state), paths.network_rules, tell, resolve=resolve)
+            kernel, name = kernel_of(paths)
+            self._rules = NetworkRules(name, paths.network_rules, tell, resolve=resolve, kernel=kernel)
             self._held = self._rules.former | self._held
         return self._rules
 

@@ -92,7 +92,7 @@ def is_going_down(paths: StatePaths) -> bool:
 
 def _remove_rules(paths: StatePaths, warn: Callable[[str], None]) -> None:
     """Remove the rules by which the kernel held apps that have ended by now."""
-    from reconciler.host.network_rules import remove_rules
+    from reconciler.host.network_kernel import remove_rules
 
     try:
         remove_rules(paths)

@@ -40,9 +40,9 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def _filters(settings: Settings) -> bool:
-    from reconciler.host.network_rules import filters  # few apps have a list
+    from reconciler.host.network_kernel import filters  # few apps have a list
 
-    return filters(settings.paths.state)
+    return filters(settings.paths, settings.uids)
 
 
 def sockets_of(settings: Settings) -> str:

@@ -6,25 +6,21 @@ It is looked at whenever any table of this host changes, and names are looked up
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing, suppress
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.host import network_memory
+from reconciler.host.network_kernel import Kernel
 from reconciler.host.network_memory import Held
 from reconciler.host.network_names import WITHIN_S, Names, resolvers
 from reconciler.host.network_table import described, table_of
 from reconciler.linux import nftables
 from reconciler.linux.files import replace_file
 from reconciler.linux.filter_table import Table, count
-from reconciler.linux.privileges import NET_ADMIN, may
 from reconciler.planning.fingerprint import fingerprint
 from reconciler.planning.isolation.destinations import Destination, names_in
-from reconciler.state.paths import StatePaths
-from reconciler.state.schema import state_id
 
 _LOOK_UP_EVERY_S = 60.0
 _SETTLES_S = 0.2
@@ -32,41 +28,25 @@ _AGAIN_S = 5.0
 _MARKS = 32  # that a table gathers at most
 
 
-@cache
-def filters(state: Path) -> bool:
-    """Whether the daemon of a state directory can have such rules: it is root, and this kernel has nftables."""
-    try:
-        if os.geteuid() != 0 or state.stat().st_uid != 0 or not may(NET_ADMIN):
-            return False
-        nftables.mark_of("reconciler")
-    except OSError:
-        return False
-    return True
-
-
-def name_of_table(state: Path) -> str:
-    """Return the name of the table of a state directory. Raises OSError."""
-    return f"reconciler-{state_id(state)}"
-
-
-def remove_rules(paths: StatePaths) -> None:
-    """Remove what is left of the rules of a state directory, of which nothing runs any more. Raises OSError."""
-    if paths.network_rules.exists():
-        nftables.replace(name_of_table(paths.state), Table(), "")
-        paths.network_rules.unlink(missing_ok=True)
-
-
 class NetworkRules:
-    """The rules of one state directory, whose table has the name `table`.
+    """The rules of one state directory, whose table has the name `table`, as the `kernel` knows it.
 
     `tell` is told what an operator has to know. `memory` is a file that is there while there may be a table, and says
     what was wanted of it.
     """
 
     def __init__(
-        self, table: str, memory: Path, tell: Callable[[str], None], *, resolve: Callable[[str], Iterable[str]]
+        self,
+        table: str,
+        memory: Path,
+        tell: Callable[[str], None],
+        *,
+        resolve: Callable[[str], Iterable[str]],
+        kernel: Kernel = nftables,
     ) -> None:
         self._table = table
+        self._kernel = kernel
+        self._watch: socket.socket | None = None
         self._memory = memory
         self._remembered = ""
         self._tell = tell
@@ -109,7 +89,7 @@ class NetworkRules:
         if not self._applied or self._problem or self._changed.is_set():
             return False
         with suppress(OSError):
-            return nftables.generation() == self._generation
+            return self._kernel.generation() == self._generation
         return False
 
     async def looked_up(self) -> None:
@@ -127,13 +107,23 @@ class NetworkRules:
 
         `look` is called now and then, to say with `want` what is wanted by then.
         """
-        with closing(nftables.watch()) as watch:
-            asyncio.get_running_loop().add_reader(watch, self._on_table_change, watch)
-            try:
-                while await self._keep():
-                    look()
-            finally:
-                asyncio.get_running_loop().remove_reader(watch)
+        try:
+            while await self._keep():
+                look()
+        finally:
+            self._stop_watching()
+
+    def _watch_tables(self) -> None:
+        """Be told of changes of tables from here on, if that is not so. Raises OSError."""
+        if self._watch is None:
+            self._watch = self._kernel.watch()
+            asyncio.get_running_loop().add_reader(self._watch, self._on_table_change, self._watch)
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            asyncio.get_running_loop().remove_reader(self._watch)
+            self._watch.close()
+            self._watch = None
 
     async def _keep(self) -> bool:
         """Look up and apply once, and wait for the next time; return whether there is one."""
@@ -156,6 +146,7 @@ class NetworkRules:
         """Give the kernel what is wanted; tell the operator if it does not take that, once."""
         was = self._problem
         try:
+            self._watch_tables()
             self._apply()
             self._problem = ""
         except OSError as error:
@@ -165,7 +156,9 @@ class NetworkRules:
 
     def _on_table_change(self, watch: socket.socket) -> None:
         """Look at once, as rules may be gone, and again once what changes many tables in a row has come to an end."""
-        nftables.drain(watch)
+        if not nftables.drain(watch):
+            self._stop_watching()
+            self._changed.set()
         self._has_changed = True
         if not self._is_settling:
             self._look_at_table()
@@ -192,15 +185,15 @@ class NetworkRules:
         mark = fingerprint(described(table)) if table else ""
         if self._wanted:
             self._remember()
-        generation = nftables.generation()
+        generation = self._kernel.generation()
         if mark == self._applied and generation == self._generation:
             return False
-        is_whole = generation == self._generation or nftables.mark_of(self._table) == (
+        is_whole = generation == self._generation or self._kernel.mark_of(self._table) == (
             self._applied, count(self._table_there)
         )  # fmt: skip
         changed = mark == self._applied and not is_whole
         replaced = (mark != self._applied or changed) and self._replace(table, mark, is_whole=is_whole)
-        by_us = replaced and nftables.generation() == generation + 1  # what others do meanwhile is looked at again
+        by_us = replaced and self._kernel.generation() == generation + 1  # what others do meanwhile is looked at again
         self._applied, self._table_there, self._generation = mark, table, generation + by_us
         if not self._wanted:
             self._remembered = ""
@@ -213,11 +206,11 @@ class NetworkRules:
         if is_whole and before and table and before.fixed == table.fixed:
             with suppress(OSError):  # it is another one by now
                 self._changes += 1
-                nftables.change(self._table, before, table, mark, renew=self._changes % _MARKS == 0)
+                self._kernel.change(self._table, before, table, mark, renew=self._changes % _MARKS == 0)
                 return True
-        if not before and nftables.mark_of(self._table) == (mark, count(table)):
+        if not before and self._kernel.mark_of(self._table) == (mark, count(table)):
             return False
-        nftables.replace(self._table, table, mark)
+        self._kernel.replace(self._table, table, mark)
         return True
 
     def _remember(self) -> None:

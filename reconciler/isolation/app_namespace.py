@@ -132,6 +132,6 @@ def _connected() -> socket.socket:
 
 
 def _path() -> Path:
-    from reconciler.isolation.warden import SOCKET, VARIABLE
+    from reconciler.isolation.warden import place_of
 
-    return Path(os.environ.get(VARIABLE) or SOCKET)
+    return place_of()

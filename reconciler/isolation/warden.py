@@ -1,6 +1,7 @@
-"""The warden: the one process of root. It gives namespaces of the daemon's user the users of apps, and does no more.
+"""The warden: the one service of root. It gives namespaces of the daemon's user the users of apps, and does no more.
 
-A request is one word, and names nothing: no app, no number, no path. What is written is the same each time, and the
+Its second process, in another module, gives the kernel rules for these users, and has no right over them. A request to
+the first is one word, and names nothing: no app, no number, no path. What is written is the same each time, and the
 kernel takes it only for a namespace that the daemon's user has made, once. An attacker who has taken over the daemon
 can become every app by it, and never root.
 """
@@ -10,16 +11,18 @@ import pwd
 import select
 import socket
 import struct
+from collections.abc import Collection, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
 from reconciler.linux.dataclass import dataclass
-from reconciler.linux.privileges import SETGID, SETUID, drop_bounding_set, gain_no_more, set_capabilities
+from reconciler.linux.privileges import drop_bounding_set, gain_no_more, set_capabilities
 from reconciler.linux.user_namespaces import numbers_of_others
 
 SOCKET = Path("/run/reconciler-warden/socket")
 VARIABLE = "RECONCILER_WARDEN"  # another path of the socket
 REQUEST, GIVEN = b"users", b"given"
+ONLY_THE_DAEMON = "only the daemon's user may ask"
 _UNKNOWN = 65534  # overflowuid of proc(5)
 _DIGITS = 10
 _LONGEST, _BACKLOG, _ANSWER_S = 64, 16, 2.0
@@ -87,23 +90,34 @@ def opened(path: Path, warded: Warded) -> socket.socket:
     return listening
 
 
-def give_up_all_but_maps(warded: Warded) -> None:
-    """Give up for good every right but that to write maps; files are opened as the daemon's user. Raises OSError."""
+def place_of(given: Path | None = None) -> Path:
+    """Return where the daemon asks for users, unless it is given."""
+    return given or Path(os.environ.get(VARIABLE) or SOCKET)
+
+
+def place_of_rules(given: Path | None = None) -> Path:
+    """Return where the daemon asks for rules of the kernel: beside where it asks for users."""
+    place = place_of(given)
+    return place.with_name(f"{place.name}-rules")
+
+
+def give_up_all_but(rights: Iterable[int], warded: Warded) -> None:
+    """Give up for good every capability but these; files are opened as the daemon's user. Raises OSError."""
     drop_bounding_set()
     gain_no_more()
     os.setgroups([])
     os.setegid(warded.gid)
     os.seteuid(warded.uid)  # the real one stays: the daemon can neither signal this process nor look into it
-    rights = 1 << SETUID | 1 << SETGID
-    set_capabilities(effective=rights, permitted=rights, inheritable=0)
+    kept = sum(1 << each for each in rights)
+    set_capabilities(effective=kept, permitted=kept, inheritable=0)
 
 
-def serve(listening: socket.socket, warded: Warded, until: int) -> None:
-    """Answer requests until the descriptor `until` is readable; whatever one of them is, the next is answered."""
+def serve(listening: socket.socket, warded: Warded, until: Collection[int]) -> None:
+    """Answer requests until one of the descriptors `until` is readable; whatever one is, the next is answered."""
     waiting = select.poll()
-    for each in (listening.fileno(), until):
+    for each in (listening.fileno(), *until):
         waiting.register(each, select.POLLIN)
-    while until not in dict(waiting.poll()):
+    while not dict(waiting.poll()).keys() & until:
         with suppress(OSError):
             connection, _ = listening.accept()
             with closing(connection):
@@ -114,10 +128,10 @@ def serve(listening: socket.socket, warded: Warded, until: int) -> None:
 
 def answered(connection: socket.socket, warded: Warded) -> bytes:
     """Do what one connection asks for; return the answer. Raises OSError if nothing was asked."""
-    pid, uid, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    pid, uid = credentials_of(connection)
     request = connection.recv(_LONGEST)
     if uid != warded.uid or pid <= 0:
-        return b"refused: only the daemon's user may ask"
+        return f"refused: {ONLY_THE_DAEMON}".encode()
     if request != REQUEST:
         return b"refused: there is one request, and this is another"
     try:
@@ -126,6 +140,12 @@ def answered(connection: socket.socket, warded: Warded) -> bytes:
     except OSError as error:
         return f"refused: the kernel does not take it: {error.strerror}".encode()
     return GIVEN
+
+
+def credentials_of(connection: socket.socket) -> tuple[int, int]:
+    """Return the pid and the user of who has connected, as the kernel says. Raises OSError."""
+    pid, uid, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid, uid
 
 
 def _write(path: str, content: bytes) -> None:

@@ -98,7 +98,8 @@ class Table:
     That is, by TCP, the `places` of this host, "" for any address of it, except what is a user's `own`; the `closed`
     ports of it, by UDP as well; and addresses `beyond`, of which port 53 may be asked. To `others`, nothing of `never`
     is allowed. From where `listeners` are bound, "" for any address, nothing connects: to the kernel a listener is the
-    socket of its opener, no user of this table, and a program that was given one may connect by it.
+    socket of its opener, no user of this table, and a program that was given one may connect by it. That holds sockets
+    of one `opener`, or of all users without one.
     """
 
     chains: tuple[Chain, ...] = ()
@@ -109,6 +110,7 @@ class Table:
     closed: tuple[int, ...] = ()
     beyond: tuple[str, ...] = ()
     never: tuple[Destination, ...] = ()
+    opener: int | None = None
 
     def __bool__(self) -> bool:
         return bool(self.chains or self.others)
@@ -116,7 +118,7 @@ class Table:
     @property
     def fixed(self) -> tuple[object, ...]:
         """What of it takes a new table: all but what is in sets, and the chains of users."""
-        return self.closed, self.beyond, self.never
+        return self.closed, self.beyond, self.never, self.opener
 
 
 def contents(name: str, table: Table, mark: str) -> Iterator[Message]:
@@ -238,7 +240,8 @@ def _differences(
 
 def _rules(table: Table) -> Iterator[tuple[str, bytes]]:
     """Yield the expressions of each rule, in order, each with its chain."""
-    yield _BASE, _first_packets(EQUAL) + decide(JUMP, _LISTENERS)
+    opened = b"" if table.opener is None else meta(SKUID) + compare(_user(table.opener))
+    yield _BASE, _first_packets(EQUAL) + opened + decide(JUMP, _LISTENERS)
     yield from ((_LISTENERS, rule) for rule in _from_listeners())
     yield _BASE, meta(SKUID) + chosen_by(USERS)
     yield from ((_BEYOND, rule) for rule in _beyond())

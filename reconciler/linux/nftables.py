@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.linux.filter_expressions import ATTRIBUTE, NESTED, text
 from reconciler.linux.filter_table import MARK, Message, Table, changes, contents, mark_in
@@ -17,7 +17,7 @@ _NETLINK_NETFILTER, _SUBSYSTEM = 12, 10
 _REQUEST, _ACK, _DUMP, _CREATE = 1, 4, 0x300, 0x400
 _ERROR, _DONE, _BATCH_BEGIN, _BATCH_END = 2, 3, 0x10, 0x11
 _NEW_TABLE, _DELETE_TABLE = 0, 2
-_GET_RULE, _GET_ELEMENTS, _GET_GENERATION = 7, 13, 16
+_GET_TABLE, _GET_RULE, _GET_ELEMENTS, _GET_GENERATION = 1, 7, 13, 16
 _INET = 1  # NFPROTO_INET: both versions of the protocol
 _HEADER, _FAMILY = struct.Struct("=IHHII"), struct.Struct(">BBH")
 _ANSWER_BYTES, _ANSWER_S = 1 << 16, 5.0
@@ -80,10 +80,15 @@ def mark_of(table: str) -> tuple[str, int]:
     return mark_in(keys), count
 
 
+def tables() -> list[str]:
+    """Return the names of the tables of both versions of the protocol. Raises OSError."""
+    return [_text(each) for each in _dumped(_GET_TABLE, "")]
+
+
 def _dumped(kind: int, table: str, more: bytes = b"") -> Iterator[dict[int, bytes]]:
-    """Yield the attributes of each answer about a table. Raises OSError."""
+    """Yield the attributes of each answer about a table, about all without a name. Raises OSError."""
     with _opened() as link:
-        asked = _FAMILY.pack(_INET, 0, 0) + text(1, table) + more
+        asked = _FAMILY.pack(_INET, 0, 0) + (text(1, table) if table else b"") + more
         link.send(_bare(_SUBSYSTEM << 8 | kind, asked, _REQUEST | _DUMP))
         while True:
             for answer, payload in _messages(link.recv(_ANSWER_BYTES)):
@@ -92,8 +97,13 @@ def _dumped(kind: int, table: str, more: bytes = b"") -> Iterator[dict[int, byte
                 if answer == _ERROR:
                     _refused(payload)
                 fields = dict(_attributes(payload[_FAMILY.size :]))
-                if fields.get(1, b"").rstrip(b"\0").decode(errors="replace") == table:
+                if not table or _text(fields) == table:
                     yield fields
+
+
+def _text(fields: Mapping[int, bytes]) -> str:
+    """Return the name of the table that an answer is about."""
+    return fields.get(1, b"").rstrip(b"\0").decode(errors="replace")
 
 
 def _first(content: bytes, *kinds: int) -> bytes:
@@ -114,16 +124,18 @@ def watch() -> socket.socket:
     return link
 
 
-def drain(link: socket.socket) -> None:
-    """Take what has arrived on the socket of `watch`, whatever it says."""
+def drain(link: socket.socket) -> bool:
+    """Take what has arrived on the socket of `watch`; return whether more may come. Raises OSError."""
     try:
         while link.recv(_ANSWER_BYTES):
             pass
     except BlockingIOError:
-        pass
+        return True
     except OSError as error:
         if error.errno != errno.ENOBUFS:  # more than it holds: something changed, which is all there is to know
             raise
+        return True
+    return False
 
 
 def _opened() -> socket.socket:

@@ -57,7 +57,7 @@ print(open("/proc/self/uid_map").read().split(), open("/proc/self/gid_map").read
 
 
 @contextmanager
-def _open_to_all() -> Iterator[Path]:
+def open_to_all() -> Iterator[Path]:
     """Make a directory that every user may enter: any pytest that begins closes those of all others to them."""
     root = Path(tempfile.mkdtemp(prefix="reconciler-"))
     try:
@@ -70,21 +70,21 @@ def _open_to_all() -> Iterator[Path]:
 @pytest.fixture(scope="module", autouse=True)
 def _hosts_users() -> Iterator[None]:
     """A host in which no daemon of other tests has claimed users."""
-    with _open_to_all() as users, pytest.MonkeyPatch.context() as patched:
+    with open_to_all() as users, pytest.MonkeyPatch.context() as patched:
         patched.setenv(USERS_VARIABLE, str(users))
         yield
 
 
 @pytest.fixture
 def opened() -> Iterator[Path]:
-    with _open_to_all() as directory:
+    with open_to_all() as directory:
         yield directory
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     """The socket of a running warden; it answers at the end as at the beginning."""
-    with _open_to_all() as directory, _warden(path := directory / "socket", "-m", "reconciler") as warden:
+    with open_to_all() as directory, _warden(path := directory / "socket", "-m", "reconciler") as warden:
         assert warden.stdout is not None
         assert warden.stdout.readline().startswith("gives")
         yield path
@@ -170,8 +170,8 @@ def test_no_choice_of_users_has_root_or_anybody_else_of_the_host(first: int, man
     }
 
 
-# A warden that is killed before its Nth effect: it claims its users (a draft, and a directory that it gives away), and
-# removes a socket, makes one, gives it away, and writes two maps.
+# A warden that is killed before its Nth effect: it claims its users (a draft, and a directory that it gives away),
+# asks the kernel for its tables, removes two sockets, makes each and gives it away, and writes two maps.
 _KILLED = """
 import os, runpy, signal, sys
 number, seen = int(sys.argv.pop(1)), 0
@@ -185,7 +185,7 @@ sys.addaudithook(hook)
 sys.argv[0] = "reconciler"
 runpy.run_module("reconciler", run_name="__main__", alter_sys=True)
 """
-_EFFECTS, _BEFORE_IT_LISTENS = 7, 5
+_EFFECTS, _BEFORE_IT_LISTENS = 11, 9
 _WHOLE = [range(_USER, _USER + 1), range(_FIRST, _LAST + 1)]
 
 

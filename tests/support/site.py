@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from reconciler.host.network_rules import remove_rules
+from reconciler.host.network_kernel import remove_rules
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status
 from reconciler.isolation.cells import Cells

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,9 @@ import pytest
 
 from reconciler.isolation.user_claims import VARIABLE as USERS_VARIABLE
 from reconciler.isolation.warden import VARIABLE
+from reconciler.linux import nftables
+from reconciler.linux.filter_table import Table
+from tests.contract.test_network_rules import LACKS as NO_RULES
 from tests.support.eventually import eventually
 from tests.support.hosts import explained
 from tests.support.load import under_load
@@ -172,6 +176,72 @@ def test_without_a_warden_apps_have_the_daemons_user_and_are_told_why(site: Site
     (row,) = [row for row in site.status()["apps"] if row["name"] == "shop"]
     assert f"the daemon is not root, and no warden answers at {warden.socket}" in row["message"]
     run_as_daemon(site, warden, "down")
+
+
+# Answers how it went to connect to each port of this host that the query names.
+_CLIENT = """
+import json, socket
+
+def attempt(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError as error:
+        return type(error).__name__
+    return "through"
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [json.dumps([attempt(int(each)) for each in environ["QUERY_STRING"].split(",")]).encode()]
+"""
+
+
+@pytest.mark.skipif(bool(NO_RULES), reason=f"no rules of the kernel here: {NO_RULES}")
+def test_an_app_of_a_daemon_that_is_not_root_is_held_to_where_it_may_connect_whoever_is_killed(
+    site: Site, warden: Warden
+) -> None:
+    warden.start()
+    other = site.app("blog", isolation="strict")
+    ports = {"shop": a_port(), "client": a_port()}
+    for name, fields in (("shop", {}), ("client", {"network": {"connect": [f"127.0.0.1:{other}"]}})):
+        (site.root / f"apps/{name}").mkdir()
+        site.save(site.root / f"apps/{name}/wsgi.py", _CLIENT)
+        site.manifest(name, port=ports[name], isolation="strict", **fields)
+    daemon = start(site, warden)
+
+    def tried(name: str) -> list[str]:
+        found: list[str] = json.loads(get(ports[name], f"/?{other},{plain},{ports['shop']},{ports['client']}"))
+        return found
+
+    refused = "ConnectionRefusedError"
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
+        plain = server.getsockname()[1]
+        expected = {"shop": [refused, "through", "through", refused], "client": ["through", refused, refused, refused]}
+        eventually(lambda: {name: tried(name) for name in ports} == expected, _STAGED_S)
+        site.await_settled("blog", *ports)
+        for row in site.status()["apps"]:
+            assert "isolation lacks" not in row["message"]
+        assert "rules of the kernel hold 1 app to them" in run_as_daemon(site, warden, "doctor").stdout
+        warden.end(signal.SIGKILL)
+        assert {name: tried(name) for name in ports} == expected
+        site.end(daemon, signal.SIGKILL)
+        assert {name: tried(name) for name in ports} == expected
+        warden.start()
+        start(site, warden)
+        site.await_settled("blog", *ports)
+        site.manifest("client", port=ports["client"], isolation="strict", network={"connect": [plain]})
+        expected["client"] = [refused, "through", refused, refused]
+        eventually(lambda: {name: tried(name) for name in ports} == expected, 60)
+        name = f"reconciler-{_USER}-{site.state_id()}"
+        assert name in nftables.tables()
+        nftables.replace(name, Table(), "")  # as another program may
+        eventually(lambda: {name: tried(name) for name in ports} == expected, 60)
+        warden.end(signal.SIGKILL)
+        warden.start()
+        nftables.replace(name, Table(), "")
+        eventually(lambda: {name: tried(name) for name in ports} == expected, 60)
+    down = run_as_daemon(site, warden, "down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert name not in nftables.tables()
 
 
 _NOTED = "id -u > $HOME/{}"

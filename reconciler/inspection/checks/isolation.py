@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from reconciler.host.network_rules import filters
+from reconciler.host.network_kernel import filters
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.users import name_of
 from reconciler.isolation.app_namespace import has_users, no_warden
@@ -21,7 +21,10 @@ from reconciler.settings.settings import Settings
 
 _ANOTHER = "that app gets another one at its next start"
 _ENDS = "a process that detaches itself from its app ends with it"
-_FOR_RULES = "run the daemon as root, with CAP_NET_ADMIN, on a kernel that has nftables"
+_FOR_RULES = (
+    "run the daemon as root, with CAP_NET_ADMIN, on a kernel that has nftables; or 'reconciler install --app-users'"
+    " again, and systemctl restart reconciler-warden reconciler"
+)
 _MARKED = "a process that detaches itself from its app and clears its environment outlives it"
 
 
@@ -121,7 +124,7 @@ def _refusals(settings: Settings, catalog: Catalog) -> Iterator[Check]:
     if not free:
         return
     some = f"{len(free)} isolated {'app' if len(free) == 1 else 'apps'} without a list"
-    if filters(settings.paths.state):
+    if filters(settings.paths, settings.uids):
         found = f"rules of the kernel keep {some} from {REFUSED}"
         yield Check(level="ok", subject="network", found=found)
         return

@@ -49,7 +49,7 @@ _FLAGS = {
     "port": "ports",
 }
 _NETWORK = "network.connect"
-_NO_RULES = "no rules of the kernel know its user, as that takes a daemon of root and nftables"
+_NO_RULES = "no rules of the kernel know its user, as that takes a daemon of root, or a warden, and nftables"
 _BY_PORTS = "of its list only ports of TCP are held, whatever the address, and UDP is not"
 _DNS = 53
 _REQUIRE = "isolation.require of the host's settings"

@@ -283,12 +283,12 @@ def test_what_holds_apps_to_their_lists_is_told_and_ports_alone_are_a_warning(
     assert list(isolation.lists(settings, checked(settings))) == []
     place.write_text("path: ../apps\nisolation: strict\nnetwork: {connect: [443]}\n")
     for has, level in ((True, "ok"), (False, "warn")):
-        monkeypatch.setattr("reconciler.host.network_rules.filters", lambda _, has=has: has)
+        monkeypatch.setattr("reconciler.host.network_kernel.filters", lambda *_, has=has: has)
         (found,) = isolation.lists(settings, checked(settings))
         assert (found.level, found.subject, bool(found.advice)) == (level, "network lists", not has)
     place.write_text("path: ../apps\nisolation: strict\n")
     for has, level in ((True, "ok"), (False, "warn")):
-        monkeypatch.setattr("reconciler.inspection.checks.isolation.filters", lambda _, has=has: has)
+        monkeypatch.setattr("reconciler.inspection.checks.isolation.filters", lambda *_, has=has: has)
         (found,) = isolation.lists(settings, checked(settings))
         assert (found.level, found.subject, bool(found.advice)) == (level, "network", not has)
         assert "1 isolated app without a list from other apps' ports" in found.found

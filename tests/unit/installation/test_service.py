@@ -75,7 +75,7 @@ def test_a_warden_once_installed_is_kept_and_uninstalled_with_the_daemon(tmp_pat
     [
         ("reconciler.service", (), 2.2),
         ("reconciler.service", ("--app-users",), 2.8),
-        ("reconciler-warden.service", ("--app-users",), 1.7),
+        ("reconciler-warden.service", ("--app-users",), 2.4),
     ],
 )
 def test_systemd_finds_nothing_wrong_with_the_unit_and_little_exposed(

@@ -99,7 +99,9 @@ def test_an_app_without_a_list_is_kept_from_what_it_does_not_name_or_told_why_no
     for isolation in (Isolated(kind="strict"), Isolated(kind="strict", connects="listed", places=("all", "10.0.0.1"))):
         assert held_to(isolation, is_held=True) == {"connects": "most"}
         told = held_to(isolation)["loose"]
-        assert told.startswith("no rules of the kernel know its user, as that takes a daemon of root and nftables: ")
+        assert told.startswith(
+            "no rules of the kernel know its user, as that takes a daemon of root, or a warden, and nftables: "
+        )
         assert held_to(isolation, why="it has none")["loose"].startswith("it has none: other apps' ports")
     assert held_to(Isolated(kind="user")) == {"connects": "all"}, "it is as other users of the host are"
     assert held_to(Isolated(kind="strict", connects="listed", places=("all",), by_user=True)) == {"connects": "rules"}
