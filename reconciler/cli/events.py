@@ -22,6 +22,7 @@ from reconciler.cli.options import (
     refuse_both,
     state_option,
 )
+from reconciler.cli.table import width, wrapped
 from reconciler.inspection.printable import json_text, plain
 from reconciler.linux.standard_streams import is_read
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths
 
 _POLL_S = 0.5
+_BELOW_SUBJECT = " " * len("2026-11-28 10:55:36  ")
 _LISTS = {"service": "services", "origin": "git"}
 _AT_ONCE = 10_000
 _EVERYTHING = 2**31
@@ -130,7 +132,14 @@ def _follow(
 
 
 def _print(events: "Sequence[Event]", as_json: bool) -> None:
-    from reconciler.state.journal import as_line, as_record
+    from reconciler.state.journal import as_record
 
     for event in events:
-        click.echo(json_text(as_record(event)) if as_json else plain(as_line(event)))
+        click.echo(json_text(as_record(event)) if as_json else "\n".join(event_lines(event, width())))
+
+
+def event_lines(event: "Event", limit: int | None) -> list[str]:
+    """Return an event as lines of at most `limit` characters, those after the first below its subject."""
+    from reconciler.state.journal import as_line
+
+    return wrapped(plain(as_line(event)), limit, _BELOW_SUBJECT)

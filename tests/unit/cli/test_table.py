@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.cli.apply import ApplyProgress
+from reconciler.cli.events import event_lines
 from reconciler.cli.progress import Console, Phases
 from reconciler.cli.status import _COLUMNS, _SPARE, _screen, with_retry
 from reconciler.cli.table import cut, lines, wrapped
@@ -16,6 +17,7 @@ from reconciler.inspection.printable import ago, plain
 from reconciler.inspection.status import AppRow, HostStatus
 from reconciler.planning.subject import Subject
 from reconciler.planning.wording import counted
+from reconciler.state.journal import Event
 
 LONG = "cannot stage a-shop-with-a-long-name: no such package"
 
@@ -49,6 +51,15 @@ def test_each_whole_message_begins_with_the_name_of_its_app() -> None:
     failure = "failed 8 times in a row, most recently: KeyError: 'KEY' (wsgi.py:2); more in 'reconciler logs pay'"
     told = _screen(facts(row(name="pay", message=failure), row(name="shop")), 80)
     assert f"pay: {failure}" in re.sub(r"\s+", " ", " ".join(told[3:]))
+
+
+def test_an_event_goes_on_below_its_subject_on_a_terminal_and_is_one_line_in_a_pipe() -> None:
+    text = "revision 44eed40e1a54: KeyError: 'STRIPE_KEY' (wsgi.py:2); set it under `env` in the manifest"
+    event = Event(id=1, at=0.0, subject=Subject("app", "pay"), kind="failed", text=text, cause="try 2")
+    first, *more = event_lines(event, 80)
+    assert first[21:].startswith("pay                  failed    revision 44eed40e1a54:")
+    assert all(len(line) <= 80 and line.startswith(" " * 21) and line[21] != " " for line in more)
+    assert " ".join([first, *(line.strip() for line in more)]) == "".join(event_lines(event, None))
 
 
 def test_in_a_pipe_nothing_is_left_out() -> None:
