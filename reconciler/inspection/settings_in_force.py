@@ -20,11 +20,11 @@ class SettingInForce:
 
 
 def settings_in_force(settings: Settings) -> Iterator[SettingInForce]:
-    """Yield every scalar setting; lists, servers and secrets are left out."""
-    for each in fields(settings):
-        setting = declared_by(each)
-        if setting is None:
-            continue
+    """Yield every scalar setting, by its name; lists, servers and secrets are left out."""
+    declared = (
+        (setting.path, each, setting) for each in fields(settings) if (setting := declared_by(each)) is not None
+    )
+    for _, each, setting in sorted(declared, key=lambda found: found[0]):
         value = getattr(settings, each.name)
         computed = each.default_factory() if callable(each.default_factory) else each.default
         yield SettingInForce(path=".".join(setting.path), text=_text(setting, value), is_default=value == computed)
