@@ -6,7 +6,7 @@ from dataclasses import field
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
 from reconciler.linux.dataclass import dataclass
-from reconciler.planning.isolation.confinement import Isolated, Isolation, Mount, Part, Reaches, desired_parts
+from reconciler.planning.isolation.confinement import Isolated, Isolation, Mount, Part, Reaches, requirable_parts
 from reconciler.planning.isolation.destinations import Place, place_of
 
 
@@ -67,7 +67,7 @@ def problems_of_isolation(
     kind: Isolation = rules.default if given is None else given.value  # type: ignore[assignment]  # checked below
     if kind not in ("strict", "user", "none"):
         return
-    lacking = [part for part in rules.required if part not in desired_parts(kind)]
+    lacking = [part for part in rules.required if part not in requirable_parts(kind)]
     if given is not None and lacking:
         yield ("isolation",), f"is less than the settings of this host require, which is {', '.join(lacking)}"
     yield from _problems_of_network(tree, kind)

@@ -173,6 +173,7 @@ class Confinements:
         files = [self._paths.service(name, service) for kind, name, service in sight.services if kind == "sqlite"]
         own, strict = (places.home, places.scratch, *files), sight.isolation.kind == "strict"
         ownership = self._ownership(sight, app, directory, places)
+        network: tuple[Part, ...] = ("network",) if needs_network_part(sight.isolation) else ()
         is_held, why = self._held(sight.isolation, app, ownership, is_instance=is_instance)
         return Confinement(
             **ownership,
@@ -194,7 +195,7 @@ class Confinements:
             fixed=(build, *sight.readable),
             daemon=os.getpid(),
             listens="all" if sight.opens else "none",
-            required=(*self.required, *(("network",) if needs_network_part(sight.isolation) else ())),
+            required=tuple(dict.fromkeys((*self.required, *network))),
         )
 
     def _held(

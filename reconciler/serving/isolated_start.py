@@ -77,7 +77,7 @@ async def proof_of_start(live: LiveInstance, confinement: Confinement, report: R
     if proof is None:
         said = live.last_words()
         raise CannotStart(f"it cannot be isolated{said and f': {said}'}")
-    refused = refusal(proof, confinement.required)
+    refused = refusal(proof, confinement)
     if refused:
         raise CannotStart(refused)
     return str(proof)

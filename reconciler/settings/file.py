@@ -17,7 +17,7 @@ from reconciler.documents.tree import Node, trees_of
 from reconciler.documents.units import duration_s
 from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import CrashPolicy
-from reconciler.planning.isolation.confinement import desired_parts
+from reconciler.planning.isolation.confinement import requirable_parts
 from reconciler.settings.setting import Setting, declared_by
 from reconciler.settings.settings import Api, Drain, ServiceServer, Settings
 from reconciler.settings.targets import targets_of
@@ -255,7 +255,7 @@ def _isolation_problems(file: str, tree: Node) -> Iterator[Problem]:
     kind: Any = "none" if default is None else default.value
     if required is None or kind not in {"strict", "user", "none"}:
         return
-    lacking = [part for part in _words(file, required) if part not in desired_parts(kind)]
+    lacking = [part for part in _words(file, required) if part not in requirable_parts(kind)]
     if lacking:
         message = f"asks for {', '.join(lacking)} of every app, and 'default' is {kind}: set it to strict"
         yield _problem(file, tree, ("isolation", "require"), message)

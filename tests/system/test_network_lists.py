@@ -191,11 +191,7 @@ def test_without_rules_an_app_is_held_to_ports_and_told_so(site: Site) -> None:
     one, other = site.app("one"), site.app("other")
     fields: dict[str, Any] = {"network": {"connect": [f"db.internal:{one}"]}}
     port = client(site, **fields)
-    daemon = Forked(
-        target=live_without_rules, args=(str(site.manifests), str(site.state), str(site.console)), daemon=True
-    )
-    daemon.start()
-    site.daemons.append(daemon)
+    begin_without_rules(site)
     site.await_settled("one", "other", "client", within=120)
     assert tried(port, one, other)[:2] == ["through", "PermissionError"]
     lacks = isolation_of(site, "client")["missing"]["network"]
@@ -208,12 +204,35 @@ def test_without_rules_an_app_is_held_to_ports_and_told_so(site: Site) -> None:
     assert tried(port, other, one)[:2] == ["through", "PermissionError"], "a new instance took over"
 
 
-def live_without_rules(manifests: str, state: str, console: str) -> None:
+def test_without_rules_no_app_starts_where_the_network_is_required_and_what_serves_goes_on(site: Site) -> None:
+    port = client(site)
+    daemon = begin_without_rules(site)
+    site.await_settled("client", within=120)
+    assert "N (network)" in site.told("client")["message"]
+    pid = site.pid("client")
+    site.end(daemon, signal.SIGKILL)
+    begin_without_rules(site, isolation_default="strict", isolation_required=("network",))
+    site.manifest("client", port=port, isolation="strict", probation="0s", env={"NEXT": "1"})
+    required = 'isolation requires "network", and no rules of the kernel know its user'
+    eventually(lambda: required in site.told("client").get("message", ""), 60)
+    assert "isolation.require of the host's settings" in site.told("client")["message"]
+    assert site.pid("client") == pid
+
+
+def begin_without_rules(site: Site, **settings: Any) -> Forked:
+    arguments = (str(site.manifests), str(site.state), str(site.console), settings)
+    daemon = Forked(target=live_without_rules, args=arguments, daemon=True)
+    daemon.start()
+    site.daemons.append(daemon)
+    return daemon
+
+
+def live_without_rules(manifests: str, state: str, console: str, settings: dict[str, Any]) -> None:
     """Run a daemon that lacks the right to rules of the kernel, as in most containers."""
     (line,) = [each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("CapPrm:")]
     kept = int(line.split()[1], 16) & ~(1 << NET_ADMIN)
     set_capabilities(effective=kept, permitted=kept, inheritable=0)
-    live(manifests, state, {}, console, Cues())
+    live(manifests, state, settings, console, Cues())
 
 
 @pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")

@@ -128,7 +128,10 @@ def _refusals(settings: Settings, catalog: Catalog) -> Iterator[Check]:
         found = f"rules of the kernel keep {some} from {REFUSED}"
         yield Check(level="ok", subject="network", found=found)
         return
-    yield Check(level="warn", subject="network", found=f"nothing keeps {some} from {REFUSED}", advice=_FOR_RULES)
+    found = f"nothing keeps {some} from {REFUSED}"
+    if "network" in settings.isolation_required:
+        found += ", and none of them starts, as isolation.require names the network"
+    yield Check(level="warn", subject="network", found=found, advice=_FOR_RULES)
 
 
 def _of_warden(settings: Settings, pid: int | None) -> Iterator[Check]:

@@ -227,11 +227,17 @@ def desired_parts(isolation: Isolation) -> tuple[Part, ...]:
     return _PARTS_OF[isolation]
 
 
-def refusal(proof: Proof, required: Iterable[Part]) -> str:
-    """Say why an instance is not started with what it lacks, "" if it is."""
+def requirable_parts(isolation: Isolation) -> tuple[Part, ...]:
+    """Return the parts that a host can require of an app of that kind."""
+    return (*_PARTS_OF[isolation], *(("network",) if isolation == "strict" else ()))
+
+
+def refusal(proof: Proof, given: Confinement) -> str:
+    """Say why an instance is not started that was confined so, with what it lacks, "" if it is."""
+    by_manifest = given.connects in {"none", "rules"}
     lacking = [
-        f'"{part}", and {proof.missing[part]} ({_NETWORK if part == "network" else _REQUIRE})'
-        for part in required
+        f'"{part}", and {proof.missing[part]} ({_NETWORK if part == "network" and by_manifest else _REQUIRE})'
+        for part in given.required
         if part in proof.missing
     ]
     return f"isolation requires {'; '.join(lacking)}" if lacking else ""

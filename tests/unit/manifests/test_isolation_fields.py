@@ -105,6 +105,14 @@ def test_less_than_the_host_requires_is_refused() -> None:
     ]
 
 
+def test_a_host_that_requires_the_network_takes_strict_alone() -> None:
+    host = HostDefaults(isolation=IsolationRules(default="strict", required=("network",)))
+    assert isolation_of("", host) == Isolated(kind="strict")
+    assert refused("isolation: user", host) == [
+        "2 isolation: is less than the settings of this host require, which is network"
+    ]
+
+
 def test_mounts_without_isolation_are_refused() -> None:
     (problem,) = refused("mounts: [{from: /srv/media}]")
     assert problem.startswith("2 mounts: requires 'isolation: strict'")

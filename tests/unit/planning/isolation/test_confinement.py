@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from reconciler.isolation.main import read
 from reconciler.planning.isolation.confinement import (
     Confinement,
+    HeldTo,
     Isolated,
+    Part,
     Proof,
     desired_parts,
     held_to,
@@ -58,12 +60,16 @@ def test_a_proof_is_read_as_it_was_written() -> None:
     assert PROVED.told == "isolation lacks U (user): it runs as the user of the daemon"
 
 
+def requiring(*parts: Part, connects: HeldTo = "all") -> Confinement:
+    return Confinement(isolation="strict", required=parts, connects=connects)
+
+
 def test_a_network_is_a_part_of_those_that_ask_to_have_none() -> None:
     apart = replace(PROVED, held=(*PROVED.held, "network"))
     assert proof_of(str(apart)) == apart
     lacking = replace(PROVED, missing={**PROVED.missing, "network": "it could connect"})
     assert proof_of(str(lacking)) == lacking
-    assert (lacking.letters, refusal(lacking, ("network",))) == (
+    assert (lacking.letters, refusal(lacking, requiring("network", connects="none"))) == (
         "UN",
         'isolation requires "network", and it could connect (network.connect)',
     )
@@ -84,9 +90,13 @@ def test_any_other_text_is_no_proof(text: str) -> None:
 
 
 def test_what_is_required_and_missing_refuses_the_start() -> None:
-    assert refusal(PROVED, ("files",)) == ""
-    assert refusal(PROVED, ("files", "user")) == (
+    assert refusal(PROVED, requiring("files")) == ""
+    assert refusal(PROVED, requiring("files", "user")) == (
         'isolation requires "user", and it runs as the user of the daemon (isolation.require of the host\'s settings)'
+    )
+    lacking = replace(PROVED, missing={"network": "no rules know its user"})
+    assert refusal(lacking, requiring("network")) == (
+        'isolation requires "network", and no rules know its user (isolation.require of the host\'s settings)'
     )
 
 
