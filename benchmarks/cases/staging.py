@@ -20,6 +20,7 @@ import uv
 from benchmarks.case import OURS, Bound, Case, Figures, at_most, ratio_at_most
 from benchmarks.peers.earlier import DAEMONS
 from benchmarks.setting import Setting
+from reconciler.convergence.slots import Slots
 from reconciler.planning.apps.revision import Build, Recipe, Source
 from reconciler.staging.detection.runtimes import choose, discover
 from reconciler.staging.environments.installer_env import for_installers
@@ -81,7 +82,7 @@ class Place:
                 cache=state / "cache",
                 interpreters=(),
                 timeout_s=900,
-                slots=asyncio.Semaphore(2),
+                slots=Slots(2, 60),
                 uv=_UV,
                 environ=lambda: os.environ,
             )

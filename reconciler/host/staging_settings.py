@@ -1,6 +1,5 @@
 """Build the stager from the settings of this host, and the variables that say where packages come from."""
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -9,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.convergence.slots import Slots
 from reconciler.linux.files import is_leftover, leftovers, remove
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import OWN_CACHE
@@ -30,7 +30,7 @@ def stager_of(settings: Settings) -> "Stager":
         cache=paths.cache,
         interpreters=settings.interpreters,
         timeout_s=settings.staging_timeout_s,
-        slots=asyncio.Semaphore(settings.staging_slots),
+        slots=Slots(settings.staging_slots, settings.staging_slot_s),
         uv=uv_program(),
         environ=lambda: package_environ(settings, os.environ),
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 
+from reconciler.convergence.slots import Slots
 from reconciler.convergence.world import Report
 from reconciler.host.adoptions import adopt_all
 from reconciler.host.app_listeners import AppListeners
@@ -30,7 +31,6 @@ from reconciler.host.release_recorder import ReleaseRecorder
 from reconciler.host.request_effects import OperatorRequest, take_request
 from reconciler.host.runtime import Runtime
 from reconciler.host.secret_source import SecretSource
-from reconciler.host.start_slots import StartSlots
 from reconciler.host.stores import Stores
 from reconciler.host.take_over import is_taken_over, take_over
 from reconciler.planning.apps.actions import (
@@ -123,7 +123,7 @@ class AppWorld:
         self.probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self.limits = LimitWatch(self._paths, stores, instances, rest_s=settings.limits_rest_s)
         self.scaling = AppScaling(settings, stores, runtime.wakeups, instances, self._listeners, self._builds)
-        self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
+        self._slots = Slots(settings.starting_slots, settings.starting_slot_s)
         self._apps: Mapping[str, App] = {}
         self._planner: Planner[App, Observed, Plan[Action]] = Planner(plan)
         self._restart_before: dict[str, float] = {}

@@ -116,6 +116,7 @@ class Settings:
     last_port: int = number("ports.last", "8999")
     interpreters: tuple[str, ...] = ()
     staging_slots: int = number("staging.concurrency", _cores)
+    staging_slot_s: float = duration("staging.slot", "2m")
     staging_timeout_s: float = duration("staging.timeout", "15m")
     staging_memory_bytes: int = size("staging.memory", _half_the_memory, least="64M")
     retention_s: float = duration("staging.retention", "7d", may_be_zero=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
+from reconciler.convergence.slots import Slots
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import draft, leftovers, remove, require_within
 from reconciler.planning.apps.revision import Build
@@ -55,7 +56,7 @@ class Maker:
     environments: Environments
     interpreters: Interpreters
     timeout_s: float
-    slots: asyncio.Semaphore
+    slots: Slots
     uv: str
     environ: Callable[[], Mapping[str, str]]
     boot: str

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.convergence.slots import Slots
 from reconciler.planning.apps.code_commands import CodeCommands
 from reconciler.planning.apps.revision import Build
 from reconciler.planning.isolation.remedies import remedy_of_build
@@ -49,7 +50,7 @@ class Stager:
         cache: Path,
         interpreters: Sequence[str],
         timeout_s: float,
-        slots: asyncio.Semaphore,
+        slots: Slots,
         uv: str,
         environ: Callable[[], Mapping[str, str]],
     ) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import uv
 
+from reconciler.convergence.slots import Slots
 from reconciler.linux.files import remove
 from reconciler.planning.apps.revision import Build, Recipe, Source
 from reconciler.staging import concurrency
@@ -60,7 +61,7 @@ class Host:
     def log(self, app: str) -> Path:
         return self.root / f"{app}.log"
 
-    def stager(self, slots: asyncio.Semaphore | None = None) -> Stager:
+    def stager(self, slots: Slots | None = None) -> Stager:
         return acquainted(
             Stager(
                 builds=self.builds,
@@ -68,7 +69,7 @@ class Host:
                 cache=self.root.parent / "cache",
                 interpreters=(),
                 timeout_s=self.timeout_s,
-                slots=slots or asyncio.Semaphore(2),
+                slots=slots or Slots(2, 60),
                 uv=os.fsdecode(uv.find_uv_bin()),
                 environ=lambda: os.environ,
             )

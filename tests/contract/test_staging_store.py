@@ -8,6 +8,7 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import uv
 
+from reconciler.convergence.slots import Slots
 from reconciler.linux.file_lock import try_lock
 from reconciler.linux.files import remove
 from reconciler.staging.environments.installer_env import MEMORY
@@ -185,7 +187,7 @@ def test_whoever_waits_for_an_installer_of_another_process_holds_no_slot(host: H
             cache=host.root.parent / "cache",
             interpreters=(),
             timeout_s=60,
-            slots=asyncio.Semaphore(1),
+            slots=Slots(1, 60),
             uv=os.fsdecode(uv.find_uv_bin()),
             environ=lambda: os.environ,
         )
@@ -207,21 +209,36 @@ def test_whoever_waits_for_an_installer_of_another_process_holds_no_slot(host: H
 
 def test_an_app_whose_source_is_copied_says_that_it_waits_for_others_to_be_installed(host: Host) -> None:
     async def story() -> None:
-        slots, others = asyncio.Semaphore(1), []
+        slots, taken, others = Slots(1, 60), AsyncExitStack(), []
         build = host.build("shop", {"wsgi.py": WSGI})
 
         def progress(phase: Phase) -> None:
             host.progress.append(phase)
             if phase.activity == "copying the source":
-                others.append(asyncio.get_running_loop().create_task(slots.acquire()))
+                others.append(asyncio.get_running_loop().create_task(taken.enter_async_context(slots.slot())))
 
         staging = asyncio.create_task(
             host.stager(slots).stage("shop", build, host.log("shop"), progress, kept=host.root / "kept")
         )
         await until(lambda: host.progress[-1:] == [Phase(activity="waiting until other apps are staged")])
         assert others[0].done()
-        slots.release()
+        await taken.aclose()
         await staging
+
+    asyncio.run(story())
+
+
+def test_an_app_whose_installation_hangs_keeps_no_other_from_being_staged(host: Host) -> None:
+    hanging = {"wsgi.py": WSGI, "requirements.txt": "./lib\n", "lib/setup.py": "import time\ntime.sleep(600)\n"}
+
+    async def story() -> None:
+        stager = host.stager(Slots(1, 0.5))
+        stuck = asyncio.create_task(host.stage(stager, "stuck", host.build("stuck", hanging)))
+        await until(lambda: any(phase.activity.startswith("installing") for phase in host.progress))
+        await host.stage(stager, "shop", host.build("shop", {"wsgi.py": WSGI}))
+        assert not stuck.done()
+        stuck.cancel()
+        await asyncio.wait((stuck,))
 
     asyncio.run(story())
 

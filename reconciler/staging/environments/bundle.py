@@ -17,6 +17,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from reconciler.convergence.slots import Slots
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import draft, remove, replacing
 from reconciler.linux.regular_files import read_record
@@ -124,7 +125,7 @@ class _Bundling:
             directory=self._directory / "environments",
             cache=self._request.cache,
             uv=self._request.uv,
-            slots=asyncio.Semaphore(1),
+            slots=Slots(1, self._request.timeout_s),
             timeout_s=self._request.timeout_s,
             boot=boot_id(),
         )

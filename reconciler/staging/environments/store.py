@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.convergence.slots import Slots
 from reconciler.linux.file_lock import locked, try_lock
 from reconciler.linux.files import leftovers, remove
 from reconciler.linux.regular_files import read_record
@@ -47,7 +48,7 @@ class Environments:
         directory: Path,
         cache: Path,
         uv: str,
-        slots: asyncio.Semaphore,
+        slots: Slots,
         timeout_s: float,
         boot: str,
     ) -> None:

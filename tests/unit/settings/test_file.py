@@ -39,7 +39,7 @@ def test_every_setting_reaches_its_field() -> None:
     assert settings("""
 ports: {first: 9000, last: 9499}
 interpreters: [/opt/python/bin, /opt/pypy]
-staging: {concurrency: 3, timeout: 30m}
+staging: {concurrency: 3, slot: 5m, timeout: 30m}
 starting: {concurrency: 5, slot: 7s, keep_warm: 1h}
 retry: {first: 2s, cap: 10m}
 crash: {first: 3s, cap: 8m, good_run: 5m}
@@ -55,6 +55,7 @@ logs: {limit: 64M, keep: 9}
         last_port=9499,
         interpreters=("/opt/python/bin", "/opt/pypy"),
         staging_slots=3,
+        staging_slot_s=300,
         staging_timeout_s=1800,
         starting_slots=5,
         starting_slot_s=7,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.convergence.slots import Slots
 from reconciler.planning.apps.revision import Build, Recipe, Source
 from reconciler.staging.errors import StagingError
 from reconciler.staging.stager import Stager
@@ -21,7 +22,7 @@ def test_a_daemon_whose_program_was_replaced_says_that_it_wants_a_restart(
         cache=tmp_path / "cache",
         interpreters=(),
         timeout_s=60,
-        slots=asyncio.Semaphore(1),
+        slots=Slots(1, 60),
         uv="uv",
         environ=dict,
     )

@@ -2,19 +2,19 @@
 
 import asyncio
 
-from reconciler.host.start_slots import StartSlots
+from reconciler.convergence.slots import Slots
 
 
 def test_no_more_start_at_once_than_there_are_slots() -> None:
     started: list[int] = []
 
-    async def start(slots: StartSlots, number: int, ending: asyncio.Event) -> None:
+    async def start(slots: Slots, number: int, ending: asyncio.Event) -> None:
         async with slots.slot():
             started.append(number)
             await ending.wait()
 
     async def main() -> None:
-        slots, ending = StartSlots(2, 60.0), asyncio.Event()
+        slots, ending = Slots(2, 60.0), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             for number in range(3):
                 tasks.create_task(start(slots, number, ending))
@@ -29,7 +29,7 @@ def test_no_more_start_at_once_than_there_are_slots() -> None:
 
 def test_a_slow_start_gives_its_slot_up_and_gives_it_back_once() -> None:
     async def main() -> None:
-        slots, entered = StartSlots(1, 0.01), 0
+        slots, entered = Slots(1, 0.01), 0
         async with slots.slot(), asyncio.timeout(60), slots.slot():  # the first one is slow
             entered += 1
         async with slots.slot():

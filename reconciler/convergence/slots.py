@@ -1,20 +1,24 @@
-"""The bound on how many instances start at the same time."""
+"""A bound on how much of one kind is done at the same time, be it staging or starting."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 
-class StartSlots:
-    """A number of slots, each given up after `longest_s` by an instance that starts slowly."""
+class Slots:
+    """A number of slots, each given up after `longest_s` by what takes longer."""
 
     def __init__(self, number: int, longest_s: float) -> None:
         self._slots = asyncio.Semaphore(number)
         self._longest_s = longest_s
 
+    def are_taken(self) -> bool:
+        """Whether the next has to wait."""
+        return self._slots.locked()
+
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot; it is given up early when starting takes long, so that others do not starve."""
+        """Wait for a slot; it is given up early by what takes long, so that others do not starve."""
         await self._slots.acquire()
         leaving = iter((self._slots.release,))
 
