@@ -201,3 +201,12 @@ def test_why_a_program_did_not_start_is_told_once(
     assert forwarder.process.wait(20) == 3
     found = (forwarder.ready / "refused").read_text()
     assert found == said or (command[0] == "sh" and found.startswith("sh exited with 127"))
+
+
+def test_a_program_at_another_port_than_its_own_is_told_which(running: Callable[..., Running]) -> None:
+    listens = "at = socket.create_server(('127.0.0.1', 0)); print(at.getsockname()[1], flush=True)"
+    forwarder = running(["python3", "-c", f"import socket, time; {listens}; time.sleep(600)"])
+    forwarder.start()
+    eventually(lambda: "not ready" in forwarder.log.read_text())
+    port, told = forwarder.log.read_text().splitlines()[:2]
+    assert told.endswith(f", yet, but at port {port}")

@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -126,7 +126,8 @@ class Port:
     def absent(self) -> str:
         found = self._listening()
         if not found:
-            return f"it does not listen at $PORT, {self._port}, yet"
+            waits = f"it does not listen at $PORT, {self._port}, yet"
+            return f"{waits}, but at port {others[0]}" if (others := _ports_of_ours()) else waits
         if not any(_is_ours(inode) for inode in found.values()):
             return f"another program listens at port {self._port}, or it runs in the background"
         return ""
@@ -150,15 +151,7 @@ class Port:
 
     def _listening(self) -> dict[str, str]:
         """Return the inode of each socket that listens at the port, by its address as the kernel writes it."""
-        found = {}
-        for table in ("tcp", "tcp6"):
-            with contextlib.suppress(OSError):
-                for line in read_proc(f"/proc/self/net/{table}").splitlines()[1:]:
-                    fields = line.split()
-                    address, _, port = fields[1].partition(":")
-                    if fields[3] == _LISTENS and int(port, 16) == self._port:
-                        found[address] = fields[9]
-        return found
+        return {address: inode for address, port, inode in _listeners() if port == self._port}
 
 
 def endpoint_of(listen: str, directory: Path, scratch: Path) -> Endpoint:
@@ -195,16 +188,39 @@ def _remove_abandoned(directory: Path) -> None:
                 found.unlink()
 
 
+def _listeners() -> Iterator[tuple[str, int, str]]:
+    """Yield each socket that listens at a port: its address as the kernel writes it, the port and the inode."""
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in read_proc(f"/proc/self/net/{table}").splitlines()[1:]:
+                fields = line.split()
+                address, _, port = fields[1].partition(":")
+                if fields[3] == _LISTENS:
+                    yield address, int(port, 16), fields[9]
+
+
 def _is_ours(inode: str) -> bool:
     """Return whether a process of this instance's group has a socket open."""
+    return any(f"socket:[{inode}]" == link for _, link in _open_in_group())
+
+
+def _ports_of_ours() -> list[int]:
+    """Return the ports at which the program listens; the listeners of the app, which this process has, are none."""
+    links = set[str]()
+    inherited = set[str]()
+    for pid, link in _open_in_group():
+        (inherited if pid == os.getpid() else links).add(link)
+    return sorted({port for _, port, inode in _listeners() if f"socket:[{inode}]" in links - inherited})
+
+
+def _open_in_group() -> Iterator[tuple[int, str]]:
+    """Yield what each process of this instance's group has open, with its pid."""
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal() and _group_of(entry.name) == os.getpgrp():
             with contextlib.suppress(OSError):
                 for number in os.scandir(f"/proc/{entry.name}/fd"):
                     with contextlib.suppress(OSError):
-                        if os.readlink(number.path) == f"socket:[{inode}]":  # noqa: PTH115  very many, and no paths
-                            return True
-    return False
+                        yield int(entry.name), os.readlink(number.path)  # noqa: PTH115  very many, and no paths
 
 
 def _group_of(pid: str) -> int:
