@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.tree import Node
 from reconciler.linux.dataclass import dataclass
-from reconciler.manifests.git.places import PLACES, Reach
+from reconciler.manifests.git.field_reach import PLACES, Reach
 from reconciler.manifests.git.tree_limits import resolved
 from reconciler.manifests.parse_file import name_of_file
 from reconciler.planning.apps.app import HERE

@@ -10,7 +10,7 @@ from reconciler.documents.schema_checks import problems_of
 from reconciler.documents.schemas import schema
 from reconciler.documents.tree import Node, trees_of
 from reconciler.manifests.git.fence import Surroundings, beyond_fence, declared_services, named_files
-from reconciler.manifests.git.places import PLACES, Reach
+from reconciler.manifests.git.field_reach import PLACES, Reach
 from reconciler.planning.origins.may import May
 
 FILE = "hosts/web1/shop.yaml"
