@@ -100,7 +100,7 @@ class Backlogs:
         number = number_of(by, backlog, has, now)
         after = replace(before, count=number.count, trouble="", cause=number.cause or before.cause)
         if number.count != has:
-            self._tell(name, "scaled", f"{has} → {number.count} of it", number.cause, Reason.SCALING)
+            self._tell(name, "scaled", f"{has} → {number.count}", number.cause, Reason.SCALING)
         self._set(name, after)
 
     def _failed(self, name: str, why: str) -> None:

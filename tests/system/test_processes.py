@@ -266,5 +266,5 @@ def test_as_many_run_as_a_command_says_and_its_failure_changes_nothing(site: Sit
     site.save(waiting, "0")
     eventually(lambda: (row(site)["running"], row(site)["draining"], row(site)["message"]) == (1, 0, ""))
     scaled = [text for _, kind, text in site.events("blog") if kind == "scaled"]
-    assert ["1 → 3 of it" in scaled[0], "3 → 1 of it" in scaled[-1]] == [True, True]
+    assert ["1 → 3" in scaled[0], "3 → 1" in scaled[-1]] == [True, True]
     assert row(site)["pids"] == pids[:1]

@@ -28,7 +28,7 @@ class StartProcess(PlannedAction):
         return self.crash.count
 
     def __str__(self) -> str:
-        return f"start number {self.slot} of it"
+        return f"start number {self.slot}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ _REMOVED = Cause(Reason.MANIFEST_REMOVED, "its manifest does not name it any mor
 _APP_STOPS = Cause(Reason.MANIFEST_STOPS, "the manifest of its app says state: stopped")
 _REPLACED = Cause(Reason.HANDING_OVER, "replaced by a new instance")
 _MAKES_WAY = Cause(Reason.HANDING_OVER, "there must not be two of it: its successor waits")
-_SURPLUS = Cause(Reason.SCALING, "fewer of it are desired")
+_SURPLUS = Cause(Reason.SCALING, "fewer are desired")
 
 
 def plan(asked: AppProcess | None, observed: ObservedProcess, now: float) -> Plan[Action]:

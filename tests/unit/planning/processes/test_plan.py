@@ -50,8 +50,8 @@ def crash_of(ended: ProcessInstance) -> Crash:
 
 
 def test_as_many_as_desired_are_started_and_the_rest_is_stopped() -> None:
-    assert told(asked(count=2), seen()) == ["start number 1 of it", "start number 2 of it"]
-    assert told(asked(count=2), seen(running("a"))) == ["start number 2 of it"]
+    assert told(asked(count=2), seen()) == ["start number 1", "start number 2"]
+    assert told(asked(count=2), seen(running("a"))) == ["start number 2"]
     assert told(asked(), seen(running("a"), running("b", slot=2))) == ["stop instance b"]
     assert told(asked(count=0), seen(running("a"))) == ["stop instance a"]
     assert plan(asked(), seen(running("a")), NOW).settled
@@ -71,7 +71,7 @@ def test_deploys_that_are_quicker_than_a_start_leave_the_one_that_was_ready_and_
 def test_the_old_ones_are_stopped_once_every_new_one_is_ready() -> None:
     old = running("a", BEFORE), running("b", BEFORE, slot=2)
     one = running("c", started_at=NOW - 3, ready_at=None)
-    assert told(asked(count=2), seen(*old)) == ["start number 1 of it", "start number 2 of it"]
+    assert told(asked(count=2), seen(*old)) == ["start number 1", "start number 2"]
     assert told(asked(count=2), seen(*old, one, running("d", slot=2))) == []
     assert told(asked(count=2), seen(*old, replace(one, started_at=NOW - 5), running("d", slot=2))) == [
         "mark instance c as ready"
@@ -91,7 +91,7 @@ def test_of_a_single_process_the_old_one_is_gone_and_its_lock_free_before_the_ne
     locked = plan(single, seen(is_locked=True), NOW)
     assert (locked.actions, locked.state) == ((), "starting")
     assert locked.recheck_at is not None
-    assert told(single, seen()) == ["start number 1 of it"]
+    assert told(single, seen()) == ["start number 1"]
 
 
 def test_each_step_of_a_stop_comes_at_its_time_and_the_kill_last() -> None:
@@ -119,7 +119,7 @@ def test_another_stop_timeout_holds_for_what_runs_and_what_finishes_already() ->
 
 def test_a_fourth_set_waits_for_the_oldest_of_those_that_finish() -> None:
     sets = [running(f"d{n}", BEFORE, pid=n, stopping_since=NOW - n, steps=1) for n in (1, 2, 3)]
-    assert told(asked(), seen(*sets)) == ["start number 1 of it"]
+    assert told(asked(), seen(*sets)) == ["start number 1"]
     crowded = plan(asked(), seen(*sets, running("a", BEFORE)), NOW)
     assert (crowded.actions, crowded.message) == (
         (),
@@ -131,15 +131,15 @@ def test_a_fourth_set_waits_for_the_oldest_of_those_that_finish() -> None:
 def test_whatever_ends_by_itself_has_crashed_and_is_started_at_once_then_with_growing_delays(end: str) -> None:
     crash = crash_of(running("a", end=end, said="no queue"))
     assert (crash.count, crash.reason, crash.blames) == (1, f"{end}; it said: no queue", False)
-    assert told(asked(), seen(crashes={1: crash})) == ["start number 1 of it"]
+    assert told(asked(), seen(crashes={1: crash})) == ["start number 1"]
     third = replace(crash, count=3)
     waiting = plan(asked(), seen(crashes={1: third}), NOW)
     assert (waiting.actions, waiting.state, waiting.failures) == ((), "failing", 3)
     assert waiting.message == f"crashed 3 times in a row, most recently: {end}; it said: no queue"
     assert waiting.retry_at is not None
-    assert told(asked(), seen(crashes={1: third}), waiting.retry_at) == ["start number 1 of it"]
-    assert told(asked(env={"FIXED": "1"}), seen(crashes={1: third})) == ["start number 1 of it"]
-    assert told(asked(), seen(crashes={1: third}, restart_before=NOW + 1)) == ["start number 1 of it"]
+    assert told(asked(), seen(crashes={1: third}), waiting.retry_at) == ["start number 1"]
+    assert told(asked(env={"FIXED": "1"}), seen(crashes={1: third})) == ["start number 1"]
+    assert told(asked(), seen(crashes={1: third}, restart_before=NOW + 1)) == ["start number 1"]
 
 
 def test_a_crash_in_probation_blames_the_revision() -> None:
@@ -168,14 +168,14 @@ def test_one_that_says_nothing_any_more_is_asked_once_and_killed_soon_and_no_edi
     assert isinstance(first, ChangeStop)
     assert str(first.stop) == "TERM 9"
     short = replace(silent, stop=first.stop)
-    assert told(asked(), seen(short)) == ["stop instance a", "start number 1 of it"]
+    assert told(asked(), seen(short)) == ["stop instance a", "start number 1"]
     stopped = replace(short, stopping_since=NOW, steps=1)
     later = replace(stopped, hung=None, silent=False)  # as the next daemon finds it
     for left in (stopped, later):
         assert told(asked(), seen(left, running("b")), NOW + 8) == []
         assert told(asked(), seen(left, running("b")), NOW + 9) == ["kill instance a"]
     working = running("a", hung="its 'alive' command failed 3 times in a row")
-    assert told(asked(), seen(working)) == ["stop instance a", "start number 1 of it"]
+    assert told(asked(), seen(working)) == ["stop instance a", "start number 1"]
 
 
 def test_what_runs_stays_until_it_is_known_what_should_run() -> None:
@@ -189,7 +189,7 @@ def test_a_variable_from_a_file_of_its_own_is_part_of_what_an_instance_runs() ->
     before, now = replace(TARGET, secrets={"PASSWORD": "id-1"}), replace(TARGET, secrets={"PASSWORD": "id-2"})
     old = running("a", before)
     assert told(asked(), seen(old, target=before)) == []
-    assert told(asked(), seen(old, target=now)) == ["start number 1 of it"]
+    assert told(asked(), seen(old, target=now)) == ["start number 1"]
     assert TARGET.version(asked().process) == "303f4c942be0"  # as the commit before it could be from a file computed it
 
 
@@ -214,7 +214,7 @@ def test_a_stop_by_an_operator_and_a_removed_process_end_what_runs_each_in_its_o
 
 def test_a_restart_starts_the_new_one_first() -> None:
     old = running("a")
-    assert told(asked(), seen(old, restart_before=NOW)) == ["start number 1 of it"]
+    assert told(asked(), seen(old, restart_before=NOW)) == ["start number 1"]
     new = running("b", started_at=NOW, ready_at=NOW + 5)
     assert told(asked(), seen(old, new, restart_before=NOW), NOW + 5) == ["stop instance a"]
 
@@ -233,7 +233,7 @@ def test_as_many_run_as_what_waits_needs_and_as_ran_before_while_that_is_unknown
     scaled = asked(scale=SCALED)
     three = ScaleState(count=3, cause="250 waiting, 100 for each")
     grown = plan(scaled, seen(running("a"), scaling=three), NOW).actions
-    assert [str(each) for each in grown] == ["start number 2 of it", "start number 3 of it"]
+    assert [str(each) for each in grown] == ["start number 2", "start number 3"]
     assert {each.cause for each in grown} == {"250 waiting, 100 for each"}
     both = [running("a"), running("b", slot=2)]
     assert plan(scaled, seen(*both), NOW).settled
@@ -241,13 +241,13 @@ def test_as_many_run_as_what_waits_needs_and_as_ran_before_while_that_is_unknown
     assert [(str(each), each.cause) for each in shrunk.actions] == [
         ("stop instance b", "1 was enough for 5m (0 waiting)")
     ]
-    assert told(scaled, seen()) == ["start number 1 of it"]
+    assert told(scaled, seen()) == ["start number 1"]
 
 
 def test_a_deploy_begins_with_the_present_number() -> None:
     before = [running(name, BEFORE, slot) for slot, name in enumerate("abc", 1)]
     starts = [str(each) for each in plan(asked(scale=SCALED), seen(*before), NOW).actions]
-    assert starts == ["start number 1 of it", "start number 2 of it", "start number 3 of it"]
+    assert starts == ["start number 1", "start number 2", "start number 3"]
 
 
 def test_a_command_that_fails_leaves_the_number_and_is_told() -> None:
