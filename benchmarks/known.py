@@ -27,6 +27,7 @@ LONG: Mapping[str, str] = {"staging_many": "staging"}
 STUDIES: Mapping[str, str] = {
     "deploys": "a hundred deploys of ours under load, good and broken, with every worker class",
     "garbage": "how long collections of garbage hold up the daemon with thousands of apps, and what a look takes",
+    "isolation_cost": "hundreds of isolated apps beside as many without: starts, memory, and what wakes them",
     "kill_everything": "workers, masters and the daemon killed at random under load",
     "many_sleeping": "ten thousand sleeping apps, and what a wake costs",
     "metrics_cost": "what counting requests costs",

@@ -81,11 +81,16 @@ def has_work(pid: int) -> bool:
 
 def memory_mb(pid: int) -> float:
     """Its proportional share of the memory it has mapped (PSS); 0 when it is gone."""
+    return memory_kib(pid, "Pss") / 1024
+
+
+def memory_kib(pid: int, field: str) -> int:
+    """A sum over all that it has mapped, by its name in smaps_rollup; 0 when it is gone."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
-    return 0.0
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1])
+    return 0
 
 
 def seconds_of(command: Sequence[str], cwd: Path) -> float:

@@ -135,8 +135,8 @@ class Ground:
         return Command(argv=argv, env={**base, **env, **marks}, listener=listener, output=self.root / "out.log")
 
     def code(self) -> Code:
-        version = f"python {sys.version_info[0]}.{sys.version_info[1]}"
-        app = str(self.root / "app")
+        *_, packages = sorted(Path(self.python).parent.parent.glob("lib/python3.*"))
+        version, app = packages.name.replace("python", "python "), str(self.root / "app")
         return Code(directory=app, python=self.python, target="wsgi:application", worker_class="sync", runtime=version)
 
     async def launch(self, command: Command | None = None, server: Server | None = None) -> Launched:

@@ -77,8 +77,7 @@ def _confinement(ground: Ground) -> Confinement:
 
 
 def _program(ground: Ground) -> Forkable | None:
-    (packages,) = Path(ground.python).parent.parent.glob("lib/python*")
-    return forkable(Server(), replace(ground.code(), runtime=packages.name.replace("python", "python ")))
+    return forkable(Server(), ground.code())
 
 
 async def _started(ground: Ground, command: Command, confinement: Confinement, *, forked: bool) -> Launched:

@@ -397,12 +397,15 @@ def _main_of(launcher: str) -> types.ModuleType:
 def _preloaded(launcher: str) -> "dict[str, types.ModuleType]":
     """Load what every instance's config does, beside the launcher, and name it to none: an app may have its like."""
     path = os.path.join(os.path.dirname(launcher), "gate.py")
-    if not os.path.exists(path):
-        return {}
-    module = types.ModuleType("reconciler_gate")
+    return {path: _loaded("reconciler_gate", path)} if os.path.exists(path) else {}
+
+
+def _loaded(name: str, path: str) -> types.ModuleType:
+    """Load a file as a module that no import finds."""
+    module = types.ModuleType(name)
     module.__file__ = path
-    SourceFileLoader("reconciler_gate", path).exec_module(module)
-    return {path: module}
+    SourceFileLoader(name, path).exec_module(module)
+    return module
 
 
 def _wait(worker: str, packages: "list[str]") -> "list[str] | None":
@@ -429,6 +432,8 @@ def _wait(worker: str, packages: "list[str]") -> "list[str] | None":
     begun = _Environment()
     if packages:
         begun.settle(packages[1])
+    immortal = os.path.join(os.path.dirname(os.path.abspath(__file__)), "immortal.py")
+    _loaded("reconciler_immortal", immortal).make_immortal()
     gc.freeze()
     arguments = _serve(daemon, addresses, begun, cells)
     if arguments is not None:
