@@ -9,13 +9,14 @@ import _socket
 import fcntl
 import gc
 import os
+import select
 
 from reconciler.isolation.fence import Held, rules_of
 from reconciler.isolation.main import given_by
 from reconciler.isolation.view import enter_view, view_for
 from reconciler.linux.kernel_calls import call, call_libc, prctl
 from reconciler.linux.landlock import Ruleset, version
-from reconciler.linux.mount_trees import join_mounts
+from reconciler.linux.mount_trees import join_mounts, leave_mounts
 from reconciler.linux.open_numbers import close_from
 from reconciler.linux.privileges import SYS_ADMIN, may
 
@@ -149,12 +150,28 @@ class ViewMaker:
 
 
 class _Host:
-    """The host's mounts, to which a process comes back that has left them."""
+    """The host's mounts, to which a process comes back that has left them; a copy of them, where it may not."""
 
     def __init__(self) -> None:
+        """Begin there. Raises OSError if it cannot come back to a copy, either."""
+        self._changes = select.poll()
+        self._look()
+        try:
+            self.come_back()
+        except OSError:  # they belong to more than this process's users, in the namespace of a warden
+            self._changes.register(os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC), select.POLLPRI)
+            leave_mounts(as_user=False)
+            self._look()
+            self.come_back()
+
+    def _look(self) -> None:
         self._root = os.open("/", os.O_PATH | os.O_CLOEXEC)
         self._processes = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
         self._own = self.namespaces()
+
+    def has_changed(self) -> bool:
+        """Whether the mounts that this is a copy of have changed since."""
+        return bool(self._changes.poll(0))
 
     def namespaces(self) -> "tuple[int, int]":
         """Return descriptors of the mounts and of the queues that this process has now. Raises OSError."""
@@ -178,13 +195,12 @@ def _serve(line: "_socket.socket") -> None:
     gc.enable()
     try:
         host = _Host()
-        host.come_back()
-    except OSError:  # as where the host's mounts belong to more than this process's users
+    except OSError:
         os._exit(_CANNOT)
     held = Held()
     while True:
         order, answers = _received(line, 1)
-        if not order:
+        if not order or host.has_changed():  # of which the next maker has a copy
             os._exit(0)
         held.renew()
         made = _made(given_by(order.decode("utf-8", "surrogateescape").split("\0")), held, host)

@@ -155,6 +155,56 @@ print(json.dumps([alone, maker.renew(), maker.renew()]))
     assert begun == [False, False]
 
 
+_WARDED = """
+from reconciler.isolation.app_namespace import KEPT
+from reconciler.linux.kernel_calls import call_libc
+call_libc("unshare", 0x20000)
+call_libc("mount", None, b"/", None, 0x4000 | 0x40000, None)
+(waits, go), (hears, done), parent = os.pipe(), os.pipe(), os.getpid()
+if os.fork() == 0:  # root of the host, in the same mounts
+    os.close(go)
+    os.read(waits, 1)
+    for name in ("uid_map", "gid_map"):
+        open("/proc/%s/%s" % (parent, name), "w").write("0 0 100000")
+    os.write(done, b"d")
+    if os.read(waits, 1):
+        call_libc("mount", b"none", os.fsencode(given_by(arguments).writable[0]), b"tmpfs", 0, None)
+        os.write(done, b"d")
+    os._exit(0)
+call_libc("unshare", 0x10000000)
+os.write(go, b"g")
+os.read(hears, 1)
+rights = sum(1 << number for number in KEPT)
+set_capabilities(effective=rights, permitted=rights, inheritable=rights)
+"""
+
+
+def test_a_maker_in_the_namespace_of_a_warden_makes_views_of_a_copy_of_the_hosts_mounts(tmp_path: Path) -> None:
+    script = "assert maker.renew()\nprint(json.dumps([seen(arguments, each) for each in (True, True, False)]))\n"
+    *made, itself = _run(_WARDED + script, _confined(tmp_path, "one"))
+    assert [each.pop("made") for each in (*made, itself)] == [True, True, False]
+    assert "missing" not in itself["proof"]
+    assert made == [itself, itself]
+
+
+def test_no_view_is_made_of_a_copy_of_mounts_that_have_changed_since(tmp_path: Path) -> None:
+    script = """
+assert maker.renew()
+before = seen(arguments, True)
+os.write(go, b"m")
+os.read(hears, 1)
+first = seen(arguments, True)
+os.waitid(os.P_PID, maker._pid, os.WEXITED | os.WNOWAIT)
+assert maker.renew()
+print(json.dumps([before, first, seen(arguments, True)]))
+"""
+    before, first, second = _run(_WARDED + script, _confined(tmp_path, "one"))
+    assert [each.pop("made") for each in (before, first, second)] == [True, False, True]
+    assert len(first["mounts"]) == len(before["mounts"])  # another one in the place of the home
+    assert first["mounts"] != before["mounts"]
+    assert first == second
+
+
 def test_a_maker_ends_with_the_last_that_can_ask_it(tmp_path: Path) -> None:
     script = """
 assert maker.renew()
