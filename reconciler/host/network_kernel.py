@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ from reconciler.linux.user_namespaces import forbidden
 from reconciler.state.lock import holder
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import state_id
+
+_TRIES, _AGAIN_S = 50, 0.02
 
 
 class Kernel(Protocol):
@@ -34,6 +37,9 @@ class Kernel(Protocol):
     def change(self, name: str, before: Table, after: Table, mark: str, /, *, renew: bool) -> None:
         """Make one table of another that is fixed in the same way."""
 
+    def take(self, name: str, /) -> bool:
+        """Take over a table of a former daemon; return whether it is owned as far as it is to be."""
+
     def watch(self) -> socket.socket:
         """Return a socket that is readable whenever a table has been changed, and at the end of who tells of that."""
 
@@ -43,7 +49,7 @@ def kernel_of(paths: StatePaths) -> tuple[Kernel, str]:
     identity, owner = state_id(paths.state), paths.state.stat().st_uid
     if os.geteuid() != 0:
         return RulesByWarden(), identity
-    return nftables, name_of(owner, identity) if owner else f"reconciler-{identity}"
+    return nftables.OwnedTables(), name_of(owner, identity) if owner else f"reconciler-{identity}"
 
 
 def filters(paths: StatePaths, users: range) -> bool:
@@ -55,7 +61,14 @@ def remove_rules(paths: StatePaths) -> None:
     """Remove what is left of the rules of a state directory, of which nothing runs any more. Raises OSError."""
     if paths.network_rules.exists():
         kernel, name = kernel_of(paths)
-        kernel.replace(name, Table(), "")
+        for left in reversed(range(_TRIES)):
+            try:
+                kernel.replace(name, Table(), "")
+                break
+            except PermissionError:  # the kernel is about to see that the daemon has ended
+                if not left:
+                    raise
+                time.sleep(_AGAIN_S)
         paths.network_rules.unlink(missing_ok=True)
 
 

@@ -18,7 +18,7 @@ from reconciler.host.network_names import WITHIN_S, Names, resolvers
 from reconciler.host.network_table import described, table_of
 from reconciler.linux import nftables
 from reconciler.linux.files import replace_file
-from reconciler.linux.filter_table import Table, count
+from reconciler.linux.filter_table import Table, checksum
 from reconciler.planning.fingerprint import fingerprint
 from reconciler.planning.isolation.destinations import Destination, names_in
 
@@ -117,6 +117,8 @@ class NetworkRules:
         """Be told of changes of tables from here on, if that is not so. Raises OSError."""
         if self._watch is None:
             self._watch = self._kernel.watch()
+            if self._applied:
+                self._kernel.take(self._table)
             asyncio.get_running_loop().add_reader(self._watch, self._on_table_change, self._watch)
 
     def _stop_watching(self) -> None:
@@ -189,7 +191,7 @@ class NetworkRules:
         if mark == self._applied and generation == self._generation:
             return False
         is_whole = generation == self._generation or self._kernel.mark_of(self._table) == (
-            self._applied, count(self._table_there)
+            self._applied, checksum(self._table_there)
         )  # fmt: skip
         changed = mark == self._applied and not is_whole
         replaced = (mark != self._applied or changed) and self._replace(table, mark, is_whole=is_whole)
@@ -208,7 +210,8 @@ class NetworkRules:
                 self._changes += 1
                 self._kernel.change(self._table, before, table, mark, renew=self._changes % _MARKS == 0)
                 return True
-        if not before and self._kernel.mark_of(self._table) == (mark, count(table)):
+        is_there = not before and self._kernel.mark_of(self._table) == (mark, checksum(table))
+        if is_there and self._kernel.take(self._table):
             return False
         self._kernel.replace(self._table, table, mark)
         return True

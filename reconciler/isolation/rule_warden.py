@@ -15,10 +15,10 @@ from contextlib import closing, suppress
 from typing import Any
 
 from reconciler.isolation import rule_requests
-from reconciler.isolation.rule_requests import CHANGED, LONGEST, PART, id_of, name_of, table_of
+from reconciler.isolation.rule_requests import CHANGED, LONGEST, PART, id_of, mark_of, name_of, table_of
 from reconciler.isolation.warden import ONLY_THE_DAEMON, Warded, credentials_of
 from reconciler.linux import nftables
-from reconciler.linux.filter_table import Table
+from reconciler.linux.nftables import OwnedTables
 
 _REQUEST_S = 2.0
 _MOST_TABLES, _MOST_WATCHING = 16, 16
@@ -31,10 +31,12 @@ def serve_rules(listening: socket.socket, warded: Warded, until: int) -> None:
     Raises OSError if the kernel does not tell of changes of its tables.
     """
     watching: dict[int, socket.socket] = {}
-    waiting = select.poll()
+    waiting, tables = select.poll(), OwnedTables()
+    for each in _ours(warded):
+        tables.take(each)
     with closing(nftables.watch()) as changes:
-        for each in (listening.fileno(), changes.fileno(), until):
-            waiting.register(each, select.POLLIN)
+        for number in (listening.fileno(), changes.fileno(), until):
+            waiting.register(number, select.POLLIN)
         while until not in (ready := dict(waiting.poll())):
             for gone in ready.keys() & watching.keys():
                 waiting.unregister(gone)
@@ -44,7 +46,7 @@ def serve_rules(listening: socket.socket, warded: Warded, until: int) -> None:
                 _tell(watching)
             if listening.fileno() in ready:
                 with suppress(OSError):
-                    connection = _served(listening, warded)
+                    connection = _served(listening, tables, warded)
                     if connection is not None and len(watching) < _MOST_WATCHING:
                         watching[connection.fileno()] = connection
                         waiting.register(connection, 0)  # its end alone
@@ -56,13 +58,13 @@ def _tell(watching: dict[int, socket.socket]) -> None:
             each.send(CHANGED, socket.MSG_DONTWAIT)
 
 
-def _served(listening: socket.socket, warded: Warded) -> socket.socket | None:
+def _served(listening: socket.socket, tables: OwnedTables, warded: Warded) -> socket.socket | None:
     """Answer one connection; return it if it is to be told of changes. Raises OSError if nothing was asked."""
     connection, _ = listening.accept()
     try:
         _, uid = credentials_of(connection)
         said = _received(connection)
-        answer = _answered(said, warded) if uid == warded.uid else _refused(ONLY_THE_DAEMON, errno.EPERM)
+        answer = _answered(said, tables, warded) if uid == warded.uid else _refused(ONLY_THE_DAEMON, errno.EPERM)
         connection.send(json.dumps(answer).encode())
         if answer.get("is") == _WATCH:
             return connection
@@ -85,15 +87,17 @@ def _received(connection: socket.socket) -> bytes:
     raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
 
 
-def _answered(said: bytes, warded: Warded) -> dict[str, Any]:
+def _answered(said: bytes, tables: OwnedTables, warded: Warded) -> dict[str, Any]:
     try:
         request = rule_requests.read(said)
         asked = str(request.get("do"))
         if asked == _WATCH:
             return {"is": _WATCH}
+        if asked == "generation":
+            return {"is": tables.generation()}
         if asked not in _DONE:
             raise ValueError("there is no such request")
-        return {"is": _DONE[asked](request, warded)}
+        return {"is": _DONE[asked](tables, name_of(warded.uid, id_of(request.get("id"))), request, warded)}
     except ValueError as error:
         return _refused(str(error), errno.EINVAL)
     except OSError as error:
@@ -104,33 +108,27 @@ def _refused(why: str, number: int) -> dict[str, Any]:
     return {"error": number, "why": why[:200]}
 
 
-def _replace(request: dict[str, Any], warded: Warded) -> None:
-    name, table = name_of(warded.uid, id_of(request.get("id"))), _table(request.get("table"), warded)
+def _replace(tables: OwnedTables, name: str, request: dict[str, Any], warded: Warded) -> None:
+    table = table_of(request.get("table"), warded.users, warded.uid)
     if table:
-        ours = [each for each in nftables.tables() if each.startswith(name_of(warded.uid, ""))]
+        ours = _ours(warded)
         if name not in ours and len(ours) >= _MOST_TABLES:
             raise OSError(errno.ENOSPC, f"user {warded.uid} has {_MOST_TABLES} tables")
-    nftables.replace(name, table, rule_requests.mark_of(request.get("mark")))
+    tables.replace(name, table, mark_of(request.get("mark")))
 
 
-def _change(request: dict[str, Any], warded: Warded) -> None:
-    name = name_of(warded.uid, id_of(request.get("id")))
-    before, after = (_table(request.get(each), warded) for each in ("before", "after"))
-    mark = rule_requests.mark_of(request.get("mark"))
-    nftables.change(name, before, after, mark, renew=request.get("renew") is True)
+def _change(tables: OwnedTables, name: str, request: dict[str, Any], warded: Warded) -> None:
+    before, after = (table_of(request.get(each), warded.users, warded.uid) for each in ("before", "after"))
+    tables.change(name, before, after, mark_of(request.get("mark")), renew=request.get("renew") is True)
 
 
-def _mark(request: dict[str, Any], warded: Warded) -> tuple[str, int]:
-    return nftables.mark_of(name_of(warded.uid, id_of(request.get("id"))))
+def _ours(warded: Warded) -> list[str]:
+    return [each for each in nftables.tables() if each.startswith(name_of(warded.uid, ""))]
 
 
-def _table(data: Any, warded: Warded) -> Table:
-    return table_of(data, warded.users, warded.uid)
-
-
-_DONE: dict[str, Callable[[dict[str, Any], Warded], Any]] = {
-    "generation": lambda _, __: nftables.generation(),
-    "mark": _mark,
+_DONE: dict[str, Callable[[OwnedTables, str, dict[str, Any], Warded], Any]] = {
+    "mark": lambda tables, name, _, __: tables.mark_of(name),
+    "take": lambda tables, name, _, __: tables.take(name),
     "replace": _replace,
     "change": _change,
 }

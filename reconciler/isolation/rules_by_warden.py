@@ -28,7 +28,7 @@ class RulesByWarden:
         return int(self._told(do="generation"))
 
     def mark_of(self, table: str) -> tuple[str, int]:
-        """Return the mark that a table was made with, and how many rules it has by now; "" and 0 without one."""
+        """Return the mark that a table was made with, and the checksum of what it has by now; "" and 0 without one."""
         mark, count = self._told(do="mark", id=table)
         return str(mark), int(count)
 
@@ -39,6 +39,10 @@ class RulesByWarden:
     def change(self, name: str, before: Table, after: Table, mark: str, *, renew: bool = False) -> None:
         """Make one table of another that is fixed in the same way."""
         self._told(do="change", id=name, before=before, after=after, mark=mark, renew=renew)
+
+    def take(self, name: str) -> bool:
+        """Have the warden take over a table of a former one; return whether it owns it."""
+        return bool(self._told(do="take", id=name))
 
     def watch(self) -> socket.socket:
         """Return a socket that is readable whenever a table of this network has been changed, and at its end."""

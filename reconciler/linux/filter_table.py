@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
+from zlib import crc32
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.filter_expressions import (
@@ -58,6 +59,7 @@ _MARK_BYTES = 32
 _MOST_AT_ONCE = 1000  # elements: an attribute has 64 KiB
 _BASE, _LISTENERS, _OTHERS, _BEYOND, _HERE = "output", "listeners", "others", "beyond", "here"
 USERS, MARK = "users", "mark"
+_OWNED = 0x2 | 0x4  # NFT_TABLE_F_OWNER and NFT_TABLE_F_PERSIST, since Linux 6.9
 # Types as the nft program names them, to show a set; of several, each has six bits.
 _STRING, _IPV4, _IPV6, _PORT, _USER = 5, 7, 8, 13, 24
 # Each set, with the type and the length of its keys.
@@ -76,6 +78,8 @@ _SETS = {
     "beyond-6": (_IPV6, 16),
     MARK: (_STRING, _MARK_BYTES),
 }
+
+SETS = tuple(each for each in _SETS if each != MARK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +125,18 @@ class Table:
         return self.closed, self.beyond, self.never, self.opener
 
 
-def contents(name: str, table: Table, mark: str) -> Iterator[Message]:
+def made(name: str, *, owned: bool) -> Message:
+    """Return what makes a table of a name unless there is one, or has it `owned` by the socket that asks for that.
+
+    No other program changes it then while that socket is open, and it stays when that is closed.
+    """
+    return _NEW_TABLE, text(1, name) + (number(2, _OWNED) if owned else b""), _CREATE
+
+
+def contents(name: str, table: Table, mark: str, *, owned: bool) -> Iterator[Message]:
     """Yield what makes a table of this name, with everything in it."""
     named = text(1, name)
-    yield _NEW_TABLE, named, _CREATE
+    yield made(name, owned=owned)
     hook = nest(4, number(1, _LOCAL_OUT) + attribute(2, struct.pack(">i", _BEFORE_TRANSLATION)))
     yield _NEW_CHAIN, named + text(3, _BASE) + hook + number(5, ACCEPT) + text(7, "filter"), _CREATE
     for chain in (_LISTENERS, _BEYOND, _HERE, _OTHERS, *map(_name, table.chains)):
@@ -168,9 +180,17 @@ def changes(  # noqa: PLR0913  each is another part of a change
     yield _marking(named, mark, at)
 
 
-def count(table: Table) -> int:
-    """Return how many rules a table has."""
-    return sum(1 for _ in _rules(table)) if table else 0
+def checksum(table: Table) -> int:
+    """Return a number that is another one of a table with a rule more or less, or with another element in a set."""
+    if not table:
+        return 0
+    elements = ((name, key, to) for name, some in _elements(table).items() for key, to in some.items())
+    return sum_of(sum(1 for _ in _rules(table)), elements)
+
+
+def sum_of(rules: int, elements: Iterable[tuple[str, bytes, str]]) -> int:
+    """Return the checksum of so many rules, and of these elements of sets, each with the chain to which it leads."""
+    return rules + sum(crc32(b"\0".join((name.encode(), to.encode(), key))) << 16 for name, key, to in elements)
 
 
 def _marking(named: bytes, mark: str, at: int) -> Message:
@@ -183,25 +203,25 @@ def mark_in(keys: Iterable[bytes]) -> str:
     return max(keys, default=b"").rstrip(b"\0").decode(errors="replace").partition(" ")[2]
 
 
-def _elements(table: Table) -> Mapping[str, Mapping[bytes, bytes]]:
-    """Return the elements of each set, each with where it leads, if it is one of a map."""
-    found: dict[str, dict[bytes, bytes]] = {each: {} for each in _SETS}
+def _elements(table: Table) -> Mapping[str, Mapping[bytes, str]]:
+    """Return the elements of each set, each with the chain to which it leads, if it is one of a map."""
+    found: dict[str, dict[bytes, str]] = {each: {} for each in _SETS}
     for user in sorted(table.others):
-        found[USERS][_user(user)] = nest(2, verdict(GOTO, _OTHERS))
+        found[USERS][_user(user)] = _OTHERS
     for chain in table.chains:
-        found[USERS][_user(chain.user)] = nest(2, verdict(GOTO, _name(chain)))
+        found[USERS][_user(chain.user)] = _name(chain)
     for places, of_one, of_any in (
         (table.listeners, "listeners", "ports-of-listeners"), (table.places, "places", "ports"),
     ):  # fmt: skip
         for host, port in places:
             version, packed = _packed(host)
-            found[f"{of_one}-{version}" if version else of_any][packed + (_word if version else _port)(port)] = b""
+            found[f"{of_one}-{version}" if version else of_any][packed + (_word if version else _port)(port)] = ""
     for user, host, port in table.own:
         version, packed = _packed(host)
-        found[f"own-{version}" if version else "own"][_user(user) + packed + _word(port)] = b""
+        found[f"own-{version}" if version else "own"][_user(user) + packed + _word(port)] = ""
     for address in table.beyond:
         version, packed = _packed(address)
-        found[f"beyond-{version}"][packed] = b""
+        found[f"beyond-{version}"][packed] = ""
     return found
 
 
@@ -227,12 +247,16 @@ def _word(port: int) -> bytes:
 
 
 def _differences(
-    named: bytes, before: Mapping[str, Mapping[bytes, bytes]], after: Mapping[str, Mapping[bytes, bytes]]
+    named: bytes, before: Mapping[str, Mapping[bytes, str]], after: Mapping[str, Mapping[bytes, str]]
 ) -> Iterator[Message]:
     for name, elements in after.items():
         had = before.get(name, {})
         gone = [nest(1, nest(1, attribute(1, key))) for key in had if elements.get(key) != had[key]]
-        new = [nest(1, nest(1, attribute(1, key)) + to) for key, to in elements.items() if had.get(key) != to]
+        new = [
+            nest(1, nest(1, attribute(1, key)) + (nest(2, verdict(GOTO, to)) if to else b""))
+            for key, to in elements.items()
+            if had.get(key) != to
+        ]
         for kind, flags, some in ((_DELETE_ELEMENTS, 0, gone), (_NEW_ELEMENTS, _CREATE, new)):
             for at in range(0, len(some), _MOST_AT_ONCE):
                 yield kind, named + text(2, name) + nest(3, b"".join(some[at : at + _MOST_AT_ONCE])), flags

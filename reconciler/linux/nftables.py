@@ -9,18 +9,19 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from reconciler.linux.filter_expressions import ATTRIBUTE, NESTED, text
-from reconciler.linux.filter_table import MARK, Message, Table, changes, contents, mark_in
+from reconciler.linux.filter_table import MARK, SETS, Message, Table, changes, contents, made, mark_in, sum_of
 
 _NETLINK_NETFILTER, _SUBSYSTEM = 12, 10
 _REQUEST, _ACK, _DUMP, _CREATE = 1, 4, 0x300, 0x400
 _ERROR, _DONE, _BATCH_BEGIN, _BATCH_END = 2, 3, 0x10, 0x11
-_NEW_TABLE, _DELETE_TABLE = 0, 2
+_DELETE_TABLE = 2
 _GET_TABLE, _GET_RULE, _GET_ELEMENTS, _GET_GENERATION = 1, 7, 13, 16
 _INET = 1  # NFPROTO_INET: both versions of the protocol
 _HEADER, _FAMILY = struct.Struct("=IHHII"), struct.Struct(">BBH")
-_ANSWER_BYTES, _ANSWER_S = 1 << 16, 5.0
+_ANSWER_BYTES, _ANSWER_US = 1 << 16, 50_000
 _SNDBUFFORCE = 32  # of socket(7): a transaction is sent as a whole, whatever its length
 _GROUP = 1 << (7 - 1)  # NFNLGRP_NFTABLES
 
@@ -30,10 +31,8 @@ def replace(name: str, table: Table, mark: str) -> None:
 
     Raises OSError.
     """
-    messages: list[Message] = [(_NEW_TABLE, text(1, name), _CREATE), (_DELETE_TABLE, text(1, name), 0)]
-    if table:
-        messages += contents(name, table, mark)
-    _commit(messages)
+    with _opened() as link:
+        _replace(link, name, table, mark, ((False, False),))
 
 
 def change(name: str, before: Table, after: Table, mark: str, *, renew: bool = False) -> None:
@@ -41,25 +40,102 @@ def change(name: str, before: Table, after: Table, mark: str, *, renew: bool = F
 
     That takes the kernel some milliseconds, and more where something is removed, be it the marks that are to `renew`.
     """
-    _commit(changes(name, before, after, mark, generation(), renew=renew))
+    with _opened() as link:
+        _commit(link, changes(name, before, after, mark, generation(), renew=renew))
 
 
-def _commit(asked: Iterable[Message]) -> None:
+def take(_: str) -> bool:
+    """Whether a table is owned as far as it is to be: by no socket."""
+    return True
+
+
+class OwnedTables:
+    """Tables that are changed by one socket alone: while that is open, no other program changes or flushes them.
+
+    They stay when it is closed, and the next one takes them over. Where the kernel knows no owners, any program may
+    change them, as those of the functions of this module.
+    """
+
+    def __init__(self) -> None:
+        """Own none yet."""
+        self._link: socket.socket | None = None
+        self._owned: set[str] = set()
+        self.generation, self.mark_of, self.watch = generation, mark_of, watch
+
+    def replace(self, name: str, table: Table, mark: str) -> None:
+        """Replace a table as the function does. Raises OSError."""
+        self._owned.discard(name)
+        if _replace(self._opened(), name, table, mark, ((True, True), (False, True), (False, False))) and table:
+            self._owned.add(name)
+
+    def change(self, name: str, before: Table, after: Table, mark: str, *, renew: bool = False) -> None:
+        """Change a table as the function does. Raises OSError."""
+        _commit(self._opened(), changes(name, before, after, mark, generation(), renew=renew))
+
+    def take(self, name: str) -> bool:
+        """Take over a table that a former owner has left; return whether it is owned now."""
+        if name not in self._owned:
+            with suppress(OSError):
+                _commit(self._opened(), (made(name, owned=True),))
+                self._owned.add(name)
+        return name in self._owned
+
+    def _opened(self) -> socket.socket:
+        if self._link is None:
+            self._link = _opened()
+        return self._link
+
+
+def _replace(link: socket.socket, name: str, table: Table, mark: str, ways: Iterable[tuple[bool, bool]]) -> bool:
+    """Replace a table by the first of the ways that the kernel knows; return whether it is owned. Raises OSError.
+
+    Each says whether the one before is owned or left by an owner, and whether the next one is to be.
+    """
+    refused = OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    for before, owned in ways:
+        messages: list[Message] = [made(name, owned=before), (_DELETE_TABLE, text(1, name), 0)]
+        try:
+            _commit(link, [*messages, *(contents(name, table, mark, owned=owned) if table else ())])
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            refused = error
+        else:
+            return owned
+    raise refused
+
+
+def _commit(link: socket.socket, asked: Iterable[Message]) -> None:
     begin, end = (_bare(kind, _FAMILY.pack(0, 0, _SUBSYSTEM), _REQUEST) for kind in (_BATCH_BEGIN, _BATCH_END))
     *others, last = (_message(*each) for each in asked)
     batch = b"".join((begin, *others, _answered(last), end))
-    with _opened() as link:
-        link.setsockopt(socket.SOL_SOCKET, _SNDBUFFORCE, 2 * len(batch) + _ANSWER_BYTES)
-        link.send(batch)
-        while not _is_taken(link.recv(_ANSWER_BYTES)):
+    _forget_answers(link)
+    link.setsockopt(socket.SOL_SOCKET, _SNDBUFFORCE, 2 * len(batch) + _ANSWER_BYTES)
+    link.send(batch)
+    while not _is_taken(_answer(link)):
+        pass
+
+
+def _forget_answers(link: socket.socket) -> None:
+    """Take what was answered to the one before, of which the first refusal was enough."""
+    with suppress(BlockingIOError):
+        while link.recv(_ANSWER_BYTES, socket.MSG_DONTWAIT):
             pass
+
+
+def _answer(link: socket.socket) -> bytes:
+    """Return what the kernel answers, which it has done once it was asked. Raises OSError, also if it has not."""
+    try:
+        return link.recv(_ANSWER_BYTES)
+    except BlockingIOError:
+        raise OSError(errno.ETIMEDOUT, "the kernel does not answer") from None
 
 
 def generation() -> int:
     """Return a number that is another one once any table of this network has been changed. Raises OSError."""
     with _opened() as link:
         link.send(_bare(_SUBSYSTEM << 8 | _GET_GENERATION, _FAMILY.pack(0, 0, 0), _REQUEST))
-        for kind, payload in _messages(link.recv(_ANSWER_BYTES)):
+        for kind, payload in _messages(_answer(link)):
             if kind == _ERROR:
                 _refused(payload)
             return int.from_bytes(dict(_attributes(payload[_FAMILY.size :])).get(1, b""), "big")
@@ -67,17 +143,29 @@ def generation() -> int:
 
 
 def mark_of(table: str) -> tuple[str, int]:
-    """Return the mark that a table was made with, and how many rules it has by now; "" and 0 without one.
+    """Return the mark that a table was made with, and the checksum of what it has by now; "" and 0 without one.
 
     Raises OSError.
     """
     try:
-        count = sum(1 for _ in _dumped(_GET_RULE, table))
-        some = (_attributes(each.get(3, b"")) for each in _dumped(_GET_ELEMENTS, table, text(2, MARK)))
-        keys = [_first(element, 1, 1) for elements in some for _, element in elements]
+        rules = sum(1 for _ in _dumped(_GET_RULE, table))
+        marks = [_first(element, 1, 1) for element in _elements(table, MARK)]
+        found = sum_of(
+            rules, ((name, _first(each, 1, 1), _chain(each)) for name in SETS for each in _elements(table, name))
+        )
     except FileNotFoundError:
         return "", 0
-    return mark_in(keys), count
+    return mark_in(marks), found
+
+
+def _elements(table: str, name: str) -> Iterator[bytes]:
+    """Yield what is said of each element of a set. Raises OSError, as if there is no such set."""
+    for answer in _dumped(_GET_ELEMENTS, table, text(2, name)):
+        yield from (element for _, element in _attributes(answer.get(3, b"")))
+
+
+def _chain(element: bytes) -> str:
+    return _first(element, 2, 2, 2).rstrip(b"\0").decode(errors="replace")
 
 
 def tables() -> list[str]:
@@ -91,7 +179,7 @@ def _dumped(kind: int, table: str, more: bytes = b"") -> Iterator[dict[int, byte
         asked = _FAMILY.pack(_INET, 0, 0) + (text(1, table) if table else b"") + more
         link.send(_bare(_SUBSYSTEM << 8 | kind, asked, _REQUEST | _DUMP))
         while True:
-            for answer, payload in _messages(link.recv(_ANSWER_BYTES)):
+            for answer, payload in _messages(_answer(link)):
                 if answer == _DONE:
                     return
                 if answer == _ERROR:
@@ -140,7 +228,7 @@ def drain(link: socket.socket) -> bool:
 
 def _opened() -> socket.socket:
     link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-    link.settimeout(_ANSWER_S)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, _ANSWER_US))
     link.bind((0, 0))
     return link
 

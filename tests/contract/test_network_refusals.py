@@ -137,7 +137,7 @@ said = [reached(("127.0.0.1", one), ("127.0.0.1", two)), reached(("127.0.0.1", o
 before = generation()
 change("reconciler-a", first, second, "second")
 said += [reached(("127.0.0.1", one), ("127.0.0.1", two)), reached(("127.0.0.1", one), ("127.0.0.1", two), who=other)]
-said += [generation() - before, mark_of("reconciler-a") == ("second", count(second))]
+said += [generation() - before, mark_of("reconciler-a") == ("second", checksum(second))]
 for renew in (False, True):
     change("reconciler-a", second, second, f"of {renew}", renew=renew)
     said += [mark_of("reconciler-a")[0]]

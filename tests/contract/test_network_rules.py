@@ -25,7 +25,7 @@ from reconciler.host import network_rules
 from reconciler.host.network_rules import Held, NetworkRules
 from reconciler.linux import nftables
 from reconciler.linux import filter_table
-from reconciler.linux.filter_table import Chain, Table, count
+from reconciler.linux.filter_table import Chain, Table, checksum
 from reconciler.linux.nftables import change, generation, mark_of, replace
 from reconciler.planning.isolation.destinations import place_of
 user, other, root = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
@@ -218,7 +218,7 @@ def test_a_table_is_replaced_as_a_whole_and_those_of_others_stay(tmp_path: Path)
 mine = Table(chains=(Chain(user=user, allowed=(("127.0.0.1", 0),)),))
 replace("host-firewall", Table(chains=(Chain(user=other),)), "theirs")
 replace("reconciler-a", mine, "one")
-first = mark_of("reconciler-a"), count(mine)
+first = mark_of("reconciler-a"), checksum(mine)
 replace("reconciler-a", Table(), "")
 replace("reconciler-a", Table(), "")
 print(json.dumps([first, mark_of("reconciler-a"), mark_of("host-firewall")[0]]))
@@ -236,7 +236,7 @@ def test_a_table_of_a_thousand_users_is_one_transaction_and_one_that_is_refused_
 chains = [Chain(user=71_000 + each, allowed=(("10.0.0.0/8", 5432), ("", 443))) for each in range(1000)]
 many = Table(chains=tuple(chains), listeners=frozenset(("", port) for port in range(8000, 9000)))
 replace("reconciler-a", many, "many")
-whole = mark_of("reconciler-a") == ("many", count(many))
+whole = mark_of("reconciler-a") == ("many", checksum(many))
 before = generation()
 refused = ""
 try:

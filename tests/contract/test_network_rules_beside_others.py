@@ -69,13 +69,13 @@ def test_the_list_of_one_app_changes_and_the_rules_of_the_others_stay_where_they
     found = apart(
         _RULES
         + """
-from reconciler.linux.filter_table import count
+from reconciler.linux.filter_table import checksum
 whole, made = nftables.replace, []
 nftables.replace = lambda name, table, mark: (made.append(mark), whole(name, table, mark))
 def held(*places):
     return Held(user=user, places=tuple(map(place_of, places)))
 def said():
-    there = mark_of("reconciler-a") == (rules._applied, count(rules._table_there))
+    there = mark_of("reconciler-a") == (rules._applied, checksum(rules._table_there))
     return [there, *(tried(who, each) for who in (user, other) for each in ports)]
 async def main():
     global rules

@@ -89,7 +89,7 @@ def table(site: Site) -> Iterator[str]:
     for daemon in site.daemons:
         site.end(daemon, signal.SIGKILL)  # it would put back what is removed
     if site.state_id():
-        nftables.replace(f"reconciler-{site.state_id()}", Table(), "")
+        nftables.OwnedTables().replace(f"reconciler-{site.state_id()}", Table(), "")
 
 
 def client(site: Site, **fields: Any) -> int:
@@ -136,7 +136,7 @@ def test_an_app_reaches_what_its_list_has_and_an_edit_of_that_restarts_nothing(s
     site.end(daemon, signal.SIGKILL)
     assert tried(port, other, one) == _TO_ONE, "the rules outlive the daemon"
     name = f"{table}{site.state_id()}"
-    nftables.replace(name, Table(), "")
+    nftables.OwnedTables().replace(name, Table(), "")
     site.live()
     eventually(lambda: nftables.mark_of(name)[0] and tried(port, other, one) == _TO_ONE, 30)
 

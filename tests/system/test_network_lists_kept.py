@@ -88,7 +88,7 @@ def test_one_that_is_removed_is_held_until_the_last_process_of_its_user_has_ende
         site.await_settled("later")
         assert not reached(user, one), "something of it runs"
         site.end(daemon, signal.SIGKILL)
-        nftables.replace(name, Table(), "")
+        nftables.OwnedTables().replace(name, Table(), "")
         site.live()
         eventually(lambda: not reached(user, one), 30)
     finally:
@@ -105,6 +105,6 @@ def test_one_whose_manifest_is_refused_is_held_by_the_next_daemon(site: Site, ta
     site.await_settled("one", "other", "client", within=120)
     site.end(daemon, signal.SIGKILL)
     (site.manifests / "client.yaml").write_text("network: {connect: [1-2]}\n")
-    nftables.replace(f"{table}{site.state_id()}", Table(), "")
+    nftables.OwnedTables().replace(f"{table}{site.state_id()}", Table(), "")
     site.live()
     eventually(lambda: tried(port, one, other) == ["through", *_HELD[1:]], 30)

@@ -13,7 +13,7 @@ import pytest
 from reconciler.host.network_memory import Held
 from reconciler.host.network_rules import NetworkRules
 from reconciler.linux import nftables
-from reconciler.linux.filter_table import count
+from reconciler.linux.filter_table import checksum
 
 
 def test_rules_that_the_kernel_refused_are_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_rules_that_are_removed_while_they_are_looked_at_come_back(
     kernel: dict[str, Any] = {"generation": 1, "there": ("", 0), "removes": False}
 
     def replace(_: str, table: Any, mark: str) -> None:
-        kernel.update(generation=kernel["generation"] + 1, there=(mark, count(table)))
+        kernel.update(generation=kernel["generation"] + 1, there=(mark, checksum(table)))
 
     def mark_of(_: str) -> tuple[str, int]:
         found: tuple[str, int] = kernel["there"]
