@@ -13,4 +13,5 @@ STATIC = "list the files in 'static', beside 'domains'"
 VOLUMES = (
     "'persist' keeps files that the app writes beside its code, 'mounts' opens other directories to an isolated app"
 )
+WORKERS = "there is one instance of an app: set 'workers' for more processes"
 NONE = "it has no counterpart"

@@ -34,7 +34,7 @@ _ADVICE: Mapping[str, str] = {
     "features": advice.NONE,
     "inherit": "import the file that it names, too",
     "timeout": "set 'health.start_timeout'",
-    "instances": "there is one instance of an app: set 'workers' for more processes",
+    "instances": advice.WORKERS,
 }
 _WORKER = "it has no route and no command: name its processes in 'processes', beside 'web: false'"
 _HEALTH: Mapping[str, str] = {

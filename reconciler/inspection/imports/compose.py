@@ -252,7 +252,7 @@ def _take_fields(  # noqa: C901  one case for each field
                 draft.fields["stop_timeout"] = items[0].value
                 ledger.use(*items)
             case "scale" if items[0].value.isdecimal():
-                ledger.leave(items, "there is one instance of an app: set 'workers' for more processes", draft.notes)
+                ledger.leave(items, advice.WORKERS, draft.notes)
             case _ if field in _ADVICE:
                 ledger.leave(items, _ADVICE[field], draft.notes)
     ledger.leave_rest(*base, notes=draft.notes)

@@ -221,7 +221,7 @@ def _take_servers(ledger: Ledger, draft: Draft) -> None:
     for role in ledger.names("servers"):
         items = ledger.under("servers", role)
         if role.isdigit() or role == "web":
-            ledger.leave(items, "apps run on this host: save the manifest on each host", draft.notes)
+            ledger.leave(items, "apps run on this host: have each host take the manifest, as from git", draft.notes)
         elif not _take_role(ledger, draft, role):
             ledger.leave(items, workers.ADVICE, draft.notes)
 

@@ -39,7 +39,7 @@ _ADVICE: Mapping[str, str] = {
     "stack": "the app runs on this host, on the Python that 'runtime' names",
     "environments": "there are no review apps: write another manifest",
     "cron": "write it as one of 'schedules'",
-    "formation": "there is one instance of an app: set 'workers' for more processes",
+    "formation": "set 'workers' for the web, 'count' of other processes, and 'limits' for what they may use",
     "healthchecks": "set 'health'; it has one path",
 }
 

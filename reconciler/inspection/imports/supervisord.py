@@ -23,7 +23,7 @@ _ALWAYS = frozenset((
 _ADVICE: Mapping[str, str] = {
     "user": advice.USER,
     "priority": "list the apps that must be ready before this one in 'depends_on'",
-    "numprocs": "there is one instance of an app: set 'workers' for more processes",
+    "numprocs": advice.WORKERS,
     "numprocs_start": "there is one instance of an app",
     "serverurl": "the app cannot talk to supervisord",
     "umask": "set 'umask' in 'gunicorn'",

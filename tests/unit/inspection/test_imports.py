@@ -113,7 +113,7 @@ def test_what_dokku_does_that_this_host_does_not_is_said_one_by_one(tmp_path: Pa
         "httpHeaders: name: Accept, value: text/plain": "probes have no header but 'health.host'",
         "initialDelay: 10": "probes begin once the workers are ready",
         "worker: type: uptime, uptime: 10": "set 'health'; it has one path",
-        "quantity: 3": "there is one instance of an app",
+        "quantity: 3": "set 'workers' for the web, 'count' of other processes, and 'limits' for what they may use",
         "cron: command: python clean.py, schedule: 0 4 * * *": "its times are those of UTC",
         "postdeploy: python warm.py": "nothing runs after a deploy",
     }
