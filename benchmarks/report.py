@@ -1,6 +1,6 @@
 """Write docs/evidence/performance.md from the last results: cases, figures, and where reconciler is behind.
 
-A case of which there is no result keeps what the page says of it.
+A case of which there is no result keeps what the page says of it, and so do figures measured since the last whole run.
 """
 
 import re
@@ -27,6 +27,9 @@ A cell is the median, with minimum and maximum. Every contender runs the same ap
 the way its users would (a column shows how); uWSGI Emperor can only run uWSGI. A contender without a row cannot do what
 is measured, and a line below the table says why.
 """
+
+# Figures that were measured apart from a whole run, in words of their own; a whole run replaces them.
+_SINCE = "Measured since"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,8 @@ def write(place: Path, docs: Path, draw: Draw) -> Path:
                 old.unlink()
         elif about.title in before:
             parts.append(_kept(about, before))
-    sections = [_TOP, _machine(parts, before), _bounds(parts), _behind(parts)]
+    since = [before[_SINCE]] if _SINCE in before and any(isinstance(part, _Kept) for part in parts) else []
+    sections = [_TOP, _machine(parts, before), *since, _bounds(parts), _behind(parts)]
     sections += [part.section if isinstance(part, _Kept) else _section(part, folder, draw) for part in parts]
     page.write_text("\n".join(sections))
     return page

@@ -148,6 +148,8 @@ def test_the_page_keeps_what_it_says_of_cases_that_were_not_run_again(tmp_path: 
     measured("drop", 1.0, "1 (aaa)")
     measured("manager", 1.0, "1 (aaa)")
     before = report.write(tmp_path, tmp_path, lambda *_: False).read_text()
+    since = "## Measured since\n\nA killed master: 27.2 ms\n\n"
+    (tmp_path / "performance.md").write_text(before.replace("## Targets", f"{since}## Targets"))
     (tmp_path / "drop.json").unlink()
     measured("manager", 3.0, "2 (bbb)")
     page = report.write(tmp_path, tmp_path, lambda *_: False)
@@ -158,8 +160,10 @@ def test_the_page_keeps_what_it_says_of_cases_that_were_not_run_again(tmp_path: 
     assert _section(after, "Targets") == _section(before, "Targets")
     assert "- reconciler 2 (bbb): manager\n" in after
     assert "- of an earlier run (reconciler 1 (aaa): drop, manager; from now;" in after
+    assert since in after
     measured("drop", 5.0, "2 (bbb)")
     report.write(tmp_path, tmp_path, lambda *_: False)
+    assert since not in page.read_text()
     lost = _section(page.read_text(), "Where reconciler is behind")
     (tmp_path / "drop.json").unlink()
     report.write(tmp_path, tmp_path, lambda *_: False)
