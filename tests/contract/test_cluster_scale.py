@@ -16,6 +16,7 @@ from tests.support.cluster_worlds import Converging, PlacedApps, converging
 from tests.support.drains import on_loop
 from tests.support.eventually import soon
 from tests.support.kube_api import Fault, kube_api
+from tests.support.storms import due, storm
 
 pytestmark = [pytest.mark.contract, pytest.mark.nightly]
 
@@ -141,5 +142,36 @@ async def test_a_storm_of_pod_events_is_taken_in_without_a_request(tmp_path: Pat
                 f" {(resident_kib() - before_kib) / 1024:.0f} MiB more, with the double's events"
             )
             assert all(len(found.restarts(app)) == pods_of_each for app in names(apps_at_once))
+            assert not found.unsettled()
+            assert len(api.asked) == asked
+
+
+@on_loop
+async def test_five_thousand_events_of_pods_a_second_are_taken_in_as_they_come(tmp_path: Path) -> None:
+    rate, for_s, apps_at_once, pods_of_each = 5_000, 20.0, 100, 10
+    with kube_api() as api, storm(names(apps_at_once), pods_of_each, rate, for_s) as port:
+        apps = PlacedApps({})
+        apps.add(*names(apps_at_once))
+        async with converging(tmp_path, api, apps, pods_at=port) as found:
+            lags, sizes, taken = list[float](), list[int](), list[float]()
+
+            def behind() -> float:
+                """The time since the last event that was taken in was due, of all pods."""
+                pods = (pod for name in names(apps_at_once) for pod in found.world.observe(name).pods)
+                return time.monotonic() - max(map(due, pods), default=0.0)
+
+            await soon(lambda: behind() < for_s and not found.unsettled(), HOURS_S)
+            asked, begun, wall = len(api.asked), time.process_time(), time.monotonic()
+            while len(lags) < for_s / 2:
+                await asyncio.sleep(1)
+                lags.append(behind())
+                sizes.append(resident_kib())
+                taken.append((time.process_time() - begun) / (time.monotonic() - wall))
+            await soon(lambda: set(found.restarts("app-99")) >= {int(rate * for_s) - 1}, HOURS_S)
+            print(
+                f"\n{rate} events a second for {for_s:.0f} s: taken in {min(lags) * 1000:.0f} to"
+                f" {max(lags) * 1000:.0f} ms after each was due; {taken[-1]:.2f} of a processor;"
+                f" {(sizes[-1] - sizes[0]) / 1024:.1f} MiB more at the end than after a second of them"
+            )
             assert not found.unsettled()
             assert len(api.asked) == asked

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from reconciler.cluster.api.client import Client
-from reconciler.cluster.api.kubeconfig import access_of
+from reconciler.cluster.api.kubeconfig import Access, access_of
 from reconciler.cluster.moves import Standings
 from reconciler.cluster.observed import Rendered
 from reconciler.cluster.ownership import APP, key_of, manager_of
@@ -145,9 +145,14 @@ class Converging:
 
 @asynccontextmanager
 async def converging(
-    directory: Path, api: KubeApi, apps: PlacedApps, name: str = "prod", overlap_s: float = 0.0
+    directory: Path,
+    api: KubeApi,
+    apps: PlacedApps,
+    name: str = "prod",
+    overlap_s: float = 0.0,
+    pods_at: int = 0,
 ) -> AsyncIterator[Converging]:
-    """Keep apps as desired in the cluster of an API server."""
+    """Keep apps as desired in the cluster of an API server; their pods are those of another one if a port is given."""
     directory = directory / name
     directory.mkdir(exist_ok=True)
     apps.overlaps[name] = overlap_s
@@ -158,7 +163,8 @@ async def converging(
         registry="registry.example.com/web",
         overlap_s=overlap_s,
     )
-    client = Client(partial(access_of, cluster.kubeconfig, ""), "web", manager_of("here"))
+    given = (partial(access_of, cluster.kubeconfig, ""), "web", manager_of("here"))
+    client = _WithPodsOf(pods_at, *given) if pods_at else Client(*given)
     with closing(open_database(directory / "state.db")) as database:
         journal = Journal(database)
         world = ClusterWorld(
@@ -180,6 +186,26 @@ async def converging(
             pass
         finally:
             world.close()
+
+
+class _WithPodsOf(Client):
+    """Asks another server of this host for pods."""
+
+    def __init__(self, port: int, *given: Any) -> None:
+        super().__init__(*given)
+        self._other = Client(lambda: Access(host="127.0.0.1", port=port), *given[1:])
+
+    async def list(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
+        return await (self._other.list if kind == "Pod" else super().list)(kind, selector)
+
+    def watch(
+        self, kind: str, selector: str, version: str, timeout_s: int
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        return (self._other.watch if kind == "Pod" else super().watch)(kind, selector, version, timeout_s)
+
+    def close(self) -> None:
+        self._other.close()
+        super().close()
 
 
 class _Done(Exception):
