@@ -20,6 +20,9 @@ from tests.tools.kube import MERGE, Kube
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 TOKEN = "of-the-test"
+# How long a node may go without being heard of, in a control plane without nodes of its own.
+GRACE_S = 600
+_OFTEN = ("--kube-api-qps=1000", "--kube-api-burst=2000")
 
 
 def engine(*others: str) -> Path | None:
@@ -59,9 +62,12 @@ def trusting(directory: Path, server: str, certificate: Path) -> Path:
 
 
 @contextmanager
-def control_plane(directory: Path) -> Iterator[Engine]:
-    """Run a control plane on the loopback interface, and end it by its pids."""
-    programs = engine()
+def control_plane(directory: Path, *, schedules: bool = False) -> Iterator[Engine]:
+    """Run a control plane on the loopback interface, and end it by its pids.
+
+    One that `schedules` gives pods to nodes, which need not be heard of often; its programs ask as often as they like.
+    """
+    programs = engine(*(["kube-scheduler"] if schedules else []))
     assert programs is not None
     pki = directory / "pki"
     pki.mkdir(parents=True)
@@ -96,8 +102,14 @@ def control_plane(directory: Path) -> Iterator[Engine]:
         eventually(lambda: made.ask("GET", "/readyz") == "ok", 60)
         start(
             "kube-controller-manager", f"--kubeconfig={config}", "--port=0", "--secure-port=0", "--leader-elect=false",
-            "--controllers=*,-nodeipam,-route,-service,-cloud-node-lifecycle",
+            "--controllers=*,-nodeipam,-route,-service,-cloud-node-lifecycle", *(_OFTEN if schedules else ()),
+            f"--node-monitor-grace-period={GRACE_S}s",
         )  # fmt: skip
+        if schedules:
+            start(
+                "kube-scheduler", f"--kubeconfig={config}", "--leader-elect=false", "--port=0", "--secure-port=0",
+                *_OFTEN,
+            )  # fmt: skip
         yield made
     finally:
         for process in reversed(running):
