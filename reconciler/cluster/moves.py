@@ -80,7 +80,7 @@ class Moves:
         wanted_at = ""
         if app.place == self._cluster:
             standings = self._neighbours.standings
-            serves_at = HERE if self._neighbours.serves_here(name) else standings.serves_besides(name, self._cluster)
+            serves_at = HERE if self._neighbours.is_met_here(name) else standings.serves_besides(name, self._cluster)
         elif not app.recipe.web or self._neighbours.places.state(app) != "running":
             return _NONE  # no client waits for it
         else:

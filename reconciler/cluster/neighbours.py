@@ -36,8 +36,8 @@ class PlaceNeighbours(Protocol):
         """Return whether the manifest of an app cannot be read."""
         ...
 
-    def serves_here(self, app: str) -> bool:
-        """Return whether an instance of an app serves on this host."""
+    def is_met_here(self, app: str) -> bool:
+        """Return whether a client of an app gets to this host, where an instance serves or is about to."""
         ...
 
     def answers_here(self, app: str) -> bool:

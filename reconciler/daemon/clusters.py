@@ -58,6 +58,7 @@ class Neighbours:
     instances: Instances
     wakeups: WakeQueue
     unreadable: Callable[[], Mapping[str, object]]
+    listens: Callable[[str], bool]
     is_armed: Callable[[str], bool]
     is_waited_for: Callable[[str], bool]
 
@@ -65,13 +66,16 @@ class Neighbours:
         """Return whether the manifest of an app cannot be read."""
         return app in self.unreadable()
 
-    def serves_here(self, app: str) -> bool:
-        """Return whether an instance of an app serves on this host."""
-        return any(instance.serves and instance.addresses for instance in self.instances.of(app))
+    def is_met_here(self, app: str) -> bool:
+        """Return whether a client of an app gets to this host, where an instance serves or is about to."""
+        return self._serves(app) or self.listens(app)
 
     def answers_here(self, app: str) -> bool:
         """Return whether a client of an app is answered on this host, be it after the app has been woken."""
-        return self.serves_here(app) or self.is_armed(app)
+        return self._serves(app) or self.is_armed(app)
+
+    def _serves(self, app: str) -> bool:
+        return any(instance.serves and instance.addresses for instance in self.instances.of(app))
 
     def in_force_since(self, app: str, revision: str) -> float | None:
         """Return since when a revision is in force, None if it is not; monotonic seconds."""

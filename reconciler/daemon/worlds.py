@@ -102,6 +102,7 @@ def clusters_of(  # noqa: PLR0913, PLR0917  the parts of the daemon that they ar
         instances=instances,
         wakeups=wakeups,
         unreadable=lambda: manifests().unreadable_apps,
+        listens=apps.proxy.listens,
         is_armed=apps.proxy.is_armed,
         is_waited_for=apps.proxy.is_waited_for,
     )

@@ -63,6 +63,7 @@ class ProxyView:
                 return left  # it serves there until it does here
             return self._listeners.reached(app.name, instances, app.address)
         local = next((i.address for i in reversed(instances) if i.serves and i.address is not None), None)
+        local = local or min(self._listeners.of(app.name), key=lambda each: (not each.path, str(each)), default=None)
         there = self.leads[app.place](app.name) if app.place in self.leads else None
         before = local or (None if there is not None and there.away else self._left(app))
         if there is not None and (there.away or before is None):
@@ -77,6 +78,10 @@ class ProxyView:
     def is_armed(self, name: str) -> bool:
         """Return whether the next connection wakes an app."""
         return bool(self._listeners.armed(name))
+
+    def listens(self, name: str) -> bool:
+        """Return whether a client of an app gets to this host."""
+        return bool(self._listeners.of(name))
 
     def is_waited_for(self, name: str) -> bool:
         """Return whether connections wait at an app's listeners until an instance takes them."""

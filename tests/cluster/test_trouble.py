@@ -17,7 +17,7 @@ from tests.tools.kube import MERGE
 pytestmark = pytest.mark.network
 
 _RBAC = "apis/rbac.authorization.k8s.io/v1"
-_AWAY_S = 60  # more than a node may be silent for: 40 s
+_AWAY_S = 120  # more than a node may be silent for, 40 s, and than the engine tolerates that, 15 s
 
 
 def of_ours(place: Place) -> Cluster:

@@ -94,7 +94,7 @@ class PlacedApps:
     def held(self, app: str) -> bool:
         return False
 
-    def serves_here(self, app: str) -> bool:
+    def is_met_here(self, app: str) -> bool:
         return False
 
     def answers_here(self, app: str) -> bool:

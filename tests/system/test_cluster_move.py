@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.kube_api import KubeApi, kubeconfig
+from tests.support.kube_api import KubeApi, kubeconfig, rolled_out
 from tests.support.placed import is_told, placed
 from tests.support.registries import ScriptedRegistry
 from tests.support.site import Site
@@ -88,15 +88,21 @@ def serves_at_both(site: Site) -> bool:
     return "it serves here and in prod" in site.told("shop")["message"]
 
 
-def starting_here(site: Site, api: KubeApi, registry: ScriptedRegistry, overlap: str) -> int:
+def starting_here(site: Site, api: KubeApi, registry: ScriptedRegistry, overlap: str, **fields: str) -> int:
     """Start the daemon with the app on this host; return its port."""
     config = kubeconfig(site.root, f"http://127.0.0.1:{api.port}")
     options = placed(site, config, registry, overlap=overlap)
     (site.manifests / "shop.yaml").unlink()
-    port = site.app("shop", probation="0s")
+    port = site.app("shop", probation="0s", **fields)
     site.start(*options)
-    eventually(lambda: is_told(site, "running"), 60)
+    eventually(lambda: is_told(site, "sleeping" if fields else "running"), 60)
     return port
+
+
+def not_ready(made: Any) -> Any:
+    if made["kind"] == "Deployment":
+        made["status"] = {"replicas": 1, "updatedReplicas": 1, "observedGeneration": made["metadata"]["generation"]}
+    return made
 
 
 def test_no_request_fails_while_an_app_moves_there_and_back_and_its_clients_follow(
@@ -116,6 +122,26 @@ def test_no_request_fails_while_an_app_moves_there_and_back_and_its_clients_foll
         clients.some()
         assert api.names("Deployment") == ["shop"]
         clients.port = port
+        clients.some()
+    assert clients.failed == []
+
+
+def test_clients_of_an_app_that_slept_are_answered_here_until_it_is_there(
+    site: Site, api: KubeApi, registry: ScriptedRegistry
+) -> None:
+    port = starting_here(site, api, registry, LONG, start="lazy", idle_after="1s")
+    with Clients(port) as clients:
+        clients.some()
+    eventually(lambda: is_told(site, "sleeping"), 60)
+    api.rolls_out = not_ready
+    site.manifest("shop", place="prod", port=port, probation="0s")
+    with Clients(port) as clients:
+        eventually(lambda: api.names("Deployment") == ["shop"], 60)
+        clients.some()
+        with api.changed:
+            api.rolls_out = rolled_out
+        api.put({**(made := api.of("Deployment", "shop")), "status": rolled_out(made)["status"]}, "kubelet")
+        eventually(lambda: serves_at_both(site), 60)
         clients.some()
     assert clients.failed == []
 

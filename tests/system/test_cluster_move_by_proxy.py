@@ -205,6 +205,29 @@ def test_no_request_for_a_domain_fails_while_its_app_moves_there_and_back(
     assert set(asked) == {(NAME if tls else "", NAME)}
 
 
+def test_clients_of_an_app_that_slept_are_answered_here_until_the_proxy_leads_there(
+    site: Site, api: KubeApi, registry: ScriptedRegistry
+) -> None:
+    with entry(api) as (port, _):
+        moving = Moving(site, api, registry, entry=f"http://127.0.0.1:{port}")
+        site.manifest("shop", port=moving.port, domains=[NAME], probation="0s", start="lazy", idle_after="1s")
+        site.live(**moving.settings)
+        eventually(lambda: ask(NAME, moving.https)[1] == HERE, 60)
+        eventually(lambda: is_told(site, "sleeping"), 60)
+        api.rolls_out = not_ready
+        moving.there()
+        with asking(NAME, moving.https) as seen:
+            eventually(lambda: api.names("Deployment") == ["shop"], 60)
+            more(seen, HERE)
+            assert set(seen) == {HERE}, seen
+            moving.roll_out()
+            more(seen, THERE)
+            eventually(moving.is_there, 60)
+            more(seen, THERE)
+        print(seen)
+        assert set(seen) == {HERE, THERE}, seen
+
+
 class MovingBetween(Moving):
     """The same with another cluster, `staging`."""
 

@@ -40,6 +40,7 @@ from reconciler.planning.apps.causes import (
 from reconciler.planning.apps.code_commands import NO_COMMANDS
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
 from reconciler.planning.apps.files_in_builds import files_in_builds
+from reconciler.planning.apps.moving import woken
 from reconciler.planning.apps.observed import Instance, Observed
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, stay, unlisten
 from reconciler.planning.apps.revision import Revision
@@ -67,7 +68,7 @@ def plan_serving(app: App, observed: Observed, now: float) -> Plan[Action]:
     ended: list[Action] = [*reap(app, observed, now), *record_failures(app, observed, now), *_stop_ceded(known)]
     whole = replace(
         done,
-        actions=(*ended, *(action for action in done.actions if action not in ended)),
+        actions=(*ended, *woken(app, observed, now), *(action for action in done.actions if action not in ended)),
         immediate=answering(app, observed, now),
         recheck_at=until_scaled(observed, now, done.recheck_at),
         settled=done.settled and not ended,

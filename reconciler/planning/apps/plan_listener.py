@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import Action, ArmActivation, Listen, ServeHoldingPage, StopHoldingPage, Unlisten
 from reconciler.planning.apps.app import App
+from reconciler.planning.apps.moving import is_moving_away
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.reason import Cause, Reason
 
@@ -59,7 +60,9 @@ def listen(app: App, observed: Observed) -> tuple[Listen, ...]:
 
 
 def unlisten(app: App, observed: Observed) -> tuple[Unlisten, ...]:
-    """Close every listener but the app's, and those at which the proxy still reaches it."""
+    """Close every listener but the app's, and those at which the proxy still reaches it; none while it moves away."""
+    if is_moving_away(app, observed):
+        return ()
     extra = sorted((observed.listeners - observed.dialled).difference(app.addresses), key=str)
     text = "it has no listener now"
     if app.addresses:
