@@ -380,7 +380,7 @@ class AppWorld:
             self._wakeups.wake(name)
 
     def _on_instance_gone(self, name: str) -> None:
-        self._instances.remove_unused(name, self.paths(name))  # credentials that were replaced stand in it
+        self._instances.remove_unused_soon(name, self.paths)  # credentials that were replaced stand in it
         self._wake_all(self._dependencies.depends_on(name))
 
     async def _forget_app(self, name: str, action: ForgetApp) -> None:

@@ -24,6 +24,7 @@ from reconciler.serving.supervised import SupervisedInstances
 _SECOND_LOOK_S = 1.0
 _KILL_MARGIN_S = 2.0
 _SETTLED_S = 5.0
+_SOON_S = 0.5
 
 
 class Instances(SupervisedInstances):
@@ -65,6 +66,10 @@ class Instances(SupervisedInstances):
         super().forget(live, soon=soon)
         if not live.record.isolation and self.confinements is not None:
             self.confinements.settle(live.record.app)
+
+    def remove_unused_soon(self, app: str, places: Callable[[str], InstancePaths]) -> None:
+        """Remove in a moment what nothing uses by then: what follows a crash uses the same configuration again."""
+        asyncio.get_running_loop().call_later(_SOON_S, lambda: self.remove_unused(app, places(app)))
 
     def restore(
         self, places: Callable[[str], InstancePaths], keep_listener: Callable[[str, Address, int, str], None]

@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -299,7 +299,7 @@ class SupervisedInstances:
             **sandbox.environment,
             **program.environment(identity),
             **identity.marks(program.app, program.revision),
-            RECORD_MARK: json.dumps(asdict(live.record)),
+            RECORD_MARK: json.dumps(live.record.as_json()),
             SANDBOX_VARIABLE: sandbox.as_variable(),
             **({CELL_VARIABLE: "\n".join(live.cell.entrances)} if live.cell else {}),
         }

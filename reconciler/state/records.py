@@ -7,7 +7,8 @@ process table has the last word.
 import json
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.planning.address import Address, both
@@ -79,6 +80,10 @@ class InstanceRecord:
     def directory_name(self) -> str:
         """Its directory's name below the app's revisions: the revision's id, unless another was recorded."""
         return self.directory or self.revision
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `asdict` makes of it, without copies of values that cannot change."""
+        return {each.name: getattr(self, each.name) for each in fields(self)} | {"address": asdict(self.address)}
 
     def workers_passed(self, names: Iterable[str]) -> int:
         """Return how many workers have passed their gate, by the names in the instance's readiness directory.

@@ -470,6 +470,24 @@ async def test_two_generations_share_the_listener_until_the_old_one_is_stopped(s
 
 
 @on_the_loop
+async def test_what_follows_a_crash_uses_the_configuration_that_is_there_and_none_stays_without_an_instance(
+    site: Site,
+) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        gone = await machine.started(app)
+        config = site.paths.revisions("blog") / gone.revision / "gunicorn.config"
+        written = config.stat().st_ino
+        os.kill(gone.pid, signal.SIGKILL)
+        await soon(lambda: machine.only().end is not None)
+        await machine.do(burial(machine))
+        await machine.do(start(machine, app))
+        assert config.stat().st_ino == written
+        await machine.do(Stop(instance=machine.only().id, cause=WHY))
+        await soon(lambda: not config.exists())
+
+
+@on_the_loop
 async def test_configurations_that_nothing_runs_do_not_pile_up(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.processes import Command
@@ -38,7 +38,13 @@ _OURS = {"PYTHONUNBUFFERED": "1"}
 _HARMLESS = ("_virtualenv.pth", "distutils-precedence.pth", "-nspkg.pth")
 
 
-_Stamp: TypeAlias = tuple[str, int, int, int]
+class _Stamp(NamedTuple):
+    """What tells a file or a directory from one that was changed or replaced since."""
+
+    path: str
+    inode: int
+    changed_ns: int
+    noted_ns: int
 
 
 class NotForkable(Exception):
@@ -82,8 +88,8 @@ def kind(command: Command, forkable: Forkable | None, *, isolated: bool = False)
     try:
         if b"include-system-site-packages = true" in read_file(environment / "pyvenv.cfg", MOST_OF_A_FILE):
             raise NotForkable("its environment has the packages of the whole system")
-        interpreter = python.stat()
-        gunicorn, hooks = _gunicorn(str(packages / "gunicorn")), tuple(_hooks(packages))
+        interpreter = _stamp(str(python))
+        gunicorn, hooks = _gunicorn(f"{packages}/gunicorn"), tuple(_hooks(packages))
     except OSError as error:
         raise NotForkable(f"its environment is not as expected: {error}") from error
     if isolated and gunicorn not in RELEASES:
@@ -91,7 +97,7 @@ def kind(command: Command, forkable: Forkable | None, *, isolated: bool = False)
     if isolated and (packages / "inotify").exists():
         raise NotForkable("inotify is installed, which gunicorn would have loaded")
     return ForkKind(
-        interpreter=(str(python.resolve()), interpreter.st_ino, interpreter.st_mtime_ns),
+        interpreter=(_resolved(interpreter), interpreter.inode, interpreter.changed_ns),
         gunicorn=gunicorn,
         hooks=() if isolated else hooks,
         launcher=command.argv[1],
@@ -130,8 +136,8 @@ def _directories(package: str, _: _Stamp) -> tuple[str, ...]:
 def _digest(package: str, stamps: tuple[_Stamp, ...]) -> str:
     """Return a digest of the names and contents of the modules in these directories. Raises OSError."""
     read = dict[str, bytes]()
-    for directory, *_ in stamps:
-        with os.scandir(directory) as entries:
+    for directory in stamps:
+        with os.scandir(directory.path) as entries:
             for entry in entries:
                 if entry.name.endswith((".py", ".so")):
                     read[entry.path[len(package) + 1 :]] = read_file(entry.path, MOST_OF_A_FILE)
@@ -146,9 +152,15 @@ def digest_of(modules: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def _stamp(directory: str) -> _Stamp:
-    facts = os.stat(directory)  # noqa: PTH116  several at each start
-    return directory, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino
+def _stamp(path: str) -> _Stamp:
+    facts = os.stat(path)  # noqa: PTH116  several at each start
+    return _Stamp(path, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+@lru_cache(maxsize=64)
+def _resolved(python: _Stamp) -> str:
+    """Return where an interpreter is, once every link is followed."""
+    return os.path.realpath(python.path)
 
 
 def _release(runtime: str) -> tuple[int, int]:
@@ -172,18 +184,24 @@ def _module(forkable: Forkable) -> str:
 
 def _hooks(packages: Path) -> Iterator[tuple[str, int]]:
     """Return the .pth files of an environment that run code, with a checksum of each. Raises NotForkable."""
-    names = sorted(entry.name for entry in packages.iterdir())
+    for name in _files_of_hooks(_stamp(str(packages))):
+        text = read_file(packages / name, MOST_OF_A_FILE)
+        if any(line.startswith((b"import ", b"import\t")) for line in text.splitlines()):
+            if not name.endswith(_HARMLESS):
+                raise NotForkable(f"{name} runs code whenever Python starts")
+            yield name, zlib.crc32(text)
+
+
+@lru_cache(maxsize=64)
+def _files_of_hooks(packages: _Stamp) -> tuple[str, ...]:
+    """Return the .pth files of an environment. Raises NotForkable for what else runs whenever Python starts."""
+    names = sorted(os.listdir(packages.path))  # noqa: PTH208  names are all there is to know
     if "setproctitle" in names or "setproctitle.py" in names:
         raise NotForkable("setproctitle is installed, which keeps to itself where the arguments are")
     for name in names:
         if name.startswith(("sitecustomize.", "usercustomize.")):
             raise NotForkable(f"{name} runs whenever Python starts")
-        if name.endswith(".pth"):
-            text = read_file(packages / name, MOST_OF_A_FILE)
-            if any(line.startswith((b"import ", b"import\t")) for line in text.splitlines()):
-                if not name.endswith(_HARMLESS):
-                    raise NotForkable(f"{name} runs code whenever Python starts")
-                yield name, zlib.crc32(text)
+    return tuple(name for name in names if name.endswith(".pth"))
 
 
 def _too_large(command: Command) -> bool:

@@ -1,5 +1,6 @@
 """Which template fits an instance, or why none does, decided from what it is."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,24 @@ def test_a_start_looks_at_no_file_of_a_gunicorn_that_is_known(here: Environment)
     (workers / ".sync.py").write_text("one that took its place is another")
     (workers / ".sync.py").rename(module)
     assert here.kind() != before
+
+
+def test_packages_are_listed_again_only_once_one_was_added_or_removed(
+    here: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_names, listed = os.listdir, list[str]()
+
+    def listing(path: str) -> list[str]:
+        listed.append(path)
+        return list_names(path)
+
+    monkeypatch.setattr(os, "listdir", listing)
+    assert here.kind() == here.kind()
+    (here.packages / "sitecustomize.py").write_text("")
+    assert "sitecustomize.py runs" in here.refused()
+    (here.packages / "sitecustomize.py").unlink()
+    here.kind()
+    assert listed == [str(here.packages)] * 3
 
 
 def test_a_module_that_is_added_or_removed_makes_another_gunicorn(here: Environment) -> None:
