@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from reconciler.linux.privileges import SETPCAP, SYS_ADMIN, SYS_CHROOT, may
+from reconciler.linux.privileges import SETPCAP, SYS_ADMIN, may
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.user_namespaces import (
     forbidden,
@@ -22,8 +22,6 @@ from reconciler.linux.user_namespaces import (
 
 # What starting as another user takes, and finding such a process again (linux/capability.h).
 NEEDED = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7, "SYS_PTRACE": 19}
-# These, and what it takes to give them up, to make mounts and to come back to those that one has left.
-KEPT = (*NEEDED.values(), SETPCAP, SYS_CHROOT, SYS_ADMIN)
 _ANSWER_S = 5.0
 
 
@@ -41,7 +39,7 @@ def become_warded(leased: Collection[int]) -> None:
             join_users(namespace)
         finally:
             os.close(namespace)
-        keep_capabilities(KEPT)
+        keep_capabilities((*NEEDED.values(), SETPCAP, SYS_ADMIN))
 
 
 def no_warden() -> str:

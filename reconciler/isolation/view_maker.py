@@ -158,7 +158,7 @@ class _Host:
         self._look()
         try:
             self.come_back()
-        except OSError:  # they belong to more than this process's users, in the namespace of a warden
+        except OSError:  # they belong to more than the users of this process's namespace
             self._changes.register(os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC), select.POLLPRI)
             leave_mounts(as_user=False)
             self._look()

@@ -155,8 +155,7 @@ print(json.dumps([alone, maker.renew(), maker.renew()]))
     assert begun == [False, False]
 
 
-_WARDED = """
-from reconciler.isolation.app_namespace import KEPT
+_AMONG_USERS = """
 from reconciler.linux.kernel_calls import call_libc
 call_libc("unshare", 0x20000)
 call_libc("mount", None, b"/", None, 0x4000 | 0x40000, None)
@@ -174,14 +173,12 @@ if os.fork() == 0:  # root of the host, in the same mounts
 call_libc("unshare", 0x10000000)
 os.write(go, b"g")
 os.read(hears, 1)
-rights = sum(1 << number for number in KEPT)
-set_capabilities(effective=rights, permitted=rights, inheritable=rights)
 """
 
 
-def test_a_maker_in_the_namespace_of_a_warden_makes_views_of_a_copy_of_the_hosts_mounts(tmp_path: Path) -> None:
+def test_a_maker_in_a_user_namespace_makes_views_of_a_copy_of_the_hosts_mounts(tmp_path: Path) -> None:
     script = "assert maker.renew()\nprint(json.dumps([seen(arguments, each) for each in (True, True, False)]))\n"
-    *made, itself = _run(_WARDED + script, _confined(tmp_path, "one"))
+    *made, itself = _run(_AMONG_USERS + script, _confined(tmp_path, "one"))
     assert [each.pop("made") for each in (*made, itself)] == [True, True, False]
     assert "missing" not in itself["proof"]
     assert made == [itself, itself]
@@ -198,7 +195,7 @@ os.waitid(os.P_PID, maker._pid, os.WEXITED | os.WNOWAIT)
 assert maker.renew()
 print(json.dumps([before, first, seen(arguments, True)]))
 """
-    before, first, second = _run(_WARDED + script, _confined(tmp_path, "one"))
+    before, first, second = _run(_AMONG_USERS + script, _confined(tmp_path, "one"))
     assert [each.pop("made") for each in (before, first, second)] == [True, False, True]
     assert len(first["mounts"]) == len(before["mounts"])  # another one in the place of the home
     assert first["mounts"] != before["mounts"]
