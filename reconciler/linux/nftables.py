@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from reconciler.linux.filter_expressions import ATTRIBUTE, NESTED, text
 from reconciler.linux.filter_table import MARK, SETS, Message, Table, changes, contents, made, mark_in, sum_of
@@ -52,8 +52,8 @@ def take(_: str) -> bool:
 class OwnedTables:
     """Tables that are changed by one socket alone: while that is open, no other program changes or flushes them.
 
-    They stay when it is closed, and the next one takes them over. Where the kernel knows no owners, any program may
-    change them, as those of the functions of this module.
+    It is open while one is owned. They stay when it is closed, and the next one takes them over. Where the kernel knows
+    no owners, any program may change them, as those of the functions of this module.
     """
 
     def __init__(self) -> None:
@@ -64,26 +64,33 @@ class OwnedTables:
 
     def replace(self, name: str, table: Table, mark: str) -> None:
         """Replace a table as the function does. Raises OSError."""
-        self._owned.discard(name)
-        if _replace(self._opened(), name, table, mark, ((True, True), (False, True), (False, False))) and table:
-            self._owned.add(name)
+        with self._opened() as link:
+            owned = _replace(link, name, table, mark, ((True, True), (False, True), (False, False)))
+            self._owned -= {name}
+            self._owned |= {name} if owned and table else set()
 
     def change(self, name: str, before: Table, after: Table, mark: str, *, renew: bool = False) -> None:
         """Change a table as the function does. Raises OSError."""
-        _commit(self._opened(), changes(name, before, after, mark, generation(), renew=renew))
+        with self._opened() as link:
+            _commit(link, changes(name, before, after, mark, generation(), renew=renew))
 
     def take(self, name: str) -> bool:
         """Take over a table that a former owner has left; return whether it is owned now."""
         if name not in self._owned:
-            with suppress(OSError):
-                _commit(self._opened(), (made(name, owned=True),))
+            with self._opened() as link, suppress(OSError):
+                _commit(link, (made(name, owned=True),))
                 self._owned.add(name)
         return name in self._owned
 
-    def _opened(self) -> socket.socket:
-        if self._link is None:
-            self._link = _opened()
-        return self._link
+    @contextmanager
+    def _opened(self) -> Iterator[socket.socket]:
+        self._link = _opened() if self._link is None else self._link
+        try:
+            yield self._link
+        finally:
+            if not self._owned:
+                self._link.close()
+                self._link = None
 
 
 def _replace(link: socket.socket, name: str, table: Table, mark: str, ways: Iterable[tuple[bool, bool]]) -> bool:

@@ -59,19 +59,20 @@ def test_rules_outlive_their_owner_and_the_next_takes_them_over(tmp_path: Path) 
         _BEGIN
         + """
 said = [life(), held(), mark_of("reconciler-a")[0]]
-after = generation()
+after, numbers = generation(), len(os.listdir("/proc/self/fd"))
 rules = rules_of(OwnedTables())
 rules.admit("shop", shop)
 said += [held(), mark_of("reconciler-a")[0] == said[2], generation() - after, asked(2, text(1, "reconciler-a"))]
 rules.want({})
 rules.apply()
-print(json.dumps([knows_owners, [*said[:2], *said[3:], nftables.tables()]]))
+left = len(os.listdir("/proc/self/fd")) - numbers
+print(json.dumps([knows_owners, [*said[:2], *said[3:], nftables.tables(), left]]))
 """,
         tmp_path,
     )
     is_held = ["through", "ConnectionRefusedError"]
     assert said[:4] == [0, is_held, is_held, True]
-    assert said[4:] == ([1, "PermissionError", []] if knows else [1, None, []])
+    assert said[4:] == ([1, "PermissionError", [], 0] if knows else [1, None, [], 0])
 
 
 def test_a_daemon_killed_at_any_step_leaves_rules_that_the_next_takes_over_and_removes(tmp_path: Path) -> None:
