@@ -101,7 +101,7 @@ class RabbitmqServer:
 
     def start(self) -> None:
         self.process = self.place.start((_PROGRAMS / "rabbitmq-server",), self.environment)
-        self.place.until(self._answers, self.process, within=120)
+        self.place.until(self._answers, self.process, within=300)
 
     def stop(self) -> None:
         assert self.process is not None

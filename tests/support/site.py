@@ -300,7 +300,7 @@ class Site:
         """A check that an app has settled on a version."""
         return lambda: get(port) == version and self.settled(name)
 
-    def await_settled(self, *names: str, within: float = 30.0) -> None:
+    def await_settled(self, *names: str, within: float = 120.0) -> None:
         """Wait until the daemon has made an instance of every app and has nothing left to do."""
         eventually(lambda: self.settled(*names), within)
 

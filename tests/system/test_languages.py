@@ -62,7 +62,7 @@ def await_version(site: Site, load: Load, version: str, within: float = 60.0) ->
 @pytest.mark.parametrize("kind", [*EVERY, *PYTHONS], ids=lambda kind: kind.name)
 def test_fifty_deploys_a_kill_and_a_bad_release_lose_nothing(site: Site, kind: Kind) -> None:
     kind.require()
-    port = kind.app(site, "blog", stop_timeout="10s")
+    port = kind.app(site, "blog", stop_timeout="10s", patience="60s")
     site.live()
     eventually(lambda: site.settled("blog"), 120)
     with load_on(kind, port) as load:
