@@ -188,7 +188,7 @@ class ScaleWatch:
     def _share(self, now: float) -> None:
         """Share the budget, and say of each app that was looked at how many workers it is to have."""
         known = {name: each for name, each in self._apps.items() if each.given is not None and each.load is not None}
-        shares = {name: _share_of(each) for name, each in known.items()}
+        shares = {name: _share_of(each, self._states.get(name, UNDECIDED).decision) for name, each in known.items()}
         given = {name: share.wanted for name, share in shares.items()}
         if sum(given.values()) > self._budget:
             given = shared(self._budget, shares)
@@ -245,12 +245,13 @@ class ScaleWatch:
         self._wake(name)
 
 
-def _share_of(watched: _Watched) -> Share:
+def _share_of(watched: _Watched, decided: Decision | None) -> Share:
+    """Return what an app has of the budget, with workers that it was given and that no look has seen yet."""
     assert watched.load is not None
     assert watched.given is not None
     return Share(
         least=watched.asked.least,
-        has=watched.load.look.workers,
+        has=max(watched.load.look.workers, decided.workers if decided is not None else 0),
         wanted=watched.given.workers,
         need=max(watched.load.need(watched.asked), watched.load.hurry()),
     )

@@ -126,6 +126,19 @@ def test_the_budget_is_of_all_apps_together_and_an_idle_one_gives() -> None:
     assert sum(watch.wanted().values()) <= 5
 
 
+def test_a_worker_that_an_app_was_given_is_of_the_budget_before_a_look_sees_it() -> None:
+    host = Host(looks={"eager": Look(at=0.0, instance="i", workers=1), "first": busy(1)})
+    watch = host.watch(budget=3, eager=RANGED, first=RANGED)
+    for quarter in range(5):
+        watch.look(10 + quarter / 4)
+    assert watch.wanted() == {"eager": 1, "first": 2}
+    host.looks["eager"] = busy(1)
+    watch.awake("eager")
+    for quarter in range(12):
+        watch.look(12 + quarter / 4)
+    assert watch.wanted() == {"eager": 1, "first": 2}
+
+
 def test_an_app_that_loses_its_range_or_its_manifest_is_forgotten() -> None:
     host = Host(looks={"blog": busy(1)})
     watch = host.watch(blog=RANGED)
