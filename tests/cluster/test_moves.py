@@ -4,6 +4,7 @@ The network of the nodes is not this host's: a relay of the tests' own stands fo
 the app there, and hands each connection to the address of its Service.
 """
 
+import json
 import socket
 import threading
 from collections import Counter
@@ -130,6 +131,34 @@ def test_no_request_for_a_domain_fails_while_its_app_moves_there_and_back(place:
             for _ in range(MOVES):
                 moved(place, seen, moving.fields, known)
         print(seen)
+    assert set(seen) == {"here", "there"}, seen
+
+
+def test_no_request_for_a_domain_fails_while_its_app_moves_between_two_clusters(place: Place) -> None:
+    """Another namespace stands for the other one."""
+    other = Place(grounds=place.grounds, site=place.site, namespace=f"{place.namespace}-other")
+    place.kube.ask("POST", "/api/v1/namespaces", {"metadata": {"name": other.namespace}})
+    with entry(place) as (port, known), entry(other) as (beside, known_there):
+        moving = Moving(place, port)
+        file = place.site.root / "host.yaml"
+        settings = json.loads(file.read_text())
+        staging = {"namespace": other.namespace, "entry": f"http://127.0.0.1:{beside}"}
+        settings["clusters"]["staging"] = {**settings["clusters"]["prod"], **staging}
+        file.write_text(json.dumps(settings))
+        moving.begin()
+        with asking(NAME, moving.https) as seen:
+            more(seen, "here")
+            place.manifest("shop", domains=[NAME])
+            more(seen, "there")
+            place.until("running")
+            for at, left, to, addresses in (("staging", place, other, known), ("prod", other, place, known_there)):
+                place.manifest("shop", domains=[NAME], place=at)
+                eventually(lambda left=left, to=to: to.pods() and not left.pods(), _WITHIN_S)  # type: ignore[misc]
+                addresses.clear()
+                place.until("running")
+                more(seen, "there")
+        print(seen)
+    place.kube.ask("DELETE", f"/api/v1/namespaces/{other.namespace}")
     assert set(seen) == {"here", "there"}, seen
 
 

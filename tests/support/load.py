@@ -16,7 +16,10 @@ _TIMEOUT_S = 20.0
 
 @dataclass(slots=True, kw_only=True)
 class Load:
-    """How many requests ended how: `ok`, `refused`, `reset`, `late`, or the status line of what was no 200."""
+    """How many requests ended how: `ok`, `refused`, `reset`, or the status line of what was no 200.
+
+    One without an answer in time is `late`, or `unconnected` where not even its connection was there in time.
+    """
 
     port: int
     host: str = "127.0.0.1"
@@ -60,8 +63,10 @@ class Load:
 
 def ask(port: int, host: str = "127.0.0.1", path: str = "/") -> tuple[str, str | None]:
     """One request: how it ended, as in `Load`, and the body of what was answered."""
+    is_connected = False
     try:
         with socket.create_connection((host, port), timeout=_TIMEOUT_S) as connection:
+            is_connected = True
             connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             answer = b""
             while more := connection.recv(65536):
@@ -69,7 +74,7 @@ def ask(port: int, host: str = "127.0.0.1", path: str = "/") -> tuple[str, str |
     except ConnectionRefusedError:
         return "refused", None
     except TimeoutError:
-        return "late", None
+        return "late" if is_connected else "unconnected", None
     except OSError:
         return "reset", None
     head, _, body = answer.partition(b"\r\n\r\n")
