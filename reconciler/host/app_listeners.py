@@ -4,6 +4,7 @@ An address that is open stays open until the plan closes it: a deploy, a crash o
 connection. When an address passes from one app to another, so does its socket: for a while both have it.
 """
 
+import asyncio
 import contextlib
 import os
 import time
@@ -18,13 +19,17 @@ from reconciler.planning.apps.actions import Listen
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision
+from reconciler.planning.reason import Reason
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.listening_sockets import Listeners, fetched_from, is_reached
 from reconciler.serving.second_listeners import SecondListeners
+from reconciler.state.journal import EventKind
 
 # Each empty set that is built is an object of its own, and every app is observed.
 _NOWHERE: frozenset[Address] = frozenset()
+# How soon a listener that an app shut down is open again, and how long that must have been so to be told again.
+_REOPENED_AFTER_S, _TOLD_EVERY_S = 0.2, 60.0
 # What the keeper calls the second listener of an app: no app can be called so.
 _SECOND = "+canary"
 
@@ -41,8 +46,10 @@ class AppListeners:
         keeper: Keeper,
         on_connection: Callable[[str], None],
         directories: tuple[Path, ...],
+        record: Callable[[str, EventKind, str, str, str], None],
     ) -> None:
         self._directories = directories
+        self._record = record
         self._instances = instances
         self._keeper = keeper
         self._on_connection = on_connection
@@ -53,6 +60,7 @@ class AppListeners:
         self._desired: dict[str, tuple[Address, ...]] = {}
         self._desired_at_spot: defaultdict[Spot, set[str]] = defaultdict(set)
         self._unserved: dict[str, float] = {}
+        self._shut_at: dict[str, float] = {}
 
     def names(self) -> frozenset[str]:
         """Return the apps that were given a listener."""
@@ -305,6 +313,7 @@ class AppListeners:
             self._closed(name, address)
         self._open.pop(name, None)
         self._unserved.pop(name, None)
+        self._shut_at.pop(name, None)
         for directory in self._directories:  # of one that no daemon could fetch back
             remove_at(directory / f"{name}{SOCKET_SUFFIX}")
 
@@ -317,6 +326,20 @@ class AppListeners:
         self._open[name] = self.of(name) | {address}
         self._at_spot[address.spot].add(name)
         self._keeper.keep(name, address, self._listeners.fd(address))
+        if not address.path:
+            self._listeners.when_shut(address, partial(self._on_shut, name, address))
+
+    def _on_shut(self, name: str, address: Address) -> None:
+        """Open a listener again that the app shut down, in a moment: it may do so again and again."""
+        asyncio.get_running_loop().call_later(_REOPENED_AFTER_S, self._listen_again, name, address)
+
+    def _listen_again(self, name: str, address: Address) -> None:
+        if address in self.of(name) and self._listeners.listen_again(address):
+            before, self._shut_at[name] = self._shut_at.get(name, 0.0), time.monotonic()
+            if before and self._shut_at[name] - before < _TOLD_EVERY_S:
+                return
+            cause = "a process of the app had shut it down, for all others too"
+            self._record(name, "listening", f"listening on {address} again", cause, Reason.NOT_LISTENING)
 
     def _closed(self, name: str, address: Address) -> None:
         self._open[name] = self.of(name) - {address}

@@ -108,7 +108,7 @@ class AppWorld:
         self._secret_source = secret_source
         self._dependencies = DependencyGraph()
         self._standings = Standings(stores, runtime.publish)
-        self._listeners = AppListeners(instances, keeper, self._on_connection, socket_directories(settings))
+        self._listeners = AppListeners(instances, keeper, self._on_client, socket_directories(settings), self._record)
         self._builds = AppBuilds(
             settings.paths, stager, runtime.removals, self._on_phase, confinements=instances.confinements
         )
@@ -361,7 +361,7 @@ class AppWorld:
         self._listeners.resume(name)
         self._activated(name)
 
-    def _on_connection(self, name: str) -> None:
+    def _on_client(self, name: str) -> None:
         self._activated(name)
         self._wakeups.wake(name)
 

@@ -1,4 +1,4 @@
-"""Notice the next connection to an app that nothing else looks at, at no cost until it comes."""
+"""Notice what happens to listeners that nothing else looks at, at no cost until it does: a connection, or their end."""
 
 import asyncio
 import select
@@ -8,6 +8,8 @@ from contextlib import suppress
 
 class Arrivals:
     """Calls back once for each listener, by its descriptor, when a connection waits there; workers take it."""
+
+    _events, _is_once = select.EPOLLIN, True
 
     def __init__(self) -> None:
         self._epoll: select.epoll | None = None
@@ -21,7 +23,7 @@ class Arrivals:
         known, self._expected[number] = number in self._expected, arrived
         if not known:
             with suppress(FileExistsError):
-                self._epoll.register(number, select.EPOLLIN)
+                self._epoll.register(number, self._events)
 
     def forget(self, number: int) -> None:
         """Expect nothing there any more; to be called before the descriptor is closed."""
@@ -41,6 +43,14 @@ class Arrivals:
         assert self._epoll is not None
         for number, _ in self._epoll.poll(0):
             arrived = self._expected.get(number)
-            self.forget(number)
+            if self._is_once:
+                self.forget(number)
             if arrived is not None:
                 arrived()
+
+
+class Shutdowns(Arrivals):
+    """Calls back each time a process shuts a listener down, which ends it for all that have it (shutdown(2))."""
+
+    # The kernel tells of a hang-up unasked; once for each.
+    _events, _is_once = select.EPOLLET, False

@@ -20,7 +20,7 @@ from reconciler.linux.listening_paths import is_in_place, listen_at, name_listen
 from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
 from reconciler.linux.socket_filters import ignore_new_connections
 from reconciler.planning.address import Address
-from reconciler.serving.arrivals import Arrivals
+from reconciler.serving.arrivals import Arrivals, Shutdowns
 from reconciler.serving.free_ports import sockaddr, socket_for
 from reconciler.serving.holding import Holding
 
@@ -61,6 +61,7 @@ class Listeners:
         self._armed: set[Address] = set()
         self._relays: dict[Address, Relay] = {}
         self._arrivals: Arrivals | None = None
+        self._shutdowns: Shutdowns | None = None
 
     def held(self) -> frozenset[Address]:
         """Return the addresses whose sockets this process holds."""
@@ -165,6 +166,22 @@ class Listeners:
             self._arrivals = Arrivals()
         self._arrivals.expect(self.fd(address), arrived)
 
+    def when_shut(self, address: Address, shut: Callable[[], None]) -> None:
+        """Call `shut` each time a process that has this listener shuts it down for all of them."""
+        if self._shutdowns is None:
+            self._shutdowns = Shutdowns()
+        self._shutdowns.expect(self.fd(address), shut)
+
+    def listen_again(self, address: Address) -> bool:
+        """Let a listener accept connections again that was shut down; return whether that was needed, and done."""
+        held = self._sockets.get(address)
+        if held is None or held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return False
+        with contextlib.suppress(OSError):
+            held.listen(_BACKLOG)
+            return True
+        return False
+
     def queue(self, address: Address) -> Queue | None:
         """Return how many connections wait at this address, None where that is not known."""
         held = self._sockets.get(address)
@@ -201,8 +218,9 @@ class Listeners:
         self.stop_relay(address)
         held = self._sockets.pop(address, None)
         if held is not None:
-            if self._arrivals is not None:
-                self._arrivals.forget(held.fileno())
+            for each in (self._arrivals, self._shutdowns):
+                if each is not None:
+                    each.forget(held.fileno())
             held.close()
 
     def remove(self, address: Address) -> None:

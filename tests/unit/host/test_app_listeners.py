@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from reconciler.host.app_listeners import AppListeners
 from reconciler.linux.listening_paths import listen_at
 from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Instance
+from reconciler.state.journal import EventKind
 from tests.world import an_app
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -49,12 +50,17 @@ def keeper(tmp_path: Path) -> Iterator[Keeper]:
         each.close()
 
 
-def listeners_of(keeper: Keeper, *directories: Path, newest: Instance | None = None) -> AppListeners:
+def listeners_of(
+    keeper: Keeper,
+    *directories: Path,
+    newest: Instance | None = None,
+    record: Callable[[str, EventKind, str, str, str], None] = lambda *_: None,
+) -> AppListeners:
     found = () if newest is None else (newest,)
     lives = tuple(SimpleNamespace(record=each) for each in found)
     instances: Any = SimpleNamespace(of=lambda _: found, lives=lambda _: lives, apps=frozenset, processes=lambda _: ())
     kept: Any = keeper
-    made = AppListeners(instances, kept, lambda _: None, directories)
+    made = AppListeners(instances, kept, lambda _: None, directories, record)
     made.take_back()
     return made
 
@@ -157,3 +163,29 @@ def test_sockets_of_an_app_that_is_removed_go_wherever_they_are(tmp_path: Path) 
     listeners = listeners_of(Keeper(), own, given)
     listeners.forget("shop")
     assert [each.name for each in (*own.iterdir(), *given.iterdir())] == ["other.sock"]
+
+
+def test_a_listener_that_an_app_shuts_down_is_open_again_soon_and_that_is_told_once(
+    keeper: Keeper, tmp_path: Path
+) -> None:
+    told: list[tuple[str, ...]] = []
+
+    async def story() -> None:
+        listeners = listeners_of(keeper, tmp_path, record=lambda *event: told.append(event))
+        opened = keeper.held[0][2]
+        for _ in range(2):
+            with opened.dup() as of_the_app:
+                of_the_app.shutdown(socket.SHUT_RDWR)
+            with pytest.raises(ConnectionRefusedError):
+                await asked(opened)
+            async with asyncio.timeout(20):
+                while not opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    await asyncio.sleep(0.05)
+            async with served(opened):
+                assert await asked(opened) == OK
+        listeners.close_all()
+
+    asyncio.run(story())
+    address = keeper.held[0][1]
+    cause = "a process of the app had shut it down, for all others too"
+    assert told == [("shop", "listening", f"listening on {address} again", cause, "not-listening")]
