@@ -3,6 +3,7 @@
 None of it refuses a manifest: a file or a service may be added later, and the daemon waits for it.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from reconciler.documents.problem import Path as Place
 from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.schema_checks import suggestion
+from reconciler.linux.listing import is_directory, is_file
 from reconciler.linux.readable_paths import readable_path
 from reconciler.planning.wording import persist_field
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _Found: TypeAlias = tuple[Place, str]
 
+_NOTHING_THERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 _PATH: Place = ("path",)
 
 
@@ -83,7 +86,7 @@ class StagingForecast:
         return self._found[key]
 
     def _look(self, source: str, recipe: "Recipe", unfit: tuple[str, ...]) -> Iterator[_Found]:
-        if not Path(source).is_dir():
+        if not is_directory(source):
             return
         from reconciler.staging.foreseen import HostPythons, foreseen
 
@@ -198,7 +201,7 @@ class _Sources:
         if _is_absent(source):
             yield _PATH, f"there is no directory or archive {readable_path(source)}"
             return
-        if not source.is_dir():
+        if not is_directory(source):
             return
         inside = f"{os.path.realpath(source)}/"
         if f"{self._manifests}/".startswith(inside):
@@ -210,7 +213,8 @@ class _Sources:
 
 def _kept_beside_code(source: Path) -> tuple[str, ...]:
     """Return what a Django project keeps beside its code."""
-    if not (source / "manage.py").is_file() and not any(source.glob("*/manage.py")):
+    has_project = is_directory(source) and (is_file(source / "manage.py") or any(source.glob("*/manage.py")))
+    if not has_project:
         return ()  # so that nothing of staging is loaded
     from reconciler.staging.detection.local_data import local_data
 
@@ -231,10 +235,8 @@ def _is_absent(path: Path) -> bool:
     """Return whether nothing is there; what this user may not see may be there for the daemon."""
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in _NOTHING_THERE
     return False
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.inspection.checks.check import Check
+from reconciler.linux.listing import is_directory
 from reconciler.planning.desired_state import DesiredState
 
 _LOOK_S = 2.0
@@ -52,7 +53,7 @@ def programs(desired: DesiredState) -> Iterator[Check]:
 
     missing, there = defaultdict[str, list[str]](list), set[str]()
     for app in desired.apps.values():
-        if not app.source.path or not Path(app.source.path).is_dir():
+        if not app.source.path or not is_directory(app.source.path):
             continue
         with suppress(StagingError, OSError, RecursionError), allowing(Allowance(within_s=_LOOK_S)):
             program = serving_program(Path(app.source.path), app.recipe)

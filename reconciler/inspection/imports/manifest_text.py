@@ -15,6 +15,7 @@ from reconciler.inspection.imports.foreign_text import Folder
 from reconciler.inspection.imports.ledger import Note
 from reconciler.inspection.printable import plain
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.listing import is_there
 from reconciler.vault.secret_patterns import redacted
 
 _ORDER = (
@@ -56,7 +57,7 @@ def written(draft: Draft, origin: str, folder: Folder, directory: Path, general:
     ]
     text = "\n".join((*lines, ""))
     paths = (str(fields.get("path", "")), *map(str, fields.get("env_files", ())))
-    absent = tuple(path for path in paths if path.startswith("/") and not Path(path).exists())
+    absent = tuple(path for path in paths if path.startswith("/") and not is_there(path))
     return Written(name=draft.name, kind=draft.kind, text=text, notes=notes, secrets=secrets, absent=absent)
 
 

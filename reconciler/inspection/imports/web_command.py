@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from reconciler.inspection.imports.draft import TO_FILL_IN, Draft
 from reconciler.inspection.imports.ledger import Item, Ledger, Note, quoted_text
+from reconciler.linux.listing import is_directory, is_file
 from reconciler.planning.apps.owned_settings import OWNED
 from reconciler.staging.detection.served_by import entry_of
 from reconciler.staging.detection.target import SOURCES, EntryPoint
@@ -122,7 +123,7 @@ def _placed(
 
 def _needs_top(code: Path, below: str) -> bool:
     """Tell whether the dependency file is at the top of the source, and none in the directory that the app runs in."""
-    return any((code / name).is_file() and not (code / below / name).is_file() for name in _DEPENDENCIES)
+    return any(is_file(code / name) and not is_file(code / below / name) for name in _DEPENDENCIES)
 
 
 def _absolute(commands: list[SimpleCommand], directory: str) -> str | None:
@@ -133,7 +134,7 @@ def _absolute(commands: list[SimpleCommand], directory: str) -> str | None:
 
 def _entry(process: WebProcess, code: Path) -> tuple[EntryPoint | None, str]:
     """Return the entry point that staging would find, or why there is none; neither where the source is not here."""
-    if not code.is_dir():
+    if not is_directory(code):
         return None, ""
     try:
         found = entry_of(process, code, "")

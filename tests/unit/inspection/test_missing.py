@@ -69,6 +69,11 @@ def test_a_source_that_is_not_there_is_warned_of(place: Path) -> None:
     assert warned(place, app="path: ../ap\n") == ["m/app.yaml:1:7: path: there is no directory or archive ap"]
 
 
+def test_a_path_that_is_longer_than_any_can_be_is_told_like_any_other_that_is_not_there(place: Path) -> None:
+    name = "a" * 300
+    assert warned(place, app=f"path: ../{name}\n") == [f"m/app.yaml:1:7: path: there is no directory or archive {name}"]
+
+
 def test_the_files_of_a_service_are_warned_of(place: Path) -> None:
     one = "kind: service\nname: one\ntype: user-provided\ncredentials: {user: me, password: {file: nope}}\n"
     other = "kind: service\nname: other\ntype: user-provided\ncredentials_file: none.json\n"
