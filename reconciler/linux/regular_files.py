@@ -10,7 +10,7 @@ import stat
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -44,10 +44,15 @@ def read_file(path: str | Path, most: int, *, within: str | Path | None = None) 
     """
     with opened_file(path, within=within) as file:
         size = os.fstat(file.fileno()).st_size
-        content = b"" if size > most else file.read(most + 1)
+        content = b"" if size > most else read_now(file, most + 1)
     if size > most or len(content) > most:
         raise UnfitFile(f"it is larger than {shown_size(most)}", path)
     return content
+
+
+def read_now(file: BinaryIO, most: int) -> bytes:
+    """Return the first `most` bytes of an open file, none of a file of the kernel that has nothing to say yet."""
+    return file.read(most) or b""  # None, where nothing is waited for
 
 
 def read_own(path: str | Path, most: int) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from reconciler.documents.encoding import Undecodable, decoded
 from reconciler.linux.readable_paths import readable_path
+from reconciler.linux.regular_files import read_now
 
 _LARGEST = 1024 * 1024
 _NOTHING = re.compile(r"(?:\s+|#[^\n]*)*+")
@@ -38,7 +39,7 @@ def bytes_of(file: Path) -> bytes:
         with open(descriptor, "rb") as opened:  # noqa: PTH123  a descriptor, not a path
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise Unusable(f"{readable_path(file)} is not a file")
-            content = opened.read(_LARGEST + 1)
+            content = read_now(opened, _LARGEST + 1)
     except OSError as error:
         raise Unusable(f"cannot read {readable_path(file)}: {error.strerror}") from error
     if len(content) > _LARGEST:

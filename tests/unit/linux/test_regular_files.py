@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.linux.regular_files import UnfitFile, append_to, read_file, read_record, written_anew
+from reconciler.linux.regular_files import UnfitFile, append_to, read_file, read_now, read_record, written_anew
 from tests.support.hostile_files import a_huge_file, a_pipe, an_endless_file
 
 # A reader that waits, or takes more than it may, is ended by the kernel, and the test fails.
@@ -191,3 +191,11 @@ def test_what_is_the_hosts_is_never_removed_in_the_place_of_a_log() -> None:
     with pytest.raises(OSError, match="symbolic link"):
         append_to("/proc/self/cwd")
     assert Path("/proc/self/cwd").is_symlink()
+
+
+def test_what_has_nothing_to_say_yet_is_empty_and_is_not_waited_for() -> None:
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    with os.fdopen(reading, "rb") as file, os.fdopen(writing, "wb", buffering=0) as speaker:
+        assert read_now(file, 10) == b""
+        speaker.write(b"now")
+        assert read_now(file, 10) == b"now"
