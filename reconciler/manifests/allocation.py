@@ -214,12 +214,19 @@ def _leased(
             spared = next((n for n in sorted(leased) if n in with_a_port and leased[n] not in explicit), None)
             port = None if spared is None else leased.pop(spared)
         if port is None:
-            bounds = f"{ports.range.start} to {ports.range.stop - 1}"
-            problems.append(_conflict(document, "port", f"no port in the host's range ({bounds}) is free"))
+            problems.append(_unleased(document, ports))
         else:
             leased[document.name] = port
             taken.add(port)
     return leased, problems
+
+
+def _unleased(document: AppDocument, ports: Ports) -> _Conflict:
+    """Return why an app without a port gets none."""
+    if not ports.is_free(document.host, 0):  # as any port of an address of this host is, one of which 0 stands for
+        return _conflict(document, "host", f"{document.host} is no address of this host")
+    bounds = f"{ports.range.start} to {ports.range.stop - 1}"
+    return _conflict(document, "port", f"no port in the host's range ({bounds}) is free")
 
 
 def _overlap(one: str, other: str) -> bool:

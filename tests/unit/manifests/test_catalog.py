@@ -125,6 +125,12 @@ def test_an_exhausted_range_refuses_only_the_newcomer() -> None:
     assert addresses(catalog) == {"b": "127.0.0.1:20000"}
 
 
+def test_an_address_that_the_host_lacks_is_told_as_that_and_not_as_a_want_of_ports() -> None:
+    rules = replace(RULES, is_free=lambda host, _: host == "127.0.0.1")
+    catalog = reviewed(listing(a="path: x", b="path: x\nhost: 192.0.2.1"), rules=rules)
+    assert problems(catalog) == ["/m/b.yaml:2:1: host: 192.0.2.1 is no address of this host"]
+
+
 def test_a_name_in_force_is_kept_by_its_file_and_refused_to_another() -> None:
     before = listing(a="name: shop\npath: x", b="path: y")
     catalog = reviewed(before, listing(a="name: shop\npath: x # edited", b="# mine\npath: y\nname: shop"))
