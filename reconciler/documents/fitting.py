@@ -6,7 +6,7 @@ the schemas of this project have are known.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -38,7 +38,18 @@ def matches(value: Any, pattern: str) -> bool:
 
 def all_differ(value: Any) -> bool:
     """Return whether a value is no list, or its items differ in their JSON."""
-    return not isinstance(value, list) or len({json.dumps(item, sort_keys=True) for item in value}) == len(value)
+    return not isinstance(value, list) or first_repeated(value) is None
+
+
+def first_repeated(items: Sequence[Any]) -> int | None:
+    """Return the index of the first item that a list has had before by its JSON, None if there is none."""
+    seen = set[str]()
+    for index, item in enumerate(items):
+        text = json.dumps(item, sort_keys=True)
+        if text in seen:
+            return index
+        seen.add(text)
+    return None
 
 
 def _fits(value: Any, expected: Any, definitions: Mapping[str, Any]) -> bool:

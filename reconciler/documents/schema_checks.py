@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from reconciler.documents.fitting import first_repeated
 from reconciler.documents.other_names import OTHER_NAMES
 from reconciler.documents.problem import MOST_PROBLEMS, NEVER_QUOTED, Path, Problem, dotted
 from reconciler.documents.scalars import value_of
@@ -59,9 +60,9 @@ def shown(value: Json) -> str:
         case str():
             return repr(value if len(value) <= _LONGEST_NAME else value[: _LONGEST_NAME - 1] + "…")
         case dict():
-            return "a mapping"
+            return "a mapping" if value else "an empty mapping"
         case list():
-            return "a list"
+            return "a list" if value else "an empty list"
         case _:
             return str(value)
 
@@ -88,11 +89,25 @@ def _explained(error: Any, tree: Node) -> Iterator[tuple[Path, tuple[int, int], 
                 yield (*path, name), position, "is required"
     elif error.validator == "oneOf":
         yield from _of_alternatives(error, node, path, position)
-    elif error.validator == "not":
-        yield path, position, _expected(error)
+    elif error.validator == "uniqueItems":
+        yield _repeated(error.instance, node, path)
     else:
-        written = _kind_of(error.instance) if NEVER_QUOTED.intersection(path) else _as_written(node, error.instance)
-        yield path, position, f"{_expected(error)}, not {written}{_hint(error)}"
+        yield path, position, _of_value(error, node, path)
+
+
+def _of_value(error: Any, node: Node, path: Path) -> str:
+    if error.validator == "not":
+        return _expected(error)
+    written = _kind_of(error.instance) if NEVER_QUOTED.intersection(path) else _as_written(node, error.instance)
+    return f"{_expected(error)}, not {written}{_hint(error)}"
+
+
+def _repeated(items: Sequence[Json], node: Node, path: Path) -> tuple[Path, tuple[int, int], str]:
+    """Return the place of the first item that a list has twice, and the message."""
+    index = first_repeated(items) or 0
+    again = node.at((index,))
+    which = "this" if NEVER_QUOTED.intersection(path) else shown(items[index])
+    return (*path, index), (again.line, again.column), f"{which} is listed twice"
 
 
 def _of_alternatives(

@@ -121,7 +121,7 @@ def test_mounts_without_isolation_are_refused() -> None:
 def test_what_is_no_isolation_is_refused() -> None:
     assert refused("isolation: lax") == ["2 isolation: expected strict, user or none, not 'lax'"]
     assert refused("isolation: [strict]") == ["2 isolation: expected strict, user or none, not a list"]
-    assert refused("isolation: {}") == ["2 isolation: expected strict, user or none, not a mapping"]
+    assert refused("isolation: {}") == ["2 isolation: expected strict, user or none, not an empty mapping"]
 
 
 def test_isolation_makes_another_revision_and_none_makes_none() -> None:

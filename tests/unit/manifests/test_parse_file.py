@@ -398,8 +398,12 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ("path: x\nstart: later\n", "2:8: start: expected eager or lazy, not 'later'"),
         ("path: x\nstate: asleep\n", "2:8: state: expected running, stopped or maintenance, not 'asleep'"),
         (
-            "path: x\ndepends_on: [a, a]\n",
-            "2:13: depends_on: expected a list of different apps, such as [api], not a list",
+            "path: x\ndepends_on: [a, b, a]\n",
+            "2:20: depends_on[2]: 'a' is listed twice",
+        ),
+        (
+            "path: x\ndepends_on: []\nservices: {}\n",
+            "3:11: services: expected a list of different services, such as [blog-db, cache], not an empty mapping",
         ),
         ("path: x\ndepends_on: api\n", "2:13: depends_on: expected a list of different apps, such as [api], not 'api'"),
         (

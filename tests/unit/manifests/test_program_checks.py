@@ -61,7 +61,7 @@ def app(text: str) -> App:
         ),
         (
             "command: []\n",
-            "2:10: command: expected a command with its arguments, such as [node, server.js], not a list",
+            "2:10: command: expected a command with its arguments, such as [node, server.js], not an empty list",
         ),
     ],
 )
