@@ -24,6 +24,8 @@ from reconciler.planning.subject import HOST, Subject
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.version import VERSION
 
+_MOST_SHOWN = 1000  # problems of one file, each of which all of its apps and services have
+
 
 class Outcomes:
     """The outcome of each app and service. `observe` returns what is true of an app, `plan` what follows from it."""
@@ -178,8 +180,9 @@ def _refused(files: Iterable[ManifestFile]) -> dict[Subject, tuple[Problem, ...]
     """Return the problems of refused files by what they are about: what is in force of them, and what they ask for."""
     found: dict[Subject, tuple[Problem, ...]] = {}
     for entry in files:
-        for subject in entry.subjects if entry.problems else ():
-            found[subject] = (*found.get(subject, ()), *entry.problems)
+        shown = entry.problems[: max(1, _MOST_SHOWN // max(1, len(entry.subjects)))]
+        for subject in entry.subjects if shown else ():
+            found[subject] = (*found.get(subject, ()), *shown)
     return found
 
 
