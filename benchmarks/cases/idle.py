@@ -72,7 +72,7 @@ CASE = Case(
         " time as fit into memory. Here the Emperor reads its directory every second, three times as often as by "
         "default."
     ),
-    bounds=(*(_below_supervisord(size) for size in _SIZES), at_most(memory(200), 45, "MB")),
+    bounds=(*(_below_supervisord(size) for size in _SIZES), at_most(memory(200), 40, "MB")),
     plotted=(cpu(200), memory(200)),
     because=(
         "A Python with asyncio, ssl, SQLite and YAML takes 13 MB, the daemon's code, of which each capability is a "

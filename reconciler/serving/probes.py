@@ -5,7 +5,7 @@ Planning decides what follows: a probe only reports that an instance is unhealth
 
 import asyncio
 import re
-import ssl
+import ssl  # of a daemon, loaded by the first look at it
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -148,7 +148,7 @@ def _readable(body: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _any_certificate() -> ssl.SSLContext:
+def _any_certificate() -> "ssl.SSLContext":
     """Return a context that takes any certificate: whether it is valid is for clients to judge."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -157,7 +157,7 @@ def _any_certificate() -> ssl.SSLContext:
 
 
 async def _connected(
-    address: Address, tls: ssl.SSLContext | None, ports: range | None
+    address: Address, tls: "ssl.SSLContext | None", ports: range | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if ports is not None:
         line = await connected_from(ports, address.reached_at, address.port)

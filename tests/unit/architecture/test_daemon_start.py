@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.state.lock import acquire
+from reconciler.state.paths import StatePaths
+
 # Each stands for what it imports in turn.
 MAKING = {
     *(
@@ -166,3 +169,36 @@ def test_a_manifest_without_a_mistake_is_read_without_the_library_that_explains_
 def test_a_daemon_without_a_cluster_imports_nothing_of_clusters() -> None:
     said = run("import sys, reconciler.cli.run, reconciler.daemon.daemon; sys.stdout.write(' '.join(sys.modules))")
     assert not {name for name in said if name.startswith(("reconciler.cluster", "reconciler.daemon.clusters"))}
+
+
+# What `reconciler run` loads where a daemon runs already; then one speaks TLS to a server that does not.
+RUN = """\
+import sys
+import click
+from reconciler.cli.run import command
+
+try:
+    command.main(["--state", sys.argv[1], "--manifests", sys.argv[2]], standalone_mode=False)
+except click.ClickException as error:
+    sys.stdout.write(f"{error.message} ")
+sys.stdout.write("early " if {"_ssl", "reconciler.daemon.process"} - sys.modules.keys() != {"_ssl"} else "late ")
+
+import asyncio, ssl
+
+async def story():
+    server = await asyncio.start_server(lambda _, writer: writer.write(b"HTTP/1.1 400 Bad Request"), "127.0.0.1", 0)
+    try:
+        address = server.sockets[0].getsockname()
+        await asyncio.open_connection(*address, ssl=ssl.create_default_context(), server_hostname="localhost")
+    except ssl.SSLError as error:
+        sys.stdout.write(error.reason)
+
+asyncio.run(story())
+"""
+
+
+def test_a_daemon_loads_tls_once_it_speaks_it(tmp_path: Path) -> None:
+    paths = StatePaths(state=tmp_path / "state")
+    with acquire(paths):
+        found = run(RUN, str(paths.state), str(tmp_path))
+    assert {"late", "WRONG_VERSION_NUMBER"} <= found
