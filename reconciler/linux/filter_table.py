@@ -203,6 +203,7 @@ def mark_in(keys: Iterable[bytes]) -> str:
     return max(keys, default=b"").rstrip(b"\0").decode(errors="replace").partition(" ")[2]
 
 
+@lru_cache(maxsize=2)  # that of the one before is asked for once more
 def _elements(table: Table) -> Mapping[str, Mapping[bytes, str]]:
     """Return the elements of each set, each with the chain to which it leads, if it is one of a map."""
     found: dict[str, dict[bytes, str]] = {each: {} for each in _SETS}
@@ -225,6 +226,7 @@ def _elements(table: Table) -> Mapping[str, Mapping[bytes, str]]:
     return found
 
 
+@lru_cache(maxsize=1024)  # most apps listen at few addresses
 def _packed(address: str) -> tuple[int, bytes]:
     """Return the version of an address, and its bytes; 0 and none for any."""
     if not address:

@@ -1,8 +1,12 @@
 """What the table of rules has for the apps of a host."""
 
+import ipaddress
+
+import pytest
+
 from reconciler.host.network_memory import Held
 from reconciler.host.network_table import described, table_of
-from reconciler.linux.filter_table import Table, checksum
+from reconciler.linux.filter_table import Table, changes, checksum
 from reconciler.planning.isolation.destinations import place_of
 from reconciler.planning.isolation.refused import METADATA, place_at
 
@@ -33,3 +37,12 @@ def test_a_list_makes_rules_of_its_own_and_all_in_it_is_whatever_is_not_refused(
     (chain,) = table_of([Held(user=70001, places=places)], {"db.internal": ["10.1.1.1"]}, ["10.0.0.2"], _APPS).chains
     assert set(chain.allowed) == {("", 0), ("169.254.169.254", 0), ("10.1.1.1", 5432), ("10.0.0.2", 53)}
     assert str(place_of("all")) == "all"
+
+
+def test_one_app_more_among_hundreds_has_no_address_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [Held(user=70_000 + at, places=None, listens=(("127.0.0.1", 8000 + at),)) for at in range(201)]
+    apps = frozenset(place for each in held for place in each.listens)
+    few, many = table_of(held[:200], {}, [], apps), table_of(held, {}, [], apps)
+    assert checksum(few)
+    monkeypatch.delattr(ipaddress, "ip_address")
+    assert len([*changes("reconciler-a", few, many, "mark", 1, renew=False)]) == 4
