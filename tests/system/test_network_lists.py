@@ -267,11 +267,7 @@ def test_an_app_without_a_list_reaches_no_other_app_nor_the_metadata_of_a_cloud(
 def test_an_app_that_ran_before_stays_as_it_was_until_it_is_restarted(site: Site, table: str) -> None:
     one = site.app("one")
     port = client(site)
-    daemon = Forked(
-        target=live_without_rules, args=(str(site.manifests), str(site.state), str(site.console)), daemon=True
-    )
-    daemon.start()
-    site.daemons.append(daemon)
+    daemon = begin_without_rules(site)
     site.await_settled("one", "client", within=120)
     assert tried(port, one) == ["through"] * 2
     lacks = isolation_of(site, "client")["missing"]["network"]
