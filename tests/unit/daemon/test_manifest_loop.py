@@ -57,6 +57,36 @@ class Origins:
         return self._now
 
 
+class Written:
+    """One origin with one file; each look finds the next of its contents, and the loop ends after the last."""
+
+    name, problem, is_unsettled = "/m", None, False
+
+    def __init__(self, loop: ManifestLoop, file: str, contents: Iterator[bytes]) -> None:
+        self._loop = loop
+        self._file = file
+        self._contents = contents
+        self.current: list[bool] = []  # whether the loop was, after each look
+
+    async def run(self) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await self._loop.run([cast("Origin", self)], cast("SourceWatches", self), cast("Files", NoFiles()))
+
+    async def look(self) -> Look:
+        content = next(self._contents, None)
+        if content is None:
+            raise asyncio.CancelledError
+        return Listing(origin=self.name, files={self._file: content}, identity=(1, 1))
+
+    async def follow(self, _: object) -> None:
+        self._loop._is_looking = False
+        self.current.append(self._loop.is_current)
+        self._loop.look_now.set()
+
+    def problems(self) -> dict[str, WatchProblem]:
+        return {}
+
+
 class NoSecrets:
     def follow(self, _: DesiredState) -> frozenset[Any]:
         return frozenset()
@@ -111,32 +141,9 @@ def test_a_manifest_that_is_held_back_is_not_in_effect_yet(
     settings = Settings(manifests=tmp_path / "m", paths=StatePaths(state=tmp_path))
     loop = ManifestLoop(settings, stores, WakeQueue(), cast("SecretFiles", NoSecrets()), ())
     contents = iter((b"path: x", b"path: x\nwork", then))
-    current: list[bool] = []
-
-    class Written:
-        name, problem, is_unsettled = "/m", None, False
-
-        async def look(self) -> Look:
-            content = next(contents, None)
-            if content is None:
-                raise asyncio.CancelledError
-            return Listing(origin="/m", files={"/m/blog.yaml": content}, identity=(1, 1))
-
-        async def follow(self, _: object) -> None:
-            loop._is_looking = False
-            current.append(loop.is_current)
-            loop.look_now.set()
-
-        def problems(self) -> dict[str, WatchProblem]:
-            return {}
-
-    async def follow() -> None:
-        written = Written()
-        with pytest.raises(asyncio.CancelledError):
-            await loop.run([cast("Origin", written)], cast("SourceWatches", written), cast("Files", NoFiles()))
-
-    asyncio.run(follow())
-    assert current == [True, False, True]
+    written = Written(loop, "/m/blog.yaml", contents)
+    asyncio.run(written.run())
+    assert written.current == [True, False, True]
     assert loop.catalog.apps["blog"].workers == workers
     assert loop._seconds_to_next_look() > 1.0
 
@@ -145,28 +152,9 @@ def test_a_file_of_many_apps_that_is_refused_does_not_fill_the_journal(tmp_path:
     settings = Settings(manifests=tmp_path / "m", paths=StatePaths(state=tmp_path))
     loop = ManifestLoop(settings, stores, WakeQueue(), cast("SecretFiles", NoSecrets()), ())
     documents = [f"name: shop-{number}\npath: x\nport: 1" for number in range(999)]
-
-    class Written:
-        name, problem, is_unsettled = "/m", None, False
-
-        async def look(self) -> Look:
-            if loop.catalog.files:
-                raise asyncio.CancelledError
-            content = "\n---\n".join(documents).encode()
-            return Listing(origin="/m", files={"/m/shops.yaml": content}, identity=(1, 1))
-
-        async def follow(self, _: object) -> None:
-            loop.look_now.set()
-
-        def problems(self) -> dict[str, WatchProblem]:
-            return {}
-
-    async def follow() -> None:
-        written = Written()
-        with pytest.raises(asyncio.CancelledError):
-            await loop.run([cast("Origin", written)], cast("SourceWatches", written), cast("Files", NoFiles()))
-
-    asyncio.run(follow())
+    content = "\n---\n".join(documents).encode()
+    until_read = iter(lambda: None if loop.catalog.files else content, None)
+    asyncio.run(Written(loop, "/m/shops.yaml", until_read).run())
     (entry,) = loop.catalog.files.values()
     assert len(entry.problems) == 101
     events = stores.journal.newest(None, 10_000)
