@@ -29,7 +29,7 @@ class Kernel(Protocol):
         """Return a number that is another one once any table has been changed."""
 
     def mark_of(self, table: str, /) -> tuple[str, int]:
-        """Return the mark that a table was made with, and how many rules it has."""
+        """Return the mark that a table was made with, and the checksum of what it has by now."""
 
     def replace(self, name: str, table: Table, mark: str, /) -> None:
         """Replace the table of a name by this one, or remove it if there is nothing in it."""

@@ -29,8 +29,8 @@ class RulesByWarden:
 
     def mark_of(self, table: str) -> tuple[str, int]:
         """Return the mark that a table was made with, and the checksum of what it has by now; "" and 0 without one."""
-        mark, count = self._told(do="mark", id=table)
-        return str(mark), int(count)
+        mark, found = self._told(do="mark", id=table)
+        return str(mark), int(found)
 
     def replace(self, name: str, table: Table, mark: str) -> None:
         """Replace the table of a name by this one, or remove it if there is nothing in it."""
