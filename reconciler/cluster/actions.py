@@ -37,11 +37,12 @@ class ApplyObject(PlannedAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteObject(PlannedAction):
-    """Delete an object, if it is still the one that was seen."""
+    """Delete an object, if it is still the one that was seen; with `orphans`, what it has made stays."""
 
     kind: str
     name: str
     uid: str
+    orphans: bool = False
 
     def __str__(self) -> str:
         return f"delete {self.kind} {self.name}"

@@ -111,6 +111,8 @@ def _withdrawn(observed: ObservedPlace, now: float) -> Plan[Action]:
     if observed.held:
         return _plan((), "running", Cause(Reason.MANIFEST_REFUSED, "its manifest cannot be read"), observed)
     if observed.wanted_at and observed.seen:
+        if given_up := _schedules_given_up(observed):
+            return given_up
         if not observed.serves_at:
             text = f"it serves in {observed.place} until it serves {_at(observed.wanted_at)}"
             return _plan((), "starting", Cause(Reason.HANDING_OVER, text), observed)
@@ -124,6 +126,17 @@ def _withdrawn(observed: ObservedPlace, now: float) -> Plan[Action]:
     return Plan(
         actions=tuple(actions), state="stopping", reason=removed.reason, message=removed.text, settled=not actions
     )
+
+
+def _schedules_given_up(observed: ObservedPlace) -> Plan[Action] | None:
+    """Have no schedule start there any more: they are those of the place that the manifest asks for from then on.
+
+    What runs already comes to its end.
+    """
+    cause = Cause(Reason.HANDING_OVER, f"its schedules are those of the place where it is to be, {observed.wanted_at}")
+    schedules = {key: each for key, each in observed.seen.items() if key[0] == "CronJob"}
+    actions = tuple(replace(_delete(each, cause), orphans=True) for each in _in_order(schedules))
+    return _plan(actions, "starting", cause, observed) if actions else None
 
 
 def _deployed(rendered: Rendered, observed: ObservedPlace) -> Plan[Action]:

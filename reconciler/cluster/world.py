@@ -226,7 +226,7 @@ class ClusterWorld:
                     await self._apply(name, action)
             case DeleteObject():
                 with self._watched.quiet(name):
-                    await self._client.delete(action.kind, action.name, action.uid)
+                    await self._client.delete(action.kind, action.name, action.uid, orphans=action.orphans)
                     self._watched.forget(name, action.kind, action.name)
                     self._write(name, "removed", f"deleted {action.kind} {action.name} in {self._cluster.name}", action)
             case ForgetPlace():

@@ -115,3 +115,16 @@ async def test_one_without_a_web_server_keeps_no_client_waiting(tmp_path: Path, 
         assert found.apis[0].names() == ["Deployment/shop-worker"]
         found.place(place)
         await soon(lambda: found.apis[0].names() == [])
+
+
+@on_loop
+async def test_a_schedule_is_started_by_the_cluster_alone_where_its_app_is_to_be(tmp_path: Path) -> None:
+    fields = {"schedules": {"sweep": {"command": "true", "at": "5 4 * * *"}}}
+    scheduled = ["CronJob/shop-sweep", *_THERE]
+    async with both(tmp_path, overlap_s=3600.0, fields=fields) as found:
+        found.apis[1].rolls_out = not_ready
+        found.place(SECOND)
+        await soon(lambda: [api.names() for api in found.apis] == [_THERE, scheduled])
+        found.place(FIRST)
+        await soon(lambda: found.apis[0].names() == scheduled)
+        await soon(lambda: "CronJob/shop-sweep" not in found.apis[1].names())

@@ -180,13 +180,16 @@ class Client:
             text = f'{str(error).rstrip(": ")}: the account cannot create resource "{PLURALS[kind]}" {where}'
             raise ApiError(text, error.status, error.reason) from error
 
-    async def delete(self, kind: str, name: str, uid: str) -> None:
-        """Delete an object if it is still this one. Raises ApiError; one that is gone is no error."""
+    async def delete(self, kind: str, name: str, uid: str, *, orphans: bool = False) -> None:
+        """Delete an object if it is still this one, and what it has made, unless that is to stay as `orphans`.
+
+        Raises ApiError; one that is gone is no error.
+        """
         options = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "preconditions": {"uid": uid},
-            "propagationPolicy": "Background",
+            "propagationPolicy": "Orphan" if orphans else "Background",
         }
         try:
             await self._asked("DELETE", await self._path(kind, name), json.dumps(options).encode(), "application/json")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from reconciler.cluster.actions import DeleteObject
 from reconciler.cluster.observed import ObservedPlace, Rendered
 from reconciler.cluster.ownership import key_of, marked
 from reconciler.cluster.plan import plan
@@ -183,3 +184,16 @@ def test_an_app_that_moves_serves_at_both_places_until_the_proxy_leads_where_it_
     assert planned(None, 12.0, **elsewhere) == gone
     # Of an app whose manifest is gone there is nothing to lead to.
     assert planned(None, 9.0, led="there", serves_at="") == gone
+
+
+def test_the_schedules_of_an_app_that_moves_start_nowhere_but_where_it_is_to_be() -> None:
+    there = seen(*made(), {"kind": "CronJob", "metadata": {"name": "shop-sweep"}})
+    for serves_at in ("", "here"):  # it is there already, or not yet
+        given: dict[str, Any] = {"wanted_at": "here", "serves_at": serves_at, "overlap_s": 60.0}
+        planned = plan(None, observed(seen=there, **given), 0.0)
+        (action,) = planned.actions
+        assert isinstance(action, DeleteObject)
+        assert (str(action), action.orphans, planned.state) == ("delete CronJob shop-sweep", True, "starting")
+    assert not plan(None, observed(seen=there, wanted_at="here", held=True), 0.0).actions
+    # What else is there waits, and goes with what the last run has left.
+    assert told(None, observed(seen=seen(*made()), wanted_at="here", overlap_s=60.0)) == ([], "starting")
