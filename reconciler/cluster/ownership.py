@@ -129,6 +129,35 @@ def changed_by(seen: Seen, installation: str, path: str) -> str:
     return "" if last is None else str(last["manager"])
 
 
+def as_kept(seen: Seen, installation: str) -> Seen:
+    """Return an object without what is not asked for once it was seen.
+
+    Of pods their metadata and status are left. Of who owns fields it is what the functions above look at: whether
+    replicas are ours, and what others have beside the status.
+    """
+    metadata = {name: each for name, each in seen["metadata"].items() if name != "managedFields"}
+    if seen["kind"] == "Pod":
+        return {**{name: each for name, each in seen.items() if name != "spec"}, "metadata": metadata}
+    if owners := seen["metadata"].get("managedFields"):
+        ours = manager_of(installation)
+        metadata["managedFields"] = [
+            _as_kept(each, is_ours=each.get("manager") == ours)
+            for each in owners
+            if each.get("manager") == ours or not each.get("subresource")
+        ]
+    return {**seen, "metadata": metadata}
+
+
+def _as_kept(owner: Seen, *, is_ours: bool) -> Seen:
+    fields = owner.get("fieldsV1") or {}
+    kept: dict[str, Any]
+    if is_ours:
+        kept = {"f:spec": {"f:replicas": {}}} if _has_field(fields, "spec.replicas") else {}
+        return {"manager": owner["manager"], "fieldsV1": kept}
+    kept = {name: {} if name == "f:status" else each for name, each in fields.items()}
+    return {"manager": owner.get("manager"), "time": owner.get("time"), "fieldsV1": kept}
+
+
 def _has_field(owned: Any, path: str) -> bool:
     """Return whether fields, as managedFields has them, contain the one at a path such as `spec.env[A].value`."""
     for name in filter(None, re.split(r"\.|(\[[^][]*+\])", path)):

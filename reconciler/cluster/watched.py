@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from reconciler.cluster.api.client import ApiError, Client, is_gone
-from reconciler.cluster.ownership import INSTALLATION, Seen, app_of, key_of
+from reconciler.cluster.ownership import INSTALLATION, Seen, app_of, as_kept, key_of
 from reconciler.cluster.versions import PLURALS, READ_VERSIONS
 
 _WATCH_S = 240
@@ -39,6 +39,7 @@ class WatchedObjects:
     ) -> None:
         self._sleep = sleep
         self._client = client
+        self._installation = installation
         self._selector = f"{INSTALLATION}={installation}"
         self._wake = wake
         self._listed: set[str] = set()
@@ -173,7 +174,7 @@ class WatchedObjects:
             self._put(each)
 
     def _put(self, seen: Seen) -> None:
-        app = app_of(seen)
+        seen, app = as_kept(seen, self._installation), app_of(seen)
         known = self._apps.setdefault(app, {})
         if known.get(key_of(seen)) != seen:
             known[key_of(seen)] = seen

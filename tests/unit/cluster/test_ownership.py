@@ -1,8 +1,18 @@
 """Only what is ours is touched, and only what differs is applied."""
 
+import json
 from typing import Any
 
-from reconciler.cluster.ownership import changed_by, differences, is_ours, marked, may_be_taken
+from reconciler.cluster.ownership import (
+    as_kept,
+    changed_by,
+    conflict_of,
+    differences,
+    is_ours,
+    kept_replicas,
+    marked,
+    may_be_taken,
+)
 
 OURS = {"reconciler.dev/installation": "here"}
 
@@ -89,3 +99,48 @@ def test_what_differs_is_named_by_its_path_and_by_who_changed_it_last() -> None:
         {"manager": "kube-controller-manager", "time": "4", "subresource": "status"},
     ]
     assert changed_by(deployment(managedFields=fields), "here", "spec.replicas") == "kubectl-edit"
+
+
+def test_what_is_kept_of_an_object_says_the_same_of_who_owns_it() -> None:
+    replicas: dict[str, Any] = {
+        "f:spec": {"f:replicas": {}, "f:template": {"f:spec": {}}},
+        "f:metadata": {"f:labels": {"f:a": {}}},
+    }
+    status: dict[str, Any] = {"f:status": {"f:replicas": {}, "f:conditions": {"f:type": {}}}}
+    annotated = {"f:metadata": {"f:annotations": {"f:deployment.kubernetes.io/revision": {}}}, **status}
+    ours, scaled = {"manager": "reconciler/here", "time": "1"}, {"manager": "kubectl-scale", "time": "4"}
+    owners: tuple[list[dict[str, Any]], ...] = (
+        [{**ours, "fieldsV1": replicas}, {**scaled, "fieldsV1": {"f:spec": {"f:replicas": {}}}}],
+        [{**ours, "fieldsV1": {"f:spec": {"f:template": {}}}}, {**ours, "fieldsV1": replicas, "subresource": "scale"}],
+        [ours, {"manager": "kubectl-edit", "time": "3"}, {"manager": "kube-controller-manager", "fieldsV1": annotated}],
+        [{"manager": "helm", "time": "9", "fieldsV1": status}],
+        [{"manager": "helm", "time": "9", "fieldsV1": replicas}, {"manager": "kubelet", "subresource": "status"}],
+    )
+    desired = {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "shop"}, "spec": {}}
+    for managed in owners:
+        seen = {**deployment(managedFields=managed), "kind": "Deployment", "spec": {"replicas": 3}, "status": {"a": 1}}
+        kept = as_kept(seen, "here")
+        said = [
+            (
+                is_ours(each, "here"),
+                may_be_taken(each, "shop", "here"),
+                kept_replicas(desired, each, "here"),
+                conflict_of(desired, each),
+                [changed_by(each, "here", path) for path in ("spec.replicas", "metadata.labels.a", "spec.other")],
+            )
+            for each in (seen, kept)
+        ]
+        assert said[0] == said[1]
+        assert {**kept, "metadata": None} == {**seen, "metadata": None}
+        assert len(json.dumps(kept)) < len(json.dumps(seen)) or "fieldsV1" not in managed[0]
+
+
+def test_pods_are_kept_without_what_they_are_to_run() -> None:
+    metadata = {"name": "shop-1", "labels": {"a": "b"}}
+    pod = {
+        "kind": "Pod",
+        "metadata": {**metadata, "managedFields": [{}]},
+        "spec": {"containers": []},
+        "status": {"a": 1},
+    }
+    assert as_kept(pod, "here") == {"kind": "Pod", "metadata": metadata, "status": {"a": 1}}
