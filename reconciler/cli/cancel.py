@@ -1,7 +1,7 @@
 """End a task.
 
 TASK is told to end by SIGTERM, and all that it has started is killed if that has not helped after 8 s; one that is not
-started yet never is. A beginning of a task's id that no other one has is enough; 'reconciler tasks' lists them.
+started yet never is. The beginning of a task's id is enough if no other one begins so; 'reconciler tasks' lists them.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Stop the daemon, and every app and task it started.
 
-Each app gets its stop timeout to finish its requests, each task 8 s after SIGTERM, and is on record as failed.
+Each app gets its stop timeout to finish its requests. Each task gets 8 s after SIGTERM, and is recorded as failed.
 'reconciler run' starts the apps again.
 """
 

@@ -1,8 +1,8 @@
 """Write apps as objects of Kubernetes.
 
 Turns each APP's manifest into what runs it in a cluster of version 1.25 or newer: Deployments, CronJobs, a Job for the
-release command, a Service, routes. Nothing is left out without a word: what differs there is told on standard error,
-and an app with a field that no object can keep is refused, with its line and what to do. The image is one that
+release command, a Service, routes. Nothing is left out without a word: what differs there is reported on standard
+error, and an app with a field that no object can keep is refused, with its line and what to do. The image is one that
 'reconciler image' made, by its digest. Secrets are named, and written only with --secrets include. The same manifest
 gives the same bytes. Changes nothing, and needs no cluster and no daemon.
 """

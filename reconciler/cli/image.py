@@ -3,9 +3,10 @@
 Stages APP and writes an OCI image layout: the layers of a base, and above them the app's environment, its code, and
 what starts it. The same source and manifest give the same bytes on every host and for every user. The base is an OCI
 layout as well, as 'skopeo copy docker://python@sha256:… oci:DIR' writes it, with the Python that the app runs on.
-Secrets and services are not in the image: what it has to be given where it runs is told. Needs no daemon and no root.
+Secrets and services are not in the image: the command prints what it has to be given where it runs. Needs no daemon and
+no root.
 
-With --push, the image goes to a registry, which is sent what it does not have; the command prints its name there, by
+With --push, the image goes to a registry, which is sent only what it lacks; the command prints its name there, by
 digest. Logins are read from a Docker configuration, or asked of the credential helper that it names.
 """
 

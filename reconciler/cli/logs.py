@@ -5,7 +5,7 @@ one line, the app's exception with its file and line; --all-lines shows all that
 latest at which the line can have been written, as the line names none. Colours are kept on a terminal; other control
 characters, and marks that change the direction of text, are printed as escapes such as \x1b.
 
-Of one APP that runs in a cluster, prints what its pods wrote, a pod after the other, as the cluster has it.
+For one APP that runs in a cluster, prints what its pods wrote, one pod after the other, as the cluster has it.
 """
 
 import contextlib

@@ -1,10 +1,10 @@
 """Show what the daemon would do now, and why.
 
 Shows the actions for APP, or for every app and service, and changes nothing; for one APP, also when its schedules start
-next, on their own clocks and on the host's. Of what failed, says when it is tried
-again, or that an edit has to fix it. Reads the manifests and every source again, whether a daemon is running or not.
-Warns of what staging would certainly refuse. Exits with 0 when everything is up to date, with 2 when something is to be
-done or waits, and with 1 when a manifest or a source is wrong.
+next, on their own clocks and on the host's. For what failed, says when it is tried again, or that an edit has to fix
+it. Reads the manifests and every source again, whether a daemon is running or not. Warns of what staging would
+certainly refuse. Exits with 0 when everything is up to date, with 2 when something is to be done or waits, and with 1
+when a manifest or a source is wrong.
 
 With --commit, shows what it would do with a commit of an origin in git, and exits with 1 if that would not be accepted.
 """

@@ -142,11 +142,12 @@ class Silent(Console):
 def phase_of(report: "Report") -> str:
     """Return the work under way in words; while an app starts or stops, its state says more than the plan's message.
 
-    Of a retry it is what is tried, without the failure, which was printed.
+    Long work has words of its own, as a release command has. Of a retry it is what is tried, without the failure,
+    which was printed.
     """
     if is_retry(report):
         return report.phase
-    return report.state if report.state in {"starting", "stopping"} else report.message
+    return report.state if report.state in {"starting", "stopping"} and not report.phase else report.message
 
 
 def is_under_way(report: "Report") -> bool:

@@ -2,7 +2,7 @@
 
 Newest first: when each revision of APP was released, what asked for it, which fields of the manifest and which files of
 the source differ from the revision that served before, and the outcome. Those marked with * can be rolled back to.
-REVISION, or a beginning of it, shows one; --diff shows its source's lines.
+REVISION, or the beginning of it, shows one; --diff shows its source's lines.
 """
 
 from collections.abc import Iterator

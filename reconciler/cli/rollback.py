@@ -1,8 +1,8 @@
 """Roll an app back to an earlier revision.
 
 APP goes back to its previous known good revision, or to REVISION, until its manifest or its source changes, or until
-'reconciler start APP'. A beginning of a revision's id that no other one has is enough; 'reconciler releases APP' lists
-the revisions.
+'reconciler start APP'. The beginning of a revision's id is enough if no other one begins so; 'reconciler releases APP'
+lists the revisions.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Resume an app after 'stop', 'rollback' or maintenance.
 
-The manifest of APP applies again. An app of which nothing like that was requested is left alone. With the name of a
+The manifest of APP applies again. An app for which none of these was requested is left alone. With the name of a
 process behind the app's, that process runs again.
 """
 

@@ -38,7 +38,7 @@ _WAITING_AFTER_S = 2.0
 @click.option("--name", help="A name for the history.  [default: the first word of CMD]")
 @click.option("--timeout", type=DURATION, help="End it after so long.  [default: tasks.timeout of the host, 24h]")
 @click.option(
-    "--revision", metavar="REVISION", help="Run it in a revision that does not serve, by a beginning of its id."
+    "--revision", metavar="REVISION", help="Run it in a revision that does not serve, by the beginning of its id."
 )
 @json_option
 @state_option

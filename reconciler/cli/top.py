@@ -1,8 +1,8 @@
 """Show the load and resource use of every app.
 
 Shows requests, errors, latency, busy workers, how many connections wait for a worker and how long, memory and its
-limit, CPU, and for what the processes of an app wait, the busiest app first. Of an app in a cluster, shows how many
-pods there are, and what they use, where the cluster measures that.
+limit, CPU, and what the processes of an app wait for, the busiest app first. For an app in a cluster, shows how
+many pods there are, and what they use, where the cluster measures that.
 """
 
 import contextlib

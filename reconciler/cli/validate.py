@@ -5,7 +5,8 @@ that is, otherwise both. Changes nothing. Exits with 1 when there are errors, ot
 missing on this host, such as a source, a file or a service, what staging would certainly refuse of a source, and data
 that a deploy would replace; with --strict, they fail as errors do. No code of an app runs.
 
-Of an app that its manifest places in a cluster, also says what no cluster could run, or that one, without asking it.
+For an app that its manifest places in a cluster, also reports what no cluster could run, or not that one, without
+asking it.
 
 With --git, checks what a commit comes to on a host, as the daemon there would: its files, its manifests and the fence,
 without a daemon, a network or a checkout. The host's settings say how, if there are any.

@@ -4,7 +4,8 @@ The daemon looks at the manifests and sources again first, so a file saved a mom
 name, a pattern such as 'shop-*' or service/NAME, with the services it uses, or for every app and service. Exits with 0
 once all are as their manifests ask and a new revision has passed its probation. Exits with 1 at once, with the reason,
 when a manifest is refused, an attempt has failed, or an operator has stopped or rolled back an app; and when the time
-is over. Exits with 3 when no daemon is running. One that ends meanwhile is waited for.
+is over. Exits with 3 when no daemon is running; if it ends meanwhile, waits for the next
+one.
 """
 
 import time

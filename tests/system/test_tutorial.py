@@ -234,6 +234,13 @@ def test_every_step_of_the_tutorial_of_gitops_does_what_it_says(gitops: Site, sh
     assert nothing_runs(reader.state)
 
 
+def waited(shell: Shell) -> bool:
+    """Whether all is up to date; an AssertionError says what is not, with the end of what the daemon has printed."""
+    told, code = shell.run(".venv/bin/reconciler wait")
+    assert code == 0, f"{told}{shell.run('tail -n 40 daemon.log')[0]}"
+    return True
+
+
 @pytest.mark.nightly
 @pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="there is nothing to clone")
 @pytest.mark.skipif(not (shutil.which("git") and shutil.which("make")), reason="its reader has git and make")
@@ -246,7 +253,7 @@ def test_a_reader_clones_the_repository_makes_run_and_serves_an_app_of_their_own
     assert code == 0, told
     shell.run("make run > daemon.log 2>&1 &")
     shell.run('export PATH="$PWD/.venv/bin:$PATH" RECONCILER_STATE="$PWD/.state"')
-    eventually(lambda: shell.run(".venv/bin/reconciler wait")[1] == 0, 400)
+    eventually(lambda: waited(shell), 1200)
     link = urlsplit(shell.run(".venv/bin/reconciler page")[0].split()[0])
     assert link.port is not None
     opened = logged_in(link.port, link.path).headers

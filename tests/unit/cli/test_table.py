@@ -113,6 +113,17 @@ def test_many_apps_are_no_flood() -> None:
     assert told <= 20
 
 
+def test_a_long_release_command_is_named_while_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter(range(15))
+    console, work = Console(lambda: float(next(seconds))), "running the release command"
+    for second in range(15):
+        console.working("blog", Report(state="starting", message=f"{work} ({second} s)", phase=work))
+    assert capsys.readouterr().out.splitlines() == [
+        "blog  starting  running the release command (2 s)",
+        "blog  starting  running the release command (12 s)",
+    ]
+
+
 def test_apply_is_done_when_every_app_is_settled_or_failed_for_good(capsys: pytest.CaptureFixture[str]) -> None:
     progress = ApplyProgress(Console(lambda: 0.0), {"same": "r1"})
     progress.expect({"same", "new", "bad"})
