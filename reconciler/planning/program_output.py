@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.planning.absent_packages import package_advice
 
 LONGEST = 400
 _MOST_OF_ONE = 20
@@ -126,7 +127,9 @@ def _after(lines: Sequence[str], start: int, code: str) -> tuple[Raised, int] | 
             return None
         text = _whole([each[indent:] for each in lines], at, match["said"])
         unset = text.startswith("KeyError: ") and _OF_ENVIRONMENT.search(frame) is not None
-        return Raised(text=text, place=place, remedy=_UNSET if unset else ""), at
+        # What an installer runs, which is of no app, lacks what the app cannot list.
+        remedy = _UNSET if unset else package_advice(text) if code else ""
+        return Raised(text=text, place=place, remedy=remedy), at
     return None
 
 

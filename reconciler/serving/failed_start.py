@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.linux.listing import names_in
+from reconciler.planning.absent_packages import package_advice
 from reconciler.planning.isolation.remedies import remedy
 from reconciler.planning.wording import quoted
 from reconciler.serving import logs
@@ -31,7 +32,7 @@ def why(program: Program, live: LiveInstance) -> str:
     """Return why an instance ended, or was rejected by its workers, in one line."""
     refusal, exited = live.refusal(), live.worker_exit()
     if refusal is not None:
-        text = refusal
+        text = f"{refusal}{package_advice(refusal)}"
     elif exited is not None:
         crash = logs.crash(live.log, live.log_start, live.code)
         place = crash.place if crash is not None else ""

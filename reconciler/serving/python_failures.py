@@ -3,13 +3,8 @@
 import re
 import sys
 
-# By the release that removed them, <https://docs.python.org/3/whatsnew/>: 3.10 to 3.13, and those of Python 2.
-_REMOVED = frozenset((
-    "formatter", "parser", "symbol", "binhex", "asynchat", "asyncore", "distutils", "imp", "smtpd", "aifc", "audioop",
-    "cgi", "cgitb", "chunk", "crypt", "imghdr", "lib2to3", "mailcap", "msilib", "nis", "nntplib", "ossaudiodev",
-    "pipes", "sndhdr", "spwd", "sunau", "telnetlib", "uu", "xdrlib", "ConfigParser", "Cookie", "HTMLParser", "Queue",
-    "StringIO", "cPickle", "cStringIO", "httplib", "urllib2", "urlparse",
-))  # fmt: skip
+from reconciler.planning.absent_packages import REMOVED_MODULES
+
 _MODULE = re.compile(r"(?:ModuleNotFound|Import)Error: No module named '?(?P<name>\w+)")
 _NAME = re.compile(
     r"(?:ImportError: cannot import name '\w+' from '(?P<source>\w+)"
@@ -25,7 +20,7 @@ _SYNTAX = re.compile(
 def depends_on_python(reason: str) -> bool:
     """Tell whether an exception, as Python prints it, is of a name or a syntax that only other versions have."""
     if module := _MODULE.match(reason):
-        return module["name"] in _REMOVED
+        return module["name"] in REMOVED_MODULES
     if name := _NAME.match(reason):
         return (name["source"] or name["module"]) in sys.stdlib_module_names
     return _SYNTAX.match(reason) is not None

@@ -204,7 +204,9 @@ async def test_start_of_an_app_that_does_not_import_says_why_and_leaves_nothing(
         await machine.do(start(machine, app))
         (trouble,) = machine.seen().failures
         assert trouble.reason == (
-            "ModuleNotFoundError: No module named 'nothing_of_that_name' (wsgi.py:1); more in 'reconciler logs blog'"
+            "ModuleNotFoundError: No module named 'nothing_of_that_name' (wsgi.py:1); if it is not a module of the"
+            " app's own, add the package that has it to requirements.txt, or to where else the app lists its"
+            " dependencies; more in 'reconciler logs blog'"
             "; no dependency file was found, but wsgi.py imports nothing_of_that_name"
         )
         assert machine.seen().instances == ()

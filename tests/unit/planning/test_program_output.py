@@ -41,6 +41,10 @@ CRASH_OF_THREADS = (
 )
 CRASHED = "Fatal Python error: Segmentation fault (shop/native.py:4)"
 
+DJANGO_REST = (
+    "; djangorestframework has it: add that to requirements.txt, or to where else the app lists its dependencies"
+)
+
 
 @pytest.mark.parametrize(
     ("lines", "told"),
@@ -52,7 +56,7 @@ CRASHED = "Fatal Python error: Segmentation fault (shop/native.py:4)"
         (CRASH[:2], "Fatal Python error: Segmentation fault"),
         (
             (*FRAMES, "ModuleNotFoundError: No module named 'rest_framework'"),
-            "ModuleNotFoundError: No module named 'rest_framework' (shop/models.py:7)",
+            f"ModuleNotFoundError: No module named 'rest_framework' (shop/models.py:7){DJANGO_REST}",
         ),
         (
             ("  Applying blog.0001_initial..." + FRAMES[0], *FRAMES[1:4], "sqlite3.OperationalError: no such table: a"),
