@@ -28,7 +28,7 @@ from reconciler.state.journal import EventKind
 
 # Each empty set that is built is an object of its own, and every app is observed.
 _NOWHERE: frozenset[Address] = frozenset()
-# How soon a listener that an app shut down is open again, and how long that must have been so to be told again.
+# How soon a listener that an app shut down is open again, and how rarely that is told, and done for a socket.
 _REOPENED_AFTER_S, _TOLD_EVERY_S = 0.2, 60.0
 # What the keeper calls the second listener of an app: no app can be called so.
 _SECOND = "+canary"
@@ -326,20 +326,40 @@ class AppListeners:
         self._open[name] = self.of(name) | {address}
         self._at_spot[address.spot].add(name)
         self._keeper.keep(name, address, self._listeners.fd(address))
-        if not address.path:
-            self._listeners.when_shut(address, partial(self._on_shut, name, address))
+        self._listeners.when_shut(address, partial(self._on_shut, name, address))
 
     def _on_shut(self, name: str, address: Address) -> None:
-        """Open a listener again that the app shut down, in a moment: it may do so again and again."""
-        asyncio.get_running_loop().call_later(_REOPENED_AFTER_S, self._listen_again, name, address)
+        """Open a listener again that the app shut down, in a moment: it may do so again and again.
+
+        Of a socket, that takes a new instance: the later, the sooner after the time before it is shut down.
+        """
+        after, again = _REOPENED_AFTER_S, time.monotonic() - self._shut_at.get(name, float("-inf"))
+        if address.path and again < _TOLD_EVERY_S:
+            after = max(after, _TOLD_EVERY_S - again)
+        asyncio.get_running_loop().call_later(after, self._listen_again, name, address)
 
     def _listen_again(self, name: str, address: Address) -> None:
-        if address in self.of(name) and self._listeners.listen_again(address):
-            before, self._shut_at[name] = self._shut_at.get(name, 0.0), time.monotonic()
-            if before and self._shut_at[name] - before < _TOLD_EVERY_S:
-                return
+        if address not in self.of(name):
+            return
+        if address.path and self._listeners.is_dead(address):
+            self._give_up(address)
+            self._tell_shut(name, f"opening {address} anew")
+        elif not address.path and self._listeners.listen_again(address):
+            self._tell_shut(name, f"listening on {address} again")
+
+    def _give_up(self, address: Address) -> None:
+        """Close a socket that is dead: a new one takes its place, and an instance with that the one of those before."""
+        for name in [name for name in self._at_spot[address.spot] if address in self.of(name)]:
+            self._keeper.drop(name, address)
+            self._closed(name, address)
+            self._instances.wake(name)
+        self._listeners.close(address)
+
+    def _tell_shut(self, name: str, text: str) -> None:
+        before, self._shut_at[name] = self._shut_at.get(name, float("-inf")), time.monotonic()
+        if self._shut_at[name] - before >= _TOLD_EVERY_S:
             cause = "a process of the app had shut it down, for all others too"
-            self._record(name, "listening", f"listening on {address} again", cause, Reason.NOT_LISTENING)
+            self._record(name, "listening", text, cause, Reason.NOT_LISTENING)
 
     def _closed(self, name: str, address: Address) -> None:
         self._open[name] = self.of(name) - {address}

@@ -52,5 +52,5 @@ class Arrivals:
 class Shutdowns(Arrivals):
     """Calls back each time a process shuts a listener down, which ends it for all that have it (shutdown(2))."""
 
-    # The kernel tells of a hang-up unasked; once for each.
-    _events, _is_once = select.EPOLLET, False
+    # The kernel tells of a hang-up unasked, once for each; of a unix socket that is shut one way, if it is asked.
+    _events, _is_once = select.EPOLLET | select.EPOLLRDHUP, False

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Collection
@@ -48,8 +49,15 @@ def _among(addresses: frozenset[Address], known: Collection[Address]) -> frozens
 
 
 def is_reached(address: Address, opened: socket.socket) -> bool:
-    """Return whether clients of this address reach this listener: the file of a unix socket may be gone."""
-    return not address.path or is_in_place(Path(address.path), opened)
+    """Return whether clients of this address reach this listener: that of a unix socket may be gone, or shut down."""
+    return not address.path or (is_in_place(Path(address.path), opened) and not is_shut(opened))
+
+
+def is_shut(opened: socket.socket) -> bool:
+    """Return whether a listening unix socket was shut down: it refuses clients, and no call lets it listen again."""
+    hung_up = select.poll()
+    hung_up.register(opened, select.POLLRDHUP)
+    return bool(hung_up.poll(0))
 
 
 class Listeners:
@@ -173,7 +181,7 @@ class Listeners:
         self._shutdowns.expect(self.fd(address), shut)
 
     def listen_again(self, address: Address) -> bool:
-        """Let a listener accept connections again that was shut down; return whether that was needed, and done."""
+        """Let a port accept connections again that was shut down; return whether that was needed, and done."""
         held = self._sockets.get(address)
         if held is None or held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return False
@@ -181,6 +189,11 @@ class Listeners:
             held.listen(_BACKLOG)
             return True
         return False
+
+    def is_dead(self, address: Address) -> bool:
+        """Return whether the unix socket that is held for an address was shut down."""
+        held = self._sockets.get(address)
+        return held is not None and is_shut(held)
 
     def queue(self, address: Address) -> Queue | None:
         """Return how many connections wait at this address, None where that is not known."""
@@ -233,7 +246,7 @@ class Listeners:
             with contextlib.suppress(OSError):
                 if not address.path:
                     ignore_new_connections(held)
-                elif is_reached(address, held):
+                elif is_in_place(Path(address.path), held):
                     Path(address.path).unlink()
         self.close(address)
 

@@ -116,7 +116,7 @@ def test_without_a_keeper_the_instance_whose_listener_cannot_be_had_is_replaced_
         load.await_more(20)
     assert set(load.failed) <= {"reset"}, load.outcomes  # what waited at the old socket goes with it
     assert is_gone(before)
-    replaced = "the listener of the running instance could not be fetched back"
+    replaced = "the running instance has lost the app's listener"
     assert replaced in site.cli("events", "blog").stdout
 
 

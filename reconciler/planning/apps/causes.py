@@ -31,7 +31,7 @@ def why_start(known: Assessment) -> Cause:
     if outgrown:
         return Cause(Reason.LIMIT_NEAR, f"the running instance is near its limit: {outgrown}")
     if any(i.detached for i in known.others):
-        return Cause(Reason.LISTENER_LOST, "the listener of the running instance could not be fetched back")
+        return Cause(Reason.LISTENER_LOST, "the running instance has lost the app's listener")
     before = known.observed.restart_before
     if any(i.revision == known.target.id and i.started_at < before for i in known.others):
         return Cause(Reason.RESTART_REQUESTED, "an operator requested a restart")

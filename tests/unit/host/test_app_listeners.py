@@ -15,6 +15,7 @@ import pytest
 from reconciler.host.app_listeners import AppListeners
 from reconciler.linux.listening_paths import listen_at
 from reconciler.planning.address import Address
+from reconciler.planning.apps.actions import Listen
 from reconciler.planning.apps.observed import Instance
 from reconciler.state.journal import EventKind
 from tests.world import an_app
@@ -55,10 +56,13 @@ def listeners_of(
     *directories: Path,
     newest: Instance | None = None,
     record: Callable[[str, EventKind, str, str, str], None] = lambda *_: None,
+    wake: Callable[[str], None] = lambda _: None,
 ) -> AppListeners:
     found = () if newest is None else (newest,)
     lives = tuple(SimpleNamespace(record=each) for each in found)
-    instances: Any = SimpleNamespace(of=lambda _: found, lives=lambda _: lives, apps=frozenset, processes=lambda _: ())
+    instances: Any = SimpleNamespace(
+        of=lambda _: found, lives=lambda _: lives, apps=frozenset, processes=lambda _: (), wake=wake
+    )
     kept: Any = keeper
     made = AppListeners(instances, kept, lambda _: None, directories, record)
     made.take_back()
@@ -189,3 +193,46 @@ def test_a_listener_that_an_app_shuts_down_is_open_again_soon_and_that_is_told_o
     address = keeper.held[0][1]
     cause = "a process of the app had shut it down, for all others too"
     assert told == [("shop", "listening", f"listening on {address} again", cause, "not-listening")]
+
+
+@pytest.mark.parametrize("how", [socket.SHUT_RD, socket.SHUT_RDWR])
+def test_a_socket_that_an_app_shuts_down_is_closed_and_a_new_one_opened_in_its_place(
+    keeper: Keeper, tmp_path: Path, how: int
+) -> None:
+    told: list[str] = []
+    woken: list[str] = []
+    _, address, dead = keeper.held[1]
+
+    async def story() -> None:
+        listeners = listeners_of(keeper, tmp_path, record=lambda *event: told.append(event[2]), wake=woken.append)
+        with dead.dup() as of_the_app:
+            of_the_app.shutdown(how)
+            with pytest.raises(ConnectionRefusedError):
+                await asked(dead)
+            async with asyncio.timeout(20):
+                while not woken:
+                    await asyncio.sleep(0.05)
+            assert address not in listeners.of("shop")
+            assert listeners.listen("shop", Listen(address=address, cause="")) == ""
+        opened = socket.socket(fileno=os.dup(listeners.fd(address)))
+        with opened:
+            async with served(opened):
+                assert await asked(opened) == OK
+        listeners.close_all()
+
+    asyncio.run(story())
+    assert woken == ["shop"]
+    assert told == [f"opening {address} anew"]
+
+
+def test_a_dead_socket_that_was_kept_is_not_taken_back(keeper: Keeper, tmp_path: Path) -> None:
+    dead = keeper.held[1][2]
+    dead.shutdown(socket.SHUT_RDWR)
+
+    async def story() -> None:
+        listeners = listeners_of(keeper, tmp_path)
+        assert listeners.of("shop") == {keeper.held[0][1]}
+        listeners.close_all()
+
+    asyncio.run(story())
+    assert dead.fileno() == -1

@@ -225,7 +225,7 @@ def test_builds_of_what_is_wanted_alive_or_proven_are_kept_and_others_go_once_th
 
 def test_a_listener_that_could_not_be_fetched_back_gets_a_successor() -> None:
     assert planned(APP, serving(APP, instances=(an_instance(V1, detached=True),))) == lines("""
-        start revision v1: the listener of the running instance could not be fetched back
+        start revision v1: the running instance has lost the app's listener
         stop instance i1: replaced by a new instance
     """)
 
