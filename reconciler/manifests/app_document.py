@@ -319,13 +319,18 @@ def _server(tree: Node, given: dict[str, Any], host: HostDefaults) -> Server:
         workers=_workers(tree, given, host),
         threads=int(given.get("threads", default.threads)),
         worker_class=given.get("worker_class"),
-        settings=dict(given.get("gunicorn", {})),
+        settings={name: _setting(value) for name, value in given.get("gunicorn", {}).items()},
         health=Health(path=health["path"], host=health.get("host"), timeout_s=timeout_s) if "path" in health else None,
         start_timeout_s=start_timeout_s,
         stop_timeout_s=_or(tree.seconds("stop_timeout"), default.stop_timeout_s),
         access_log=given.get("access_log", default.access_log),
         counts="idle_after" in given,
     )
+
+
+def _setting(value: Any) -> Any:
+    """Return the value of a setting of gunicorn, whose numbers are all whole."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _workers(tree: Node, given: dict[str, Any], host: HostDefaults) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
+from reconciler.documents.units import whole_number
 from reconciler.planning.scaling.instance_range import ONE, InstanceRange
 
 _HERE_ONE = "one host runs one instance: remove it, and raise 'workers', or have 'place' name a cluster"
@@ -16,7 +17,7 @@ def instances_of(tree: Node) -> InstanceRange:
     if node is None:
         return ONE
     if not isinstance(node.value, dict):
-        return InstanceRange(least=int(str(node.value)))
+        return InstanceRange(least=whole_number(node.value))
     given: dict[str, Any] = node.value
     return InstanceRange(least=given.get("min", ONE.least), most=given["max"], cpu=given.get("cpu", ONE.cpu))
 

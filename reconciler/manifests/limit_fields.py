@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
-from reconciler.documents.units import size_bytes
+from reconciler.documents.units import size_bytes, whole_number
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits, size
 
 # A Python process takes some 10M by itself; no host has more than the largest.
@@ -19,7 +19,7 @@ def limits_of(node: Node | None, most: Limits = NO_LIMITS) -> Limits:
     if node is None or not isinstance(node.value, dict):
         return NO_LIMITS.within(most)
     sizes = {name: size_bytes(str(node.parts[name].written)) for name in _SIZES if name in node.keys}
-    counts = {name: int(str(node.value[name])) for name in ("processes", "files") if name in node.keys}
+    counts = {name: whole_number(node.value[name]) for name in ("processes", "files") if name in node.keys}
     cpu = float(str(node.value["cpu"])) if "cpu" in node.keys else None
     return Limits(
         memory=sizes.get("memory"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
-from reconciler.documents.units import duration_s
+from reconciler.documents.units import duration_s, whole_number
 from reconciler.manifests.durations import duration_problem
 from reconciler.manifests.limit_fields import limits_of
 from reconciler.planning.command_line import Command, NoCommand, command_of
@@ -153,7 +153,7 @@ def _process(name: str, node: Node) -> Process:
     return Process(
         name=name,
         command=_command(node),
-        count=int(str(given.get("count", 1))) if scale is None else scale.least,
+        count=whole_number(given.get("count", 1)) if scale is None else scale.least,
         scale=scale,
         single=single if isinstance(single, bool) else None,
         stop_timeout_s=_or(node.seconds("stop_timeout"), _DEFAULT.stop_timeout_s),
@@ -208,7 +208,7 @@ def _alive(node: Node) -> Alive | None:
         command=command,
         interval_s=_or(node.seconds("alive", "interval"), default.interval_s),
         timeout_s=_or(node.seconds("alive", "timeout"), default.timeout_s),
-        failures=int(str(given.value.get("failures", default.failures))),
+        failures=whole_number(given.value.get("failures", default.failures)),
     )
 
 
@@ -220,8 +220,8 @@ def _scale(node: Node) -> ByBacklog | None:
     return ByBacklog(
         command=command,
         per=float(str(given.value["per"])),
-        least=int(str(given.value.get("min", default.least))),
-        most=int(str(given.value["max"])),
+        least=whole_number(given.value.get("min", default.least)),
+        most=whole_number(given.value["max"]),
         every_s=_or(node.seconds("scale", "every"), default.every_s),
         timeout_s=_or(node.seconds("scale", "timeout"), default.timeout_s),
         calm_s=_or(node.seconds("scale", "calm"), default.calm_s),

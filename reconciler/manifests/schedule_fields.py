@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from reconciler.documents.problem import Path
 from reconciler.documents.tree import Node
+from reconciler.documents.units import whole_number
 from reconciler.manifests.durations import duration_problem
 from reconciler.planning.command_line import Command, command_of
 from reconciler.planning.schedules.expression import expression_of
@@ -104,14 +105,14 @@ def _schedule(app: str, name: str, node: Node, zone: str) -> Schedule:
         missed=given.get("missed", _SILENT.missed),  # type: ignore[arg-type]  # the same
         within_s=node.seconds("within") or _SILENT.within_s,
         retries=Retries(
-            count=0 if retries is None else int(str(retries.value.get("count", 0))),  # type: ignore[union-attr]
+            count=0 if retries is None else whole_number(retries.value.get("count", 0)),  # type: ignore[union-attr]
             first_s=first_s,
             cap_s=cap or max(_SILENT.retries.cap_s, first_s),
         ),
         spread_s=node.seconds("spread") or 0.0,
         ping=Ping(**{when: node.written_at("ping", when, "file") for when in _PINGS if node.given("ping", when)}),
         paused=given.get("paused") is True,
-        keep=int(str(given.get("keep", _SILENT.keep))),
+        keep=whole_number(given.get("keep", _SILENT.keep)),
         env={str(each): str(part.written) for each, part in variables.items() if not part.keys} or NO_VARIABLES,
         env_files={str(each): str(part.parts["file"].value) for each, part in variables.items() if part.keys}
         or NO_VARIABLES,

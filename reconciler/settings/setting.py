@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import Field, field
 from typing import Any, TypeAlias
 
-from reconciler.documents.units import duration_s, share_of_one, size_bytes
+from reconciler.documents.units import duration_s, share_of_one, size_bytes, whole_number
 from reconciler.linux.dataclass import dataclass
 
 Path: TypeAlias = tuple[str, ...]
@@ -41,7 +41,7 @@ class Setting:
 
 def number(path: str, default: str | Callable[[], int]) -> Any:
     """Declare a field for a number."""
-    return _declared(path, int, default)
+    return _declared(path, whole_number, default)
 
 
 def most(path: str, read: Callable[[str], Any], *, least: str) -> Any:

@@ -50,6 +50,25 @@ def test_a_path_is_all_a_manifest_needs() -> None:
     assert leased.address == Address(host="127.0.0.1", port=8001)
 
 
+NUMBERS = (
+    ("port: 8e3", "port: 8000"),
+    ("workers: 1e1", "workers: 10"),
+    ("workers: {min: 1.0, max: 4.0}", "workers: {min: 1, max: 4}"),
+    ("threads: 2.0", "threads: 2"),
+    ("gunicorn: {max_requests: 1e3}", "gunicorn: {max_requests: 1000}"),
+    ("patience: 1e1", "patience: 10"),
+    ("health: {path: /, failures: 3.0, timeout: .5}", "health: {path: /, failures: 3, timeout: 500ms}"),
+    ("limits: {memory: 1e9, processes: 1e2, files: 1e3}", "limits: {memory: 1000000000, processes: 100, files: 1000}"),
+    ("processes: {w: {command: x, count: 2.0}}", "processes: {w: {command: x, count: 2}}"),
+    ("schedules: {s: {command: x, every: 1h, keep: 2e1}}", "schedules: {s: {command: x, every: 1h, keep: 20}}"),
+)
+
+
+@pytest.mark.parametrize(("written", "plain"), NUMBERS)
+def test_a_number_is_what_yaml_takes_for_one_in_every_field(written: str, plain: str) -> None:
+    assert str(app(f"path: x\n{written}\n")) == str(app(f"path: x\n{plain}\n"))
+
+
 @pytest.mark.parametrize("written", ["3.10", '"3.10"', "'3.10'"])
 def test_a_runtime_is_kept_as_written(written: str) -> None:
     assert app(f"path: x\nruntime: {written}\n").recipe.runtime == "3.10"
