@@ -14,7 +14,7 @@ from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.schema_checks import suggestion
 from reconciler.linux.listing import is_directory, is_file
 from reconciler.linux.readable_paths import readable_path
-from reconciler.planning.wording import persist_field
+from reconciler.planning.wording import persist_field, unnamed
 
 if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog
@@ -194,7 +194,7 @@ class _Sources:
             self._kept[path] = _kept_beside_code(source)
         yield from self._misplaced[path]
         if lost := _lost_data(app, self._kept[path]):
-            remedy = f"add '{persist_field(lost)}' to keep {'it' if len(lost) == 1 else 'them'}"
+            remedy = f"add '{persist_field(lost)}' to keep {'it' if len(lost) == 1 else 'them'}{unnamed(lost)}"
             yield _PATH, f"the app keeps {' and '.join(lost)} beside its code, which a deploy replaces; {remedy}"
 
     def _look(self, source: Path) -> Iterator[_Found]:

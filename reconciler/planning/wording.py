@@ -6,6 +6,7 @@ from collections.abc import Sequence
 # What YAML takes for text, and for something else, without quotes.
 _PLAIN = re.compile(r"[^\W\d][\w./-]*")
 _OTHER_VALUES = frozenset(("true", "false", "yes", "no", "on", "off", "null", "y", "n"))
+_MOST_NAMED = 10  # in a field that is proposed
 
 
 def counted(number: int, noun: str) -> str:
@@ -38,7 +39,7 @@ def written_into_build(places: Sequence[str]) -> str:
     """Say of an app what it has written into its build, and how to keep that."""
     written = f"wrote {listed(places)} into its build, which the next deploy replaces"
     if field := persist_field(places):
-        return f"{written}; '{field}' in its manifest keeps it"
+        return f"{written}; '{field}' in its manifest keeps it{unnamed(places)}"
     return f"{written}; no manifest can name it, as its name is not UTF-8: have it written elsewhere"
 
 
@@ -46,16 +47,26 @@ def stayed_in_build(places: Sequence[str], build: str) -> str:
     """Say of an app what it wrote into a build that does not serve any more, and how to take it over."""
     stayed = f"{listed(places)}, which it wrote, stayed in build {build}"
     field = persist_field(places)
-    return f"{stayed}; '{field}' in its manifest takes it over" if field else stayed
+    return f"{stayed}; '{field}' in its manifest takes it over{unnamed(places)}" if field else stayed
 
 
 def persist_field(places: Sequence[str]) -> str:
-    """Return the field of a manifest that keeps these places, as YAML; "" if none of them can be written there.
+    """Return the field of a manifest that keeps these places, the first few of many, as YAML; "" if it can name none.
 
     Of a place whose name is not UTF-8, shown with an escape, the nearest directory above that can be.
     """
-    held = dict.fromkeys(filter(None, map(_held, places)))
-    return f"persist: [{', '.join(map(_as_yaml, held))}]" if held else ""
+    named = _named(places)[:_MOST_NAMED]
+    return f"persist: [{', '.join(map(_as_yaml, named))}]" if named else ""
+
+
+def unnamed(places: Sequence[str]) -> str:
+    """Return how many of these places their `persist_field` does not name, as the end of a sentence."""
+    more = len(_named(places)) - _MOST_NAMED
+    return f"; {more} more can be named there, or a directory that has them" if more > 0 else ""
+
+
+def _named(places: Sequence[str]) -> list[str]:
+    return [*dict.fromkeys(filter(None, map(_held, places)))]
 
 
 def _held(place: str) -> str:

@@ -33,9 +33,17 @@ def test_places_become_a_field_of_a_manifest(places: tuple[str, ...], field: str
     assert persist_field(places) == field
 
 
-@given(st.lists(_NAMES, min_size=1, unique=True))
+@given(st.lists(_NAMES, min_size=1, max_size=10, unique=True))
 def test_yaml_reads_the_places_again(places: list[str]) -> None:
     assert held(persist_field(places)) == places
+
+
+def test_of_very_many_places_the_first_are_named_and_the_others_counted() -> None:
+    places = [f"cache-{number}.txt" for number in range(1000)]
+    assert held(persist_field(places)) == places[:10]
+    for text in (written_into_build(places), stayed_in_build(places, "b1")):
+        assert text.endswith("; 990 more can be named there, or a directory that has them")
+        assert len(text) < 400
 
 
 def test_what_no_manifest_can_name_is_said() -> None:
