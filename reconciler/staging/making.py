@@ -207,10 +207,10 @@ class Maker:
         return await environment_for(self.environments, needed, selection.entry, runtimes)
 
     def _persist(self, request: "_Request", code: Path) -> None:
-        from reconciler.staging.persist import link_persisted
+        from reconciler.staging.persist import link_persisted, require_place
 
         for path in request.build.recipe.persist:
-            require_within(code, Path(path).parent)
+            require_place(code, path)
         builds = self.builds(request.app)
         earlier = [builds / build / _CODE for build in reversed(staged.build_ids(builds))]
         link_persisted(code, request.build.recipe.persist, request.kept, earlier, has_written)

@@ -12,12 +12,27 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from reconciler.linux.files import draft, make_below, remove
+from reconciler.linux.files import draft, make_below, remove, require_within
+from reconciler.linux.regular_files import UnfitFile
 from reconciler.linux.remove_tree import remove_tree
+from reconciler.staging.errors import StagingError
 
 # SQLite keeps these beside a database, whose real name it derives them from.
 _COMPANIONS = ("-wal", "-shm", "-journal")
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
+
+
+def require_place(code: Path, path: str) -> None:
+    """Raise StagingError if a build cannot have a link at `path`: one above it is a file, or leads out of the build."""
+    for parent in reversed(Path(path.rstrip("/")).parents[:-1]):
+        try:
+            found = require_within(code, parent)
+        except UnfitFile as error:
+            raise StagingError(f"cannot keep '{path}' of 'persist': '{parent}' leads out of the source") from error
+        if os.path.lexists(found) and not found.is_dir():
+            raise StagingError(
+                f"cannot keep '{path}' of 'persist': '{parent}' is a file in the source, not a directory"
+            )
 
 
 def link_persisted(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.staging.persist import link_persisted
+from reconciler.staging.errors import StagingError
+from reconciler.staging.persist import link_persisted, require_place
 from reconciler.staging.written_files import has_written, mark_served
 
 
@@ -124,3 +125,27 @@ def test_a_link_in_the_place_of_a_directory_of_the_home_is_not_followed(tmp_path
     with pytest.raises(OSError, match="it is a symbolic link, which is not followed"):
         link(code, tmp_path / "home" / "persist", "data/in/media")
     assert [*elsewhere.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("wsgi.py/x", "'wsgi.py' is a file in the source, not a directory"),
+        ("wsgi.py/x/y", "'wsgi.py' is a file in the source, not a directory"),
+        ("a/b/c/", "'a/b' is a file in the source, not a directory"),
+        ("out/x", "'out' leads out of the source"),
+    ],
+)
+def test_a_place_that_no_build_can_have_is_told_with_what_is_in_its_way(tmp_path: Path, path: str, why: str) -> None:
+    code = a_build(tmp_path / "1", {"wsgi.py": "", "a/b": ""})
+    (code / "out").symlink_to("/srv")
+    with pytest.raises(StagingError) as refused:
+        require_place(code, path)
+    assert str(refused.value) == f"cannot keep '{path}' of 'persist': {why}"
+
+
+@pytest.mark.parametrize("path", ["wsgi.py", "a/", "a/c", "new/x", "in/c"])
+def test_any_other_place_is_one(tmp_path: Path, path: str) -> None:
+    code = a_build(tmp_path / "1", {"wsgi.py": "", "a/b": ""})
+    (code / "in").symlink_to("a")
+    require_place(code, path)
