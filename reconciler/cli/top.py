@@ -81,13 +81,15 @@ def _table(rates: "Mapping[str, Rate]", limit: int | None) -> list[str]:
 
 
 def _cells(rate: "Rate") -> tuple[str, ...]:
+    """Return the columns of an app; of one without a worker, nothing counts requests: it sleeps, or has no web."""
+    counts = bool(rate.workers or rate.requests)
     return (
-        f"{rate.requests:.1f}",
+        f"{rate.requests:.1f}" if counts else "-",
         f"{rate.client_errors:.1f}" if rate.client_errors else "-",
         f"{rate.errors:.1f}" if rate.errors else "-",
         short(rate.p50_s),
         short(rate.p95_s),
-        str(rate.in_flight),
+        str(rate.in_flight) if counts else "-",
         f"{rate.busy}/{rate.workers}" if rate.workers else "-",
         "-" if rate.queue is None else str(rate.queue),
         short(rate.wait_s or None),

@@ -7,11 +7,17 @@ WIDE = 200
 
 
 def a_rate(
-    *, errors: float = 0.0, client_errors: float = 0.0, queue: int | None = None, wait_s: float | None = None
+    *,
+    requests: float = 4.0,
+    errors: float = 0.0,
+    client_errors: float = 0.0,
+    workers: int = 2,
+    queue: int | None = None,
+    wait_s: float | None = None,
 ) -> Rate:
     return Rate(
-        requests=4.0, errors=errors, client_errors=client_errors, p50_s=0.002, p95_s=1.5, in_flight=1, busy=1,
-        workers=2, memory=2**20, cpu=0.5, queue=queue, wait_s=wait_s,
+        requests=requests, errors=errors, client_errors=client_errors, p50_s=0.002, p95_s=1.5, in_flight=1, busy=1,
+        workers=workers, memory=2**20, cpu=0.5, queue=queue, wait_s=wait_s,
     )  # fmt: skip
 
 
@@ -34,3 +40,13 @@ def test_how_many_wait_for_a_worker_and_how_long_is_shown_where_it_is_known() ->
     assert head.split()[at + 1 : at + 3] == ["QUEUE", "WAIT"]
     assert blog.split()[at : at + 2] == ["9", "120.0ms"]
     assert shop.split()[at : at + 2] == ["-", "-"]
+
+
+def test_requests_are_shown_only_where_a_worker_counts_them() -> None:
+    rates = {
+        "ended": a_rate(requests=4.0, workers=0),
+        "blog": a_rate(requests=0.0),
+        "jobs": a_rate(requests=0.0, workers=0),
+    }
+    _, ended, blog, jobs = _table(rates, WIDE)
+    assert (ended.split()[1], blog.split()[1], jobs.split()[1]) == ("4.0", "0.0", "-")
