@@ -108,14 +108,9 @@ def command(settings: Settings, stop_apps: bool | None, events: str, page: bool,
         raise click.ClickException(f"cannot use {settings.paths.database}: {error}") from error
     if events == "json":
         return
-    state = settings.paths.state
-    if stops:
-        _echo(f"the daemon and the apps have stopped; 'reconciler run' starts them again (state in {state})")
-        return
-    if down:
-        _echo(f"the daemon has stopped, and 'reconciler down' stops the apps (state in {state})")
-        return
-    _echo(f"the daemon has stopped; the apps keep serving, and 'reconciler run' adopts them (state in {state})")
+    # That it has ended, and what that means for the apps, is the last of its events, which are printed.
+    following = "" if down else f"'reconciler run' {'starts' if stops else 'adopts'} them again; "
+    _echo(f"{following}state in {settings.paths.state}")
 
 
 def print_progress(daemon: "Daemon", *, stops: bool = False) -> None:
