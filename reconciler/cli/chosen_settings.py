@@ -8,6 +8,7 @@ import click
 
 from reconciler.cli.failure import Failure
 from reconciler.cli.options import paths_of
+from reconciler.linux.error_words import in_words
 from reconciler.settings.place import DEFAULT_SETTINGS
 from reconciler.settings.settings import Settings
 
@@ -175,7 +176,7 @@ def _with_file(settings: Settings, file: Path | None, used: "DaemonRecord | None
         content = path.read_bytes()
     except OSError as error:
         hint = "; name another file with --settings" if whose else ""
-        message = f"cannot read the host's settings {path}{whose}: {error.strerror}{hint}"
+        message = f"cannot read the host's settings {path}{whose}: {in_words(error)}{hint}"
         raise UnusableSettings(message, settings) from error
     found = parse(str(path), content, settings)
     if found.problems:

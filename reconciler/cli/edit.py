@@ -25,6 +25,7 @@ from reconciler.cli.options import examples, host_options, json_option
 from reconciler.cli.table import is_terminal, show_json
 from reconciler.documents.text import LARGEST_MANIFEST
 from reconciler.inspection.printable import plain
+from reconciler.linux.error_words import in_words
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
@@ -147,7 +148,7 @@ def _read(copy: Path) -> bytes:
     except FileNotFoundError:
         raise click.ClickException("the editor removed the copy; nothing was changed") from None
     except OSError as error:
-        raise click.ClickException(f"cannot read what was edited: {error.strerror}; {_kept(copy)}") from error
+        raise click.ClickException(f"cannot read what was edited: {in_words(error)}; {_kept(copy)}") from error
 
 
 def _lost(found: "Described", content: bytes) -> list[str]:

@@ -17,6 +17,7 @@ import click
 from reconciler.cli.options import examples
 from reconciler.cli.preparing import failures, prepared, preparing_options
 from reconciler.inspection.printable import plain
+from reconciler.linux.error_words import in_words
 
 if TYPE_CHECKING:
     from reconciler.daemon.foreground.programs import Foreground
@@ -138,7 +139,7 @@ def _become(found: "Foreground", app: str) -> NoReturn:
     except OSError as error:
         os.close(lock)
         what = f"listen on {found.address}" if found.address is not None else f"run {found.argv[0]}"
-        raise click.ClickException(f"cannot run {app}: cannot {what}: {error.strerror}") from error
+        raise click.ClickException(f"cannot run {app}: cannot {what}: {in_words(error)}") from error
 
 
 def _listener(host: str, port: int) -> socket.socket:

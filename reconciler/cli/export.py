@@ -18,6 +18,7 @@ from reconciler.cli.failure import Failure
 from reconciler.cli.options import DURATION, all_option, examples, manifests_option, refuse_both, without_daemon
 from reconciler.inspection.printable import plain
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -283,7 +284,7 @@ def _write(done: "Mapping[str, Exported]", how: _Form, output: Path | None) -> N
             for name, each in done.items():
                 replace_file(output / f"{name}.{how.form}", how.text(each.objects), mode=mode)
         except OSError as error:
-            raise click.ClickException(f"cannot write into {plain(str(output))}: {error.strerror}") from error
+            raise click.ClickException(f"cannot write into {plain(str(output))}: {in_words(error)}") from error
     for name, each in done.items():
         _say(each.notes, "note: ")
         for secret in each.missing:

@@ -23,6 +23,7 @@ from reconciler.cli.options import (
     with_settings,
 )
 from reconciler.inspection.printable import plain
+from reconciler.linux.error_words import in_words
 
 if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
@@ -122,7 +123,7 @@ def test(settings: "Settings", name: str) -> None:
         try:
             found = tried(settings, origin, snapshot)
         except OSError as error:
-            raise click.ClickException(f"cannot run git: {error.strerror}") from error
+            raise click.ClickException(f"cannot run git: {in_words(error)}") from error
     for step in found.steps:
         click.echo(plain(step))
     if found.problem:

@@ -21,6 +21,7 @@ import click
 from reconciler.cli.options import examples, json_option, manifests_option, without_daemon
 from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain
+from reconciler.linux.error_words import in_words
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
@@ -101,7 +102,7 @@ def _write(result: "Imported", directory: Path) -> list[Path]:
             with os.fdopen(opened, "w", encoding="utf-8") as file_:
                 file_.write(text)
     except OSError as error:
-        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
+        raise click.ClickException(f"cannot write {path}: {in_words(error)}") from error
     return [path for path, _, _ in missing]
 
 
@@ -114,7 +115,7 @@ def _require_same(path: Path, text: str, missing: list[tuple[Path, str, int]], *
         missing.append((path, text, 0o600 if secret else 0o666))
         return
     except OSError as error:
-        raise click.ClickException(f"cannot read {path}: {error.strerror}") from error
+        raise click.ClickException(f"cannot read {path}: {in_words(error)}") from error
     if there == text:
         return
     if secret:

@@ -20,6 +20,7 @@ from reconciler.documents.schemas import schema_path
 from reconciler.documents.written_scalars import scalar
 from reconciler.inspection.printable import plain
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -265,4 +266,4 @@ def _write(target: Path, text: str) -> None:
         with target.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise click.ClickException(f"cannot write {target}: {error.strerror}") from error
+        raise click.ClickException(f"cannot write {target}: {in_words(error)}") from error

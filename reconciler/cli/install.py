@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.options import examples, json_option
+from reconciler.linux.error_words import in_words
 
 if TYPE_CHECKING:
     from reconciler.installation.service import Service, Step
@@ -180,4 +181,4 @@ def _each(steps: "Iterable[Step]", take: "Callable[[Step], object]") -> None:
         for step in steps:
             take(step)
     except OSError as error:
-        raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from error
+        raise click.ClickException(f"cannot write {error.filename or 'a file'}: {in_words(error)}") from error

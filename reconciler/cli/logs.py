@@ -20,6 +20,7 @@ import click
 from reconciler.cli.options import all_option, examples, json_option, paths_in_use, refuse_both, state_option
 from reconciler.documents.names import is_process_log
 from reconciler.inspection.printable import plain
+from reconciler.linux.error_words import in_words
 from reconciler.linux.standard_streams import is_read
 from reconciler.planning.name_patterns import is_pattern
 
@@ -176,7 +177,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
             while follow:
                 follow = _follow(printer, paths, apps)
         except OSError as error:
-            raise click.ClickException(f"cannot read {error.filename or 'a log'}: {error.strerror}") from error
+            raise click.ClickException(f"cannot read {error.filename or 'a log'}: {in_words(error)}") from error
 
 
 def _reader(paths: "StatePaths", apps: Sequence[str], streams: Sequence[str]) -> "Reader | None":

@@ -15,6 +15,7 @@ import click
 
 from reconciler.cli.failure import Failure, JsonFailure, asks_for_json
 from reconciler.cli.options import HOST, WORDS, examples, host_option
+from reconciler.linux.error_words import in_words
 from reconciler.linux.standard_streams import ensure_standard_streams, give_up_output, has_no_room
 from reconciler.version import VERSION
 
@@ -231,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> Any:
         if not has_no_room(error):
             raise
         give_up_output()
-        failure = click.ClickException(f"cannot write the output: {error.strerror}")
+        failure = click.ClickException(f"cannot write the output: {in_words(error)}")
         words = sys.argv[1:] if argv is None else argv
         (JsonFailure(failure) if "--json" in words else failure).show()
         raise SystemExit(failure.exit_code) from None

@@ -18,6 +18,7 @@ from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain
+from reconciler.linux.error_words import in_words
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import AppRow
@@ -106,4 +107,4 @@ def _open(opener: str, url: str) -> None:
             start_new_session=True,
         )
     except OSError as error:
-        raise click.ClickException(f"cannot open a browser: {error.strerror}") from error
+        raise click.ClickException(f"cannot open a browser: {in_words(error)}") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from reconciler.cli.failure import Failure
+from reconciler.linux.error_words import in_words
 from reconciler.settings.place import DEFAULT_SETTINGS
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def paths_in_use(state: "Path | None") -> "StatePaths":
     try:
         exists = paths.database.exists()
     except OSError as error:
-        raise click.ClickException(f"cannot read {paths.state}: {error.strerror}") from error
+        raise click.ClickException(f"cannot read {paths.state}: {in_words(error)}") from error
     if not exists:
         raise NeverUsed(paths.state, _other_daemons())
     return paths

@@ -18,6 +18,7 @@ import click
 from reconciler.cli.failure import Failure
 from reconciler.cli.options import HOST
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 
 _FORM = "ssh://[user@]server[:port][/path/of/reconciler]"
 # No part may begin with a dash, which ssh would take for an option.
@@ -127,7 +128,7 @@ def _ended(argv: Sequence[str]) -> int:
             ssh.send_signal(number)
         code = ssh.wait()
     except OSError as error:
-        raise click.ClickException(f"cannot run ssh: {error.strerror}; it comes with OpenSSH's client") from error
+        raise click.ClickException(f"cannot run ssh: {in_words(error)}; it comes with OpenSSH's client") from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

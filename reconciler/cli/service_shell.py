@@ -10,6 +10,7 @@ import click
 
 from reconciler.cli.options import examples, host_options
 from reconciler.cli.service_access import open_service
+from reconciler.linux.error_words import in_words
 from reconciler.settings.settings import Settings
 
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "EDITOR", "PAGER", "TZ")
@@ -41,4 +42,4 @@ def command(settings: Settings, app: str | None, service: str, arguments: tuple[
     try:
         os.execvpe(client.argv[0], [*client.argv, *passed], environment)  # noqa: S606  the client, without a shell
     except OSError as error:
-        raise click.ClickException(f"cannot run {client.argv[0]}: {error.strerror}; is it installed?") from error
+        raise click.ClickException(f"cannot run {client.argv[0]}: {in_words(error)}; is it installed?") from error

@@ -13,6 +13,7 @@ import click
 
 from reconciler.cli.env import surroundings
 from reconciler.cli.options import examples, host_options, paths_to_change
+from reconciler.linux.error_words import in_words, with_file
 from reconciler.linux.files import make_below
 from reconciler.linux.privileges import SETUID, may
 from reconciler.settings.settings import Settings
@@ -50,7 +51,7 @@ def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
         for directory in (found.places.home, found.places.scratch):
             make_below(directory, Path())
     except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+        raise click.ClickException(f"cannot make a directory of {app}: {with_file(error)}") from error
     lay_out(found.views, found.files)
     environment = {name: value for name, value in found.environment.items() if name not in _MARKS}
     environment |= {name: os.environ[name] for name in _TERMINAL if name in os.environ}
@@ -65,7 +66,7 @@ def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and "/" not in words[0] and Path(found.code.directory).is_dir():
             raise click.ClickException(f"{words[0]}: command not found on the PATH that {app} has") from error
-        raise click.ClickException(f"cannot run {words[0]} in {found.code.directory}: {error.strerror}") from error
+        raise click.ClickException(f"cannot run {words[0]} in {found.code.directory}: {in_words(error)}") from error
 
 
 def _require_owner(home: Path, app: str, users: Mapping[int, str]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.failure import Failure
+from reconciler.linux.error_words import in_words
 
 if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths
@@ -51,7 +52,7 @@ class TaskTerminal:
             self._listening.listen(1)
         except OSError as error:
             self.close()
-            raise Failure("not-allowed", f"cannot attach this terminal: {error.strerror}; see --detach") from error
+            raise Failure("not-allowed", f"cannot attach this terminal: {in_words(error)}; see --detach") from error
 
     def close(self) -> None:
         """Listen no more."""

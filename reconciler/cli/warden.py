@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import examples
+from reconciler.linux.error_words import in_words
 
 if TYPE_CHECKING:
     from reconciler.isolation.warden import Warded
@@ -57,7 +58,7 @@ def command(user: str, first: int, last: int, path: Path) -> None:
     except Claimed as error:
         raise click.ClickException(f"cannot give the users from {first} to {last}: {error}") from error
     except OSError as error:
-        raise click.ClickException(f"cannot listen at {path}: {error.strerror}") from error
+        raise click.ClickException(f"cannot listen at {path}: {in_words(error)}") from error
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os.write(ends, b"e"))
     ServiceManager(os.environ).ready()
@@ -88,7 +89,7 @@ def _rule(path: Path, warded: "Warded", ending: tuple[int, int]) -> tuple[tuple[
         nftables.generation()
     except OSError as error:
         place.unlink(missing_ok=True)
-        return (), str(error.strerror)
+        return (), in_words(error)
     listening, (serves, told) = opened(place, warded), os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from reconciler.host.stores import Stores
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.apps.revision import Revision
@@ -87,7 +88,7 @@ class InstanceSecrets:
         except (VaultLocked, sqlite3.Error, KeyError) as error:
             raise CannotStart(f"cannot read its secrets: {error}") from error
         except OSError as error:
-            raise CannotStart(f"cannot write the files of its services: {error.strerror}") from error
+            raise CannotStart(f"cannot write the files of its services: {in_words(error)}") from error
         if not views.fits:
             self._stores.record_event(
                 revision.app,

@@ -17,6 +17,7 @@ from reconciler.host.network_memory import Held
 from reconciler.host.network_names import WITHIN_S, Names, resolvers
 from reconciler.host.network_table import described, table_of
 from reconciler.linux import nftables
+from reconciler.linux.error_words import in_words
 from reconciler.linux.files import replace_file
 from reconciler.linux.filter_table import Table, checksum
 from reconciler.planning.fingerprint import fingerprint
@@ -81,7 +82,7 @@ class NetworkRules:
         try:
             self._apply()
         except OSError as error:
-            message = f"cannot give the kernel the rules for network.connect: {error.strerror}"
+            message = f"cannot give the kernel the rules for network.connect: {in_words(error)}"
             raise OSError(error.errno, message) from error
 
     def _has_it_all(self) -> bool:
@@ -152,7 +153,7 @@ class NetworkRules:
             self._apply()
             self._problem = ""
         except OSError as error:
-            self._problem = f"cannot give the kernel the rules for network.connect: {error.strerror}; tried again soon"
+            self._problem = f"cannot give the kernel the rules for network.connect: {in_words(error)}; tried again soon"
         if self._problem and self._problem != was:
             self._tell(self._problem)
 

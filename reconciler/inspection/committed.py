@@ -13,6 +13,7 @@ from reconciler.documents.names import name_from
 from reconciler.documents.problem import Problem
 from reconciler.host.manifest_rules import rules_of
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.manifests.catalog import Catalog
 from reconciler.manifests.git.candidate import Candidate, NotAccepted, Trial, Unjudged
 from reconciler.manifests.git.commits import Commit, commit_of
@@ -106,7 +107,7 @@ def judged(settings: Settings, origin: GitOrigin, directory: Path, ref: str) -> 
             in_force = HostInForce(Catalog, rules, servers_by_type(settings), frozenset)
             return asyncio.run(_judged(origin, objects, Contents(origin, objects, in_force, Path(scratch)), ref))
     except OSError as error:
-        raise CannotJudge(f"cannot run git: {error.strerror}") from error
+        raise CannotJudge(f"cannot run git: {in_words(error)}") from error
     except TimeoutError as error:
         raise CannotJudge("git takes too long") from error
     except DamagedStore as error:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.regular_files import read_file, read_record
 from reconciler.planning.routing.caddy import ours_in
 from reconciler.planning.routing.domain_names import domain_name
@@ -171,7 +172,7 @@ async def _had(record: Mapping[str, Any]) -> str:
         except FileNotFoundError:
             return ""
         except OSError as error:
-            raise ProxyError(f"cannot read {record['file']}: {error.strerror}") from error
+            raise ProxyError(f"cannot read {record['file']}: {in_words(error)}") from error
     config, _ = await AdminSocket(Path(record["admin"])).config()
     return _shown(config if record["driver"] == "kept" else ours_in(config or {}))
 

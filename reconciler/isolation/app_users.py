@@ -26,6 +26,7 @@ from reconciler.isolation.user_leases import (
     read_leases,
     write_leases,
 )
+from reconciler.linux.error_words import in_words
 from reconciler.linux.privileges import may
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.regular_files import UnfitFile
@@ -111,7 +112,7 @@ class AppUsers:
         except UnfitFile:
             raise
         except OSError as error:
-            reason = f"cannot give out a user: {error.strerror}; apps that have one go on"
+            reason = f"cannot give out a user: {in_words(error)}; apps that have one go on"
             raise UnfitFile(reason, self._paths.users) from error
         if other:
             raise UnfitFile(f"it gives {found[name]} to {name}, and {other} has it, too: {_REMEDY}", self._paths.users)

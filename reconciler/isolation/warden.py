@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.linux.privileges import drop_bounding_set, gain_no_more, set_capabilities
 from reconciler.linux.user_namespaces import numbers_of_others
 
@@ -138,7 +139,7 @@ def answered(connection: socket.socket, warded: Warded) -> bytes:
         for name, own in (("gid_map", warded.gid), ("uid_map", warded.uid)):
             _write(f"/proc/{pid}/{name}", warded.map_for(own))
     except OSError as error:
-        return f"refused: the kernel does not take it: {error.strerror}".encode()
+        return f"refused: the kernel does not take it: {in_words(error)}".encode()
     return GIVEN
 
 

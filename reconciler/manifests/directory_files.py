@@ -13,6 +13,7 @@ from dataclasses import field
 
 from reconciler.documents.text import LARGEST_MANIFEST, too_large
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.manifests.origin import Listing, Look, Unreadable
 
 _ENDINGS = (".yaml", ".yml")
@@ -72,7 +73,7 @@ def read_directory(path: str, memo: ReadCache | None = None, unsettled: Collecti
         finally:
             os.close(directory)
     except OSError as error:
-        return Unreadable(origin=origin, reason=f"cannot read {path}: {error.strerror}")
+        return Unreadable(origin=origin, reason=f"cannot read {path}: {in_words(error)}")
     memo.seen, memo.is_filled = seen, True
     files = {f"{origin}/{_printable(name)}": found.content for name, found in sorted(seen.items())}
     return Listing(origin=origin, files=files, identity=(status.st_dev, status.st_ino))
@@ -113,7 +114,7 @@ def _file(directory: int, name: str, before: _Seen | None) -> _Seen | None:
     except OSError as error:
         if error.errno == errno.ENOENT:
             return _dangling(directory, name)
-        return _Seen(f"cannot be read: {error.strerror}", None)
+        return _Seen(f"cannot be read: {in_words(error)}", None)
 
 
 def _content(directory: int, name: str) -> _Seen:

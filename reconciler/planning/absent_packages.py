@@ -25,8 +25,8 @@ _PACKAGES = {
     "PIL": "Pillow", "pkg_resources": "setuptools", "pptx": "python-pptx", "psycopg2": "psycopg2-binary",
     "rest_framework": "djangorestframework", "serial": "pyserial", "skimage": "scikit-image",
     "sklearn": "scikit-learn", "slugify": "python-slugify", "socketio": "python-socketio",
-    "storages": "django-storages", "telegram": "python-telegram-bot", "usb": "pyusb", "websocket": "websocket-client", "yaml": "PyYAML",
-    "zmq": "pyzmq",
+    "storages": "django-storages", "telegram": "python-telegram-bot", "usb": "pyusb", "websocket": "websocket-client",
+    "yaml": "PyYAML", "zmq": "pyzmq",
 }  # fmt: skip
 _ABSENT = re.compile(r"(?:ModuleNotFound|Import)Error: No module named '?(?P<name>\w+)'?(?: \([^()]*:\d+\))?")
 _WHERE = "requirements.txt, or to where else the app lists its dependencies"

@@ -8,6 +8,7 @@ from dataclasses import field
 from reconciler.isolation.cells import Cell
 from reconciler.linux.child_processes import bound_with_descendants, running
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 
 _MOST_BYTES = 4096
 _MOST_SHOWN = 200
@@ -42,7 +43,7 @@ async def answer(question: Question, timeout_s: float) -> Answer:
     except TimeoutError:
         return Answer(failed=f"no answer within {timeout_s:g} s")
     except OSError as error:
-        return Answer(failed=f"it cannot be run: {error.strerror}")
+        return Answer(failed=f"it cannot be run: {in_words(error)}")
     finally:
         if question.cell is not None:
             await asyncio.to_thread(question.cell.end)

@@ -4,6 +4,7 @@ import hashlib
 import re
 import ssl
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.regular_files import read_file
 from reconciler.planning.routing.file_words import is_plain_path
 from reconciler.planning.routing.observed import AppFiles
@@ -41,7 +42,7 @@ def _accounts(path: str) -> tuple[tuple[str, str], ...]:
     try:
         text = read_file(path, _MOST).decode("utf-8", "replace")
     except OSError as error:
-        raise _Unfit(f"cannot read {path}: {error.strerror}") from error
+        raise _Unfit(f"cannot read {path}: {in_words(error)}") from error
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
@@ -64,7 +65,7 @@ def _certificate(certificate: Certificate) -> str:
         try:
             digest.update(read_file(path, _MOST))
         except OSError as error:
-            raise _Unfit(f"cannot read {path}: {error.strerror}") from error
+            raise _Unfit(f"cannot read {path}: {in_words(error)}") from error
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate.chain, certificate.key, password=_none)
     except (ssl.SSLError, ValueError, OSError):

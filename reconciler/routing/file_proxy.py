@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_own
 from reconciler.planning.fingerprint import fingerprint
@@ -52,7 +53,7 @@ class FileProxy(HostsProxy):
         except FileNotFoundError:
             return ""
         except OSError as error:
-            raise ProxyError(f"cannot read {self._file.path}: {error.strerror}") from error
+            raise ProxyError(f"cannot read {self._file.path}: {in_words(error)}") from error
 
     def _configure(self, text: str) -> None:
         before = self._last_accepted()
@@ -79,7 +80,7 @@ class FileProxy(HostsProxy):
             else:
                 self._file.path.unlink(missing_ok=True)
         except OSError as error:
-            raise ProxyError(f"cannot write {self._file.path}: {error.strerror}") from error
+            raise ProxyError(f"cannot write {self._file.path}: {in_words(error)}") from error
 
 
 def _failure(command: Sequence[str]) -> str:
@@ -92,7 +93,7 @@ def _failure(command: Sequence[str]) -> str:
     except subprocess.TimeoutExpired:
         return f"did not end within {_COMMAND_S:g} s"
     except OSError as error:
-        return f"cannot be run: {error.strerror}"
+        return f"cannot be run: {in_words(error)}"
     if done.returncode == 0:
         return ""
     lines = done.stdout.decode("utf-8", "replace").strip().splitlines()

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from reconciler.linux.beneath import directory, open_beneath
+from reconciler.linux.error_words import in_words
 
 ENTERED = 0o755
 _READABLE = 0o644
@@ -63,7 +64,7 @@ class Copy:
                 if error.errno in _OF_THE_HOST:
                     raise
                 self._undo()
-                wrong[source] = "" if error.errno in _ABSENT else _WORDS.get(error.errno or 0) or f"({error.strerror})"
+                wrong[source] = "" if error.errno in _ABSENT else _WORDS.get(error.errno or 0) or f"({in_words(error)})"
         return wrong
 
     def _undo(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.files import publish
 from reconciler.linux.regular_files import shown_size
 from reconciler.services.backup_files import backups_in
@@ -27,7 +28,7 @@ async def back_up(of_type: str, spec: ServiceSpec, file: Path) -> None:
             draft.chmod(0o600)
             await asyncio.to_thread(publish, draft, file)
     except OSError as error:
-        raise ServiceError(f"cannot write {file}: {error.strerror}") from error
+        raise ServiceError(f"cannot write {file}: {in_words(error)}") from error
 
 
 async def _require_room(of_type: str, spec: ServiceSpec, directory: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.files import draft
 from reconciler.linux.remove_tree import remove_tree
 from reconciler.services.backup import BACKUP_TIMEOUT_S, require_room
@@ -45,7 +46,7 @@ async def verify_backup(spec: ServiceSpec, file: Path, directory: Path) -> Verif
         if file.parent == directory:
             await asyncio.to_thread(record_verification, file, outcome)
     except OSError as error:
-        raise ServiceError(f"cannot verify {file}: {error.strerror}") from error
+        raise ServiceError(f"cannot verify {file}: {in_words(error)}") from error
     return outcome
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.services.service import BackupSchedule, Service
 from reconciler.services.backup import BACKUP_TIMEOUT_S, back_up
@@ -249,7 +250,7 @@ class ScheduledBackups:
         self._wake(name)
 
     def _tell_unreadable(self, error: OSError) -> None:
-        trouble = Cause(Reason.BACKUP_FAILED, f"cannot read {self._settings.paths.backups}: {error.strerror}")
+        trouble = Cause(Reason.BACKUP_FAILED, f"cannot read {self._settings.paths.backups}: {in_words(error)}")
         for name in self._scheduled:
             if self._troubles.get(name) != trouble:
                 self._troubles[name] = trouble

@@ -18,6 +18,7 @@ from reconciler.linux import files
 from reconciler.linux.child import Child
 from reconciler.linux.child_processes import bound_to_us, running
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.services.provisioner import Misconfigured, ServiceError
 from reconciler.vault.secret_patterns import redacted
 
@@ -98,7 +99,7 @@ def publish(draft: Path, file: Path) -> None:
     try:
         files.publish(draft, file)
     except OSError as error:
-        raise ServiceError(f"cannot write {file}: {error.strerror}") from error
+        raise ServiceError(f"cannot write {file}: {in_words(error)}") from error
 
 
 def new(file: Path) -> BinaryIO:
@@ -106,7 +107,7 @@ def new(file: Path) -> BinaryIO:
     try:
         return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
     except OSError as error:
-        raise ServiceError(f"cannot write {file}: {error.strerror}") from error
+        raise ServiceError(f"cannot write {file}: {in_words(error)}") from error
 
 
 def readable(file: Path) -> BinaryIO:
@@ -114,7 +115,7 @@ def readable(file: Path) -> BinaryIO:
     try:
         return file.open("rb")
     except OSError as error:
-        raise ServiceError(f"cannot read {file}: {error.strerror}") from error
+        raise ServiceError(f"cannot read {file}: {in_words(error)}") from error
 
 
 async def _last_bytes(process: Child) -> bytes:

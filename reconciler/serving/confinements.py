@@ -17,6 +17,7 @@ from reconciler.isolation.cells import CELL_VARIABLE
 from reconciler.isolation.giving import MIXED, give_at
 from reconciler.isolation.launching import confined, held_back
 from reconciler.isolation.main import NO_REPORT
+from reconciler.linux.error_words import in_words
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.isolation.confinement import Confinement, Isolated, Part, held_to, needs_network_part
 from reconciler.serving.programs.gunicorn import Code, InstancePaths
@@ -210,7 +211,7 @@ class Confinements:
         except OSError as error:
             if isolation.by_user:
                 raise
-            return False, str(error.strerror)
+            return False, in_words(error)
 
     def _ownership(self, sight: Sight, app: str, directory: str, places: InstancePaths) -> dict[str, Any]:
         """Return which user something of an app gets, and what that user is given. Raises OSError."""

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.files import replacing
 from reconciler.linux.regular_files import append_to, opened_file
 
@@ -42,7 +43,7 @@ def unwritable(log: Path, mode: int) -> str:
     try:
         os.close(append_to(log, mode))
     except OSError as error:
-        return f"cannot write {log}: {error.strerror}"
+        return f"cannot write {log}: {in_words(error)}"
     return ""
 
 

@@ -20,6 +20,7 @@ from reconciler.convergence.wake_queue import Wakes
 from reconciler.isolation.cells import CELL_VARIABLE, Cells
 from reconciler.isolation.limiting import hold, in_force, memory_kills
 from reconciler.linux.control_groups import mount_table
+from reconciler.linux.error_words import in_words
 from reconciler.linux.oom import OomKillCounter
 from reconciler.linux.process_identity import start_ticks
 from reconciler.linux.process_table import family
@@ -316,7 +317,7 @@ class SupervisedInstances:
             launched, report = await launch_instance(command, program, confinement, self._fork_servers, ended)
         except OSError as error:
             self.forget(live)
-            raise CannotStart(f"the kernel refused to start it: {error.strerror}") from error
+            raise CannotStart(f"the kernel refused to start it: {in_words(error)}") from error
         except BaseException:
             self.forget(live)  # a process that a fork server had made for it was never let go
             raise

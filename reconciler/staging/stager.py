@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.convergence.slots import Slots
+from reconciler.linux.error_words import with_file
 from reconciler.planning.apps.code_commands import CodeCommands
 from reconciler.planning.apps.revision import Build
 from reconciler.planning.isolation.remedies import remedy_of_build
@@ -208,5 +209,7 @@ def _error_context(app: str, timeout_s: float, *, isolated: bool) -> Iterator[No
         raise StagingError(f"cannot stage {app}: a path or a command in its files has a NUL byte") from error
     except RecursionError as error:
         raise StagingError(f"cannot stage {app}: a file of its source is nested too deeply") from error
-    except (OSError, subprocess.SubprocessError) as error:
+    except OSError as error:
+        raise StagingError(f"cannot stage {app}: {with_file(error)}", retry="soon") from error
+    except subprocess.SubprocessError as error:
         raise StagingError(f"cannot stage {app}: {error}", retry="soon") from error

@@ -17,6 +17,7 @@ from reconciler.convergence.world import Report
 from reconciler.host.app_places import AppPlaces
 from reconciler.host.stores import Stores
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.cache import Planner
@@ -353,7 +354,7 @@ class TaskWorld:
         try:
             pid, ticks = self._runners.start(begun, place, record, must_claim=not is_lasting)
         except OSError as error:
-            self._fail(begun, f"cannot start: the kernel refused it: {error.strerror}")
+            self._fail(begun, f"cannot start: the kernel refused it: {in_words(error)}")
             return
         self.open.put(masked(self._journal, replace(begun, pid=pid, ticks=ticks)))  # nothing starts it again
         self._ping(begun, "start")

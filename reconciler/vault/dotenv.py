@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.documents.encoding import Undecodable, decoded
+from reconciler.linux.error_words import in_words
 from reconciler.linux.readable_paths import readable_path
 from reconciler.linux.regular_files import read_now
 
@@ -41,7 +42,7 @@ def bytes_of(file: Path) -> bytes:
                 raise Unusable(f"{readable_path(file)} is not a file")
             content = read_now(opened, _LARGEST + 1)
     except OSError as error:
-        raise Unusable(f"cannot read {readable_path(file)}: {error.strerror}") from error
+        raise Unusable(f"cannot read {readable_path(file)}: {in_words(error)}") from error
     if len(content) > _LARGEST:
         raise Unusable(f"{readable_path(file)} is larger than 1 MiB")
     return content

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_file
 from reconciler.state.database import Database
@@ -162,7 +163,7 @@ def _replace(file: Path, keys: list[str]) -> None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(file, "\n".join(keys) + "\n")
     except OSError as error:
-        raise VaultLocked(f"cannot write the key {file}: {error.strerror}") from error
+        raise VaultLocked(f"cannot write the key {file}: {in_words(error)}") from error
 
 
 def packed(value: Any) -> str:

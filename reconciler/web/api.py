@@ -17,6 +17,7 @@ from reconciler.documents.names import is_name
 from reconciler.inspection import log_tail
 from reconciler.inspection.log_redaction import log_redactor
 from reconciler.inspection.tasks import facts
+from reconciler.linux.error_words import in_words
 from reconciler.metrics import prometheus
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import as_record
@@ -156,7 +157,7 @@ class Api:
         try:
             return JsonAnswer({"lines": await asyncio.to_thread(shown_lines, self._context, name, file, count, fold)})
         except OSError as error:
-            raise Problem(503, f"cannot read the log: {error.strerror}") from error
+            raise Problem(503, f"cannot read the log: {in_words(error)}") from error
 
     async def _written(self, name: str, file: Path, count: int, fold: bool) -> AsyncIterator[str]:
         quiet = 0

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from reconciler.inspection.log_pages import LogPage, log_page
 from reconciler.inspection.log_redaction import log_redactor
+from reconciler.linux.error_words import in_words
 from reconciler.state.paths import StatePaths
 from reconciler.web.api import log_of
 from reconciler.web.authentication import Caller
@@ -38,7 +39,7 @@ async def log_view(context: WebContext, templates: Templates, request: Request, 
         try:
             page = log_page(file, log_redactor(context.settings, name), before=before, words=words, fold=folded)
         except OSError as error:
-            raise Problem(503, f"cannot read the log: {error.strerror}") from error
+            raise Problem(503, f"cannot read the log: {in_words(error)}") from error
         return templates.page(
             "log.html",
             caller,

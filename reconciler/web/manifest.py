@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.linux.regular_files import opened_file
 from reconciler.web.manifest_masking import masked
 
@@ -42,7 +43,7 @@ def shown_manifest(file: str | None, files: Sequence[Mapping[str, Any]], directo
         with opened_file(path) as stream:
             content = stream.read(_LARGEST + 1)
     except OSError as error:
-        return ShownManifest(file=file, errors=len(errors), problem=f"cannot be read: {error.strerror}")
+        return ShownManifest(file=file, errors=len(errors), problem=f"cannot be read: {in_words(error)}")
     if len(content) > _LARGEST:
         return ShownManifest(file=file, errors=len(errors), problem="is too large to show")
     found: dict[int, list[str]] = {}

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 
 _MOST_BYTES = 1 << 20
 
@@ -122,7 +123,7 @@ def _file(part: Mapping[str, Any], name: str, file: Path) -> bytes:
         with path.open("rb") as opened:
             return opened.read(_MOST_BYTES)
     except OSError as error:
-        raise AccessError(f"cannot read {path}, which {file} names: {error.strerror}") from error
+        raise AccessError(f"cannot read {path}, which {file} names: {in_words(error)}") from error
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.inspection.checks.check import Check
+from reconciler.linux.error_words import in_words
 from reconciler.planning.wording import counted
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def version() -> Iterator[Check]:
         os.close(os.pidfd_open(os.getpid()))
     except OSError as error:
         advice = "a sandbox or an old container runtime blocks it: allow pidfd_open in its seccomp profile"
-        yield Check(level="fail", subject="kernel", found=f"pidfd_open: {error.strerror}", advice=advice)
+        yield Check(level="fail", subject="kernel", found=f"pidfd_open: {in_words(error)}", advice=advice)
     else:
         yield Check(level="ok", subject="kernel", found=f"Linux {release}, pidfd works")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from reconciler.inspection.checks.check import Check
+from reconciler.linux.error_words import in_words
 from reconciler.linux.unix_sockets import reachable
 from reconciler.settings.settings import ServiceServer, Settings
 from reconciler.state.lock import holder
@@ -121,5 +122,5 @@ def _accepts(host: str, port: int) -> bool:
 
 def _why(error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and error.filename:
-        return f"cannot read {error.filename}: {error.strerror}"
+        return f"cannot read {error.filename}: {in_words(error)}"
     return str(error)

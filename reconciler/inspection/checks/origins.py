@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.inspection.checks.check import Check
+from reconciler.linux.error_words import in_words
 from reconciler.settings.git import GitOrigin, Repository
 from reconciler.settings.settings import Settings
 from reconciler.settings.tokens import token_of
@@ -53,7 +54,7 @@ def _origin(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | Non
         found = tried(settings, hasty, snapshot)
     except OSError as error:
         advice = "install git (2.30 or newer)"
-        yield Check(level="fail", subject=subject, found=f"cannot run git: {error.strerror}", advice=advice)
+        yield Check(level="fail", subject=subject, found=f"cannot run git: {in_words(error)}", advice=advice)
         return
     if found.problem:
         stays = f"commit {found.in_force[:7]} stays in force" if found.in_force else "no commit is in force"
@@ -99,7 +100,7 @@ def _webhook(repository: Repository, known: Mapping[str, Any]) -> Iterator[Check
     try:
         token_of(repository.webhook)
     except (OSError, ValueError) as error:
-        why = f"cannot read {repository.webhook}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        why = f"cannot read {repository.webhook}: {in_words(error)}" if isinstance(error, OSError) else str(error)
         advice = "write a long random word into that file, and give the git server the same"
         yield Check(level="warn", subject=subject, found=why, advice=advice)
         return
@@ -121,7 +122,7 @@ def _statuses(repository: Repository) -> Iterator[Check]:
     try:
         token_of(token)
     except (OSError, ValueError) as error:
-        why = f"cannot read {token}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        why = f"cannot read {token}: {in_words(error)}" if isinstance(error, OSError) else str(error)
         advice = "write a token that may write statuses of commits into that file"
         yield Check(level="warn", subject=subject, found=why, advice=advice)
     else:

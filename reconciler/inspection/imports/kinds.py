@@ -19,6 +19,7 @@ from reconciler.inspection.imports.draft import Draft
 from reconciler.inspection.imports.foreign_text import Folder, Unreadable
 from reconciler.inspection.imports.ledger import Ledger
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 
 Reader: TypeAlias = Callable[[Ledger, Folder, str], list[Draft]]
 
@@ -75,7 +76,7 @@ def _files(path: Path) -> Iterator[tuple[Folder, str]]:
             names = sorted(each.name for each in directory.iterdir() if each.is_file())
         except OSError as error:
             if directory == path:
-                raise Unreadable(f"{path}: {error.strerror}") from error
+                raise Unreadable(f"{path}: {in_words(error)}") from error
             continue
         known = [name for name in names if directory == path or name.startswith("deploy.")]
         yield from ((Folder(directory), name) for name in known if _may_be(name))

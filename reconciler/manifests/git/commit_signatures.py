@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.regular_files import read_file
 from reconciler.manifests.git.candidate import NotAccepted, SignedBy, Unjudged
 from reconciler.manifests.git.signatures import Signature, Verifier
@@ -65,7 +66,7 @@ class CommitSignatures:
         try:
             found = signers_of(str(file), read_file(file, LARGEST_FILE))
         except OSError as error:
-            raise NotAccepted("refused", f"cannot read the signers in {file}: {error.strerror}") from error
+            raise NotAccepted("refused", f"cannot read the signers in {file}: {in_words(error)}") from error
         if not isinstance(found, Signers):
             raise NotAccepted("refused", f"the file of signers cannot be used: {_told(found)}")
         return found
@@ -76,7 +77,7 @@ class CommitSignatures:
         try:
             return None if file is None else read_file(file, _LARGEST_KEYRING)
         except OSError as error:
-            raise NotAccepted("refused", f"cannot read the keys in {file}: {error.strerror}") from error
+            raise NotAccepted("refused", f"cannot read the keys in {file}: {in_words(error)}") from error
 
     def trust(self) -> str:
         """Return what identifies the keys that signatures are verified with now. Blocks."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.regular_files import read_file
 from reconciler.manifests.git import fleet_record as records
 from reconciler.manifests.git.candidate import told
@@ -204,7 +205,7 @@ class FleetMember:
                 self._write(shape)
             except OSError as error:
                 self._written_at = self._clock()
-                self._tell("count", f"cannot write down for how long this host was well: {error.strerror}")
+                self._tell("count", f"cannot write down for how long this host was well: {in_words(error)}")
             else:
                 self._tell("count", "")
 

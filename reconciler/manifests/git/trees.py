@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.linux.files import draft, leftovers, publish, remove, replace_file, set_aside
 from reconciler.linux.regular_files import read_own, read_record
 from reconciler.linux.sync import sync_directories, sync_directory
@@ -117,7 +118,7 @@ class Trees:
         try:
             content = read_own(self._trees / index.commit / path, index.files[path].size + 1)
         except OSError as error:
-            raise DamagedTree(f"{path} of commit {index.commit[:7]} cannot be read: {error.strerror}") from error
+            raise DamagedTree(f"{path} of commit {index.commit[:7]} cannot be read: {in_words(error)}") from error
         if not is_object(content, index.files[path].id):
             raise DamagedTree(f"{path} of commit {index.commit[:7]} was changed on the disk")
         return content

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.linux.processes import Command, Process, open_output, watched_or_killed
 from reconciler.serving.forkserver.ahead import Begun, env_of, start
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
@@ -128,7 +129,7 @@ class ForkServer:
                 socket.send_fds(self._socket, [word if last is None else word.upper()], passed)
         except OSError as error:
             ours.close()
-            raise NotForkable(f"its fork server takes no requests: {error.strerror}") from error
+            raise NotForkable(f"its fork server takes no requests: {in_words(error)}") from error
         ours.setblocking(False)
         return ours
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.linux.package_files import package_directory
 from reconciler.linux.process_table import family, proportional
 from reconciler.linux.processes import Command
@@ -96,7 +97,7 @@ class ForkServerPool:
                 words = (own, *words[1:], str(package_directory("reconciler").parent), python)
             server = ForkServer(kind, words, log=self._paths.fork_servers_log, ended=self._gone, begun=begun)
         except OSError as error:
-            raise NotForkable(f"its fork server cannot be started: {error.strerror}") from error
+            raise NotForkable(f"its fork server cannot be started: {in_words(error)}") from error
         self._servers[kind] = server
         return None if begun is None else server
 

@@ -6,6 +6,8 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 
+from reconciler.linux.error_words import in_words
+
 _FIRST = 3  # the first descriptor that socket activation hands over
 _PR_SET_PDEATHSIG = 1
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as of a shell
@@ -79,7 +81,7 @@ def _become(command: Sequence[str], env: dict[str, str], directory: str, listene
         os.chdir(directory)
         os.execvpe(command[0], list(command), env)  # noqa: S606  becoming the program is all there is to do
     except OSError as error:
-        os.write(2, f"{CANNOT_START}{command[0]}: {error.strerror}\n".encode())
+        os.write(2, f"{CANNOT_START}{command[0]}: {in_words(error)}\n".encode())
         os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
     finally:
         os._exit(_NOT_EXECUTABLE)

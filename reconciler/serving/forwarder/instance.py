@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.open_files import allow_many_open_files
 from reconciler.linux.regular_files import read_own
 from reconciler.serving.forwarder.child import CANNOT_START, Child
@@ -89,7 +90,7 @@ def serve(settings: Settings, instance: str) -> NoReturn:
     try:
         endpoint = endpoint_of(settings.listen, Path(directory), Path(settings.scratch))
     except OSError as error:
-        gate.reject(f"its private address cannot be opened: {error.strerror}")
+        gate.reject(f"its private address cannot be opened: {in_words(error)}")
         os._exit(_BOOT_ERROR)
     _Instance(settings, gate, endpoint, Path(directory)).run()
 

@@ -11,6 +11,7 @@ from dataclasses import field
 from pathlib import Path
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.planning.apps.retry import Retry
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import SourceError, StagingError
@@ -124,7 +125,7 @@ class _Reader:
         try:
             text = text_of(path, name, included_by, most=LARGEST_LOCK)
         except FileNotFoundError as error:
-            raise StagingError(f"cannot read {name}{included_by}: {error.strerror}") from error
+            raise StagingError(f"cannot read {name}{included_by}: {in_words(error)}") from error
         self._contents[name] = digest_of(text)
         for line in _logical_lines(text):
             self._count += 1

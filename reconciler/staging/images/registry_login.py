@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.linux.regular_files import read_file
 from reconciler.staging.images.reference import RegistryError
 
@@ -66,7 +67,7 @@ def login_for(registry: str, file: Path | None, environ: Mapping[str, str] = os.
             return None
         raise RegistryError(f"cannot read the logins of registries: {path} does not exist") from error
     except OSError as error:
-        raise RegistryError(f"cannot read the logins of registries in {path}: {error.strerror}") from error
+        raise RegistryError(f"cannot read the logins of registries in {path}: {in_words(error)}") from error
     except (ValueError, RecursionError):  # their text may have a piece of the file
         raise RegistryError(f"cannot read the logins of registries: {path} is no JSON") from None
     names = (_OF_DOCKER_HUB, *sorted(_HUB)) if registry in _HUB else (registry, f"https://{registry}")
@@ -123,7 +124,7 @@ def _asked(helper: str, server: str, environ: Mapping[str, str]) -> Login | None
     except subprocess.TimeoutExpired:  # it holds what the helper has printed
         raise RegistryError(f"{program} did not answer within {_HELPER_WITHIN_S:g} s") from None
     except OSError as error:
-        raise RegistryError(f"cannot run {program}: {error.strerror}") from error
+        raise RegistryError(f"cannot run {program}: {in_words(error)}") from error
     if done.returncode:
         if b"not found" in done.stdout[:_MOST_BYTES]:
             return None

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.encodable import encodable
+from reconciler.linux.error_words import in_words
 from reconciler.linux.regular_files import opened_file
 from reconciler.staging.images.reference import RegistryError
 
@@ -146,7 +147,7 @@ class Transport:
         if isinstance(error, socket.gaierror):
             if error.errno == socket.EAI_NONAME:
                 return RegistryError(f"there is no host {host}")
-            return NotNow(f"cannot find {host}: {error.strerror}")
+            return NotNow(f"cannot find {host}: {in_words(error)}")
         if isinstance(error, TimeoutError):
             return NotNow(f"{host} did not answer within {self._answer_s:g} s")
         why = getattr(error, "strerror", None) or type(error).__name__
@@ -158,4 +159,4 @@ def trusting(authority: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=authority)
     except OSError as error:  # an ssl.SSLError is one
-        raise RegistryError(f"cannot read the certificates in {authority}: {error.strerror}") from None
+        raise RegistryError(f"cannot read the certificates in {authority}: {in_words(error)}") from None

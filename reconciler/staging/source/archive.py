@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
+from reconciler.linux.error_words import in_words
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source import allowance
 from reconciler.staging.source.tree import refuse_sparse
@@ -224,7 +225,7 @@ def _error_context() -> Iterator[None]:
             raise SourceError(f"it contains {Path(str(error.filename)).name!r} twice") from error
         if isinstance(error, OSError) and error.errno in _NAME_ERRORS:
             name = Path(os.fsdecode(error.filename or "")).name[:80]
-            raise SourceError(f"it contains {name!r}, which cannot be created: {error.strerror}") from error
+            raise SourceError(f"it contains {name!r}, which cannot be created: {in_words(error)}") from error
         if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
             raise
         reason = str(error) or type(error).__name__

@@ -6,6 +6,7 @@ Only a regular file is read, up to a bound, and every refusal names the file.
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 
+from reconciler.linux.error_words import in_words
 from reconciler.linux.regular_files import opened_file, read_file
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source import allowance
@@ -26,7 +27,7 @@ def read_source(path: Path, name: str = "", *, most: int = LARGEST_TEXT, within:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise SourceError(f"cannot read {name or path.name}: {error.strerror}") from error
+        raise SourceError(f"cannot read {name or path.name}: {in_words(error)}") from error
     allowance.take(name or path.name, len(content))
     return content
 

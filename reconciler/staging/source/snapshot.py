@@ -15,6 +15,7 @@ from pathlib import Path
 from time import time_ns
 from typing import TypeAlias
 
+from reconciler.linux.error_words import with_file
 from reconciler.linux.readable_paths import readable_path
 from reconciler.linux.regular_files import read_file
 from reconciler.linux.remove_tree import remove_tree
@@ -245,7 +246,7 @@ def _opened(path: str) -> Iterator[Path]:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
             raise
-        detail = f"{error.strerror}: {printable(str(error.filename))}"
+        detail = printable(with_file(error))
         missing = error.errno == errno.ENOENT and not Path(path).exists()
         reason = "it does not exist" if missing else detail
         why = f"cannot read the source at {printable(readable_path(path))}: {reason}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.linux.regular_files import read_file
 
 # The credentials of systemd that are identities: `LoadCredential=age-identity:/etc/reconciler/age.txt`.
@@ -110,7 +111,7 @@ def _read(file: Path) -> tuple[Identity, ...]:
         content = read_file(file, _MOST_OF_A_FILE)
         mode = stat.S_IMODE(file.stat().st_mode)
     except OSError as error:
-        raise _Unfit(f"cannot read the identity {file}: {error.strerror}") from None
+        raise _Unfit(f"cannot read the identity {file}: {in_words(error)}") from None
     if mode & _OTHERS:
         raise _Unfit(f"other users may read the identity {file}: run chmod o= on it")
     return _parsed(file, content)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.services.provisioner import ServiceError
@@ -63,7 +64,7 @@ def write(file: Path, note: Note) -> None:
     try:
         replace_file(file, json.dumps(asdict(note)))
     except OSError as error:
-        raise ServiceError(f"cannot note the broker request in {file}: {error.strerror}") from error
+        raise ServiceError(f"cannot note the broker request in {file}: {in_words(error)}") from error
 
 
 def forget(file: Path) -> None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+from reconciler.linux.error_words import in_words
 from reconciler.services import server_tools
 from reconciler.services.connection_limit import ConnectionLimit
 from reconciler.services.provisioner import Client, Credentials, Grant, ServiceError, ServiceSpec, called
@@ -247,4 +248,4 @@ def _without_definers(file: Path, into: Path) -> None:
                 copy.write(_DEFINER.sub(rb"\1", line))
             copy.flush()
         except OSError as error:
-            raise ServiceError(f"cannot write {into}: {error.strerror}") from error
+            raise ServiceError(f"cannot write {into}: {in_words(error)}") from error

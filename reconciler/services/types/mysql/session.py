@@ -16,6 +16,7 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import in_words
 from reconciler.services.provisioner import ServiceError, ServiceSpec
 from reconciler.services.server_connection import AuthenticationFailed, ConnectionParams, answering, required_server
 
@@ -199,7 +200,7 @@ def _service_error(params: MysqlParams, error: Exception) -> ServiceError:
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
         return ServiceError(f"{params} refused the connection")
     if isinstance(error, OSError):
-        return ServiceError(f"{params} cannot be reached: {error.strerror}")
+        return ServiceError(f"{params} cannot be reached: {in_words(error)}")
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     message = params.quoted(error.args[1] if len(error.args) > 1 else type(error).__name__)
     if code in _BROKEN or isinstance(error, pymysql.InterfaceError):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+from reconciler.linux.error_words import in_words
 from reconciler.planning.fingerprint import Json
 from reconciler.services import server_tools
 from reconciler.services.connection_limit import ConnectionLimit
@@ -100,7 +101,7 @@ class Redis:
                     keys.end(writing, count)
             await asyncio.to_thread(server_tools.publish, draft, file)
         except OSError as error:
-            raise ServiceError(f"cannot write {file}: {error.strerror}") from None
+            raise ServiceError(f"cannot write {file}: {in_words(error)}") from None
         finally:
             draft.unlink(missing_ok=True)
 
