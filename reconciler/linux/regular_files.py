@@ -178,6 +178,17 @@ def opened_file(path: str | Path, *, within: str | Path | None = None, follow: b
     return os.fdopen(reading, "rb")
 
 
+def private_place(opened: int, directory: str | Path) -> str:
+    """Return where an open file is, if that is out of a directory and root lets not everybody read it; "" otherwise.
+
+    So nobody has root show a file by a link to it.
+    """
+    if os.geteuid() or os.fstat(opened).st_mode & stat.S_IROTH:
+        return ""
+    place = os.readlink(f"/proc/self/fd/{opened}")  # noqa: PTH115  as it is
+    return "" if _is_below(place, os.path.realpath(directory)) else place
+
+
 def shown_size(size: int) -> str:
     """Return a number of bytes as people write it."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):

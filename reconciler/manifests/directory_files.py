@@ -14,6 +14,7 @@ from dataclasses import field
 from reconciler.documents.text import LARGEST_MANIFEST, too_large
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.error_words import in_words
+from reconciler.linux.regular_files import private_place
 from reconciler.manifests.origin import Listing, Look, Unreadable
 
 _ENDINGS = (".yaml", ".yml")
@@ -124,6 +125,8 @@ def _content(directory: int, name: str) -> _Seen:
         status = os.fstat(opened)
         if not stat.S_ISREG(status.st_mode):
             return _Seen(f"is {_kind(status.st_mode)}, not a file", None)
+        if place := private_place(opened, f"/proc/self/fd/{directory}"):
+            return _Seen(f"is a link to {place}, which not everybody may read: put a copy in its place", None)
         stamp = _stamp(status) if now_ns - status.st_ctime_ns > _CLOCK_GRAIN_NS else None
         if status.st_size > LARGEST_MANIFEST:
             return _Seen(too_large(status.st_size), stamp)

@@ -6,7 +6,7 @@ from typing import Any
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.error_words import in_words
-from reconciler.linux.regular_files import opened_file
+from reconciler.linux.regular_files import opened_file, private_place
 from reconciler.web.manifest_masking import masked
 
 _LARGEST = 256 * 1024
@@ -41,6 +41,9 @@ def shown_manifest(file: str | None, files: Sequence[Mapping[str, Any]], directo
         return ShownManifest(file=file, problem="is no longer in the directory of manifests")
     try:
         with opened_file(path) as stream:
+            if place := private_place(stream.fileno(), directory):
+                problem = f"is a link to {place}, which not everybody may read"
+                return ShownManifest(file=file, errors=len(errors), problem=problem)
             content = stream.read(_LARGEST + 1)
     except OSError as error:
         return ShownManifest(file=file, errors=len(errors), problem=f"cannot be read: {in_words(error)}")

@@ -14,6 +14,7 @@ from reconciler.linux.inotify import Watch
 from reconciler.manifests.directory_files import ReadCache, read_directory
 from reconciler.manifests.directory_origin import Directory
 from reconciler.manifests.origin import Listing, Unreadable
+from reconciler.web.manifest import shown_manifest
 
 
 def listed(
@@ -73,6 +74,29 @@ def test_what_is_not_a_readable_file_is_refused_with_its_reason(tmp_path: Path) 
         "null.yaml": "is a device, not a file; rename it or put a file in its place",
         "door.yaml": "is a socket, not a file; rename it or put a file in its place",
     }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads what others may not")
+def test_a_link_out_of_the_directory_shows_nobody_what_only_root_may_read(tmp_path: Path) -> None:
+    manifests, elsewhere = tmp_path / "manifests", tmp_path / "elsewhere"
+    (manifests / "..data").mkdir(parents=True)
+    elsewhere.mkdir()
+    for name, directory, mode in (
+        ("shadow", elsewhere, 0o640),
+        ("public", elsewhere, 0o644),
+        ("data", manifests / "..data", 0o600),
+    ):
+        (directory / name).write_text(name)
+        (directory / name).chmod(mode)
+        (manifests / f"{name}.yaml").symlink_to(directory / name)
+    assert listed(manifests) == {
+        "shadow.yaml": f"is a link to {elsewhere / 'shadow'}, which not everybody may read: put a copy in its place",
+        "public.yaml": b"public",
+        "data.yaml": b"data",
+    }
+    shown = shown_manifest(str(manifests / "shadow.yaml"), (), manifests)
+    assert shown is not None
+    assert (shown.lines, shown.problem) == ((), f"is a link to {elsewhere / 'shadow'}, which not everybody may read")
 
 
 def test_a_file_that_was_just_emptied_is_as_it_last_was_and_an_old_empty_one_is_empty(tmp_path: Path) -> None:
