@@ -127,6 +127,8 @@ class _Reader:
         except FileNotFoundError as error:
             raise StagingError(f"cannot read {name}{included_by}: {in_words(error)}") from error
         self._contents[name] = digest_of(text)
+        if (whole := _ended(text)) != text:  # uv takes the mark for a part of the name
+            text, self._rewritten = whole, True
         for line in _logical_lines(text):
             self._count += 1
             if self._count > _MOST_LINES:
@@ -217,6 +219,12 @@ def _without_egg(url: str) -> str:
         return url
     fragment = "&".join(filter(None, (egg["before"], egg["after"])))
     return f"{egg['name']}{egg['extras'] or ''} @ {egg['url']}{f'#{fragment}' if fragment else ''}"
+
+
+def _ended(text: str) -> str:
+    r"""Return a file without the `\` in its last line, which nothing continues."""
+    last = text.rstrip()
+    return last.rstrip("\\") if last.endswith("\\") else text
 
 
 def _logical_lines(text: str) -> Iterator[str]:

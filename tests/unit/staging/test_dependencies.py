@@ -281,6 +281,13 @@ def test_a_file_with_a_space_in_its_name_is_included(tmp_path: Path, line: str) 
     assert found.lines == ("six",)
 
 
+@pytest.mark.parametrize("end", ["\\", "\\\n", " \\\n\n", "\\\r\n"])
+def test_a_last_line_that_nothing_continues_ends_there(tmp_path: Path, end: str) -> None:
+    (tmp_path / "requirements.txt").write_bytes(f"flask==3.0 \\\n  --hash=sha256:1\nsix{end}".encode())
+    read = requirements(tmp_path, "requirements.txt")
+    assert (read.lines, read.rewritten) == (("flask==3.0    --hash=sha256:1", "six"), True)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_every_encoding_of_an_editor_is_read(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "requirements.txt").write_bytes("bottle\r\nsix".encode(encoding))
