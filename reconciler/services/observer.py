@@ -18,6 +18,7 @@ from reconciler.settings.settings import Settings
 from reconciler.vault.env_files import EnvFiles
 
 _NOTHING = ExternalInputs()
+_MOST_COMPARED = 1000  # names, with one that no service has
 
 
 @dataclass(slots=True, kw_only=True)
@@ -207,7 +208,16 @@ class ServiceObserver:
             return service.type == record.type
         return (record.type, record.server) == (service.type, server)
 
+    def _meant(self, name: str) -> str:
+        """Return the service that was probably meant, as the end of a sentence; "" if none is close."""
+        if len(self.services) > _MOST_COMPARED:
+            return ""
+        from difflib import get_close_matches  # few hosts have an app whose service is missing
+
+        close = get_close_matches(name, sorted(self.services), n=1)
+        return f"; did you mean '{close[0]}'?" if close else ""
+
     def _why_not(self, name: str) -> str:
         if name not in self.services:
-            return "no manifest defines it"
+            return f"no manifest defines it{self._meant(name)}"
         return self._last_report(name).message or "it is being created"

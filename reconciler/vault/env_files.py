@@ -89,7 +89,7 @@ class EnvFiles:
                     raise Unusable(f"{_path(key)}: the files of an app set at most {MOST_VARIABLES} variables")
                 values = {variable: self._vault.put(text) for variable, text in read.items()}
             except (Unusable, VaultLocked) as error:
-                self._problems[source] = str(error)
+                self._problems[source] = f"{error} (for the variable {name})" if name is not None else str(error)
                 continue
             self._problems.pop(source, None)
             if self._values.get(source) != values:

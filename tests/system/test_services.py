@@ -301,9 +301,9 @@ def test_an_app_that_runs_goes_on_while_another_service_is_not_there(site: Site)
     site.live(**QUICK)
     site.await_settled("blog")
     pid = site.pid("blog")
-    site.manifest("blog", port=port, services=["db", "other"])
+    site.manifest("blog", port=port, services=["db", "dbs"])
     eventually(lambda: site.told("blog")["state"] == "degraded")
-    assert "service other" in site.told("blog")["message"]
+    assert "service dbs: no manifest defines it; did you mean 'db'?" in site.told("blog")["message"]
     assert site.pid("blog") == pid
     os.kill(pid, signal.SIGKILL)
     # What is asked cannot start; what ran last comes back.

@@ -80,3 +80,13 @@ def test_the_files_of_a_schedule_are_its_own_also_beside_a_process_of_its_name(t
         assert values == ["of the process", "of the schedule"]
         files.forget(app.name, replace(app, schedules=()))
         assert files.known_paths(app.name) == {str(first)}
+
+
+def test_the_variable_of_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    app = replace(an_app(), env_files={"STRIPE_KEY": str(tmp_path / "nope")})
+    with closing(open_database(tmp_path / "state.db")) as database:
+        files = EnvFiles(database, Vault(database, tmp_path / "key"))
+        asyncio.run(files.refresh(app, SecretReader()))
+        assert files.of(app)[1] == (
+            f"cannot read {tmp_path / 'nope'}: No such file or directory (for the variable STRIPE_KEY)",
+        )
