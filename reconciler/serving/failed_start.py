@@ -21,6 +21,9 @@ _TAIL_BYTES = 64 * 1024
 _MOST_FILES = 5000
 _SHOWN_EVERY_S = 5
 _ANSWERED = re.compile(r"GET \S+ answered [1345]\d\d\b")
+# What the gate says of an app that told nothing but a number as it ended itself.
+_ENDED_ITSELF = re.compile(r"it ended its own process while it was imported, by sys\.exit(?:: \d+)?(?: \([^()]+\))?")
+_IN_USE = re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+) in ', re.MULTILINE)
 _SERVERS = (
     "/werkzeug/serving.py", "/uvicorn/server.py", "/waitress/server.py", "/socketserver.py", "/hypercorn/run.py",
@@ -32,7 +35,8 @@ def why(program: Program, live: LiveInstance) -> str:
     """Return why an instance ended, or was rejected by its workers, in one line."""
     refusal, exited = live.refusal(), live.worker_exit()
     if refusal is not None:
-        text = f"{refusal}{package_advice(refusal)}"
+        said = quoted(logs.last_words(live.log, live.log_start, live.code)) if _ENDED_ITSELF.fullmatch(refusal) else ""
+        text = f"{refusal}{said}{package_advice(refusal)}"
     elif exited is not None:
         crash = logs.crash(live.log, live.log_start, live.code)
         place = crash.place if crash is not None else ""
@@ -40,6 +44,7 @@ def why(program: Program, live: LiveInstance) -> str:
         text = f"a worker {exited} before it was ready{f', at {place}' if place else ''}{last}"
     else:
         text = logs.reason(live.log, live.log_start, live.code) or f"{program.name} {live.end}"
+    text += _port_advice(program, text)
     helps = "" if program.sight is None else remedy(text, listed=program.sight.isolation.connects == "listed")
     return f"{text}; {helps and f'{helps}; '}more in {_command(program)}"
 
@@ -78,6 +83,15 @@ def importing(program: Program, live: LiveInstance) -> str | None:
         return None
     seconds = int(time.monotonic() - live.record.started_at) // _SHOWN_EVERY_S * _SHOWN_EVERY_S
     return f"still importing at {places[0]}, {seconds} s of {program.start_timeout_s:g} s"
+
+
+def _port_advice(program: Program, text: str) -> str:
+    """Return where a program is to listen that found its address in use, as the end of a sentence; "" for any other."""
+    if not _IN_USE.search(text):
+        return ""
+    if program.name == "gunicorn":
+        return "; the app is not to listen itself, gunicorn does so for it"
+    return "; it is to listen where $PORT or $SOCKET says, or at descriptor 3 with `listen: descriptor`"
 
 
 def _command(program: Program) -> str:

@@ -165,7 +165,20 @@ def reason(error):
     if isinstance(error, SyntaxError):
         return "%s: %s%s" % (type(error).__name__, error.msg, where)
     said = _line(error)
-    return "%s%s%s" % (type(error).__name__, said and ": " + said, where)
+    return "%s%s%s%s" % (type(error).__name__, said and ": " + said, _meant(error), where)
+
+
+def _meant(error):
+    """Return the name that Python itself proposes in place of an unknown one, from 3.12 on."""
+    if not isinstance(error, (ImportError, NameError, AttributeError)) or not hasattr(traceback, "TracebackException"):
+        return ""
+    try:
+        told = traceback.TracebackException(type(error), error, error.__traceback__)
+        text = "".join(told.format_exception_only())
+    except Exception:  # an app's own class may fail to describe itself
+        return ""
+    _, asks, meant = text.rpartition(". Did you ")
+    return asks + meant.strip() if asks and "\n" not in meant.strip() else ""
 
 
 def remedy(error, target):

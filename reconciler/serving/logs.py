@@ -17,6 +17,8 @@ _TAIL_BYTES = 64 * 1024
 _LONGEST = 400
 _SLACK_BYTES = 16 * 2**20  # beyond its limit, more of a log is not kept
 _GUNICORN_LINE = re.compile(r"^\[[^\]]+\] \[\d+\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
+# As gunicorn prints of its configuration, whatever its version.
+_REFUSED, _WHY_REFUSED = re.compile(r"^Invalid value for (?P<setting>\w+): "), "Error: "
 _NOISE = re.compile(_GUNICORN_LINE.pattern + "|^reconciler: ")
 
 
@@ -71,11 +73,13 @@ def text_from(path: Path, at_most: int, since: int = 0, *, within: Path | None =
 def reason(log: Path, since: int, code: str) -> str | None:
     """Return the last thing that a failed instance wrote, in one line.
 
-    An exception with its place in `code`, or else gunicorn's message, or its last line.
+    A setting that gunicorn refuses, an exception with its place in `code`, or else gunicorn's message or its last line.
     """
     from reconciler.planning.program_output import raised
 
     lines = tail(log, 200, since)
+    if setting := _refused_setting(lines):
+        return setting[:_LONGEST]
     found = raised(lines, code)
     if found is not None:
         return str(found)[:_LONGEST]
@@ -88,6 +92,17 @@ def reason(log: Path, since: int, code: str) -> str | None:
         ):
             return logged["text"]
     return _last(lines) or None
+
+
+def _refused_setting(lines: list[str]) -> str:
+    """Return which setting gunicorn refused, and why, if that is the last that it wrote; "" otherwise."""
+    said = [line for line in lines if line.strip()][-2:]
+    refused = _REFUSED.match(said[0]) if len(said) == 2 else None
+    if refused is None or not said[1].startswith(_WHY_REFUSED):
+        return ""
+    why = said[1].removeprefix(_WHY_REFUSED)
+    where = "correct it under `gunicorn` in the manifest, or in gunicorn.conf.py"
+    return f"gunicorn refuses the setting {refused['setting']}: {why}; {where}"
 
 
 def crash(log: Path, since: int, code: str) -> "Raised | None":
