@@ -149,15 +149,18 @@ class Housekeeping:
 
     async def _reap(self) -> None:
         """Reap processes that the kernel made ours, soon after they ended: as pid 1 there may be many."""
-        orphans, died = Orphans(), asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, died.set)
-        while True:
-            await died.wait()
-            died.clear()
-            await asyncio.sleep(_REAP_AFTER_S)
-            with contextlib.suppress(OSError):
-                if orphans.reap():
-                    died.set()
+        orphans, died, loop = Orphans(), asyncio.Event(), asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, died.set)
+        try:
+            while True:
+                await died.wait()
+                died.clear()
+                await asyncio.sleep(_REAP_AFTER_S)
+                with contextlib.suppress(OSError):
+                    if orphans.reap():
+                        died.set()
+        finally:  # a loop that closes complains of a signal that still has a handler
+            loop.remove_signal_handler(signal.SIGCHLD)
 
     async def _catch_up(self) -> None:
         """Write events that could not be written when they happened."""
