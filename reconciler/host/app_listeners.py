@@ -343,7 +343,7 @@ class AppListeners:
             return
         if address.path and self._listeners.is_dead(address):
             self._give_up(address)
-            self._tell_shut(name, f"opening {address} anew")
+            self._tell_shut(name, f"opening {address} again")
         elif not address.path and self._listeners.listen_again(address):
             self._tell_shut(name, f"listening on {address} again")
 

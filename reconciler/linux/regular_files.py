@@ -179,9 +179,9 @@ def opened_file(path: str | Path, *, within: str | Path | None = None, follow: b
 
 
 def private_place(opened: int, directory: str | Path) -> str:
-    """Return where an open file is, if that is out of a directory and root lets not everybody read it; "" otherwise.
+    """Return where an open file is, if that is out of a directory and root alone may read it; "" otherwise.
 
-    So nobody has root show a file by a link to it.
+    So no user has root show a file by a link to it.
     """
     if os.geteuid() or os.fstat(opened).st_mode & stat.S_IROTH:
         return ""

@@ -126,7 +126,7 @@ def _content(directory: int, name: str) -> _Seen:
         if not stat.S_ISREG(status.st_mode):
             return _Seen(f"is {_kind(status.st_mode)}, not a file", None)
         if place := private_place(opened, f"/proc/self/fd/{directory}"):
-            return _Seen(f"is a link to {place}, which not everybody may read: put a copy in its place", None)
+            return _Seen(f"is a link to {place}, which other users may not read: put a copy in its place", None)
         stamp = _stamp(status) if now_ns - status.st_ctime_ns > _CLOCK_GRAIN_NS else None
         if status.st_size > LARGEST_MANIFEST:
             return _Seen(too_large(status.st_size), stamp)

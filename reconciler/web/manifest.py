@@ -42,7 +42,7 @@ def shown_manifest(file: str | None, files: Sequence[Mapping[str, Any]], directo
     try:
         with opened_file(path) as stream:
             if place := private_place(stream.fileno(), directory):
-                problem = f"is a link to {place}, which not everybody may read"
+                problem = f"is a link to {place}, which other users may not read"
                 return ShownManifest(file=file, errors=len(errors), problem=problem)
             content = stream.read(_LARGEST + 1)
     except OSError as error:

@@ -222,7 +222,7 @@ def test_a_socket_that_an_app_shuts_down_is_closed_and_a_new_one_opened_in_its_p
 
     asyncio.run(story())
     assert woken == ["shop"]
-    assert told == [f"opening {address} anew"]
+    assert told == [f"opening {address} again"]
 
 
 def test_a_dead_socket_that_was_kept_is_not_taken_back(keeper: Keeper, tmp_path: Path) -> None:

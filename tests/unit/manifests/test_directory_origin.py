@@ -90,13 +90,13 @@ def test_a_link_out_of_the_directory_shows_nobody_what_only_root_may_read(tmp_pa
         (directory / name).chmod(mode)
         (manifests / f"{name}.yaml").symlink_to(directory / name)
     assert listed(manifests) == {
-        "shadow.yaml": f"is a link to {elsewhere / 'shadow'}, which not everybody may read: put a copy in its place",
+        "shadow.yaml": f"is a link to {elsewhere / 'shadow'}, which other users may not read: put a copy in its place",
         "public.yaml": b"public",
         "data.yaml": b"data",
     }
     shown = shown_manifest(str(manifests / "shadow.yaml"), (), manifests)
     assert shown is not None
-    assert (shown.lines, shown.problem) == ((), f"is a link to {elsewhere / 'shadow'}, which not everybody may read")
+    assert (shown.lines, shown.problem) == ((), f"is a link to {elsewhere / 'shadow'}, which other users may not read")
 
 
 def test_a_file_that_was_just_emptied_is_as_it_last_was_and_an_old_empty_one_is_empty(tmp_path: Path) -> None:
