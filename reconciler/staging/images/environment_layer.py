@@ -1,11 +1,12 @@
 """Turn an environment into the entries of a layer, at one place for every host, run by the Python of the base.
 
-Paths of this host are replaced in every text; a file with one that is no text is refused. Bytecode is left out: its
-bytes differ from one compilation to the next.
+Paths of this host are replaced in every text, and scripts begin as if they had been installed there; a file with such a
+path that is no text is refused. Bytecode is left out: its bytes differ from one compilation to the next.
 """
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from email.parser import HeaderParser
@@ -20,6 +21,8 @@ _MOST_BYTES = 8 << 30  # a library for graphics cards has one or two
 _MOST_OF_A_LIST = 64 << 20
 # What an installer notes of this host, and of the time.
 _NOTES = frozenset(("direct_url.json", "uv_cache.json", "uv_build.json"))
+# How installers begin a script whose interpreter has a path that no first line can hold: a long one, or with blanks.
+_BY_SHELL = re.compile(rb"""\A#!/bin/sh\n'''exec' (["']?)(/[^\s"']{1,100}+)\1 "\$0" "\$@"\n' '''\n""")
 
 
 def environment_entries(directory: Path, below: str, python: str, minor: str, moved: dict[str, str]) -> Iterator[Entry]:
@@ -57,7 +60,9 @@ def relocated(entry: Entry, moved: dict[str, str]) -> Entry:
             if b"\0" in content:
                 raise StagingError(f"an image cannot hold {entry.path}: {before} on this host is compiled into it")
             content = content.replace(os.fsencode(before), os.fsencode(after))
-    return entry if content is found else replace(entry, source=None, content=content)
+    if content is found:
+        return entry
+    return replace(entry, source=None, content=_BY_SHELL.sub(rb"#!\2\n", content))
 
 
 def bill_of_materials(directory: Path) -> bytes:

@@ -119,6 +119,17 @@ def test_an_environment_is_the_same_wherever_it_was_made(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize("quote", ["'", '"', ""])
+def test_a_script_begins_as_one_that_was_installed_in_the_image_where_the_path_here_is_too_long(
+    tmp_path: Path, quote: str
+) -> None:
+    top = "/srv/a path" if quote else f"/srv/{'long/' * 40}x"
+    script = f"#!/bin/sh\n'''exec' {quote}{top}/bin/python{quote} \"$0\" \"$@\"\n' '''\nimport sys\n"
+    (tmp_path / "script").write_text(script)
+    found = relocated(Entry(path="bin/shop", source=tmp_path / "script"), {top: "/env"})
+    assert found.content == b"#!/env/bin/python\nimport sys\n"
+
+
 def test_a_base_is_read_by_its_digest_and_has_the_python_of_the_build(tmp_path: Path) -> None:
     digest = a_base(tmp_path / "base", "3.12")
     base = base_in(tmp_path / "base", digest)
