@@ -1,7 +1,8 @@
-"""Sixty things that no app should be able to do to its host and its neighbours; each is tried, and nothing is changed.
+"""Seventy things that no app should do to its host and its neighbours; each is tried, and nothing is changed.
 
 Answers with a line for each try: `refused` or `THROUGH`, and what it was. A query tells it of a neighbour, as in
-/?victim=blog&victim_pid=4711&victim_port=8000&daemon_pid=4700&file=/tmp/of-another; or by an argument, as a program.
+/?victim=blog&victim_pid=4711&victim_port=8000&daemon_pid=4700&file=/tmp/of-another&socket=blog; or by an argument, as a
+program. Where nothing listens, as at the admin port of a proxy that is not there, a connection is refused by anyone.
 """
 
 import ctypes
@@ -11,6 +12,7 @@ import platform
 import resource
 import socket
 import sys
+from contextlib import suppress
 from urllib.parse import parse_qsl
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -38,6 +40,8 @@ CALLS = {
     "watch every file": (262 if ARM else 300, -1, 0),
     "read the kernel's log": (116 if ARM else 103, 10, 0, 0),
 }
+IPPROTO_MPTCP, MSG_FASTOPEN = 262, 0x20000000
+ADMIN = ("127.0.0.1", 2019)
 REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
@@ -79,6 +83,34 @@ def takes_port(port):
     with socket.socket() as own:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         own.bind(("127.0.0.1", port))
+        return True
+
+
+def connects(place, protocol=0):
+    """Connect by TCP; what is let out and never answered has got through."""
+    with socket.socket(socket.AF_INET6 if ":" in place[0] else socket.AF_INET, socket.SOCK_STREAM, protocol) as own:
+        own.settimeout(1)
+        with suppress(TimeoutError):
+            own.connect(place)
+        return True
+
+
+def connects_by_sending(place):
+    with socket.socket() as own:
+        own.sendto(b"", MSG_FASTOPEN, place)
+        return True
+
+
+def sends(place):
+    """Send an empty packet to where nothing takes it."""
+    with socket.socket(socket.AF_INET6 if ":" in place[0] else socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.sendto(b"", place)
+        return True
+
+
+def connects_by_name(name):
+    with socket.socket(socket.AF_UNIX) as own:
+        own.connect(f"\0{name}")
         return True
 
 
@@ -136,6 +168,7 @@ def tries(facts):
     yield "set the priority of a neighbour", lambda: os.setpriority(0, pid, os.getpriority(0, pid)) is None
     yield "set the processors of a neighbour", lambda: os.sched_setaffinity(pid, os.sched_getaffinity(pid)) is None
     yield "take the port of a neighbour", lambda: takes_port(int(facts.get("victim_port", 0)))
+    yield from tries_of_network(int(facts.get("victim_port", 0)), facts.get("socket", "victim"))
     yield "choose who gets a connection", steers
     yield "listen to all packets", lambda: opens(getattr(socket, "AF_PACKET", 17), socket.SOCK_RAW)
     yield "send packets of its own making", lambda: opens(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
@@ -143,6 +176,21 @@ def tries(facts):
     yield "take another group", gains_root
     for name, call in CALLS.items():
         yield name, lambda call=call: not is_refused(*call)
+
+
+def tries_of_network(port, name):
+    """Yield those that reach others by the network of the host."""
+    neighbour = ("127.0.0.1", port)
+    yield "connect to a neighbour", lambda: connects(neighbour)
+    yield "connect to a neighbour by version 6", lambda: connects((f"::ffff:{neighbour[0]}", port))
+    yield "connect to a neighbour by several paths", lambda: connects(neighbour, protocol=IPPROTO_MPTCP)
+    yield "connect to a neighbour by sending", lambda: connects_by_sending(neighbour)
+    yield "connect to a socket of a neighbour by its name", lambda: connects_by_name(name)
+    yield "connect to the admin port of a proxy", lambda: connects(ADMIN)
+    yield "send to the admin port of a proxy", lambda: sends(ADMIN)
+    yield "connect to the metadata of a cloud", lambda: connects(("169.254.169.254", 80))
+    yield "send to the metadata of a cloud", lambda: sends(("169.254.169.254", 9))
+    yield "send to the metadata of a cloud by version 6", lambda: sends(("fd00:ec2::254", 9))
 
 
 def report(facts):

@@ -3,7 +3,7 @@
 Shows for each instance of each APP, a name or a pattern such as 'shop-*', or of every app, the user that it runs as;
 whether it has a cell, so that all it started ends with it; its isolation as it proved it from inside when it started,
 with a letter for each part that it lacks; and each of its limits, what holds it, and how much is used; where it may
-connect, if its manifest has a list. Needs no daemon.
+connect, if its manifest has a list; and what holds the builds of isolated apps. Needs no daemon.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,6 +28,10 @@ from reconciler.inspection.printable import plain
 if TYPE_CHECKING:
     from reconciler.inspection.isolation import Confined
 
+_OF_BUILDS = (
+    "what builds isolated apps is held by files, processes and syscalls, has the daemon's user,"
+    " and connects wherever this host can; their release commands are held as they are"
+)
 _COLUMNS = ("APP", "INSTANCE", "PID", "USER", "CELL", "ISOLATION", "LIMIT", "ASKED", "USED", "HELD BY")
 
 
@@ -56,6 +60,8 @@ def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | 
             click.echo(plain(f"{each.app} {each.process or each.id}: {each.lacks}"))
         for app, places in {each.app: each.connects for each in found if each.connects}.items():
             click.echo(plain(f"{app}: its manifest lets it connect to {', '.join(places)}"))
+        if any(each.isolation != "none" for each in found):
+            click.echo(_OF_BUILDS)
     else:
         click.echo("no instance is running")
 

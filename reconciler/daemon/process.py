@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from reconciler.convergence.backoff import Backoff
@@ -48,6 +49,15 @@ def _tell_dropped(key: Hashable, error: Exception) -> None:
     asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
+def _pythons(settings: Settings) -> Iterator[str | Path]:
+    """Yield the interpreters that apps may have: those of this host, where they are searched, and of environments."""
+    from reconciler.staging.detection.runtimes import programs_of, search_paths  # only a daemon with a warden asks
+
+    yield from settings.paths.environments.glob("*/bin/python")
+    yield from search_paths(settings.interpreters, os.environ)
+    yield from programs_of(settings.interpreters)
+
+
 @contextlib.contextmanager
 def _opened(paths: StatePaths) -> Iterator[tuple[Database, bool]]:
     database, lost = open_or_rebuild(paths.database)
@@ -79,7 +89,7 @@ async def built(settings: Settings, kind: type[DaemonT]) -> AsyncIterator[tuple[
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     with contextlib.ExitStack() as held:
         lock = held.enter_context(acquire(settings.paths))
-        become_warded(app_users(settings.paths).keys())
+        become_warded(app_users(settings.paths).keys(), partial(_pythons, settings))
         database, lost = held.enter_context(_opened(settings.paths))
         if settings.manifests == settings.paths.manifests:
             settings.manifests.mkdir(mode=0o700, exist_ok=True)

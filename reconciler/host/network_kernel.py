@@ -43,6 +43,9 @@ class Kernel(Protocol):
     def watch(self) -> socket.socket:
         """Return a socket that is readable whenever a table has been changed, and at the end of who tells of that."""
 
+    def drain(self, watch: socket.socket, /) -> bool:
+        """Take what has arrived on that socket; return whether more may come."""
+
 
 def kernel_of(paths: StatePaths) -> tuple[Kernel, str]:
     """Return by what a state directory has rules, and the name that its table has there. Raises OSError."""

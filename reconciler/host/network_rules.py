@@ -159,7 +159,7 @@ class NetworkRules:
 
     def _on_table_change(self, watch: socket.socket) -> None:
         """Look at once, as rules may be gone, and again once what changes many tables in a row has come to an end."""
-        if not nftables.drain(watch):
+        if not self._kernel.drain(watch):
             self._stop_watching()
             self._changed.set()
         self._has_changed = True

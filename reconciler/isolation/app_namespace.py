@@ -5,11 +5,12 @@ Apps outlive the daemon in their namespace. The next daemon joins it, or it woul
 
 import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from reconciler.linux.privileges import SETPCAP, SYS_ADMIN, may
+from reconciler.isolation.roots_files import note_roots_files
+from reconciler.linux.privileges import SETPCAP, SYS_ADMIN, SYS_CHROOT, may
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.user_namespaces import (
     forbidden,
@@ -25,10 +26,11 @@ NEEDED = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "S
 _ANSWER_S = 5.0
 
 
-def become_warded(leased: Collection[int]) -> None:
+def become_warded(leased: Collection[int], noted: Callable[[], Iterable[str | Path]] = tuple) -> None:
     """Join the namespace of the apps that run, by the users leased to them, or one that the warden gives.
 
-    Where there is none of both, nothing changes. This process has one thread.
+    Where there is none of both, nothing changes. Which of the files `noted` are root's is known from there, too. This
+    process has one thread.
     """
     if os.geteuid() == 0 or all(map(may, NEEDED.values())):
         return
@@ -36,10 +38,11 @@ def become_warded(leased: Collection[int]) -> None:
         namespace = _running(leased)
         namespace = _given() if namespace is None else namespace
         try:
+            note_roots_files(noted())
             join_users(namespace)
         finally:
             os.close(namespace)
-        keep_capabilities((*NEEDED.values(), SETPCAP, SYS_ADMIN))
+        keep_capabilities((*NEEDED.values(), SETPCAP, SYS_ADMIN, SYS_CHROOT))
 
 
 def no_warden() -> str:

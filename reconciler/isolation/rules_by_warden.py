@@ -55,6 +55,15 @@ class RulesByWarden:
             raise
         return connection
 
+    def drain(self, watch: socket.socket) -> bool:
+        """Take what the warden has said on that socket; return whether it goes on to."""
+        try:
+            while watch.recv(PART):
+                pass
+        except BlockingIOError:
+            return True
+        return False
+
     def _told(self, **request: Any) -> Any:
         with _connected() as connection:
             return _ask(connection, request)

@@ -60,7 +60,7 @@ class OwnedTables:
         """Own none yet."""
         self._link: socket.socket | None = None
         self._owned: set[str] = set()
-        self.generation, self.mark_of, self.watch = generation, mark_of, watch
+        self.generation, self.mark_of, self.watch, self.drain = generation, mark_of, watch, drain
 
     def replace(self, name: str, table: Table, mark: str) -> None:
         """Replace a table as the function does. Raises OSError."""

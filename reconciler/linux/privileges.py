@@ -4,7 +4,7 @@ from reconciler.linux.kernel_calls import address_of, call_libc, prctl
 
 _CAPBSET_DROP, _NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 _MOST_CAPABILITIES = 64
-SETUID, SETGID, SETPCAP, NET_ADMIN, SYS_ADMIN = 7, 6, 8, 12, 21  # linux/capability.h
+SETUID, SETGID, SETPCAP, NET_ADMIN, SYS_CHROOT, SYS_ADMIN = 7, 6, 8, 12, 18, 21  # linux/capability.h
 _CAPABILITY_VERSION_3 = 0x20080522
 
 

@@ -41,7 +41,7 @@ _ID = "0123456789ab"
 _LAUNCHER = str(Path(template_module.__file__).parents[1] / "launcher.py")
 
 # Everything an instance can see of itself. What differs between any two processes is left out.
-_LOOK = """
+LOOK = """
 import gc, json, os, resource, site, sys, threading
 
 def application(environ, start_response):
@@ -95,7 +95,7 @@ def _settings(environ):
     import gunicorn.config
     return {name: str(s.value).split(" at 0x")[0] for name, s in gunicorn.config.make_settings().items()}
 """
-_EXTRA_MODULES = {"_ctypes", "ctypes", "ctypes._endian"}
+EXTRA_MODULES = {"_ctypes", "ctypes", "ctypes._endian"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class Ground:
     def __post_init__(self) -> None:
         self.state = f"test-{os.getpid()}-{self.root.name}"
         (self.root / "app").mkdir()
-        (self.root / "app/wsgi.py").write_text(_LOOK)
+        (self.root / "app/wsgi.py").write_text(LOOK)
         log = str(self.root / "app.log")
         (self.root / "config.py").write_text(
             "import faulthandler  # as the gate does that every config loads\n"
@@ -226,7 +226,7 @@ async def test_an_instance_cannot_tell_how_it_was_started(ground: Ground) -> Non
     assert os.getpgid(process.pid) == os.getsid(process.pid) == process.pid
     modules = set(forked.pop("modules")), set(executed.pop("modules"))
     assert forked == executed
-    assert modules[0] - _EXTRA_MODULES == modules[1]
+    assert modules[0] - EXTRA_MODULES == modules[1]
     assert forked["gunicorn"]["forwarded_allow_ips"] == "['10.0.0.1']"
 
 
@@ -440,7 +440,7 @@ async def test_environments_share_a_template_and_an_instance_cannot_tell(ground:
     assert await ground.warm() is template
     modules = set(forked.pop("modules")), set(executed.pop("modules"))
     assert forked == executed
-    assert modules[0] - _EXTRA_MODULES == modules[1]
+    assert modules[0] - EXTRA_MODULES == modules[1]
     assert str(ground.root) in forked["path"]
     assert "/first/" not in json.dumps(forked)
 

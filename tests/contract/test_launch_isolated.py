@@ -29,7 +29,7 @@ from reconciler.serving.programs.program import Forkable
 from reconciler.serving.programs.sight import ours
 from reconciler.staging.detection.runtimes import discover
 from tests.contract.machine import on_the_loop
-from tests.contract.test_launch import _EXTRA_MODULES, _OUTSIDE, Ground, _asked, _environment, _listener, ground
+from tests.contract.test_launch import _OUTSIDE, EXTRA_MODULES, Ground, _asked, _environment, _listener, ground
 from tests.support.eventually import soon
 from tests.support.probe_of_isolation import LACKS, NO_MOUNTS
 
@@ -145,7 +145,7 @@ async def test_an_isolated_instance_cannot_tell_that_it_was_forked(ground: Groun
     assert second.missing == {}
     modules = set(forked.pop("modules")), set(executed.pop("modules"))
     assert forked == executed
-    assert modules[0] - _EXTRA_MODULES == modules[1]
+    assert modules[0] - EXTRA_MODULES == modules[1]
 
 
 @on_the_loop
@@ -166,7 +166,7 @@ async def test_isolated_apps_with_other_environments_share_a_fork_server_and_can
     assert first_proof == second_proof
     modules = set(forked.pop("modules")), set(executed.pop("modules"))
     assert forked == executed
-    assert modules[0] - _EXTRA_MODULES == modules[1]
+    assert modules[0] - EXTRA_MODULES == modules[1]
     assert "/first/" not in json.dumps(forked)
 
 

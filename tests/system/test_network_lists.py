@@ -125,7 +125,9 @@ def test_an_app_reaches_what_its_list_has_and_an_edit_of_that_restarts_nothing(s
     told = isolation_of(site, "client")
     assert "network" in told["held"], told
     assert told["connects"] == [f"localhost:{one}"]
-    assert f"client: its manifest lets it connect to localhost:{one}" in site.cli("isolation", "client").stdout
+    shown = site.cli("isolation", "client").stdout
+    assert f"client: its manifest lets it connect to localhost:{one}" in shown
+    assert "what builds isolated apps" in shown
     pid = site.pid("client")
 
     site.manifest("client", port=port, isolation="strict", probation="0s", network={"connect": [f"127.0.0.1:{other}"]})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from reconciler.isolation.user_claims import VARIABLE as USERS_VARIABLE
 from reconciler.isolation.warden import VARIABLE
 from reconciler.linux import nftables
 from reconciler.linux.filter_table import Table
+from tests.contract.test_launch import EXTRA_MODULES, LOOK
 from tests.contract.test_network_rules import LACKS as NO_RULES
 from tests.support.eventually import eventually
 from tests.support.hosts import explained
@@ -165,6 +168,41 @@ def test_an_app_of_a_daemon_that_is_not_root_has_a_user_of_its_own_whoever_is_ki
     down = run_as_daemon(site, warden, "down")
     assert down.returncode == 0, down.stdout + down.stderr
     assert all(map(is_gone, pids))
+
+
+def test_an_isolated_app_beside_a_warden_is_forked_and_cannot_tell(site: Site, warden: Warden) -> None:
+    warden.start()
+    port = a_port()
+    (site.root / "apps/shop").mkdir()
+    site.save(site.root / "apps/shop/wsgi.py", LOOK)
+    site.manifest("shop", port=port, isolation="strict")
+    start(site, warden)
+    eventually(lambda: json.loads(get(port)), _STAGED_S)
+    site.await_settled("shop")
+    seen, proofs = list[dict[str, Any]](), list[Any]()
+    for way in (" by exec, because its fork server is still starting", " from a fork server"):
+        pid = site.pid("shop")
+        assert ("shop", "started", f"gunicorn {pid}{way}") in site.events("shop")
+        seen.append(json.loads(get(port)))
+        (told,) = json.loads(run_as_daemon(site, warden, "isolation", "shop", "--json").stdout)["instances"]
+        proofs.append({name: what for name, what in told.items() if name not in ("id", "pid")})
+        assert _FIRST <= user_of(pid) <= _LAST
+        os.kill(pid, signal.SIGKILL)
+        site.await_successor("shop", pid)
+    assert proofs[0] == proofs[1]
+    executed, forked = ({name: _anyone(what) for name, what in each.items()} for each in seen)
+    modules = set(forked.pop("modules")), set(executed.pop("modules"))
+    assert forked == executed
+    assert modules[0] - EXTRA_MODULES == modules[1]
+    assert run_as_daemon(site, warden, "down").returncode == 0
+
+
+_OF_ONE = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(/\d+)?(?![0-9a-f])|\d\d:\d\d:[\d.]+|\d{10}|\d+\.\d+")
+
+
+def _anyone(what: Any) -> Any:
+    """Return what an instance saw without what is its own: its id, its pid behind that, and when it was started."""
+    return _OF_ONE.sub("ITS OWN", json.dumps(what))
 
 
 def test_without_a_warden_apps_have_the_daemons_user_and_are_told_why(site: Site, warden: Warden) -> None:

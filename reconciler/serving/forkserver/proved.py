@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.isolation.roots_files import is_roots
 from reconciler.linux.regular_files import read_file
 from reconciler.linux.remove_tree import remove_tree
+from reconciler.linux.user_namespaces import root_here
 from reconciler.serving.forkserver.eligibility import MOST_OF_A_FILE, ForkKind, NotForkable, digest_of
 from reconciler.state.ownership import is_open_to_others
 
+_NOT_KNOWN = ", or it came after this daemon had started, which knows root's files by what it noted then"
 _NAMED = 16  # digits of a digest, as the name of a directory
 
 
@@ -20,9 +23,9 @@ def made_environment(directory: Path, kind: ForkKind, python: str) -> str:
 
     Raises NotForkable if what lies there by now is not that kind's gunicorn, OSError if it cannot be made.
     """
-    interpreter, owners = os.path.realpath(python), (0, os.geteuid())
-    if any(is_open_to_others(path.stat(), owners) for path in (Path(interpreter), *Path(interpreter).parents)):
-        raise NotForkable(f"others may change {interpreter}")
+    interpreter = os.path.realpath(python)
+    if any(map(_is_open_to_others, (Path(interpreter), *Path(interpreter).parents))):
+        raise NotForkable(f"others may change {interpreter}{_NOT_KNOWN if root_here() else ''}")
     (packages,) = Path(python).parent.parent.glob("lib/python*/site-packages")
     read = dict(_modules(packages / "gunicorn"))
     if digest_of(read) != kind.gunicorn:
@@ -37,6 +40,12 @@ def made_environment(directory: Path, kind: ForkKind, python: str) -> str:
     (own / "bin/python").symlink_to(interpreter)
     (own / "pyvenv.cfg").write_text(f"home = {Path(interpreter).parent}\ninclude-system-site-packages = false\n")
     return str(own / "bin/python")
+
+
+def _is_open_to_others(path: Path) -> bool:
+    """Whether another user than root and this one may change a file, or rename what is in a directory."""
+    found = path.stat()
+    return is_open_to_others(found, (found.st_uid if is_roots(path, found) else 0, os.geteuid()))
 
 
 def _modules(package: Path) -> Iterator[tuple[str, bytes]]:

@@ -58,9 +58,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def discover(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[Runtime, ...]:
     """Return every interpreter of this host, oldest first; `extra` are programs or directories from its settings."""
-    programs = dict.fromkeys(
-        os.path.realpath(path) for directory in search_paths(extra, environ) for path in _interpreters(directory)
-    )
+    programs = dict.fromkeys(map(os.path.realpath, programs_of(extra, environ)))
     from concurrent.futures import ThreadPoolExecutor  # whoever only chooses among runtimes needs no threads
 
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="runtime") as probes:
@@ -70,7 +68,13 @@ def discover(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> t
 
 def program_names(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> frozenset[str]:
     """Return the names of the programs that may be interpreters of this host; none of them is run."""
-    return frozenset(Path(path).name for directory in search_paths(extra, environ) for path in _interpreters(directory))
+    return frozenset(Path(path).name for path in programs_of(extra, environ))
+
+
+def programs_of(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Yield the paths of the programs that may be interpreters of this host; none of them is run."""
+    for directory in search_paths(extra, environ):
+        yield from _interpreters(directory)
 
 
 def choose(runtimes: Sequence[Runtime], name: str | None) -> Runtime:
