@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.bounded_output import output_of
 from reconciler.linux.files import replace_file
 from reconciler.linux.process_identity import owner_of, start_ticks
 from reconciler.linux.processes import Command, Process, adopt, await_end, kill_group, spawn
@@ -188,11 +189,9 @@ def found(program: str) -> str | None:
 def version_of(program: str) -> tuple[int, ...]:
     """Return the version that a Caddy says it is, () if it says none; blocks."""
     with suppress(OSError, subprocess.SubprocessError):
-        asked = subprocess.run(
-            [program, "version"], capture_output=True, timeout=_VERSION_S, check=False, stdin=subprocess.DEVNULL
-        )
+        _, said = output_of([program, "version"], within_s=_VERSION_S, stderr=subprocess.DEVNULL)
         # Debian's own build says only its number.
-        if match := _VERSION.search(asked.stdout.decode("utf-8", "replace")):
+        if match := _VERSION.search(said.decode("utf-8", "replace")):
             return tuple(map(int, match.groups()))
     return ()
 

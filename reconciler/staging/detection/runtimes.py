@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from reconciler.linux.bounded_output import output_of
 from reconciler.linux.dataclass import dataclass
 from reconciler.staging.errors import StagingError
 
@@ -20,6 +21,7 @@ _OLDEST_3 = (3, 6)
 _OLDEST = (2, 7)
 
 _PROBE_TIMEOUT_S = 10.0
+_MOST_PRINTED = 64 * 1024
 _INTERPRETER = re.compile(r"(python|pypy)(\d(\.\d+)?t?)?")
 _NAME = re.compile(r"(?:(?P<kind>[a-z]+)[-@]?)?(?P<version>\d+(?:\.\d+){0,2})?(?P<rest>t|\.x|\.\*)?")
 _PATCH = re.compile(r"(?P<kind>[A-Za-z]+[-@]?)?(?P<minor>\d+\.\d+)\.\d+")
@@ -186,16 +188,16 @@ def _interpreters(place: str) -> list[str]:
 def _probe(path: str) -> Runtime | None:
     """Run a program to learn what it is; None if it is not a working Python."""
     try:
-        answer = subprocess.run(
+        code, printed = output_of(
             [path, "-E", "-s", "-S", "-c", _PROBE],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            within_s=_PROBE_TIMEOUT_S,
+            at_most=_MOST_PRINTED,
             stderr=subprocess.DEVNULL,
             env={"PATH": os.defpath},
-            timeout=_PROBE_TIMEOUT_S,
-            check=True,
         )
-        implementation, version, flags, executable = json.loads(answer.stdout)
+        if code != 0:
+            return None
+        implementation, version, flags, executable = json.loads(printed)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
     kind, title = ("python", "Python") if implementation == "CPython" else (implementation.lower(), implementation)

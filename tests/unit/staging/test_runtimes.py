@@ -87,6 +87,19 @@ def test_discovery_runs_what_it_finds_and_lists_it_once(tmp_path: Path) -> None:
     assert Path(found[0].path).samefile(Path(sys.executable).resolve())
 
 
+def test_of_a_program_that_prints_without_end_no_more_is_read_than_a_python_says(tmp_path: Path) -> None:
+    answer = '["CPython", "3.12.99", "", "/usr/bin/python3"]'
+    for name, blanks in (("brief", 10), ("endless", 2**20)):
+        (tmp_path / name).write_text(f"#!/bin/sh\nhead -c {blanks} /dev/zero | tr '\\0' ' '\necho '{answer}'\n")
+        (tmp_path / name).chmod(0o755)
+    brief, endless = (
+        {runtime.version for runtime in discover([str(tmp_path / name)], {"PATH": "", "HOME": str(tmp_path)})}
+        for name in ("brief", "endless")
+    )
+    assert "3.12.99" in brief
+    assert "3.12.99" not in endless
+
+
 def test_discovery_is_not_repeated_until_something_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))

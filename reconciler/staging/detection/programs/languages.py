@@ -10,12 +10,14 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from reconciler.linux.bounded_output import output_of
 from reconciler.linux.dataclass import dataclass
 
 # Where the programs of an instance are looked for, after those of its own build.
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 _BESIDE = ":/usr/local/sbin:/usr/sbin:/usr/local/go/bin"
 _WITHIN_S = 10.0
+_MOST_SAID = 64 * 1024
 _VERSION = re.compile(r"(?<!\d)\d{1,9}(?:\.\d{1,9})+(?:[-+_.]?\w+)*")
 
 
@@ -155,10 +157,8 @@ def _version(program: str | None, asks: tuple[str, ...]) -> str:
     if program is None:
         return ""
     try:
-        said = subprocess.run(
-            [program, *asks], capture_output=True, timeout=_WITHIN_S, check=False, stdin=subprocess.DEVNULL
-        )
+        _, said = output_of([program, *asks], within_s=_WITHIN_S, at_most=_MOST_SAID, stderr=subprocess.STDOUT)
     except (OSError, subprocess.SubprocessError):
         return ""
-    found = _VERSION.search((said.stdout + said.stderr).decode("utf-8", "replace"))
+    found = _VERSION.search(said.decode("utf-8", "replace"))
     return found[0] if found is not None else ""
