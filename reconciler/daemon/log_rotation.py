@@ -1,9 +1,10 @@
 """Keep the logs of apps within their limit: rotate what grew too large, and cut what is written faster than that helps.
 
 A look at every log would cost a host with thousands of apps too much to be made each second: what the disk has left is
-asked instead, and says whether a log may have grown. The logs of an app that writes nothing are looked at again once
-the kernel tells of a change. Logs of apps without an instance are looked at when one has ended, and all that there are,
-those of removed apps too, a few at a time once an hour and when the daemon starts.
+asked instead, and says whether a log may have grown. A log that is written faster than it is rotated is cut again and
+again meanwhile. The logs of an app that writes nothing are looked at again once the kernel tells of a change. Logs of
+apps without an instance are looked at when one has ended, and all that there are, those of removed apps too, a few at a
+time once an hour and when the daemon starts.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.state.paths import StatePaths
 
 _LOOK_EVERY_S = 1.0
-_SELDOM = 5  # times less often while no log grows: a daemon that wakes up each second is not idle
+_CUT_EVERY_S = 0.125  # while a log is flooded: what a program writes in a second may be gigabytes
 _LOOK_AT_ALL_EVERY_S = 30.0
 _LIST_EVERY_S = 3600.0
 _LISTED_AT_A_TIME = 50
@@ -67,13 +68,15 @@ class LogRotation:
         self._quiet: set[str] = set()  # apps that have written nothing for a while, and will be told of once they do
         self._awake = True
         self._cut: set[str] = set()
+        self._flooded: set[str] = set()  # apps of whose logs something was dropped, while they grow
+        self._to_tell: set[str] = set()  # apps with a process that still starts, and is to open its log again
         self._rotated: set[str] = set()  # apps that have a rotated log, to which something may still write
         self._free_bytes = 0
         self._listed: list[str] = []
         self._times = LogTimes()
 
     async def run(self) -> None:
-        """Look each second while a log grows, else every five while one is written to, until cancelled."""
+        """Look each second while an app writes, and cut more often what one floods, until cancelled."""
         loop, due_at, list_at = asyncio.get_running_loop(), 0.0, 0.0
         while True:
             await self._pause()
@@ -104,8 +107,17 @@ class LogRotation:
             self._quiet -= self._changes.take()
             self._awake = True
         if self._awake or self._growing or self._listed:
-            pause_s = _LOOK_EVERY_S * (1 if self._growing or self._listed else _SELDOM)
-            await next_tick(min(pause_s, _LOOK_AT_ALL_EVERY_S))
+            await self._next_look()
+
+    async def _next_look(self) -> None:
+        """Wait for the next look at what grows; until then, cut logs that are flooded."""
+        now, every_s = asyncio.get_running_loop().time, min(_LOOK_EVERY_S, _LOOK_AT_ALL_EVERY_S)
+        due_at = (now() // every_s + 1) * every_s
+        while self._flooded and now() < due_at - _CUT_EVERY_S:
+            await next_tick(_CUT_EVERY_S)
+            files = [f"{self._directory}/{name}/{file}" for name in self._flooded for file in self._timed(name)]
+            await self._apart(self._cut_all, files, self._limit_bytes + _SLACK_BYTES)  # which the look then rotates
+        await next_tick(every_s)
 
     def _over_limit(self) -> set[str]:
         """Return the apps one of whose logs is too large; those that were quiet at the last look and are, are quiet."""
@@ -160,14 +172,18 @@ class LogRotation:
         rotated, emptied, cut = await self._apart(self._brought_within, kept, opened_again)
         if rotated:
             self._rotated.add(name)
-            for _, process in self._instances.processes(name):
-                process.signal(signal.SIGUSR1)
+        if rotated or name in self._to_tell:
+            self._open_again(name)
         if rotated or emptied or cut:
             self._growing[name] = _QUIET_FOR
         elif name in self._growing:
             self._growing[name] -= 1
             if self._growing[name] <= 0:
                 del self._growing[name]
+                self._to_tell.discard(name)
+                self._flooded.discard(name)
+        if cut:
+            self._flooded.add(name)
         if cut and name not in self._cut:
             self._cut.add(name)
             limit = f"{self._limit_bytes / 2**20:.3g} MiB"
@@ -184,9 +200,18 @@ class LogRotation:
                 moved = logs.rotate(log, self._limit_bytes, self._keep, in_place=in_place)
                 rotated |= moved and not in_place
                 emptied |= moved and in_place
-            for each in (log, log.with_name(f"{log.name}.1")):
-                cut += logs.cut(each, self._limit_bytes + _SLACK_BYTES, self._limit_bytes)
+            cut += self._cut_all([str(log)], self._limit_bytes)[2]
         return rotated, emptied, cut
+
+    def _cut_all(self, files: Iterable[str], to_bytes: int) -> tuple[bool, bool, int]:
+        """Cut logs, and those that they were renamed to, that are beyond the limit and some slack."""
+        beyond = self._limit_bytes + _SLACK_BYTES
+        return False, False, sum(logs.cut(Path(each), beyond, to_bytes) for log in files for each in (log, f"{log}.1"))
+
+    def _open_again(self, name: str) -> None:
+        """Have an app's processes open their logs again; those that could not be told yet are told at the next look."""
+        told = [process.signal_if_caught(signal.SIGUSR1) for _, process in self._instances.processes(name)]
+        (self._to_tell.discard if all(told) else self._to_tell.add)(name)
 
     def _disk_shrank(self) -> bool:
         """Return whether so much was written since the last look at all logs that one may be over its limit."""

@@ -37,9 +37,20 @@ def owner_of(pid: int) -> int | None:
 
     The owner of its directory in /proc would not do: that is root as soon as a process forbids to be traced.
     """
-    try:
-        _, _, rest = proc_bytes(f"/proc/{pid}/status").partition(b"\nUid:")
-    except OSError:
-        return None
-    users = set(rest.partition(b"\n")[0].split())
+    users = set(_of_status(pid, b"Uid").split())
     return int(users.pop()) if len(users) == 1 else None
+
+
+def catches(pid: int, number: int) -> bool | None:
+    """Return whether a process has a handler of its own for a signal, None when it is gone."""
+    caught = _of_status(pid, b"SigCgt")
+    return bool(int(caught, 16) >> (number - 1) & 1) if caught else None
+
+
+def _of_status(pid: int, field: bytes) -> bytes:
+    """Return a line of a process's status, b"" when it is gone."""
+    try:
+        _, _, rest = proc_bytes(f"/proc/{pid}/status").partition(b"\n%s:" % field)
+    except OSError:
+        return b""
+    return rest.partition(b"\n")[0]

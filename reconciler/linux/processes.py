@@ -16,7 +16,7 @@ from pathlib import Path
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import read_proc
-from reconciler.linux.process_identity import owner_of, start_ticks, stat_of
+from reconciler.linux.process_identity import catches, owner_of, start_ticks, stat_of
 from reconciler.linux.regular_files import append_to
 
 KILLED = "was ended by SIGKILL"
@@ -51,6 +51,16 @@ class Process:
         self.told_to_end |= number in (signal.SIGTERM, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             signal.pidfd_send_signal(self.fd, number)
+
+    def signal_if_caught(self, number: int) -> bool:
+        """Send a signal to a leader that catches it; it would end one that does not, as it still starts.
+
+        Returns whether it is told, or gone.
+        """
+        caught = catches(self.pid, number)
+        if caught:
+            self.signal(number)
+        return caught is not False
 
     def kill_group(self) -> None:
         """Kill the leader and every process in its group."""

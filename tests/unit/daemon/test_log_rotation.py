@@ -29,6 +29,7 @@ class Writers:
     """Instances that write to their logs, and open them again when they are told to, or do not listen."""
 
     listening: bool = True
+    starting: int = 0
     told: int = 0
     files: dict[str, Path] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
@@ -53,8 +54,11 @@ class Writers:
     def processes(self, name: str) -> list[tuple[None, Any]]:
         return [(None, self)]
 
-    def signal(self, number: int) -> None:
-        self.told += 1
+    def signal_if_caught(self, number: int) -> bool:
+        """A process that still starts would end by the signal."""
+        self.starting -= 1
+        self.told += self.starting < 0
+        return self.starting < 0
 
 
 @dataclass
@@ -103,8 +107,9 @@ def rotated(
     writers: Writers | None = None,
     changes: Changes | None = None,
     apart: Callable[..., Awaitable[tuple[bool, bool, int]]] = at_once,
+    every_s: float = 1,
 ) -> tuple[Writers, list[tuple[str, str]]]:
-    """Rotate for so long; `write` is called each second, and gets its number."""
+    """Rotate for so long; `write` is called each second, or as often as it says, and gets its number."""
     writers, told = writers or Writers(files={"blog": paths.log("blog", "app")}), list[tuple[str, str]]()
 
     async def story() -> None:
@@ -118,9 +123,9 @@ def rotated(
             apart=apart,
         )
         running = asyncio.get_running_loop().create_task(rotation.run())
-        for second in range(seconds):
-            write(second)
-            await asyncio.sleep(1)
+        for number in range(int(seconds / every_s)):
+            write(number)
+            await asyncio.sleep(every_s)
         running.cancel()
 
     run(story())
@@ -151,6 +156,39 @@ def test_what_is_written_faster_than_it_is_rotated_is_cut_and_told_once(
     _, told = rotated(paths, lambda _: append(paths.log("blog", "app"), 100_000), 60)
     assert max(sizes(paths)[1:]) <= 2 * _LIMIT
     assert told == [("blog", "its log grows faster than it is rotated: lines were dropped beyond 0.000954 MiB a file")]
+
+
+def test_a_log_that_is_flooded_is_cut_several_times_a_second(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    free, largest = [10**9], list[int]()
+    monkeypatch.setattr(LogRotation, "_free", lambda _: free[0])
+
+    def flood(number: int) -> None:
+        """1 MB a second, from the sixth on."""
+        if number >= 50:
+            append(paths.log("blog", "app"), 100_000)
+            free[0] -= 100_000
+            largest.append(max(sizes(paths)))
+
+    rotated(paths, flood, 20, every_s=0.1)
+    assert max(largest) <= 1_100_000  # within the first second
+    assert max(largest[20:]) <= 2 * 100_000 + 2 * _LIMIT
+
+
+def test_a_process_that_still_starts_is_told_to_open_its_log_again_once_it_listens(paths: StatePaths) -> None:
+    """Before, the signal would end it."""
+    writers = Writers(files={"blog": paths.log("blog", "app")}, starting=5)
+    rotated(paths, lambda second: append(paths.log("blog", "app"), 2000) if second == 5 else None, 60, writers)
+    assert writers.told == 1
+
+
+def test_a_process_that_never_listens_is_told_no_more_after_half_a_minute(paths: StatePaths) -> None:
+    writers = Writers(files={"blog": paths.log("blog", "app")}, starting=10_000)
+    rotated(paths, lambda second: append(paths.log("blog", "app"), 2000) if second == 5 else None, 600, writers)
+    assert writers.told == 0
+    assert 10_000 - writers.starting <= 2 * log_rotation._QUIET_FOR
 
 
 def test_a_writer_that_does_not_open_its_log_again_fills_no_disk(
@@ -274,14 +312,14 @@ def test_the_log_of_a_process_is_copied_and_emptied_as_it_cannot_be_opened_again
         writer.flush()
 
     with writer:
-        writers, _ = rotated(paths, write, 40, Writers(workers=[log]))
+        writers, _ = rotated(paths, write, 60, Writers(workers=[log]))
     assert writers.told == 0
     kept = [log, *(log.with_name(f"{log.name}.{number}") for number in range(1, _KEEP + 1))]
     assert all(0 < file.stat().st_size <= _LIMIT + 400 for file in kept[1:])
     assert not log.with_name(f"{log.name}.{_KEEP + 1}").exists()
     lines = [line[:9] for file in reversed(kept) for line in file.read_text().splitlines()]
     assert lines == sorted(lines)
-    assert lines[-1] == f"{39:09d}"
+    assert lines[-1] == f"{59:09d}"
 
 
 def test_an_app_that_writes_nothing_is_not_looked_at_and_the_disk_is_not_asked(

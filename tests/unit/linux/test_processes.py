@@ -60,6 +60,26 @@ def test_the_end_of_a_process_that_another_traces_is_noticed_and_not_waited_for(
         asyncio.run(story(child))
 
 
+@pytest.mark.parametrize(("handler", "told"), [("lambda *_: print('heard')", True), ("signal.SIG_DFL", False)])
+def test_a_signal_that_a_process_does_not_catch_yet_is_not_sent(handler: str, told: bool) -> None:
+    code = f"import signal; signal.signal(signal.SIGUSR1, {handler}); print('ready', flush=True); input()"
+
+    async def story(child: subprocess.Popen[str]) -> None:
+        process = Process(child.pid, os.pidfd_open(child.pid), child=False, ended=lambda: None)
+        assert process.signal_if_caught(signal.SIGUSR1) is told
+        output, _ = await asyncio.to_thread(child.communicate, "go on\n")
+        assert (child.returncode, output) == (0, "heard\n" if told else "")
+        assert process.signal_if_caught(signal.SIGUSR1)  # there is nobody left to tell
+        process.forget()
+
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        asyncio.run(story(child))
+
+
 def test_a_killed_child_that_another_traces_is_not_waited_for_either() -> None:
     with traced() as child:
         child.kill()
