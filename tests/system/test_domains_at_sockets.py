@@ -32,6 +32,26 @@ ASGI = (
 """
 )
 
+SHUTS = """\
+import os
+import socket
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] != "/shut":
+        return [b"open"]
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            found = socket.socket(fileno=os.dup(number))
+        except OSError:
+            continue
+        with found:
+            if found.family == socket.AF_UNIX and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                found.shutdown(socket.SHUT_RDWR)
+    return [b"shut"]
+"""
+
 REQUEST = b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\n\r\n"
 
 
@@ -307,3 +327,20 @@ def test_an_app_that_cannot_start_is_answered_for_at_its_socket(site: Site, prox
     eventually(lambda: ask("shop.localhost", https)[0] == 503, 60)
     site.save(site.root / "apps/shop/wsgi.py", WSGI.replace("{version}", "mended"))
     eventually(lambda: answers("shop.localhost", https, "mended"), 60)
+
+
+def test_an_app_that_shuts_its_socket_down_is_served_at_a_new_one_by_another_instance(site: Site, proxy: Proxy) -> None:
+    https = proxy.front.https
+    site.source("shop")
+    site.save(site.root / "apps/shop/wsgi.py", SHUTS)
+    site.manifest("shop", domains=["shop.localhost"], probation="0s")
+    site.live(proxy=proxy)
+    eventually(lambda: answers("shop.localhost", https, "open"))
+    site.await_settled("shop")
+    pid = site.pid("shop")
+    assert answers("shop.localhost", https, "shut", "/shut")
+    eventually(lambda: answers("shop.localhost", https, "open"))
+    site.await_settled("shop")
+    assert site.pid("shop") != pid
+    told = [text for _, kind, text in site.events("shop") if kind == "listening"]
+    assert f"opening unix:{site.paths.socket('shop')} again" in told
