@@ -1,9 +1,10 @@
 """A cluster for all of these tests, which `make test-cluster` runs.
 
 RECONCILER_TEST_CLUSTER is `engine` for one that scripts/engine builds and that is started here, or a kubeconfig. That
-one needs RECONCILER_TEST_REGISTRY, HOST[:PORT]/PATH, to which images may be pushed; RECONCILER_TEST_BASE, the layout of
-an image with this Python; and RECONCILER_TEST_ADDRESS, at which pods reach this machine. Services have to be reachable
-from here.
+one needs RECONCILER_TEST_REGISTRY, HOST[:PORT][/PATH], to which images may be pushed, with http:// before it if it has
+no TLS; RECONCILER_TEST_BASE, the layout of an image with this Python; and RECONCILER_TEST_ADDRESS, at which pods reach
+this machine. Services have to be reachable from here, or in the network of the process RECONCILER_TEST_NETWORK, such as
+a node in a container has. `python -m tests.tools.cluster` starts one for that.
 """
 
 import os
@@ -35,8 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def grounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounds]:
     if _WHICH != "engine":
         given = {name: os.environ[f"RECONCILER_TEST_{name.upper()}"] for name in ("registry", "base", "address")}
-        kube = Kube(config=Path(_WHICH).resolve())
-        yield Grounds(kube=kube, registry=given["registry"], base=Path(given["base"]), address=given["address"])
+        kube, registry = Kube(config=Path(_WHICH).resolve()), given["registry"]
+        yield Grounds(
+            kube=kube,
+            registry=registry.removeprefix("http://").strip("/"),
+            plain_http=registry.startswith("http://"),
+            base=Path(given["base"]).resolve(),
+            address=given["address"],
+            network=int(os.environ.get("RECONCILER_TEST_NETWORK", "0")),
+        )
         return
     if why := missing():
         pytest.skip(why)
@@ -46,7 +54,16 @@ def grounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounds]:
         pytest.skip("the base of images has Debian's Python, 3.11")
     with cluster(tmp_path_factory.mktemp("engine")) as found:
         registry = f"127.0.0.1:{found.registry}"
-        yield Grounds(kube=found, registry=registry, base=found.base, address=HUB, engine=found)
+        network = found.machine.hub.init
+        yield Grounds(
+            kube=found,
+            registry=registry,
+            plain_http=True,
+            base=found.base,
+            address=HUB,
+            network=network,
+            engine=found,
+        )
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,34 @@ from tests.support.load import Load, ask, carried
 from tests.support.site import Site
 from tests.tools.cluster import Cluster
 from tests.tools.kube import Kube
+from tests.tools.machine import sockets_in
 
 MINOR = f"3.{sys.version_info[1]}"
 DEPLOYMENTS = "apis/apps/v1"
+_HEARD_S = 60.0
 _STARTED_S = 240.0  # an image is pulled by a node on a busy machine
 
 
 @dataclass(slots=True, kw_only=True)
 class Grounds:
-    """A cluster, and what is told of it in settings. `engine` is ours, None if the cluster is somebody's."""
+    """A cluster, and what is told of it in settings. `engine` is ours, None if the cluster is somebody's.
+
+    Services are reached in the `network` of a process, 0 for this one's own.
+    """
 
     kube: Kube
     registry: str
+    plain_http: bool
     base: Path
     address: str
+    network: int = 0
     engine: Cluster | None = None
     made: int = 0
 
     @property
     def inside(self) -> Callable[[], AbstractContextManager[None]]:
         """Where a thread makes its sockets to reach Services."""
-        return nullcontext if self.engine is None else self.engine.machine.hub.sockets
+        return partial(sockets_in, self.network) if self.network else nullcontext
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +63,7 @@ class Place:
             "kubeconfig": str(config or self.kube.config),
             "namespace": self.namespace,
             "registry": f"{self.grounds.registry}/{self.namespace}",
-            "plain_http": self.grounds.registry.startswith("127.0.0.1:"),
+            "plain_http": self.grounds.plain_http,
             "bases": {f"python{MINOR}": str(self.grounds.base)},
             **cluster,
         }
@@ -105,12 +113,16 @@ class Place:
         return str(self.get("services", name)["spec"]["clusterIP"])
 
     def answer(self, name: str = "shop", path: str = "/") -> str:
-        """What the app answers at its Service."""
+        """What the app answers at its Service; what leads there may hear of its pods later than we do."""
         address = self.service(name)
-        with self.grounds.inside():
-            outcome, body = ask(80, address, path)
-        assert outcome == "ok", outcome
-        return str(body)
+
+        def answered() -> tuple[str | None]:
+            with self.grounds.inside():
+                outcome, body = ask(80, address, path)
+            assert outcome == "ok", outcome
+            return (body,)
+
+        return str(*eventually(answered, _HEARD_S))
 
     def answers(self, version: str, name: str = "shop", within: float = _STARTED_S) -> None:
         """Wait until an app answers a version."""

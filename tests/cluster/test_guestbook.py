@@ -22,6 +22,7 @@ from tests.tools.relay import relayed
 
 pytestmark = pytest.mark.network
 
+_EDITS = 20
 _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
@@ -30,8 +31,7 @@ def database(place: Place) -> Iterator[PostgresqlServer]:
     """A server that pods reach at another address than this host, as most do."""
     with postgresql_server() as server:
         address = place.grounds.address
-        engine, at = place.grounds.engine, server.port
-        pods = str(engine.machine.hub.init) if engine else "self"
+        at, pods = server.port, str(place.grounds.network or "self")
         with relayed((pods, address, at), ("self", "127.0.0.1", at), place.site.root / "relay.log"):
             password = place.site.root / "password"
             password.write_text(server.password)
@@ -132,11 +132,15 @@ def test_the_guestbook_is_served_by_its_place_alone(place: Place, database: Post
 
     eventually(has_swept, 240)
 
-    # An edit under load: the next version is released and serves, and no request is lost.
+    # Edits under load, each as soon as the one before is applied: each is released, and no request is lost.
     template = place.site.root / "examples/guestbook/entries/templates/entries/base.html"
+    page = template.read_text()
     with place.under_load("guestbook") as load:
-        place.site.save(template, template.read_text().replace("</body>", "<!-- edited --></body>"))
-        eventually(lambda: "<!-- edited -->" in asked(place, "GET", "/")[1], 300)
+        for number in range(_EDITS):
+            before = place.deployment("guestbook")["metadata"]["generation"]
+            place.site.save(template, page.replace("</body>", f"<!-- edit {number} --></body>"))
+            eventually(lambda before=before: place.deployment("guestbook")["metadata"]["generation"] > before, 300)  # type: ignore[misc]
+        eventually(lambda: f"<!-- edit {_EDITS - 1} -->" in asked(place, "GET", "/")[1], 300)
         place.until("running", "guestbook")
     assert not load.failed
 

@@ -41,6 +41,7 @@ def test_a_secret_is_in_the_app_and_in_nothing_that_is_shown(place: Place) -> No
     (site.root / "key").write_text("another")
     eventually(lambda: json.loads(place.answer("shop", path="/env"))["KEY"] == "another", 240)
     place.until("running")
+    eventually(lambda: len(place.kube.names(place.path("pods"))) == 1, 60)  # none of before answers any more
     site.save(site.root / "list.env", "".join(f"A{each}={'x' * 30_000}\n" for each in range(_MOST // 30_000 + 1)))
     place.manifest("shop", env_files=["../list.env"])
     eventually(lambda: "1 MiB" in site.told("shop")["message"], 120)

@@ -116,16 +116,25 @@ def test_requests_fail_while_the_only_pod_is_evicted(place: Place) -> None:
     assert load.failed
 
 
-def test_a_rollout_goes_on_when_the_api_server_is_back(place: Place) -> None:
+def nodes_silent(engine: Cluster) -> list[str]:
+    """What controllers have said of nodes that they had not heard of."""
+    found = engine.ask("GET", "/api/v1/namespaces/default/events")["items"]
+    told = [each for each in found if each["reason"] == "NodeNotReady"]
+    return [f"{each['lastTimestamp']} {each['involvedObject']['name']} ({each['count']})" for each in told]
+
+
+def test_no_request_fails_in_a_rollout_that_goes_on_when_the_api_server_is_back(place: Place) -> None:
+    """What controls the cluster begins anew then, as where it elects a leader, who ends without an API server."""
     engine = of_ours(place)
     place.app("shop")
     place.site.start(*place.options())
     place.until("running")
-    before = place.deployment()["metadata"]["generation"]
+    before, silent = place.deployment()["metadata"]["generation"], nodes_silent(engine)
     with place.under_load() as load:
         place.site.source("shop", "2")
         eventually(lambda: place.deployment()["metadata"]["generation"] > before, 120)
         engine.kill_api_server()
+        engine.kill_controllers()
         ends = load.ok
         try:
             time.sleep(_AWAY_S)
@@ -133,11 +142,36 @@ def test_a_rollout_goes_on_when_the_api_server_is_back(place: Place) -> None:
             print(place.site.told("shop")["message"])
         finally:
             engine.start_api_server()
+            eventually(lambda: engine.ask("GET", "/readyz") == "ok", 120)
+            engine.start_controllers()
         assert load.ok > ends
-        eventually(lambda: engine.ask("GET", "/readyz") == "ok", 120)
         place.answers("2")
         place.until("running")
-    # What a load balancer is not told of in time may cost requests: it is printed, and nothing is said of it.
+    assert nodes_silent(engine) == silent
+    assert not load.failed
+
+
+def test_requests_fail_after_an_outage_through_which_controllers_have_lived(place: Place) -> None:
+    """They have heard of no node meanwhile, and say of all pods that they are not ready, unless kubelets are first."""
+    engine = of_ours(place)
+    place.app("shop")
+    place.site.start(*place.options())
+    place.until("running")
+    with place.under_load() as load:
+        engine.kill_api_server()
+        try:
+            time.sleep(_AWAY_S)
+            assert not load.failed
+            for node in engine.machine.nodes:
+                node.kill("kubelet")
+        finally:
+            engine.start_api_server()
+        eventually(lambda: load.failed, 120)
+        print(*nodes_silent(engine), sep="\n")
+        engine.start_kubelets()
+        place.answers("1")
+        eventually(engine.nodes_ready, 120)
+        place.until("running")
 
 
 def granted(place: Place) -> Any:

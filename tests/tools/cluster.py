@@ -1,8 +1,15 @@
-"""A whole Kubernetes in a machine of its own: etcd, API server, controllers, scheduler and nodes with real kubelets."""
+"""A whole Kubernetes in a machine of its own: etcd, API server, controllers, scheduler and nodes with real kubelets.
 
+usage: python -m tests.tools.cluster DIRECTORY
+
+runs one until it is interrupted, and prints how the tests of clusters are run against it as against anybody's.
+"""
+
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +25,7 @@ from tests.tools.relay import relayed
 _PORT = 6443
 USER_TOKEN = "of-the-daemon"
 _SERVICES = "10.96.0.0/16"
+_CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +37,11 @@ class Cluster(Engine):
     registry: int
     base: Path
 
+    @property
+    def _inside(self) -> Path:
+        """The kubeconfig of what runs in the machine."""
+        return self.directory / "inside" / "kubeconfig"
+
     def start_api_server(self) -> None:
         """Start what `kill_api_server` has killed."""
         _start_api_server(self.machine, self.programs)
@@ -37,6 +50,20 @@ class Cluster(Engine):
         """Kill the API server; nodes and pods live on."""
         self.machine.hub.kill("kube-apiserver")
 
+    def kill_controllers(self) -> None:
+        """Kill what follows the API server; where one of several leads, it ends when it cannot say so any more."""
+        for name in _CONTROLLERS:
+            self.machine.hub.kill(name)
+
+    def start_controllers(self) -> None:
+        """Start what `kill_controllers` has killed."""
+        _start_controllers(self.machine.hub, self.programs, self._inside)
+
+    def start_kubelets(self) -> None:
+        """Start the kubelet of each node, which was killed."""
+        for number in range(len(self.machine.nodes)):
+            start_kubelet(self.machine, number, self._inside)
+
     def kill_store(self) -> None:
         """Kill etcd, and with it what keeps the API server's state in memory."""
         self.kill_api_server()
@@ -44,18 +71,17 @@ class Cluster(Engine):
 
     def start_store(self) -> None:
         """Start both again, with what is in the directory of etcd; what follows the API server begins anew, too."""
-        config, spaces = self.directory / "inside" / "kubeconfig", (self.machine.hub, *self.machine.nodes)
+        spaces = (self.machine.hub, *self.machine.nodes)
         for space in spaces:
-            for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
+            for name in (*_CONTROLLERS, "kubelet", "kube-proxy"):
                 space.kill(name)
         _start_etcd(self.machine, self.programs)
         self.start_api_server()
         eventually(lambda: self.ask("GET", "/readyz") == "ok", 120)
-        _start_controllers(self.machine.hub, self.programs, config)
-        for number in range(len(self.machine.nodes)):
-            start_kubelet(self.machine, number, config)
+        self.start_controllers()
+        self.start_kubelets()
         for space, number in zip(spaces, (0, *range(len(self.machine.nodes))), strict=True):
-            start_proxy(space, self.machine, config, number)
+            start_proxy(space, self.machine, self._inside, number)
 
     def config_of_user(self, directory: Path) -> Path:
         """Write the kubeconfig of a user `daemon` who has no rights but those that are bound to that name."""
@@ -178,3 +204,22 @@ def _pushed_pause(made: Machine, registry: int) -> str:
 
     eventually(is_pushed, 60)
     return name
+
+
+def main(directory: str) -> None:
+    """Run a cluster until this program is told to end, and say how it is reached."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    with cluster(Path(directory).resolve()) as found, suppress(KeyboardInterrupt):
+        told = {
+            "CLUSTER": found.config,
+            "REGISTRY": f"http://127.0.0.1:{found.registry}",
+            "BASE": found.base,
+            "ADDRESS": HUB,
+            "NETWORK": found.machine.hub.init,
+        }
+        print(*(f"RECONCILER_TEST_{name}={value}" for name, value in told.items()), "make test-cluster", flush=True)
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -88,19 +88,6 @@ class Space:
             # Its ports are free only then.
             eventually(lambda pids=pids: not any(Path(f"/proc/{pid}").exists() for pid in pids), 30)  # type: ignore[misc]
 
-    @contextmanager
-    def sockets(self) -> Iterator[None]:
-        """Have this thread make its sockets in it."""
-        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        there = os.open(f"/proc/{self.init}/ns/net", os.O_RDONLY)
-        try:
-            _enter(there)
-            yield
-        finally:
-            _enter(own)
-            os.close(own)
-            os.close(there)
-
     def end(self) -> None:
         """End every process of it; its mounts and devices go with them."""
         with contextlib.suppress(ProcessLookupError):
@@ -109,6 +96,20 @@ class Space:
             process.kill()  # what runs outside, too
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(30)
+
+
+@contextmanager
+def sockets_in(pid: int) -> Iterator[None]:
+    """Have this thread make its sockets in the network of a process."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    try:
+        _enter(there)
+        yield
+    finally:
+        _enter(own)
+        os.close(own)
+        os.close(there)
 
 
 @dataclass(slots=True, kw_only=True)
