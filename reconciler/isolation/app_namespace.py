@@ -38,7 +38,8 @@ def become_warded(leased: Collection[int], noted: Callable[[], Iterable[str | Pa
         namespace = _running(leased)
         namespace = _given() if namespace is None else namespace
         try:
-            note_roots_files(noted())
+            with suppress(OSError):  # without that, apps are executed
+                note_roots_files(noted())
             join_users(namespace)
         finally:
             os.close(namespace)
