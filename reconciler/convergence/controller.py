@@ -8,7 +8,8 @@ reported and survived like a failure, and reaches no other name.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.converge import ActionFailed, Key, converge
 from reconciler.convergence.standing_tasks import StandingTasks
-from reconciler.convergence.ticks import until_tick
+from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import INTERNAL_ERROR, Action, Asked, Plan, Report, World
 from reconciler.linux.dataclass import dataclass
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
 
 _RETRY = "trying again"
+# A resync looks at the names in so many parts, each at a tick that all Worlds share.
+_PARTS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,7 @@ class Controller:
         self._backoff = backoff
         self._resync_s = resync_s
         self._noise = noise
+        self._resyncing: asyncio.Task[None] | None = None
         self._asked: dict[str, Asked] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._failing: dict[str, _Failing] = {}
@@ -64,6 +68,8 @@ class Controller:
         """Desire exactly these from now on; `also` names what may have left records, to be converged too."""
         before, self._asked = self._asked, dict(asked)
         self._wakeups.open(self._start)
+        if self._resyncing is None:
+            self._resyncing = self._kept("look at every name now and then", self._resync)
         for name in sorted({*before, *asked, *also}):
             was, now = before.get(name), asked.get(name)
             if (was is not now and was != now) or not self._wakeups.is_served(name):
@@ -83,9 +89,22 @@ class Controller:
         await asyncio.gather(*running, return_exceptions=True)
 
     def _start(self, name: str, wakeup: asyncio.Event) -> None:
-        running = self._tasks.keep(f"keep {name}", partial(self._run_key, name, wakeup))
+        self._kept(f"keep {name}", partial(self._run_key, name, wakeup))
+
+    def _kept(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        running = self._tasks.keep(name, run)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
+        return running
+
+    async def _resync(self) -> None:
+        """Have each name looked at once in the time of a resync, whether or not anything was noticed."""
+        while True:
+            for part in range(_PARTS):
+                await next_tick(self._resync_s / _PARTS)
+                for name in self._wakeups.served_names():
+                    if zlib.crc32(name.encode()) % _PARTS == part:
+                        self._wakeups.look_again(name)
 
     async def _run_key(self, name: str, wakeup: asyncio.Event) -> None:
         count = self._wakeups.count_work
@@ -215,11 +234,8 @@ class Controller:
         return key.plan(self._world) is done and not done.immediate
 
     async def _wait(self, key: Key, recheck_at: float | None, is_unchanged: Callable[[], bool] | None) -> None:
-        """Sleep until a wake-up that brings a change, a time that may change the plan, or the next resync."""
-        seconds = self._resync_s * (0.75 + 0.5 * self._noise.random())
-        seconds = until_tick(seconds, asyncio.get_running_loop().time())
-        if recheck_at is not None:
-            seconds = min(seconds, max(0.0, recheck_at - self._world.now()))
+        """Sleep until a wake-up that brings a change, or a time that may change the plan."""
+        seconds = None if recheck_at is None else max(0.0, recheck_at - self._world.now())
         if is_unchanged is not None:
             if key.wakeup.is_set() and is_unchanged():
                 key.wakeup.clear()

@@ -39,9 +39,13 @@ class WakeRoutes:
 
 
 class WakeQueue:
-    """Built before whatever wakes and whatever is woken, and handed to both."""
+    """Built before whatever wakes and whatever is woken, and handed to both.
+
+    `rests` says of a name that, while its plan stays the same, there is nothing to report of it.
+    """
 
     def __init__(self) -> None:
+        self.rests: Callable[[str], bool] = lambda _: False
         self._wakeups: dict[str, asyncio.Event] = {}
         self._ignored: Collection[str] = ()
         self._start: Callable[[str, asyncio.Event], None] | None = None
@@ -63,6 +67,13 @@ class WakeQueue:
             wakeup = self._wakeups[name] = asyncio.Event()
             self._start(name, wakeup)
         wakeup.set()
+
+    def look_again(self, name: str) -> None:
+        """Have this name looked at soon, and reported again unless it rests, though nothing of it was noticed."""
+        if self.rests(name):
+            self.wake(name)
+        elif self._start is not None and name not in self._ignored and name in self._wakeups:
+            self._wakeups[name].set()
 
     def wake_unless(self, name: str, is_unchanged: Callable[[], bool]) -> None:
         """Pass wake-ups of a name on, until `wake_always`, only where that is not so: its task need not run for it.
@@ -103,6 +114,10 @@ class WakeQueue:
     def close(self) -> None:
         """Drop every wake-up from now on."""
         self._start = None
+
+    def served_names(self) -> tuple[str, ...]:
+        """Return the names that something waits for."""
+        return tuple(self._wakeups)
 
     def is_served(self, name: str) -> bool:
         """Return whether something waits for wake-ups of this name."""

@@ -73,7 +73,7 @@ class Housekeeping:
             record=self._on_cut_log,
             apart=asyncio.to_thread,
         )
-        reports.listeners.append(rotation.on_report)
+        reports.listeners += [rotation.on_report, self._apps.files.on_report]
         tasks.keep("rotate logs", rotation.run)
         tasks.keep("collect environments", self._collect)
         if self._settings.clusters:

@@ -35,6 +35,8 @@ from reconciler.staging.source.watches import SourceWatches
 from reconciler.vault.watched_files import Files
 
 _AGAIN_S = 5.0
+# Every so manieth look that nothing makes due happens though nothing can have changed unseen.
+_SELDOM = 10
 # An error may be told a moment later than a deploy begins.
 _QUIET_S = 1.0
 _MOST_TOLD = 200  # of one file at once: all of a journal is no answer
@@ -83,6 +85,7 @@ class ManifestLoop:
         self._origins: Sequence[Origin] = ()
         self._is_looking = True
         self._obstacle = self._unwatched = ""
+        self._reads_files = self._unheard = False
         self._storms: set[str] = set()
 
     @property
@@ -148,7 +151,8 @@ class ManifestLoop:
             self.look_now.clear()
             with self._surviving():
                 await self.follow([await origin.look() for origin in origins])
-                await files.follow(self._secret_files.follow(self.catalog))
+                await files.follow(uses := self._secret_files.follow(self.catalog))
+                self._reads_files = bool(uses)
                 await trees.follow(
                     {n: app.source.path for n, app in self.catalog.apps.items() if not app.source.pinned}
                 )
@@ -158,20 +162,34 @@ class ManifestLoop:
             self._is_looking = False
             if not self.look_now.is_set():
                 self.looked.set()
+            await self._until_due()
+
+    async def _until_due(self) -> None:
+        """Wait until something was noticed, or may have changed unnoticed; and not for ever without either."""
+        for _ in range(_SELDOM):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds_to_next_look()):
                     await self.look_now.wait()
+            if self.look_now.is_set() or not await self._misses_nothing():
+                return
+
+    async def _misses_nothing(self) -> bool:
+        """Return whether all was taken over at the last look, and nothing can have changed unseen since."""
+        if not self._is_taken or self._reads_files or self._unheard or self.problem:
+            return False
+        with contextlib.suppress(OSError, RuntimeError, MemoryError):  # the look itself says what this host cannot do
+            return not any([await origin.may_have_changed_unseen() for origin in self._origins])
+        return False
+
+    @property
+    def _is_taken(self) -> bool:
+        """Whether all that the last look found is in effect, and written down."""
+        is_settled = self._half_written.due_at is None and self.catalog.is_at_rest and not self._removed
+        return is_settled and self._is_stored and self._is_followed
 
     async def follow(self, looks: Sequence[Look]) -> None:
         """Make what was found true from now on, together with what stays in force."""
-        if (
-            looks == self._looks
-            and self._half_written.due_at is None
-            and self.catalog.is_at_rest
-            and not self._removed
-            and self._is_stored
-            and self._is_followed
-        ):
+        if looks == self._looks and self._is_taken:
             return
         self._is_followed = False
         before, removed = self.catalog, frozenset(self._removed)
@@ -225,6 +243,7 @@ class ManifestLoop:
     def _note_unwatched(self, problems: Iterable[WatchProblem | None]) -> None:
         """Journal once that changes are found by looking: in one source, or all as the kernel watches no more files."""
         found = [each for each in problems if each is not None]
+        self._unheard = bool(found)
         storms = {each.text for each in found if each.failure is WatchFailure.STORM}
         for text in sorted(storms - self._storms):
             every = f"until it rests the daemon looks for its changes every {self._settings.rescan_s:g} s"

@@ -36,6 +36,10 @@ class Standings:
     def __contains__(self, name: str) -> bool:
         return name in self._apps
 
+    def rest(self, name: str) -> bool:
+        """Return whether the same report on an app would say nothing new: no recovery is to be told once it lasts."""
+        return name in self._apps and name not in self._unwell
+
     def report(self, name: str, report: Report, *, lasts: bool = True) -> None:
         """Publish a report; store it when it differs from the last one. `lasts`: what serves has for a while."""
         if report.settled:

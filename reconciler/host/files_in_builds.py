@@ -13,10 +13,12 @@ from collections.abc import Callable, Collection
 
 from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.convergence.world import Report
 from reconciler.host.builds import AppBuilds
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.next_changes import NextChanges
 from reconciler.planning.reason import Reason
+from reconciler.planning.subject import Subject
 from reconciler.planning.wording import listed, written_into_build
 from reconciler.serving.instances import Instances
 from reconciler.staging.written_files import served_ns
@@ -25,6 +27,7 @@ from reconciler.state.paths import StatePaths
 
 _LOOK_EVERY_S = 30.0
 _LOOK_DEEP_EVERY_S = 3600.0
+_TURNS_EVERY_S = 300.0 - _LOOK_EVERY_S / 2  # ticks come a moment late
 # A daemon that has just started has better to do than to look at every build, and to watch it.
 _SEEN_WITHIN_S = 600.0
 _SEEN_AT_ONCE = 5
@@ -62,13 +65,25 @@ class FilesInBuilds:
         self._still: set[tuple[str, str]] = set()  # of whose tops the next change is told
         self._may_ask = 0
         self._may_see = 0
+        self._is_settled = False  # whether the next change of every build that serves is told
+        self._last_at = time.monotonic()
 
     async def run(self) -> None:
         """Look for as long as the daemon runs."""
         self._changes = self._changes or NextChanges(asyncio.get_running_loop().call_soon_threadsafe, content=False)
         while True:
             await next_tick(_LOOK_EVERY_S)
-            await self._look(self._due(time.monotonic()))
+            if self._may_be_due(now := time.monotonic()):
+                await self._look(self._due(now))
+
+    def on_report(self, subject: Subject, _: Report | None) -> None:
+        """Look at every build soon: another one may serve."""
+        self._is_settled = self._is_settled and subject.kind != "app"
+
+    def _may_be_due(self, now: float) -> bool:
+        """Return False while the next change of every build is told, none has happened, and it is no build's turn."""
+        has_news = self._changes is None or self._changes.happened.is_set()
+        return has_news or not self._is_settled or now >= self._last_at + _TURNS_EVERY_S
 
     async def before_replacing(self, name: str) -> None:
         """Look at what serves before it is replaced, and tell once more, unless just now, what is to stay in it."""
@@ -113,7 +128,9 @@ class FilesInBuilds:
         long_ago.sort(key=lambda each: self._looked_at.get(each, never))
         self._seen = {each: self._seen[each] for each in serving if each in self._seen}
         self._looked_at = {each: self._looked_at[each] for each in serving if each in self._looked_at}
-        at_once = math.ceil(len(serving) * _LOOK_EVERY_S / _LOOK_DEEP_EVERY_S)
+        at_once = math.ceil(len(serving) * max(_LOOK_EVERY_S, now - self._last_at) / _LOOK_DEEP_EVERY_S)
+        self._last_at = now
+        self._is_settled = len(self._still) == len(serving)
         return list(dict.fromkeys((*changed, *long_ago[:at_once])))
 
     def _changed(self, serving: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:

@@ -101,13 +101,13 @@ class AppWorld:
         self._history = stores.history
         self._record = stores.record_event
         self._wakeups = runtime.wakeups
-        self._tasks = runtime.tasks
-        self._removals = runtime.removals
+        self._tasks, self._removals = runtime.tasks, runtime.removals
         self._tracker = tracker
         self._instances = instances
         self._secret_source = secret_source
         self._dependencies = DependencyGraph()
         self._standings = Standings(stores, runtime.publish)
+        self._wakeups.rests = self._standings.rest
         self._listeners = AppListeners(instances, keeper, self._on_client, socket_directories(settings), self._record)
         self._builds = AppBuilds(
             settings.paths, stager, runtime.removals, self._on_phase, confinements=instances.confinements

@@ -27,10 +27,6 @@ class OomKillCounter:
 
     def _count(self) -> int:
         try:
-            for line in read_proc(self._counts).splitlines():
-                name, _, number = line.partition(" ")
-                if name == "oom_kill":
-                    return int(number)
+            return int(read_proc(self._counts).partition("\noom_kill ")[2].partition("\n")[0])
         except (OSError, ValueError):
-            pass
-        return 0
+            return 0

@@ -71,6 +71,15 @@ def read_own(path: str | Path, most: int) -> bytes:
     return content
 
 
+def still_has(path: str | Path, content: bytes, most: int) -> bool:
+    """Return whether `read_own` would return the same as when it returned `content`. Raises OSError."""
+    reading = os.open(path, os.O_RDONLY | _UNFOLLOWED)
+    try:
+        return os.read(reading, most) == content
+    finally:
+        os.close(reading)
+
+
 def read_record(path: str | Path, most: int) -> Any:
     """Return what a JSON file of our own holds. Raises OSError, or ValueError for what is no JSON of `most` bytes."""
     content = read_own(path, most + 1)

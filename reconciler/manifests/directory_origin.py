@@ -14,6 +14,7 @@ from functools import partial
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.followed_paths import FollowedPath, FollowedPaths, problems_of
 from reconciler.linux.inotify import Change, WatchProblem
+from reconciler.linux.mounts import Mounts
 from reconciler.manifests.directory_files import ReadCache, is_manifest, read_directory
 from reconciler.manifests.origin import Look
 
@@ -47,6 +48,7 @@ class Directory:
         self._here = paths.follow(self.name, "folder", on_step=self._look_now.set, on_change=self._inside)
         self._linked: dict[str, FollowedPath] = {}
         self._was_watching = self._closed = False
+        self._mounts: Mounts | None = None
 
     @property
     def problem(self) -> WatchProblem | None:
@@ -67,10 +69,25 @@ class Directory:
             self._look_now.set()
         return found
 
+    async def may_have_changed_unseen(self) -> bool:
+        """Return whether the kernel may not have told of a change since the last look: of a link's target, or a mount.
+
+        What changes a file without a name in this directory, as another hard link or a mapping does, is not noticed.
+        """
+        return await asyncio.to_thread(self._may_have_changed_unseen)
+
+    def _may_have_changed_unseen(self) -> bool:
+        leads_elsewhere, place = self._here.renew(), self._here.leads_to
+        if leads_elsewhere or place is None or self._linked or self.problem is not None:
+            return True
+        mounts = Mounts.now()
+        return mounts != self._mounts or not mounts.notify_of_all_below(place)
+
     def _read(self, unsettled: frozenset[str]) -> tuple[Look, bool]:
         """Return what the directory holds, and whether it is another one than was watched before. Blocks."""
         # First the watch, then the look: what happens between the two is seen twice rather than never.
         is_another = self._renew() and self._was_watching
+        self._mounts = Mounts.now()
         found = read_directory(self.name, self._memo, unsettled)
         self._was_watching = self._was_watching or not self._closed
         return found, self._renew() or is_another

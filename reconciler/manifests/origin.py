@@ -71,6 +71,10 @@ class Origin(Protocol):
         """Return what the origin holds now. One look at a time."""
         ...
 
+    async def may_have_changed_unseen(self) -> bool:
+        """Return whether something may have changed since the last look that makes no look due by itself."""
+        ...
+
     def close(self) -> None:
         """Stop watching for changes."""
         ...

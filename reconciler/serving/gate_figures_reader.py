@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import is_leftover, replace_file
 from reconciler.linux.listing import names_in
-from reconciler.linux.regular_files import read_own, read_record
+from reconciler.linux.regular_files import read_own, read_record, still_has
 from reconciler.serving.gate_figures import SPANS, VERSION
 
 _FORMAT = struct.Struct(f"QQdd{5 * SPANS}Q")
@@ -133,7 +133,7 @@ def is_unchanged(before: Contents) -> bool:
     if not tells(before):
         return False
     with contextlib.suppress(OSError):
-        return all(read_own(path, _FORMAT.size) == content for path, content in before.items())
+        return all(still_has(path, content, _FORMAT.size) for path, content in before.items())
     return False
 
 

@@ -218,7 +218,7 @@ MUTANTS = (
     Mutant("back-off has no cap", "convergence/backoff.py",
            "min(self.cap_s, self.first_s *", "max(0.0, self.first_s *"),
     Mutant("a lost event is lost", "convergence/controller.py",
-           "seconds = self._resync_s * (0.75 + 0.5 * self._noise.random())", "seconds = 1e9"),
+           "self._wakeups.look_again(name)", "pass"),
     Mutant("an edit wakes nobody", "convergence/controller.py",
            "(was is not now and was != now) or ", ""),
     Mutant("the task of a removed app never ends", "convergence/controller.py",

@@ -37,8 +37,12 @@ class GitOrigin:
         """Return the manifests of the commit in force."""
         return await asyncio.to_thread(self.read)
 
+    async def may_have_changed_unseen(self) -> bool:
+        """Return False: each commit that is put in force makes a look due."""
+        return False
+
     def read(self) -> Look:
-        """Return the same. Blocks; cheap while the commit is the same."""
+        """Return the manifests of the commit in force. Blocks; cheap while the commit is the same."""
         commit = self._trees.in_force()
         if commit is None:
             reason = f"no commit of {self.name} is in force yet: 'reconciler git' says why"

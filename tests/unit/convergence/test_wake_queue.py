@@ -196,3 +196,22 @@ def test_what_thousands_of_names_renew_is_collected_in_parts() -> None:
 
     with none_by_itself():
         asyncio.run(story())
+
+
+def test_what_rests_is_looked_at_again_only_where_it_has_changed_and_all_else_always() -> None:
+    async def story() -> None:
+        queue, started = WakeQueue(), Started()
+        queue.open(started)
+        for name in ("blog", "shop"):
+            queue.wake(name)
+            started.events[name].clear()
+            queue.wake_unless(name, lambda: True)
+        queue.rests = lambda name: name == "blog"
+        for name in ("blog", "shop", "never served"):
+            queue.look_again(name)
+        await asyncio.sleep(0)
+        assert not started.events["blog"].is_set()
+        assert started.events["shop"].is_set()
+        assert queue.served_names() == ("blog", "shop")
+
+    asyncio.run(story())

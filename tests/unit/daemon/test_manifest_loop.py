@@ -108,6 +108,53 @@ def stores(tmp_path: Path) -> Iterator[Stores]:
         )
 
 
+class Quiet:
+    """One origin of which nothing is ever noticed, and with it all that is watched; `unseen` answers until it ends."""
+
+    name, problem, is_unsettled = "/m", None, False
+
+    def __init__(self, unseen: Iterator[bool], watched: Sequence[WatchProblem] = ()) -> None:
+        self._unseen = unseen
+        self._watched = watched
+        self.looks = self.asked = 0
+
+    async def look(self) -> Look:
+        self.looks += 1
+        return Listing(origin="/m", files={}, identity=(1, 1))
+
+    async def may_have_changed_unseen(self) -> bool:
+        self.asked += 1
+        answer = next(self._unseen, None)
+        if answer is None:
+            raise asyncio.CancelledError
+        return answer
+
+    async def follow(self, _: object) -> None:
+        pass
+
+    def problems(self) -> dict[str, WatchProblem]:
+        return {str(number): problem for number, problem in enumerate(self._watched)}
+
+
+def followed(place: Path, stores: Stores, quiet: Quiet) -> Quiet:
+    """Follow a quiet origin until it ends the loop."""
+    settings = Settings(manifests=place / "m", paths=StatePaths(state=place), rescan_s=0.001)
+    loop = ManifestLoop(settings, stores, WakeQueue(), cast("SecretFiles", NoSecrets()), ())
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(loop.run([cast("Origin", quiet)], cast("SourceWatches", quiet), cast("Files", NoFiles())))
+    return quiet
+
+
+def test_what_cannot_have_changed_unseen_is_looked_at_seldom(tmp_path: Path, stores: Stores) -> None:
+    quiet = followed(tmp_path, stores, Quiet(iter([False] * 25)))
+    assert (quiet.looks, quiet.asked) == (3, 26)
+
+
+def test_what_may_have_changed_unseen_is_looked_at_each_time(tmp_path: Path, stores: Stores) -> None:
+    quiet = followed(tmp_path, stores, Quiet(iter([True] * 25)))
+    assert (quiet.looks, quiet.asked) == (26, 26)
+
+
 def told(place: Path, stores: Stores, *unwatched: Sequence[WatchProblem]) -> list[tuple[str, str]]:
     """What is journaled while these cannot be watched, look by look, each with its cause."""
     settings = Settings(manifests=place / "m", paths=StatePaths(state=place))

@@ -48,6 +48,19 @@ def test_an_app_that_serves_for_a_moment_between_two_crashes_has_not_recovered()
     assert kept.kinds == ["recovered"]
 
 
+def test_an_app_rests_unless_it_is_unwell_or_has_not_recovered_for_good() -> None:
+    standings = Standings(cast("Stores", Kept()), lambda _, __: None)
+    assert not standings.rest("blog")
+    standings.report("blog", RUNNING)
+    assert standings.rest("blog")
+    standings.report("blog", FAILED)
+    assert not standings.rest("blog")
+    standings.report("blog", RUNNING, lasts=False)
+    assert not standings.rest("blog")
+    standings.report("blog", RUNNING)
+    assert standings.rest("blog")
+
+
 def test_an_app_is_in_its_state_since_another_revision_serves() -> None:
     kept = Kept()
     standings = Standings(cast("Stores", kept), lambda _, __: None)

@@ -13,6 +13,7 @@ from reconciler.host import files_in_builds as files_in_builds_module
 from reconciler.host.builds import AppBuilds
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.linux.next_changes import NextChanges
+from reconciler.planning.subject import Subject
 from reconciler.serving.instances import Instances
 from reconciler.staging.written_files import mark_served
 from reconciler.state.paths import StatePaths
@@ -127,3 +128,34 @@ def test_a_change_at_the_top_waits_for_no_turn(paths: StatePaths) -> None:
         seen_ns = top.stat().st_ctime_ns
         assert looks._due(0.0)[0] == ("app4", "b1")
         assert ("app4", "b1") not in looks._due(0.0)
+
+
+def test_nothing_is_looked_at_while_every_change_is_told_until_it_is_some_builds_turn(paths: StatePaths) -> None:
+    async def story() -> None:
+        looks = files_in_builds(paths)
+        changes = looks._changes = NextChanges(asyncio.get_running_loop().call_soon_threadsafe, content=False)
+        looks._looked_at = {(app, "b1"): 3600.0 for app in _APPS}
+        assert looks._may_be_due(3600.0)
+        assert looks._due(3600.0) == []
+        assert not looks._may_be_due(3630.0)
+        looks.on_report(Subject("service", "db"), None)
+        assert not looks._may_be_due(3630.0)
+        looks.on_report(Subject("app", "app1"), None)
+        assert looks._may_be_due(3630.0)
+        assert looks._due(3630.0) == []
+        assert not looks._may_be_due(3660.0)
+        (paths.builds("app4") / "b1/code/written").touch()
+        await changes.happened.wait()
+        assert looks._may_be_due(3660.0)
+        assert looks._due(3660.0) == [("app4", "b1")]
+        assert looks._may_be_due(3960.0)
+
+    asyncio.run(story())
+
+
+def test_turns_that_were_left_out_are_made_up_for(paths: StatePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_in_builds_module, "_LOOK_DEEP_EVERY_S", 600.0)
+    looks = files_in_builds(paths)
+    looks._last_at = 0.0
+    assert len(looks._due(30.0)) == 1
+    assert len(looks._due(330.0)) == 3

@@ -11,10 +11,12 @@ import pytest
 
 from reconciler.linux.followed_paths import FollowedPaths
 from reconciler.linux.inotify import Watch
+from reconciler.linux.mounts import Mounts
 from reconciler.manifests.directory_files import ReadCache, read_directory
 from reconciler.manifests.directory_origin import Directory
 from reconciler.manifests.origin import Listing, Unreadable
 from reconciler.web.manifest import shown_manifest
+from tests.support.mount_tables import table
 
 
 def listed(
@@ -369,5 +371,36 @@ def test_looking_causes_no_looks(tmp_path: Path) -> None:
             (tmp_path / "last.yaml").write_text("x")
             await eventually(lambda: told.looks.calls > 0)
             assert told.looks.calls == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("kind", "below"), [("ext4", False), ("nfs4", False), ("ext4", True)])
+def test_only_what_the_kernel_tells_of_is_taken_for_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, *, below: bool
+) -> None:
+    mounted = [f"{tmp_path}/blog.yaml"] if below else []
+    monkeypatch.setattr(Mounts, "now", lambda: table(tmp_path, kind, *mounted))
+
+    async def main() -> None:
+        async with story(tmp_path) as told:
+            assert await told.directory.may_have_changed_unseen() is (kind != "ext4" or below)
+            monkeypatch.setattr(Mounts, "now", lambda: table(tmp_path, kind, "/elsewhere"))
+            assert await told.directory.may_have_changed_unseen()
+            await told.look()
+            assert await told.directory.may_have_changed_unseen() is (kind != "ext4")
+
+    asyncio.run(main())
+
+
+def test_a_manifest_behind_a_link_may_change_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mounts, "now", lambda: table(tmp_path, "ext4"))
+
+    async def main() -> None:
+        async with story(tmp_path) as told:
+            assert not await told.directory.may_have_changed_unseen()
+            (tmp_path / "a.yaml").symlink_to("elsewhere")
+            await told.look()
+            assert await told.directory.may_have_changed_unseen()
 
     asyncio.run(main())
