@@ -1,7 +1,6 @@
 """Command lines of the installers: uv, and pip for the Pythons that uv gave up."""
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,8 +50,9 @@ class Uv:
 
     def create(self, interpreter: str, directory: Path) -> tuple[str, ...]:
         return (
-            *(sys.executable, "-I", "-m", "virtualenv", "--quiet", "--no-seed", "--no-periodic-update"),
-            *("--no-vcs-ignore", "--app-data", str(self.cache / "virtualenv")),
+            *(self.uv, "venv", "--quiet", "--no-config", "--no-project", "--color", "never"),
+            # What was exported or unpacked before is there already.
+            *("--allow-existing", "--cache-dir", str(self.cache / "uv")),
             *("--python", interpreter, str(directory)),
         )
 

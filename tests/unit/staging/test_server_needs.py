@@ -80,6 +80,15 @@ def test_a_package_that_cannot_do_without_pkg_resources_is_found(
     assert needs_setuptools(site(tmp_path, "gunicorn-27.0.0"), imported=False, required=False) is needed
 
 
+@pytest.mark.parametrize("more", [0, 200], ids=["few files", "many files"])
+def test_tests_of_a_package_need_no_pkg_resources(tmp_path: Path, more: int) -> None:
+    (tmp_path / "package/tests").mkdir(parents=True)
+    (tmp_path / "package/tests/test_plugins.py").write_text("import pkg_resources\n")
+    for number in range(more):
+        (tmp_path / f"package/another{number}.py").touch()
+    assert not needs_setuptools(site(tmp_path, "gunicorn-27.0.0"), imported=False, required=False)
+
+
 def test_a_setuptools_that_the_app_requires_is_not_replaced(tmp_path: Path) -> None:
     packages = site(tmp_path, "gunicorn-20.1.0", "setuptools-82.0.1")
     with pytest.raises(StagingError, match=r"gunicorn 20\.1\.0 imports pkg_resources, .* require setuptools<81, or"):
