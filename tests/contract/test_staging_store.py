@@ -24,8 +24,7 @@ from reconciler.staging.errors import StagingError
 from reconciler.staging.progress import Phase
 from reconciler.staging.stager import Stager
 from tests.contract.test_staging import WSGI, Host, alive, host, shared, version_of
-from tests.contract.test_staging import eventually as until
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, soon
 
 __all__ = ["host", "shared"]
 
@@ -146,7 +145,7 @@ def test_an_environment_that_is_removed_before_its_bytecode_is_written_ends_no_t
         shutil.rmtree(first.environment)
         async with asyncio.TaskGroup() as tasks:
             compiling = tasks.create_task(stager.compile_ahead())
-            await until(lambda: list(Path(second.environment).rglob("bottle.*.pyc")))
+            await soon(lambda: list(Path(second.environment).rglob("bottle.*.pyc")))
             compiling.cancel()
 
     asyncio.run(story())
@@ -197,7 +196,7 @@ def test_whoever_waits_for_an_installer_of_another_process_holds_no_slot(host: H
         shutil.rmtree(made.environment)
         edited = host.build("one", {"wsgi.py": f"{WSGI}#"})
         waits = asyncio.create_task(host.stage(stager, "one", edited))
-        await until(lambda: any("waiting for an installer" in str(phase) for phase in host.progress))
+        await soon(lambda: any("waiting for an installer" in str(phase) for phase in host.progress))
         other = host.build("two", {"wsgi.py": WSGI, "requirements.txt": "bottle\n"})
         assert version_of(await host.stage(stager, "two", other), "bottle")
         assert not waits.done()
@@ -220,7 +219,7 @@ def test_an_app_whose_source_is_copied_says_that_it_waits_for_others_to_be_insta
         staging = asyncio.create_task(
             host.stager(slots).stage("shop", build, host.log("shop"), progress, kept=host.root / "kept")
         )
-        await until(lambda: host.progress[-1:] == [Phase(activity="waiting until other apps are staged")])
+        await soon(lambda: host.progress[-1:] == [Phase(activity="waiting until other apps are staged")])
         assert others[0].done()
         await taken.aclose()
         await staging
@@ -234,7 +233,7 @@ def test_an_app_whose_installation_hangs_keeps_no_other_from_being_staged(host: 
     async def story() -> None:
         stager = host.stager(Slots(1, 0.5))
         stuck = asyncio.create_task(host.stage(stager, "stuck", host.build("stuck", hanging)))
-        await until(lambda: any(phase.activity.startswith("installing") for phase in host.progress))
+        await soon(lambda: any(phase.activity.startswith("installing") for phase in host.progress))
         await host.stage(stager, "shop", host.build("shop", {"wsgi.py": WSGI}))
         assert not stuck.done()
         stuck.cancel()
