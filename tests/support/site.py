@@ -289,9 +289,12 @@ class Site:
 
     def settled(self, *names: str) -> bool:
         """True when each app is as asked, with exactly one instance: that of the wanted revision."""
+        told_of = {row["name"]: row for row in self.status()["apps"]}
+        instances = self.instances()
         for name in names:
-            told = self.told(name)
-            alive = [(record.revision, record.ready_at is not None) for record in self.instances(name)]
+            assert name in told_of, f"no app {name} in status"
+            told = told_of[name]
+            alive = [(record.revision, record.ready_at is not None) for record in instances if record.app == name]
             assert told["state"] == "running", f"{name} is {told['state']}: {told['message']}"
             assert alive == [(told["wanted_revision"], True)], f"{name} has {alive}, wants {told['wanted_revision']}"
         return True

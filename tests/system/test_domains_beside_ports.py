@@ -238,7 +238,7 @@ def test_a_client_of_either_wakes_it_and_gets_the_holding_page_of_one_that_canno
 ) -> None:
     https, place, port = proxy.front.https, site.paths.socket("shop"), a_port()
     site.source("shop", "one")
-    manifest(site, port, start="lazy", idle_after="1s", patience="1s")
+    manifest(site, port, start="lazy", idle_after="1s", patience="10m")
     daemon = site.live(proxy=proxy)
     for where in (port, place, port, place):
         eventually(lambda: site.told("shop")["state"] == "sleeping" and not site.instances("shop"), 60)
