@@ -26,7 +26,15 @@ from tests.support.site import REPOSITORY, Site
 from tests.support.web import fetch
 
 READ_AGAIN = "the files of its variables were read again"
-COUNTING = "import time\nfor n in range(30):\n print(n, flush=True)\n time.sleep(0.1)\nraise SystemExit(5)\n"
+# Goes on once its file is there: its test does what it likes meanwhile.
+COUNTING = """\
+import os, sys, time
+for n in range(30):
+    print(n, flush=True)
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.05)
+raise SystemExit(5)
+"""
 
 
 def command(site: Site, *words: str) -> list[str]:
@@ -101,16 +109,17 @@ def test_a_task_runs_in_the_place_of_an_instance_and_its_terminal_is_as_a_local_
     assert list(site.paths.tasks.iterdir()) == [], "neither a result nor a terminal's socket is left"
 
 
-def test_a_task_goes_on_without_its_terminal_and_without_the_daemon(site: Site) -> None:
+def test_a_task_goes_on_without_its_terminal_and_without_the_daemon(site: Site, tmp_path: Path) -> None:
+    go = tmp_path / "go"
     site.app("shop")
     daemon = site.start()
     site.await_settled("shop")
     attached = subprocess.Popen(
-        command(site, "shop", "--name", "attached", "--", "python", "-c", COUNTING),
+        command(site, "shop", "--name", "attached", "--", "python", "-c", COUNTING, str(go)),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY,
     )  # fmt: skip
     left = subprocess.Popen(
-        command(site, "shop", "--name", "left", "--", "python", "-c", COUNTING),
+        command(site, "shop", "--name", "left", "--", "python", "-c", COUNTING, str(go)),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY,
     )  # fmt: skip
     try:
@@ -118,11 +127,12 @@ def test_a_task_goes_on_without_its_terminal_and_without_the_daemon(site: Site) 
             assert process.stdout is not None
             assert process.stdout.readline() == "0\n"
         left.send_signal(signal.SIGINT)
-        _, words = left.communicate(timeout=30)
+        _, words = left.communicate(timeout=120)
         assert left.returncode == 130
         assert f"reconciler logs shop --which task:{named(site, 'left')['id']} -f" in words
         site.end(daemon, signal.SIGKILL)
-        rest, _ = attached.communicate(timeout=60)
+        go.touch()
+        rest, _ = attached.communicate(timeout=120)
         assert (attached.returncode, rest.split()) == (5, [str(number) for number in range(1, 30)])
     finally:
         for process in (attached, left):
