@@ -79,6 +79,7 @@ class KeptCaddy:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         program = self._found()
         await asyncio.to_thread(_end_unreachable, self._directory)
+        await asyncio.to_thread(_remove_half_made, self._directory)
         output = self._directory / _OUTPUT
         output.unlink(missing_ok=True)
         logged = _size(self._directory / LOG)
@@ -245,6 +246,19 @@ def _end_unreachable(directory: Path) -> None:
         return
     finally:
         os.close(descriptor)
+
+
+def _remove_half_made(directory: Path) -> None:
+    """Remove a certificate of its own authority whose key it was ended before it wrote: it would never start again.
+
+    A root without a key is left alone where it has signed an intermediate that has one: clients trust it. Blocks.
+    """
+    root = directory / ROOT
+    intermediate = root.with_name("intermediate.crt")
+    if not intermediate.with_suffix(".key").exists():
+        intermediate.unlink(missing_ok=True)
+    if not intermediate.exists() and not root.with_suffix(".key").exists():
+        root.unlink(missing_ok=True)
 
 
 def _last_line(output: Path) -> str:

@@ -11,7 +11,7 @@ from reconciler.planning.routing.caddy import Abilities, whole
 from reconciler.planning.routing.route import Front, Route
 from reconciler.planning.routing.routing import Routing
 from reconciler.routing.admin import ProxyError
-from reconciler.routing.kept_caddy import KeptCaddy, dismiss, kept_pid
+from reconciler.routing.kept_caddy import ROOT, KeptCaddy, dismiss, kept_pid
 from tests.support.ports import a_port
 from tests.support.proxies import CADDIES, needs_caddy, newest_caddy, version
 
@@ -37,6 +37,39 @@ def test_one_whose_daemon_was_killed_before_it_listened_gives_way_to_the_next(tm
         assert kept_pid(tmp_path) not in {None, first}
         assert start_ticks(first) is None
         await after.end()
+
+    try:
+        asyncio.run(story())
+    finally:
+        dismiss(tmp_path)
+
+
+@pytest.mark.parametrize("program", CADDIES)
+@pytest.mark.parametrize(
+    ("missing", "is_another"),
+    [
+        (("intermediate.key",), False),
+        (("root.key", "intermediate.crt", "intermediate.key"), True),
+        (("root.key", "intermediate.key"), True),
+    ],
+)
+def test_one_that_was_killed_as_it_made_its_authority_starts_again_and_keeps_what_has_a_key(
+    tmp_path: Path, program: str, missing: tuple[str, ...], is_another: bool
+) -> None:
+    front = Front(http=a_port(), https=a_port(), address="127.0.0.1")
+    route = Route(app="shop", routing=Routing(domains=("shop.localhost",)), upstream="127.0.0.1:9")
+    config = whole((route,), front, Abilities.of(version(program)), str(tmp_path / "proxy.log"))
+
+    async def story() -> None:
+        caddy = KeptCaddy(tmp_path, program, lambda: None)
+        await caddy.start(config)
+        await caddy.end()
+        before = (tmp_path / ROOT).read_bytes()
+        for name in missing:
+            (tmp_path / ROOT).with_name(name).unlink()
+        await caddy.start(config)
+        assert ((tmp_path / ROOT).read_bytes() != before) is is_another
+        await caddy.end()
 
     try:
         asyncio.run(story())
