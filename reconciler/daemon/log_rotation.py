@@ -196,6 +196,8 @@ class LogRotation:
         """
         rotated, emptied, cut = False, False, 0
         for log, in_place in (*((each, True) for each in kept), *((each, False) for each in opened_again)):
+            if in_place:  # no more than that is copied, and what is dropped counts
+                cut += logs.cut(log, self._limit_bytes + _SLACK_BYTES, self._limit_bytes + _SLACK_BYTES)
             with contextlib.suppress(OSError):  # a log that cannot be copied or renamed is cut
                 moved = logs.rotate(log, self._limit_bytes, self._keep, in_place=in_place)
                 rotated |= moved and not in_place

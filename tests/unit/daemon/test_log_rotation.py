@@ -158,23 +158,28 @@ def test_what_is_written_faster_than_it_is_rotated_is_cut_and_told_once(
     assert told == [("blog", "its log grows faster than it is rotated: lines were dropped beyond 0.000954 MiB a file")]
 
 
+@pytest.mark.parametrize("file", ["app.log", "worker.log"])
 def test_a_log_that_is_flooded_is_cut_several_times_a_second(
-    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
+    """Be it renamed, or copied and emptied as one that no signal has opened again."""
     monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
-    free, largest = [10**9], list[int]()
+    monkeypatch.setattr(logs, "_SLACK_BYTES", 1000)
+    free, largest, log = [10**9], list[int](), paths.logs / "blog" / file
     monkeypatch.setattr(LogRotation, "_free", lambda _: free[0])
+    writers = Writers(files={"blog": paths.log("blog", "app")}, workers=[log] if file == "worker.log" else [])
 
     def flood(number: int) -> None:
         """1 MB a second, from the sixth on."""
         if number >= 50:
-            append(paths.log("blog", "app"), 100_000)
+            append(log, 100_000)
             free[0] -= 100_000
-            largest.append(max(sizes(paths)))
+            largest.append(max(each.stat().st_size for each in log.parent.iterdir()))
 
-    rotated(paths, flood, 20, every_s=0.1)
+    _, told = rotated(paths, flood, 20, writers, every_s=0.1)
     assert max(largest) <= 1_100_000  # within the first second
     assert max(largest[20:]) <= 2 * 100_000 + 2 * _LIMIT
+    assert len(told) == 1
 
 
 def test_a_process_that_still_starts_is_told_to_open_its_log_again_once_it_listens(paths: StatePaths) -> None:
