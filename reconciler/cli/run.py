@@ -193,7 +193,8 @@ class EventPrinter:
         self._greeted = True
         serving = sum(self._settled[name][0] in {"running", "sleeping"} for name in apps)
         what = f"{counted(serving, 'app')} {'serves' if serving == 1 else 'serve'}"
-        ending = "stops them" if self._stops else "leaves them running"
+        them = "it" if serving == 1 else "them"
+        ending = f"stops {them}" if self._stops else f"leaves {them} running"
         url = self._daemon.page_url
         page = f"; page: {url}" if url else ""
         link = f"{_typed('page')} logs you in there, " if url else ""

@@ -32,7 +32,7 @@ def test_a_page_that_is_asked_for_is_on_this_host_alone_and_a_link_logs_in_once(
     served = site.app("blog")
     daemon = site.execute("--page")
     site.await_settled("blog")
-    eventually(lambda: "Ctrl-C leaves them running; page: http://127.0.0.1:" in site.console.read_text())
+    eventually(lambda: "Ctrl-C leaves it running; page: http://127.0.0.1:" in site.console.read_text())
     port, path = linked(site)
     assert sorted(addresses(daemon.pid)) == sorted([("127.0.0.1", served), ("127.0.0.1", port)])
 

@@ -40,6 +40,11 @@ def test_it_is_said_once_when_all_apps_serve_and_what_to_type_next(capsys: pytes
     assert printed(printer, capsys, shop=RUNNING) == []
 
 
+def test_one_app_is_not_spoken_of_as_several(capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = printed(EventPrinter(a_daemon("blog")), capsys, blog=RUNNING)
+    assert line.endswith("1 app serves; Ctrl-C leaves it running; in another terminal: 'reconciler status'")
+
+
 def test_an_app_that_is_meant_to_be_stopped_is_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
     stopped = Report(state="stopped", settled=True)
     (line,) = printed(EventPrinter(a_daemon("blog", "shop")), capsys, blog=RUNNING, shop=stopped)
@@ -50,7 +55,7 @@ def test_the_page_is_named_and_a_daemon_that_stops_its_apps_says_so(capsys: pyte
     daemon = a_daemon("blog", page_url="http://127.0.0.1:8080/")
     (line,) = printed(EventPrinter(daemon, stops=True), capsys, blog=RUNNING)
     assert line.endswith(
-        "Ctrl-C stops them; page: http://127.0.0.1:8080/;"
+        "Ctrl-C stops it; page: http://127.0.0.1:8080/;"
         " in another terminal: 'reconciler page' logs you in there, 'reconciler status'"
     )
 
