@@ -87,9 +87,11 @@ class Stager:
             began = loop.time()
             lines.step(f"staging build {build.id} of {app} from {build.source.path}")
             try:
-                if self._maker is None:
-                    self._maker = await in_thread(lambda _: self._made_maker())
-                made = await self._maker.make(app, build, lines, progress, kept=kept, cell=cell)
+                maker = self._maker
+                if maker is None:
+                    another = await in_thread(lambda _: self._made_maker())
+                    self._maker = maker = self._maker or another  # of several made at once all share the first
+                made = await maker.make(app, build, lines, progress, kept=kept, cell=cell)
             except BaseException as error:
                 why = str(error) or ("cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__)
                 lines.step(f"build {build.id} failed: {why}")
