@@ -9,6 +9,7 @@ import subprocess
 import sysconfig
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def differences(new: Mapping[str, str], old: Mapping[str, str]) -> str:
 
 
 def installer(uv: str) -> str:
-    """Return the version of uv. Blocks the first time, and after uv was replaced."""
+    """Return the versions of uv and virtualenv. Blocks the first time, and after uv was replaced."""
     facts = Path(uv).stat()
     return _installer(uv, facts.st_mtime_ns, facts.st_ino)
 
@@ -127,4 +128,19 @@ def _without_credentials(text: str) -> str:
 @lru_cache(maxsize=8)
 def _installer(uv: str, _mtime_ns: int, _inode: int) -> str:
     answer = subprocess.run([uv, "--version"], capture_output=True, text=True, timeout=10, check=True)
-    return answer.stdout.split("(")[0].strip()
+    return f"{answer.stdout.split('(')[0].strip()}, virtualenv {installed_version('virtualenv')}"
+
+
+def installed_version(package: str) -> str:
+    """Return the version of a package of this Python, by the name of its directory of metadata where that is enough.
+
+    What reads metadata loads the parser of e-mail, half a megabyte that an idle daemon would keep.
+    """
+    spec = find_spec(package)
+    site = Path(spec.origin).parents[1] if spec is not None and spec.origin else None
+    found = list(site.glob(f"{package}-*.dist-info")) if site is not None else []
+    if len(found) == 1:
+        return found[0].name.removeprefix(f"{package}-").removesuffix(".dist-info")
+    from importlib.metadata import version
+
+    return version(package)

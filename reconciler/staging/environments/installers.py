@@ -1,6 +1,7 @@
 """Command lines of the installers: uv, and pip for the Pythons that uv gave up."""
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,9 +51,8 @@ class Uv:
 
     def create(self, interpreter: str, directory: Path) -> tuple[str, ...]:
         return (
-            *(self.uv, "venv", "--quiet", "--no-config", "--no-project", "--color", "never"),
-            # What was exported or unpacked before is there already.
-            *("--allow-existing", "--cache-dir", str(self.cache / "uv")),
+            *(sys.executable, "-I", "-m", "virtualenv", "--quiet", "--no-seed", "--no-periodic-update"),
+            *("--no-vcs-ignore", "--app-data", str(self.cache / "virtualenv")),
             *("--python", interpreter, str(directory)),
         )
 

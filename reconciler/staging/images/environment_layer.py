@@ -16,7 +16,7 @@ from reconciler.linux.regular_files import read_file
 from reconciler.staging.errors import StagingError
 from reconciler.staging.images.layers import Entry, entries_of
 
-_LEFT_OUT = frozenset(("finished.json", "files.txt", "CACHEDIR.TAG", "pyvenv.cfg", "include", ".lock", ".gitignore"))
+_LEFT_OUT = frozenset(("finished.json", "files.txt", "CACHEDIR.TAG", "pyvenv.cfg", "include", ".lock"))
 _MOST_BYTES = 8 << 30  # a library for graphics cards has one or two
 _MOST_OF_A_LIST = 64 << 20
 # What an installer notes of this host, and of the time.

@@ -1,10 +1,14 @@
 """Where environments can be, and which installer makes them."""
 
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.environments.identity import installed_version
 from reconciler.staging.environments.installers import check_directory
 from reconciler.staging.errors import StagingError
 
@@ -29,3 +33,18 @@ def test_a_path_that_no_environment_can_have_is_refused_by_name(path: str, numbe
 @pytest.mark.parametrize("path", ["/état", "/with space and '", "/\U0001f600"])
 def test_any_other_path_will_do(path: str) -> None:
     check_directory(Path(path), runtime("3.12.1"))
+
+
+@pytest.mark.parametrize("package", ["virtualenv", "packaging", "uv"])
+def test_a_version_is_what_the_metadata_says(package: str) -> None:
+    assert installed_version(package) == version(package)
+
+
+def test_the_version_of_the_installer_loads_no_parser_of_metadata() -> None:
+    program = (
+        "import sys\n"
+        "from reconciler.staging.environments.identity import installed_version\n"
+        "installed_version('virtualenv')\n"
+        "assert 'importlib.metadata' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
