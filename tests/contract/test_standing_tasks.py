@@ -37,11 +37,12 @@ class ThrowingTasks(StandingTasks):
         super().__init__(group, backoff=Backoff(first_s=0.001, cap_s=0.01), noise=random.Random(1))
         self.surprise = surprise
         self.thrown: dict[str, set[Place]] = {}
-        self.running: dict[str, asyncio.Task[None]] = {}
+        self.running: dict[tuple[str, int], asyncio.Task[None]] = {}  # by name and whose it is: each World has its own
 
     def keep(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         self.thrown.setdefault(name, set())
-        task = self.running[name] = super().keep(name, lambda: self._driven(name, run()))  # type: ignore[arg-type]
+        task = super().keep(name, lambda: self._driven(name, run()))  # type: ignore[arg-type]
+        self.running[name, id(getattr(run, "__self__", None))] = task
         return task
 
     @types.coroutine
@@ -103,9 +104,9 @@ async def test_an_error_in_any_task_at_any_await_ends_nothing(
                 await asyncio.to_thread(eventually, site.serves("blog", "2", port))
                 site.manifest("blog", port=port, health={"path": "/", "interval": "1s"}, workers=2)
                 await asyncio.to_thread(eventually, lambda: site.told("blog")["workers"] == 2 and site.settled("blog"))
-                waiting = tasks.running.keys() - {"adopt what runs"}  # it waits for nothing
+                waiting = {name for name, _ in tasks.running} - {"adopt what runs"}  # it waits for nothing
                 await asyncio.to_thread(eventually, lambda: all(tasks.thrown[name] for name in waiting))
-                lasting = {n: task for n, task in tasks.running.items() if not n.startswith(_ENDING)}
+                lasting = {name: task for name, task in tasks.running.items() if not name[0].startswith(_ENDING)}
                 assert [name for name, task in lasting.items() if task.done()] == []
                 assert {"cannot rotate logs", "cannot compile ahead", "cannot follow the manifests"} <= set(told)
             for task in tasks.running.values():
