@@ -27,6 +27,7 @@ from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.state.paths import StatePaths
 
 _LOOK_EVERY_S = 1.0
+_SELDOM = 5  # times less often while no log grows: a daemon that wakes up each second is not idle
 _CUT_EVERY_S = 0.125  # while a log is flooded: what a program writes in a second may be gigabytes
 _LOOK_AT_ALL_EVERY_S = 30.0
 _LIST_EVERY_S = 3600.0
@@ -76,7 +77,7 @@ class LogRotation:
         self._times = LogTimes()
 
     async def run(self) -> None:
-        """Look each second while an app writes, and cut more often what one floods, until cancelled."""
+        """Look each second while a log grows, else every five while one is written to, until cancelled."""
         loop, due_at, list_at = asyncio.get_running_loop(), 0.0, 0.0
         while True:
             await self._pause()
@@ -111,7 +112,9 @@ class LogRotation:
 
     async def _next_look(self) -> None:
         """Wait for the next look at what grows; until then, cut logs that are flooded."""
-        now, every_s = asyncio.get_running_loop().time, min(_LOOK_EVERY_S, _LOOK_AT_ALL_EVERY_S)
+        now = asyncio.get_running_loop().time
+        every_s = _LOOK_EVERY_S if self._growing or self._listed else _SELDOM * _LOOK_EVERY_S
+        every_s = min(every_s, _LOOK_AT_ALL_EVERY_S)
         due_at = (now() // every_s + 1) * every_s
         while self._flooded and now() < due_at - _CUT_EVERY_S:
             await next_tick(_CUT_EVERY_S)
