@@ -11,10 +11,10 @@ from typing import Any
 
 from tests.support.eventually import eventually
 from tests.support.load import Load, ask, carried
+from tests.support.namespaces import sockets_in
 from tests.support.site import Site
 from tests.tools.cluster import Cluster
 from tests.tools.kube import Kube
-from tests.tools.machine import sockets_in
 
 MINOR = f"3.{sys.version_info[1]}"
 DEPLOYMENTS = "apis/apps/v1"
@@ -41,7 +41,7 @@ class Grounds:
     @property
     def inside(self) -> Callable[[], AbstractContextManager[None]]:
         """Where a thread makes its sockets to reach Services."""
-        return partial(sockets_in, self.network) if self.network else nullcontext
+        return partial(sockets_in, f"/proc/{self.network}/ns/net") if self.network else nullcontext
 
 
 @dataclass(slots=True, kw_only=True)

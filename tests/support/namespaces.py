@@ -8,7 +8,9 @@ import ctypes
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,18 +34,23 @@ class Namespaces:
         """Cut a host off, or wire it up again."""
         _ip("-n", f"{self.prefix}-hub", "link", "set", f"v{number}", "down" if off else "up")
 
-    @contextlib.contextmanager
-    def at_the_hub(self) -> Iterator[None]:
+    def at_the_hub(self) -> AbstractContextManager[None]:
         """Have this thread make its sockets where the server listens."""
-        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        hub = os.open(f"/run/netns/{self.prefix}-hub", os.O_RDONLY)
-        try:
-            _enter(hub)
-            yield
-        finally:
-            _enter(own)
-            os.close(own)
-            os.close(hub)
+        return sockets_in(f"/run/netns/{self.prefix}-hub")
+
+
+@contextlib.contextmanager
+def sockets_in(network: str) -> Iterator[None]:
+    """Have this thread make its sockets in the network of this file."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(network, os.O_RDONLY)
+    try:
+        _enter(there)
+        yield
+    finally:
+        _enter(own)
+        os.close(own)
+        os.close(there)
 
 
 def missing() -> str:
@@ -103,4 +110,4 @@ def _run(words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
 
 def _enter(namespace: int) -> None:
     if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "cannot enter the namespace")
+        raise OSError(ctypes.get_errno(), f"cannot enter the namespace, {threading.current_thread().name}")

@@ -6,11 +6,9 @@ the next one.
 """
 
 import contextlib
-import ctypes
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +20,6 @@ HUB = "10.77.0.1"
 _CGROUPS = Path("/sys/fs/cgroup")
 _PREFIX = "reconciler-engine-"
 _SHARES = "16384"
-_CLONE_NEWNET = 0x40000000
 # What a kubelet sets for the whole machine: it finds what it wants, and writes nothing.
 _KUBELET_WANTS = {
     "vm/overcommit_memory": "1",
@@ -96,20 +93,6 @@ class Space:
             process.kill()  # what runs outside, too
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(30)
-
-
-@contextmanager
-def sockets_in(pid: int) -> Iterator[None]:
-    """Have this thread make its sockets in the network of a process."""
-    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
-    try:
-        _enter(there)
-        yield
-    finally:
-        _enter(own)
-        os.close(own)
-        os.close(there)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -285,8 +268,3 @@ def _run(words: Sequence[str]) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60, cwd="/")
     assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
     return done.stdout
-
-
-def _enter(namespace: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), f"cannot enter the namespace, {threading.current_thread().name}")
