@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import ParamSpec, Protocol, TypeVar
 
 from reconciler.convergence.ticks import next_tick, next_tick_or
 from reconciler.convergence.world import Report
@@ -37,7 +38,16 @@ _QUIET_FOR = 30  # looks
 _STILL_AFTER_S = 10.0  # without a write, an app is taken for quiet
 _TIMED = ("app.log", "access.log")
 _ROTATED = ("app.log.1", "access.log.1")
-_SLACK_BYTES = 16 * 2**20  # a writer that is told to open its log again takes a moment
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Apart(Protocol):
+    """Runs a function in a thread."""
+
+    def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """Return what the function returns."""
+        ...
 
 
 class LogRotation:
@@ -55,7 +65,7 @@ class LogRotation:
         keep: int,
         changes: NextChanges[str],
         record: Callable[[str, str], None],
-        apart: Callable[..., Awaitable[tuple[bool, bool, int]]],
+        apart: Apart,
     ) -> None:
         self._paths = paths
         self._directory = str(paths.logs)
@@ -119,7 +129,7 @@ class LogRotation:
         while self._flooded and now() < due_at - _CUT_EVERY_S:
             await next_tick(_CUT_EVERY_S)
             files = [f"{self._directory}/{name}/{file}" for name in self._flooded for file in self._timed(name)]
-            await self._apart(self._cut_all, files, self._limit_bytes + _SLACK_BYTES)  # which the look then rotates
+            await self._apart(self._cut_all, files, self._limit_bytes + logs.SLACK_BYTES)  # which the look then rotates
         await next_tick(every_s)
 
     def _over_limit(self) -> set[str]:
@@ -197,21 +207,21 @@ class LogRotation:
 
         Returns whether one was renamed, whether one was emptied, and how many bytes were dropped.
         """
-        rotated, emptied, cut = False, False, 0
+        rotated, emptied, cut, beyond = False, False, 0, self._limit_bytes + logs.SLACK_BYTES
         for log, in_place in (*((each, True) for each in kept), *((each, False) for each in opened_again)):
             if in_place:  # no more than that is copied, and what is dropped counts
-                cut += logs.cut(log, self._limit_bytes + _SLACK_BYTES, self._limit_bytes + _SLACK_BYTES)
+                cut += logs.cut(log, beyond, beyond)
             with contextlib.suppress(OSError):  # a log that cannot be copied or renamed is cut
                 moved = logs.rotate(log, self._limit_bytes, self._keep, in_place=in_place)
                 rotated |= moved and not in_place
                 emptied |= moved and in_place
-            cut += self._cut_all([str(log)], self._limit_bytes)[2]
+            cut += self._cut_all([str(log)], self._limit_bytes)
         return rotated, emptied, cut
 
-    def _cut_all(self, files: Iterable[str], to_bytes: int) -> tuple[bool, bool, int]:
-        """Cut logs, and those that they were renamed to, that are beyond the limit and some slack."""
-        beyond = self._limit_bytes + _SLACK_BYTES
-        return False, False, sum(logs.cut(Path(each), beyond, to_bytes) for log in files for each in (log, f"{log}.1"))
+    def _cut_all(self, files: Iterable[str], to_bytes: int) -> int:
+        """Cut logs, and those that they were renamed to, that are beyond the limit and some slack; return the bytes."""
+        beyond = self._limit_bytes + logs.SLACK_BYTES
+        return sum(logs.cut(Path(each), beyond, to_bytes) for log in files for each in (log, f"{log}.1"))
 
     def _open_again(self, name: str) -> None:
         """Have an app's processes open their logs again; those that could not be told yet are told at the next look."""

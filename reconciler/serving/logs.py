@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what finds a failure in a log is loaded with the first
 
 _TAIL_BYTES = 64 * 1024
 _LONGEST = 400
-_SLACK_BYTES = 16 * 2**20  # beyond its limit, more of a log is not kept
+SLACK_BYTES = 16 * 2**20  # kept of a log beyond its limit: a writer that is to open it again takes a moment
 _GUNICORN_LINE = re.compile(r"^\[[^\]]+\] \[\d+\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
 # As gunicorn prints of its configuration, whatever its version.
 _REFUSED, _WHY_REFUSED = re.compile(r"^Invalid value for (?P<setting>\w+): "), "Error: "
@@ -167,7 +167,7 @@ def rotate_in_place(log: Path, limit_bytes: int, keep: int) -> bool:
             copy = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 at = 0
-                while sent := os.sendfile(copy, opened, at, limit_bytes + _SLACK_BYTES - at):
+                while sent := os.sendfile(copy, opened, at, limit_bytes + SLACK_BYTES - at):
                     at += sent
             finally:
                 os.close(copy)

@@ -2,16 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import pytest
 
 from reconciler.daemon import log_rotation
-from reconciler.daemon.log_rotation import LogRotation
+from reconciler.daemon.log_rotation import Apart, LogRotation
 from reconciler.linux.next_changes import NextChanges
 from reconciler.planning.subject import Subject
 from reconciler.serving import logs
@@ -19,6 +19,9 @@ from reconciler.serving.instances import Instances
 from reconciler.serving.log_times import LogTimes
 from reconciler.state.paths import StatePaths
 from tests.simulation.clock import run
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _LIMIT = 1000
 _KEEP = 3
@@ -96,8 +99,8 @@ def paths(tmp_path: Path) -> StatePaths:
     return StatePaths(state=tmp_path)
 
 
-async def at_once(work: Callable[..., tuple[bool, bool, int]], *given: object) -> tuple[bool, bool, int]:
-    return work(*given)
+async def at_once(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    return work(*args, **kwargs)
 
 
 def rotated(
@@ -106,7 +109,7 @@ def rotated(
     seconds: int,
     writers: Writers | None = None,
     changes: Changes | None = None,
-    apart: Callable[..., Awaitable[tuple[bool, bool, int]]] = at_once,
+    apart: Apart = at_once,
     every_s: float = 1,
 ) -> tuple[Writers, list[tuple[str, str]]]:
     """Rotate for so long; `write` is called each second, or as often as it says, and gets its number."""
@@ -152,7 +155,7 @@ def test_a_log_that_grows_is_rotated_and_no_line_is_lost(paths: StatePaths) -> N
 def test_what_is_written_faster_than_it_is_rotated_is_cut_and_told_once(
     paths: StatePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    monkeypatch.setattr(logs, "SLACK_BYTES", 1000)
     _, told = rotated(paths, lambda _: append(paths.log("blog", "app"), 100_000), 60)
     assert max(sizes(paths)[1:]) <= 2 * _LIMIT
     assert told == [("blog", "its log grows faster than it is rotated: lines were dropped beyond 0.000954 MiB a file")]
@@ -163,8 +166,7 @@ def test_a_log_that_is_flooded_is_cut_several_times_a_second(
     paths: StatePaths, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     """Be it renamed, or copied and emptied as one that no signal has opened again."""
-    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
-    monkeypatch.setattr(logs, "_SLACK_BYTES", 1000)
+    monkeypatch.setattr(logs, "SLACK_BYTES", 1000)
     free, largest, log = [10**9], list[int](), paths.logs / "blog" / file
     monkeypatch.setattr(LogRotation, "_free", lambda _: free[0])
     writers = Writers(files={"blog": paths.log("blog", "app")}, workers=[log] if file == "worker.log" else [])
@@ -199,7 +201,7 @@ def test_a_process_that_never_listens_is_told_no_more_after_half_a_minute(paths:
 def test_a_writer_that_does_not_open_its_log_again_fills_no_disk(
     paths: StatePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    monkeypatch.setattr(logs, "SLACK_BYTES", 1000)
     log = paths.log("blog", "app")
     with log.open("ab", buffering=0) as opened:
         rotated(paths, lambda _: append_to(opened.fileno(), 10_000), 60)
@@ -228,7 +230,7 @@ def test_a_burst_is_noticed_by_what_the_disk_has_left(paths: StatePaths, monkeyp
 def test_an_app_that_floods_its_log_and_ends_between_any_two_looks_fills_no_disk(
     paths: StatePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    monkeypatch.setattr(logs, "SLACK_BYTES", 1000)
     writers = Writers()
 
     def crash(_: int) -> None:
@@ -244,7 +246,7 @@ def test_an_app_that_floods_its_log_and_ends_between_any_two_looks_fills_no_disk
 def test_logs_of_many_apps_that_were_removed_are_brought_to_their_limit_once(
     paths: StatePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    monkeypatch.setattr(logs, "SLACK_BYTES", 1000)
     for number in range(120):
         log = paths.log(f"gone-{number}", "app")
         log.parent.mkdir()
@@ -271,15 +273,15 @@ def test_logs_within_their_limit_are_only_measured(paths: StatePaths, monkeypatc
 def test_what_is_copied_or_cut_is_so_apart_from_the_rest_of_the_daemon(
     paths: StatePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    monkeypatch.setattr(logs, "SLACK_BYTES", 1000)
     is_apart, touched = False, list[bool]()
 
-    async def apart(work: Callable[..., tuple[bool, bool, int]], *given: object) -> tuple[bool, bool, int]:
+    async def apart(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         nonlocal is_apart
         is_apart = True
         await asyncio.sleep(0.1)
         try:
-            return work(*given)
+            return work(*args, **kwargs)
         finally:
             is_apart = False
 
