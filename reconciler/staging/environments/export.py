@@ -69,7 +69,8 @@ class Exporter:
                 )
                 checking = await in_thread(partial(self._checking, lock, options, directory))
                 commands = _commands(lock, export, (checking, options), directory)
-                caching = replace(context, environment={**context.environment, **kept_in(self.cache)})
+                kept = await in_thread(lambda _: kept_in(self.cache))
+                caching = replace(context, environment={**context.environment, **kept})
                 await _export_by_tool(lock, commands, caching, without)
             case ExportByConversion() as export:
 

@@ -25,13 +25,15 @@ from reconciler.staging.environments.environment import EnvironmentRequest
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.installer_env import host_files
 from reconciler.staging.environments.installers import (
+    HARD_LINKS,
+    LINK_MODE,
     Installer,
     Pip,
     Uv,
     check_directory,
+    copying,
     is_old,
     kept_in,
-    link_mode,
     needs_build,
 )
 from reconciler.staging.environments.integrity import own_python, require_own
@@ -150,12 +152,10 @@ class Installation:
         python = self._directory / "bin" / "python"
         cache = self._exporter.cache
         if not is_old(self._runtime):
-            links = await in_thread(lambda _: link_mode(cache))
             return Uv(
                 uv=self._exporter.uv,
                 cache=cache,
                 python=python,
-                link_mode=links,
                 packages=context.packages,
                 builds=self._request.builds,
             )
@@ -287,7 +287,11 @@ class Installation:
             pass_fds=(self._lock_fd,),
         )
         try:
-            await run(self._installing(command) if installs else command, self._request.log, self._request.progress)
+            if installs:
+                command = await in_thread(lambda _: self._installing(command))
+            await run(command, self._request.log, self._request.progress)
+            if command.environment.get(LINK_MODE) == HARD_LINKS:
+                await run(copying(self._directory, self._lock_fd), self._request.log, self._request.progress)
         except CommandFailed as error:
             output = "\n".join(error.output)
             if not self._request.builds and (needing := needs_build(error.output)):
@@ -320,7 +324,7 @@ class Installation:
         self._has_packages = True
         command = replace(
             command,
-            environment={**command.environment, **kept_in(cache)},
+            environment={**command.environment, **kept_in(cache, links=shares and not is_old(self._runtime))},
             progress=InstallerProgress(cache / "uv" / "archive-v0"),
         )
         return command if shares else self._enclosed(command)

@@ -9,11 +9,14 @@ from typing import Protocol
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.files import has_reflinks
+from reconciler.staging.command import Command
 from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.environments import own_files
 from reconciler.staging.errors import StagingError
 from reconciler.staging.source.tree import printable
 
 OLDEST_FOR_UV = (3, 8)
+LINK_MODE, HARD_LINKS = "UV_LINK_MODE", "hardlink"
 _NEEDS_BUILD = re.compile(r"building (?:from source|source distributions?) .*is disabled|--no-build\b", re.IGNORECASE)
 _NAMED = re.compile(r"(?:are required for|marked as|distributions? for|Package) `(?P<package>[^`\s]+)`")
 
@@ -36,16 +39,15 @@ class Installer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uv:
-    """Installs with uv into the environment of `python`, which shares no file with the cache.
+    """Installs with uv into the environment of `python`.
 
-    `packages` are options that say where packages come from, `link_mode` is how files get there. Unless it `builds`,
-    it takes wheels alone, and runs no code of a package.
+    `packages` are options that say where packages come from. Unless it `builds`, it takes wheels alone, and runs no
+    code of a package. `kept_in` says how files get there.
     """
 
     uv: str
     cache: Path
     python: Path
-    link_mode: str
     packages: tuple[str, ...] = ()
     builds: bool = True
 
@@ -59,7 +61,7 @@ class Uv:
     def install(self, requirements: Sequence[str], *, exactly: bool = False) -> tuple[str, ...]:
         return (
             *(self.uv, "pip", "install", "--python", str(self.python)),
-            *("--link-mode", self.link_mode, "--no-editable", "--color", "never"),
+            *("--no-editable", "--color", "never"),
             *(("--no-deps",) if exactly else ()),
             *(() if self.builds else ("--no-build",)),
             *(("--offline",) if "--no-index" in self.packages else ()),
@@ -98,9 +100,10 @@ class Pip:
         return replace(self, packages=())
 
 
-def kept_in(cache: Path) -> dict[str, str]:
-    """Return the variables by which uv and pip keep what they fetch and build in `cache`."""
-    return {"UV_CACHE_DIR": str(cache / "uv"), "PIP_CACHE_DIR": str(cache / "pip")}
+def kept_in(cache: Path, *, links: bool = False) -> dict[str, str]:
+    """Return the variables by which uv and pip keep what they fetch and build in `cache`, and how uv installs it."""
+    mode = link_mode(cache, links=links)
+    return {"UV_CACHE_DIR": str(cache / "uv"), "PIP_CACHE_DIR": str(cache / "pip"), LINK_MODE: mode}
 
 
 def needs_build(output: Sequence[str]) -> str:
@@ -112,12 +115,24 @@ def needs_build(output: Sequence[str]) -> str:
     return f"there is no wheel of {named}"
 
 
-def link_mode(cache: Path) -> str:
-    """Return how files get from the cache into environments: by reflinks where the file system has them, else copied.
+def link_mode(cache: Path, *, links: bool = False) -> str:
+    """Return how uv brings files from the cache into environments: by reflinks where the file system has them.
 
-    A hard link would let an app write into the cache, and so into the environments of others.
+    Elsewhere it copies them, as an app could write into the cache through a hard link, and so into the environments of
+    others; or it `links` them, which is faster, for `own_files` to copy before an app is there.
     """
-    return "clone" if has_reflinks(cache) else "copy"
+    if has_reflinks(cache):
+        return "clone"
+    return HARD_LINKS if links else "copy"
+
+
+def copying(directory: Path, lock_fd: int) -> Command:
+    """Return the command that puts copies in the place of the hard links in an environment, whose lock it inherits."""
+    return Command(
+        activity="copying packages",
+        arguments=(sys.executable, "-I", "-S", str(own_files.__file__), str(directory)),
+        pass_fds=(lock_fd,),
+    )
 
 
 def is_old(runtime: Runtime) -> bool:
