@@ -111,6 +111,7 @@ def test_the_guestbook_is_served_by_its_place_alone(place: Place, database: Post
     guestbook(place)
     place.site.start(*place.options(route={"ingress_class": "public"}))
     place.until("running", "guestbook", 420)
+    place.answer("guestbook")
     signs(place, "from a pod")
     status, style, _ = asked(place, "GET", "/static/entries/style.css")
     assert (status, "{" in style) == (200, True)  # what `build` has collected is in the image
