@@ -9,42 +9,40 @@ there are processors, up to four.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 _MOST_PROCESSES = 4
-_WORTH_BYTES = 1 << 16  # to make a file takes as long as to copy so much
 _MOST_AT_ONCE = 1 << 30
 
 
-def linked(directory: str) -> list[tuple[int, list[str]]]:
-    """Return the files with several links below a directory, by the directory they are in, and how much work they are.
-
-    Symbolic links are not followed. Raises OSError.
-    """
-    found, left = list[tuple[int, list[str]]](), [directory]
+def files_below(directory: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each directory that has files, and their names; symbolic links are not followed. Raises OSError."""
+    left = [directory]
     while left:
-        work, files = 0, list[str]()
-        with os.scandir(left.pop()) as entries:
+        at, files = left.pop(), list[str]()
+        with os.scandir(at) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     left.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):
-                    status = entry.stat(follow_symlinks=False)
-                    if status.st_nlink > 1:
-                        files.append(entry.path)
-                        work += status.st_size + _WORTH_BYTES
+                    files.append(entry.name)
         if files:
-            found.append((work, files))
-    return found
+            yield at, files
 
 
-def separate(path: str) -> None:
-    """Put a copy in the place of a file: not at once, as nothing uses an unfinished environment. Raises OSError."""
-    source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def separate(name: str, directory: int) -> None:
+    """Put a copy in the place of a file that has other links; `directory` is a descriptor. Raises OSError.
+
+    The file is not there for a moment: nothing uses an environment that is not finished.
+    """
+    source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
         status = os.fstat(source)
-        os.unlink(path)  # noqa: PTH108  pathlib is not loaded for it
-        copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, status.st_mode & 0o777)
+        if status.st_nlink == 1:
+            return
+        os.unlink(name, dir_fd=directory)
+        mode = status.st_mode & 0o777
+        copy = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=directory)
         try:
             left = status.st_size
             while left and (sent := os.sendfile(copy, source, None, min(left, _MOST_AT_ONCE))):
@@ -54,17 +52,23 @@ def separate(path: str) -> None:
     finally:
         os.close(source)
     if left:
-        raise OSError(0, "it became shorter while it was copied", path)
+        raise OSError(0, "it became shorter while it was copied")
 
 
-def _separate_all(files: Sequence[str]) -> int:
-    """Return the exit code of a process that gives copies to some files."""
-    for path in files:
-        try:
-            separate(path)
-        except OSError as error:
-            sys.stderr.write(f"cannot copy {path}: {error.strerror}\n")
-            return 1
+def _separate_all(found: Iterable[tuple[str, list[str]]]) -> int:
+    """Return the exit code of a process that puts copies in the place of some files."""
+    path = ""
+    try:
+        for at, files in found:
+            path = at
+            directory = os.open(at, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            for name in files:
+                path = f"{at}/{name}"
+                separate(name, directory)
+            os.close(directory)
+    except OSError as error:
+        sys.stderr.write(f"cannot copy {path}: {error.strerror}\n")
+        return 1
     return 0
 
 
@@ -72,18 +76,17 @@ def main(directory: str) -> int:
     """Give an environment files of its own; return an exit code."""
     os.umask(0)  # copies get the mode of what they are copies of
     try:
-        found = sorted(linked(directory), reverse=True)
+        found = list(files_below(directory))
     except OSError as error:
         sys.stderr.write(f"cannot list {error.filename}: {error.strerror}\n")
         return 1
-    processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES, len(found))
-    parts = [[path for _, files in found[number::processes] for path in files] for number in range(processes)]
+    processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
     children = list[int]()
-    for part in parts[1:]:
+    for number in range(1, processes):
         if (child := os.fork()) == 0:
-            os._exit(_separate_all(part))
+            os._exit(_separate_all(found[number::processes]))
         children.append(child)
-    code = _separate_all(parts[0]) if parts else 0
+    code = _separate_all(found[::processes])
     ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     return 1 if code or any(ended) else 0
 
