@@ -145,7 +145,8 @@ class Maker:
         self, request: "_Request", code: Path, program: ServingProgram | None
     ) -> tuple[Selection, Environment]:
         """Return what the app needs, installed: for another Python if it names none and a package cannot have this."""
-        runtimes = await self.interpreters.known(request.build.recipe.runtime)
+        named = request.build.recipe.runtime
+        runtimes = await self.interpreters.known_to(named, isolated=request.cell is not None)
         selection = await self._selection(request, code, runtimes, self._previous_runtime(request.app), program)
         try:
             return selection, await self._environment(request, selection, code, runtimes)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -65,10 +66,16 @@ def cell_of(host: Host, app: str) -> BuildCell:
 
 
 def staged(
-    host: Host, app: str, files: dict[str, str], *, isolated: bool = True, stager: Stager | None = None
+    host: Host,
+    app: str,
+    files: dict[str, str],
+    *,
+    isolated: bool = True,
+    stager: Stager | None = None,
+    runtime: str = "3.12",
 ) -> Staged:
     cell = cell_of(host, app) if isolated else None
-    build = host.build(app, {"wsgi.py": WSGI, **files}, runtime="3.12")
+    build = host.build(app, {"wsgi.py": WSGI, **files}, runtime=runtime)
     stager = stager or host.stager()
     return asyncio.run(
         stager.stage(app, build, host.log(app), host.progress.append, kept=host.root / "kept" / app, cell=cell)
@@ -104,6 +111,18 @@ def test_without_a_cell_the_same_setup_gets_through(host: Host) -> None:
     assert all(found.values()), found
     (host.root.parent / "cache" / "poison").unlink()
     shutil.rmtree(host.root / "environments" / "other")
+
+
+def test_a_python_in_the_code_of_an_isolated_app_is_refused_and_not_run(host: Host) -> None:
+    mark, program = host.root / "it-ran", host.root / "sources/own/python3"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\n: > {mark}\nexec {os.path.realpath(sys.executable)} "$@"\n')
+    program.chmod(0o755)
+    with pytest.raises(
+        StagingError, match="is no Python of this host, and the daemon runs no other for an isolated app"
+    ):
+        staged(host, "own", {}, runtime=str(program))
+    assert not mark.exists()
 
 
 def test_isolated_apps_share_an_environment_of_wheels_and_none_that_was_built(host: Host) -> None:

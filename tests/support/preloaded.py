@@ -16,5 +16,5 @@ __all__ = ["commands", "life"]
 for name in _COMMANDS:
     group.get_command(click.Context(group), name)
 
-vars(runtimes)["_probe"] = cache(runtimes._probe)
+vars(runtimes)["probe"] = cache(runtimes.probe)
 runtimes.discover(())

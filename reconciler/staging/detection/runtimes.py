@@ -64,7 +64,7 @@ def discover(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> t
     from concurrent.futures import ThreadPoolExecutor  # whoever only chooses among runtimes needs no threads
 
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="runtime") as probes:
-        found = {runtime.path: runtime for runtime in probes.map(_probe, programs) if runtime is not None}
+        found = {runtime.path: runtime for runtime in probes.map(probe, programs) if runtime is not None}
     return tuple(sorted(found.values(), key=lambda runtime: (not runtime.name.startswith("python"), runtime.release)))
 
 
@@ -185,7 +185,7 @@ def _interpreters(place: str) -> list[str]:
         return []
 
 
-def _probe(path: str) -> Runtime | None:
+def probe(path: str) -> Runtime | None:
     """Run a program to learn what it is; None if it is not a working Python."""
     try:
         code, printed = output_of(

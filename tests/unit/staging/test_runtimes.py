@@ -115,6 +115,55 @@ def test_discovery_is_not_repeated_until_something_moves(tmp_path: Path, monkeyp
     asyncio.run(story())
 
 
+def own_python(directory: Path) -> tuple[Path, Path]:
+    """Make a program that passes for the newest Python; return it, and the file that it leaves if it is run."""
+    program, mark = directory / "own" / "python3", directory / "it-ran"
+    program.parent.mkdir()
+    says = f'["CPython", "3.99.0", "", "{program}"]'
+    program.write_text(f"#!/bin/sh\n: > {mark}\necho '{says}'\n")
+    program.chmod(0o755)
+    return program, mark
+
+
+@pytest.fixture
+def one_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Interpreters:
+    """A host that has the Python of this test alone."""
+    for name in ("PATH", "HOME", "PYENV_ROOT", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "empty"))
+    return Interpreters((sys.executable,))
+
+
+def test_a_program_that_an_isolated_app_names_as_its_python_is_never_run(
+    tmp_path: Path, one_python: Interpreters
+) -> None:
+    program, mark = own_python(tmp_path)
+    (tmp_path / "link").symlink_to(program)
+    for name in (str(program), str(tmp_path / "link"), "/nowhere/python3"):
+        with pytest.raises(StagingError, match=f"{name} is no Python of this host.*`interpreters`") as refused:
+            asyncio.run(one_python.known_to(name, isolated=True))
+        assert refused.value.retry == "later"
+    assert not mark.exists()
+
+
+def test_an_isolated_app_may_name_a_python_of_the_host_by_any_path(tmp_path: Path, one_python: Interpreters) -> None:
+    (tmp_path / "link").symlink_to(sys.executable)
+    for name in (sys.executable, str(tmp_path / "link"), "3.11", None):
+        found = asyncio.run(one_python.known_to(name, isolated=True))
+        assert found == asyncio.run(one_python.known())
+        assert choose(found, str(tmp_path / "link")) == found[0]
+
+
+def test_a_python_that_one_app_names_by_its_path_is_given_to_no_other(tmp_path: Path, one_python: Interpreters) -> None:
+    program, mark = own_python(tmp_path)
+    found = asyncio.run(one_python.known_to(str(program), isolated=False))
+    assert mark.exists()
+    assert choose(found, str(program)).version == "3.99.0"
+    mark.unlink()
+    assert "3.99.0" not in {each.version for each in asyncio.run(one_python.known_to(None, isolated=False))}
+    assert "3.99.0" not in {each.version for each in asyncio.run(one_python.known())}
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize(
     ("files", "asked", "version", "because"),
     [
