@@ -2,7 +2,7 @@
 
 The network of the nodes is not this host's: a relay of the tests' own stands for the controller that takes requests for
 the app there, and hands each connection to the address of its Service. As such controllers do, it hears of the first
-pod that is ready a little later than we.
+pod that is available a little later than we, and answers with 503 until then.
 """
 
 import json
@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.network, needs_caddy]
 NAME = "shop.localhost"
 MOVES = 3
 _HEARS_AFTER_S = 1.0  # by when clients that are led there at once have asked
+_NOTHING_THERE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _WITHIN_S = 240.0
 # Says where it is: in a pod it is not where its source is.
 APP = """
@@ -40,10 +41,10 @@ def application(environ, start_response):
 
 
 def hear(place: Place, known: list[str], over: threading.Event) -> None:
-    """Learn of the app's Service, unless it is known, a while after the first of its pods is ready."""
+    """Learn of the app's Service, unless it is known, a while after the first of its pods is available."""
     while not over.wait(0.1):
-        with suppress(OSError):  # there is no Service yet
-            if not known and any(each.get("addresses") for each in place.get("endpoints", "shop").get("subsets", ())):
+        with suppress(OSError):  # there is nothing of it yet
+            if not known and place.deployment()["status"].get("availableReplicas"):
                 address = place.service()
                 over.wait(_HEARS_AFTER_S)
                 known.append(address)
@@ -73,6 +74,8 @@ def entry(place: Place) -> Iterator[tuple[int, list[str]]]:
             try:
                 there = connected()
             except OSError:
+                client.recv(65536)
+                client.sendall(_NOTHING_THERE)
                 return
             with there:
                 back = threading.Thread(target=copy, args=(there, client))
