@@ -7,6 +7,7 @@ from reconciler.cluster.ownership import Seen
 from reconciler.linux.dataclass import dataclass
 
 Progress: TypeAlias = Literal["done", "underway", "failed"]
+_DEADLINE_S = 600  # the default of Kubernetes
 _QUIET = frozenset(("ContainerCreating", "PodInitializing"))
 
 
@@ -42,8 +43,11 @@ def standing_of(deployment: Seen, pods: Iterable[Seen]) -> Standing:
     if failure.get("status") == "True":
         why = str(failure.get("message") or why)
     counted = f"{updated} of {wanted} new, {ready} ready"
+    is_late = seen_last and progressing.get("reason") == "ProgressDeadlineExceeded"
+    if is_late and not why:  # a kubelet says of a pod neither that its readiness probe fails nor how
+        why = f"what is new was not ready within {spec.get('progressDeadlineSeconds', _DEADLINE_S)} s"
     text = f"{counted}: {why}" if why else counted
-    if seen_last and progressing.get("reason") == "ProgressDeadlineExceeded":
+    if is_late:
         return Standing(progress="failed", text=text, serving=ready > 0)
     if seen_last and updated >= wanted and total <= updated:  # it was rolled out before
         return Standing(

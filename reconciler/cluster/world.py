@@ -347,7 +347,7 @@ class ClusterWorld:
         if since is None or self._blamed.get(name) == (report.wanted, since):
             return
         self._blamed[name] = report.wanted, since
-        reason = f"{self._cluster.name}: {report.message}"
+        reason = f"in {self._cluster.name}, {report.message}"
         self._neighbours.places.verdicts.blame(
             name, ProcessFailure(revision=report.wanted, reason=reason, at=self.now())
         )

@@ -354,7 +354,7 @@ class ProcessWorld:
         self._crash_counts[name] += 1
         asked = self._desired.get(name)
         if crash.blames and asked is not None and asked.process.required:
-            text = f"{process}.{instance.slot} {reason}"
+            text = f"its process {process}.{instance.slot} {reason}"
             self._verdicts.blame(app, ProcessFailure(revision=instance.revision, reason=text, at=crash.last_at))
             self._app_wakeups.wake(app)
 

@@ -17,7 +17,7 @@ _DEADLINE_S = 5 + 60 + 30  # of a rollout with that start_timeout, and half a mi
 # What is done to each app, and what is told of it.
 _BAD = {
     "code": "CrashLoopBackOff",
-    "health": "1 of 1 new, 1 ready",
+    "health": "1 of 1 new, 1 ready: what is new was not ready within",
     "release": "no table today",
     "full": "Insufficient cpu",
     "large": "maximum memory usage per Container is 256Mi",

@@ -85,7 +85,7 @@ def test_a_rollout_that_fails_is_taken_back_and_tried_again_by_an_operator(
     eventually(lambda: len(tried) == 1, 20)
     eventually(lambda: image_of(api.of("Deployment", "shop")) == good, 20)
     eventually(lambda: is_told(site, "degraded"), 20)
-    eventually(lambda: "prod: its pods: 1 of 1 new, 1 ready" in site.told("shop")["message"], 20)
+    eventually(lambda: "failed: in prod, its pods: 1 of 1 new, 1 ready" in site.told("shop")["message"], 20)
 
     api.rolls_out = rolled_out
     site.cli("restart", "shop")

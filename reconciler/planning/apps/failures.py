@@ -125,7 +125,7 @@ def _how_it_ended(instance: Instance) -> str:
 def _how_a_part_ended(instance: Instance, observed: Observed) -> str:
     failed = failed_process(instance, observed)
     if failed is not None and not instance.workers_died:
-        return f"its process {failed.reason}"
+        return failed.reason
     return f"a worker of {instance.called} {instance.worker_end or 'exited'} on probation{quoted(instance.said)}"
 
 

@@ -215,7 +215,7 @@ class ExternalInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessFailure:
-    """A required process of a revision that ended, or was of no use, before its probation was over."""
+    """A required process of a revision, or what runs of it elsewhere, that failed on probation; `reason` says how."""
 
     revision: str
     reason: str

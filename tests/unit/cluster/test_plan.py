@@ -92,6 +92,9 @@ def test_a_rollout_that_fails_says_why_in_the_words_of_the_cluster() -> None:
     planned = plan(APP, observed(seen=there, pods=(pod,)), 0.0)
     assert (planned.actions, planned.state) == ((), "degraded")
     assert planned.message == "its pods: 1 of 1 new, 1 ready: ImagePullBackOff: unauthorized"
+    within_s = there[key]["spec"]["progressDeadlineSeconds"]
+    planned = plan(APP, observed(seen=there), 0.0)
+    assert planned.message == f"its pods: 1 of 1 new, 1 ready: what is new was not ready within {within_s} s"
 
 
 def test_what_another_has_changed_is_changed_back_with_its_name() -> None:

@@ -279,7 +279,7 @@ def test_an_instance_that_loses_a_worker_after_its_probation_is_left_to_gunicorn
 
 
 def test_a_process_that_ends_on_probation_blames_the_revision_unless_nothing_else_could_serve() -> None:
-    ended = ProcessFailure(revision=V2.id, reason="worker.1 exited with 1", at=NOW - 1)
+    ended = ProcessFailure(revision=V2.id, reason="its process worker.1 exited with 1", at=NOW - 1)
     new = an_instance(V2, ready_at=NOW - 3)
     fell = serving(APP, "c2", builds=BOTH, instances=(new,), known_good=(V1,))
     assert planned(APP, fell) == ""
