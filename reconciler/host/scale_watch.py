@@ -22,13 +22,16 @@ from reconciler.planning.scaling.scale import Decision, scale
 from reconciler.planning.scaling.worker_range import WorkerRange
 from reconciler.planning.wording import counted, shortly
 
-_IDLE_S, _SETTLING_S, _AWAKE_S, _HURRY_S = 60.0, 5.0, 1.0, 0.25
+_IDLE_S, _SETTLING_S, _ACTIVE_S = 60.0, 5.0, 0.25
+_LASTS_S = 1.0  # an app is active so long after the last that was seen of a request
 _TOGETHER_S = 5.0
 
 
 @dataclass(slots=True)
 class _Watched:
-    """An app with a range: when it is looked at next, what is known of it, and since when it has too few workers.
+    """An app with a range: when it is looked at next, when it was seen active last, what is known of it.
+
+    It has too few workers since `short_since`.
 
     `manifest` is its range, `asked` what holds now: the same, or the number that an operator asked for.
     """
@@ -36,6 +39,7 @@ class _Watched:
     manifest: WorkerRange
     asked: WorkerRange
     due: float = 0.0
+    active_at: float = float("-inf")
     woken: bool = False
     load: Load | None = None
     given: Decision | None = None
@@ -172,16 +176,16 @@ class ScaleWatch:
         watched.due = self._next(name, watched, before, now)
 
     def _next(self, name: str, watched: _Watched, before: Load | None, now: float) -> float:
-        """Return when to look again: soon while requests wait or would, seldom while nothing happens."""
+        """Return when to look again: soon after a request was seen, seldom while nothing happens."""
         load = watched.load
         assert load is not None
         look = load.look
-        if look.queue or load.late or look.in_flight >= look.workers * look.threads:
-            return now + _HURRY_S
-        is_idle = before is not None and not look.in_flight and look.answered == before.look.answered
+        was_answered = before is None or look.answered != before.look.answered
         woken, watched.woken = watched.woken, False
-        if woken or not is_idle or load.raised_at > now - look.start_s:
-            return now + _AWAKE_S
+        if woken or was_answered or look.in_flight or look.queue or load.late:
+            watched.active_at = now
+        if now < watched.active_at + _LASTS_S or load.raised_at > now - look.start_s:
+            return now + _ACTIVE_S
         self._expect(name, partial(self.awake, name))
         return now // _TOGETHER_S * _TOGETHER_S + (_IDLE_S if look.workers == watched.asked.least else _SETTLING_S)
 

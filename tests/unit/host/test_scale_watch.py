@@ -64,16 +64,28 @@ def test_without_an_app_that_has_a_range_nothing_is_ever_due() -> None:
 def test_an_app_that_does_nothing_is_looked_at_once_in_a_while_and_when_a_client_connects() -> None:
     host = Host(looks={"blog": Look(at=0.0, instance="i", workers=1)})
     watch = host.watch(blog=RANGED)
-    assert watch.look(100.0) == 1.0
+    assert watch.look(100.0) == 0.25
+    assert watch.look(100.25) == 0.25
     wait_s = watch.look(101.0)
     assert wait_s is not None
     assert 50 < wait_s <= 60
-    assert (host.looked, host.woken, watch.wanted()) == (["blog"] * 2, ["blog"], {"blog": 1})
+    assert (host.looked, host.woken, watch.wanted()) == (["blog"] * 3, ["blog"], {"blog": 1})
     assert watch.look(110.0) is not None
-    assert host.looked == ["blog"] * 2
-    host.expected["blog"]()
-    assert watch.look(111.0) == 1.0
     assert host.looked == ["blog"] * 3
+    host.expected["blog"]()
+    assert watch.look(111.0) == 0.25
+    assert host.looked == ["blog"] * 4
+
+
+def test_an_app_that_is_asked_now_and_then_is_looked_at_until_a_second_after_the_last_request() -> None:
+    host = Host(looks={"blog": Look(at=0.0, instance="i", workers=1)})
+    watch = host.watch(blog=RANGED)
+    watch.look(100.0)
+    host.looks["blog"] = Look(at=0.0, instance="i", workers=1, answered=1, seconds=0.1)
+    assert [watch.look(100.75 + n / 4) for n in range(4)] == [0.25] * 4
+    assert not host.expected
+    watch.look(101.75)
+    assert list(host.expected) == ["blog"]
 
 
 def test_requests_that_wait_are_looked_at_soon_and_get_workers() -> None:

@@ -56,7 +56,7 @@ def best(most: int, requests: Iterable[tuple[float, float]], step_at: float, sta
 
 
 def story(asked: WorkerRange, requests: Iterable[tuple[float, float]], until: float, start_s: float = START_S) -> Story:
-    """Look once a second, four times while all are busy; a worker that is added works after `start_s`."""
+    """Look four times a second; a worker that is added works after `start_s`."""
     told, coming = Story(), deque(sorted(requests))
     free_at = [0.0] * asked.least
     heapq.heapify(free_at)
@@ -88,6 +88,6 @@ def story(asked: WorkerRange, requests: Iterable[tuple[float, float]], until: fl
         if number < len(free_at):
             free_at = sorted(free_at)[1:]  # one that is idle, if any is
             heapq.heapify(free_at)
-        at += 0.25 if queue or len(ends) >= len(free_at) else 1.0
+        at += 0.25
     told.waits += [(came, until - came) for came, _ in queue]
     return told
