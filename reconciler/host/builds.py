@@ -7,11 +7,13 @@ import asyncio
 import shlex
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from reconciler.isolation.limiting import hold
 from reconciler.linux.files import is_leftover
 from reconciler.linux.listing import names_in
 from reconciler.linux.removals import Removals
@@ -19,8 +21,8 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.code_commands import CodeCommands
 from reconciler.planning.apps.revision import Build
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.isolation.limits import Limits
 from reconciler.planning.states import AppState
-from reconciler.serving.confinements import Confinements
 from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.programs.gunicorn import Code
 from reconciler.staging.concurrency import DetachedWork
@@ -28,10 +30,13 @@ from reconciler.staging.progress import Phase
 from reconciler.staging.stager import Staged, Stager
 from reconciler.state.paths import StatePaths
 
-if TYPE_CHECKING:  # of isolated apps
+if TYPE_CHECKING:
+    from reconciler.serving.instances import Instances
     from reconciler.staging.build_cell import BuildCell
 
 _MOST = 5000  # names in a directory, which an app may have filled
+_IN_A_BUILD = Limits(processes=1024)  # many compilers at once, and far from all that a host has
+_NO_FILES = (0, 0)
 _NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 _NONE: Mapping[str, CodeCommands] = MappingProxyType({})
 
@@ -39,7 +44,7 @@ _NONE: Mapping[str, CodeCommands] = MappingProxyType({})
 class AppBuilds:
     """The finished builds of every app. `progress` is called with an app, its state and the phase of that.
 
-    `confinements` say what isolated apps see on this host, None where none is isolated.
+    What builds an isolated app is confined, and in a cell, as its `instances` are.
     """
 
     def __init__(
@@ -49,13 +54,14 @@ class AppBuilds:
         removals: Removals,
         progress: Callable[[str, AppState, Phase], None],
         *,
-        confinements: Confinements | None,
+        instances: "Instances",
     ) -> None:
         self._paths = paths
         self._removals = removals
         self._stager = stager
         self._progress = progress
-        self._confinements = confinements
+        self._confinements = instances.confinements
+        self._cells = instances.cells
         self._builds = {name: stager.build_ids(name) for name in _directories(paths.apps)}
         found = {name: stager.commands(name, ids) for name, ids in self._builds.items()}
         self._commands: dict[str, Mapping[str, CodeCommands]] = {name: each for name, each in found.items() if each}
@@ -180,7 +186,15 @@ class AppBuilds:
                 self._progress(name, "staging", phase)
 
         log, kept = self._paths.log(name, "staging"), self._paths.persisted(name)
-        return await self._stager.stage(name, build, log, progress, kept=kept, cell=cell)
+        if cell is None:
+            return await self._stager.stage(name, build, log, progress, kept=kept)
+        held = await asyncio.to_thread(self._cells.make, name, f"build-{build.id}", _IN_A_BUILD.controllers)
+        try:
+            hold(held, _IN_A_BUILD, (), _NO_FILES)
+            cell = replace(cell, confines=partial(cell.confines, cells=held.entrances))
+            return await self._stager.stage(name, build, log, progress, kept=kept, cell=cell)
+        finally:
+            await asyncio.shield(asyncio.to_thread(held.end))
 
     def _without(self, name: str, build: str) -> tuple[str, ...]:
         return tuple(b for b in self.of(name) if b != build)

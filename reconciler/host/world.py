@@ -109,9 +109,7 @@ class AppWorld:
         self._standings = Standings(stores, runtime.publish)
         self._wakeups.rests = self._standings.rest
         self._listeners = AppListeners(instances, keeper, self._on_client, socket_directories(settings), self._record)
-        self._builds = AppBuilds(
-            settings.paths, stager, runtime.removals, self._on_phase, confinements=instances.confinements
-        )
+        self._builds = AppBuilds(settings.paths, stager, runtime.removals, self._on_phase, instances=instances)
         self.places = AppPlaces(self._paths, self._history, self._builds, instances, secret_source)
         self.proxy = ProxyView(self._listeners, self._instances)
         self.places.prepared = lambda name: prepared(self._apps.get(name), self.observe(name))

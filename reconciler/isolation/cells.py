@@ -27,6 +27,8 @@ _DAEMON = "daemon"  # DelegateSubgroup= of the unit
 _APPS = "apps"
 ENDING = "ending"
 _ENABLED = "cgroup.subtree_control"
+_WEIGHTS: Mapping[Version, tuple[str, int]] = {1: ("cpu.shares", 1024), 2: ("cpu.weight", 100)}  # of one process
+_CPU = "cpu"
 _ROUNDS = 5
 _LEVELS = 3  # TREE/apps/APP above the group of an instance
 
@@ -100,10 +102,12 @@ class Cells:
     def __init__(self, state_id: str, layout: Layout | None = None) -> None:
         self._tree = f"reconciler-{state_id}"
         self._limits: dict[str, Limits] = {}
+        self._isolated: frozenset[str] = frozenset()
         self._layout = layout
 
     def follow(self, apps: Mapping[str, App]) -> None:
-        """Learn the limits of every app and of its processes."""
+        """Learn the limits of every app and of its processes, and which apps are isolated."""
+        self._isolated = frozenset(name for name, app in apps.items() if app.isolation)
         self._limits = {name: app.limits for name, app in apps.items() if app.limits}
         for app in apps.values():
             self._limits |= {f"{app.name}/{each.name}": each.limits for each in app.processes if each.limits}
@@ -120,7 +124,11 @@ class Cells:
         return self._layout
 
     def make(self, app: str, name: str, controllers: Collection[str] = ()) -> Cell:
-        """Make the cell of an instance or a task that is about to start; it lacks what the kernel refuses."""
+        """Make the cell of an instance or a task that is about to start; it lacks what the kernel refuses.
+
+        That of an isolated app always has a group for the processor: however many processes it starts, they get what
+        one gets, together, and neither the daemon nor another app waits for each of them.
+        """
         cell = Cell()
         if self.layout.ending is not None:
             self._add(cell, ENDING, self._group(self.layout.ending, app, name))
@@ -133,13 +141,21 @@ class Cells:
         Those of `master` and its descendants are put in as well: one that an earlier version started is in no cell. A
         group that does not take the master is none of the cell.
         """
-        for controller in controllers:
+        for controller in dict.fromkeys((*controllers, *((_CPU,) if app in self._isolated else ()))):
             place = self.layout.limiting.get(controller)
             if controller in cell.groups or place is None:
                 continue
             if place.version == 2 and not self._is_enabled(place, app, controller):
                 continue
             self._add(cell, controller, self._group(place, app, name), master)
+            if controller == _CPU:
+                self._weigh(place)
+
+    def _weigh(self, place: Place) -> None:
+        """Give all apps together the weight of a process on each core, as a group has that of one on all of them."""
+        file, one = _WEIGHTS[place.version]
+        with suppress(OSError):
+            Group(Path(place.path) / self._tree, place.version).write(file, str(one * (os.cpu_count() or 1)))
 
     def of(self, app: str, name: str, pid: int, mounts: str = "") -> Cell:
         """Return the cell that a process which an earlier daemon started is in; `mounts` is the table of mounts."""

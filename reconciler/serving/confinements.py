@@ -139,11 +139,18 @@ class Confinements:
         return confined(words, seen, NO_REPORT), held_back({**seen.as_variables(), **given})
 
     def of_builds(
-        self, isolation: Isolated, directory: str, *, visible: Sequence[str], writable: Sequence[str]
+        self,
+        isolation: Isolated,
+        directory: str,
+        *,
+        visible: Sequence[str],
+        writable: Sequence[str],
+        cells: tuple[str, ...] = (),
     ) -> Callable[[Sequence[str], Mapping[str, str]], tuple[tuple[str, ...], dict[str, str]]]:
         """Return what confines a command that builds for an app of that isolation, and begins in `directory`.
 
-        It reaches the network for packages, and sees these paths and what the app may see of the host, no app's own.
+        It reaches the network for packages, and sees these paths and what the app may see of the host, no app's own. It
+        enters the control groups of `cells`.
         """
         mounts = [mount for mount in isolation.mounts if self._may_see(mount.path)]
         seen = Confinement(
@@ -153,6 +160,7 @@ class Confinements:
             hidden=self._hidden(),
             shut=(str(self._paths.database), str(self._paths.control), *self._secrets),
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
+            cells=cells,
             daemon=os.getpid(),
             directory=directory,
             required=tuple(part for part in self.required if part in _OF_BUILDS),

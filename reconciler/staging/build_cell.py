@@ -19,8 +19,10 @@ _SCRATCH = "tmp"
 class Confines(Protocol):
     """Confines commands to what they are to see, and to what of that they may change."""
 
-    def __call__(self, directory: str, *, visible: Sequence[str], writable: Sequence[str]) -> Confined:
-        """Return what confines a command that begins in `directory`."""
+    def __call__(
+        self, directory: str, *, visible: Sequence[str], writable: Sequence[str], cells: tuple[str, ...] = ()
+    ) -> Confined:
+        """Return what confines a command that begins in `directory`, and puts it into the control groups of `cells`."""
         ...
 
 
