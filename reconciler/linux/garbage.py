@@ -13,6 +13,8 @@ from collections.abc import Iterator
 _MOST_LOOKED_AT = 30_000
 # As long as there are so few in all, each look at many is one at all of them, which takes some 30 ms.
 _ALL_LOOKED_AT = 100_000
+# So many times as many as were left after the last look at all: what came may be gone, in cycles, and again and again.
+_MANY_MORE = 3
 # The interpreter waits for seven hundred more, which may be never where as many go as come.
 _MOST_NEW = 5_000
 _NEWEST, _MIDDLE, _OLDEST = 0, 1, 2
@@ -36,11 +38,13 @@ class CalmCollections:
     """Collections of all objects in this process, which happen within `collect` alone from `begin` on.
 
     The young ones, which are short and find most, are left to the interpreter. What is left out is freed by its count
-    of references all the same; if it has become part of a cycle by then, only while there are few objects in all.
+    of references all the same; if it has become part of a cycle by then, while there are few objects in all, or once
+    there are many more than after the last look at all of them.
     """
 
     def __init__(self) -> None:
         self._seen = 0
+        self._lasting = 0
 
     def begin(self) -> None:
         """Leave out what there is by now: the modules of the program."""
@@ -48,6 +52,7 @@ class CalmCollections:
         gc.set_threshold(young, middle, _NEVER)
         gc.freeze()
         self._seen = _middle_collections()
+        self._lasting = gc.get_freeze_count()
 
     def collect(self) -> bool:
         """Collect what has outlived younger collections since the last time, or leave it out if that is very much.
@@ -62,12 +67,15 @@ class CalmCollections:
         if stay <= _MOST_LOOKED_AT:
             gc.collect()
         else:
-            if stay + gc.get_freeze_count() <= _ALL_LOOKED_AT:
+            there_are = stay + gc.get_freeze_count()
+            if looks_at_all := there_are <= _ALL_LOOKED_AT or there_are > _MANY_MORE * self._lasting:
                 gc.unfreeze()
                 gc.collect()
             else:
                 gc.collect(_MIDDLE)
             gc.freeze()
+            if looks_at_all:
+                self._lasting = gc.get_freeze_count()
         self._seen = _middle_collections()
         return True
 

@@ -76,6 +76,15 @@ def test_many_rounds_of_what_comes_and_goes_leave_no_more_behind_than_a_few() ->
     assert int(_printed(code)[0]) < 200_000
 
 
+def test_cycles_of_very_many_objects_that_come_and_go_leave_no_more_behind_than_a_few_of_them() -> None:
+    code = (
+        "left = []\nfor _ in range(30):\n    made = [[n] for n in range(140_000)]\n    made.append(made)\n"
+        "    calm.collect()\n    made = None\n    calm.collect()\n    left.append(gc.get_freeze_count())\n"
+        "print(max(left))"
+    )
+    assert int(_printed(code)[0]) < 700_000
+
+
 def test_new_objects_that_came_where_as_many_went_are_collected_before_they_are_very_many() -> None:
     code = (
         "new = lambda: len(gc.get_objects(generation=0))\nkept = [[n] for n in range(20_000)]\ngc.collect()\n"
