@@ -83,6 +83,8 @@ class InstanceSecrets:
         self._give(revision)
         try:
             views = binding_views(revision, self._service_records)
+            if unfit := views.why_unfit():
+                raise CannotStart(unfit)
             lay_out(views, directory)
             injected = injected_env(revision, views, directory, self._service_records)
         except (VaultLocked, sqlite3.Error, KeyError) as error:

@@ -22,6 +22,7 @@ FILE_NAME = "vcap_services.json"
 BINDINGS = "bindings"
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
 _LONGEST_VARIABLE = 128 * 1024 - 1
+_MOST_FILES = 2000  # of an app, which are written while nothing else is done
 _OF_DATABASES = re.compile(r"(postgres|postgresql|mysql|mysql2|mariadb)://", re.IGNORECASE)
 _UNFIT_KEY = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -51,6 +52,11 @@ class BindingViews:
     def fits(self) -> bool:
         """Whether VCAP_SERVICES is short enough for an environment variable."""
         return len(f"VCAP_SERVICES={self.whole}".encode()) <= _LONGEST_VARIABLE
+
+    def why_unfit(self) -> str:
+        """Return why these are more than an app may have, "" if they are not."""
+        files = sum(map(len, self.files.values()))
+        return f"its services give {files} credentials, and {_MOST_FILES} are the most" if files > _MOST_FILES else ""
 
 
 def shown(services: Iterable[OpenBinding]) -> BindingViews:

@@ -16,6 +16,7 @@ from reconciler.vault.secret import Secret
 from reconciler.vault.secret_reader import SecretReader
 
 Credentials: TypeAlias = Mapping[str, Json]
+MOST_CREDENTIALS = 256  # of a service, each of which is a file that is written for its apps before they start
 
 
 class ServiceError(Exception):

@@ -42,7 +42,7 @@ from reconciler.services.backup import BACKUP_TIMEOUT_S, back_up
 from reconciler.services.backup_files import new_backup
 from reconciler.services.directories import ServiceDirectories
 from reconciler.services.observer import AppsView, CredentialCheck, ServiceObserver
-from reconciler.services.provisioner import Grant, Misconfigured, Outdated, ServiceError, ServiceSpec
+from reconciler.services.provisioner import MOST_CREDENTIALS, Grant, Misconfigured, Outdated, ServiceError, ServiceSpec
 from reconciler.services.records import GrantRecord, ServiceRecord, ServiceRecords
 from reconciler.services.registry import provisioner_of
 from reconciler.services.requested_backups import RequestedBackups
@@ -274,6 +274,8 @@ class ServiceWorld:
     async def _bind(self, name: str, action: Bind) -> None:
         record, grant = self._service_records.service(action.service), self._service_records.grant(action.grant)
         credentials = await provisioner_of(record.type).bind(self._spec(record), self._grant(grant))
+        if len(credentials) > MOST_CREDENTIALS:
+            raise ServiceError(f"it gives {len(credentials)} credentials, and {MOST_CREDENTIALS} are the most")
         stored = self._service_records.bound(grant.id, credentials)
         check = self._checks.setdefault(grant.id, CredentialCheck())
         check.at = None if check.repaired or check.down else self.now()

@@ -457,6 +457,12 @@ def test_a_command_gives_credentials_and_is_bounded(site: Site) -> None:
     before = site.pid("blog")
     assert site.cli("rotate", "db").returncode == 0
     eventually(lambda: "printed more than 1 MiB" in told(site)["message"])
+    script.write_text(
+        "#!/bin/sh\npython3 -c 'import json; print(json.dumps(dict.fromkeys(map(str, range(60000)), 1)))'\n"
+    )
+    eventually(lambda: "it gives 60000 credentials, and 256 are the most" in told(site)["message"])
+    script.write_text("#!/bin/sh\npython3 -c 'print(\"[\" * 300000)'\n")
+    eventually(lambda: "its command printed no JSON" in told(site)["message"])
     assert site.pid("blog") == before
     assert len(json.loads(get(port))) == 1
 

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,12 @@ def test_code_written_for_appfog_reads_it_unchanged() -> None:
     credentials = services["mysql-5.1"][0]["credentials"]
     assert (credentials["hostname"], credentials["port"], credentials["name"]) == ("db.example.com", 3307, "blog")
     assert {"name", "label", "plan", "tags", "credentials"} <= services["mysql-5.1"][0].keys()
+
+
+def test_services_that_give_more_credentials_together_than_an_app_may_have_are_told() -> None:
+    many = replace(MYSQL, credentials={f"key-{number}": "x" for number in range(2001)})
+    assert shown([CACHE, MYSQL]).why_unfit() == ""
+    assert shown([CACHE, many]).why_unfit().endswith(" credentials, and 2000 are the most")
 
 
 def test_several_services_of_one_label_stand_in_their_order() -> None:

@@ -96,7 +96,7 @@ def _literal(reader: SecretReader, asked: Mapping[str, Json]) -> dict[str, Json]
 def _object(text: str, said: str) -> dict[str, Json]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second where it is nested very deep
         raise ServiceError(f"{said} no JSON") from None
     if not isinstance(found, dict):
         raise ServiceError(f"{said} no JSON object")
