@@ -65,7 +65,8 @@ class Load:
     `stuck_since` when the first of them was if nothing was answered since.
     `needs` are the most workers that were needed lately, with the time: each more than all after it. There were `base`
     workers `raised_at`, when one was added last; one was taken away `lowered_at`. `calm_s` is how long fewer must be
-    enough, which is longer until `calm_until` where one was taken away too soon.
+    enough, which is longer until `calm_until` where one was taken away too soon: for an hour after it last kept one
+    that half as long would have taken away, and that was needed again.
     """
 
     look: Look
@@ -116,7 +117,10 @@ class Load:
             late=late,
             stuck_since=stuck_since,
         )
-        return replace(after, needs=_highest(self.needs, (look.at, after.need(asked)), look.at - after.calm_s))
+        need = after.need(asked)
+        if after.calm_s > asked.calm_s and self._would_have_gone(asked, look) < min(need, look.workers):
+            after = replace(after, calm_until=look.at + _PENALTY_S)
+        return replace(after, needs=_highest(self.needs, (look.at, need), look.at - after.calm_s))
 
     def concurrency(self, over_s: float) -> float:
         """Return how many requests were worked on at once, or cores used, on average over the last seconds.
@@ -163,6 +167,11 @@ class Load:
         if not self.is_growing:
             rate += self.look.queue / max(_WORKED_OFF_S, self.look.start_s)
         return max(1, _up(takes_s * rate))
+
+    def _would_have_gone(self, asked: WorkerRange, look: Look) -> int:
+        """Return how many workers would have been left before this look if half as long were enough."""
+        begin = look.at - self.calm_s / 2
+        return max((need for at, need in self.needs if at > begin), default=asked.least)
 
     @property
     def is_growing(self) -> bool:

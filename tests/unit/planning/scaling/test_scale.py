@@ -127,6 +127,17 @@ def test_a_load_that_comes_and_goes_in_ten_minutes_is_followed_without_oscillati
     assert all(1 <= workers <= 8 for _, workers in told.workers)
 
 
+def test_a_wave_is_not_tried_with_fewer_workers_every_hour_and_when_it_ends_the_least_are_left() -> None:
+    ends, until, at, requests = 3 * 3600, 3 * 3600 + 1500, 0.0, []
+    while at < until:
+        at += 1 / (10 + 9 * math.sin(2 * math.pi * at / 600)) if at < ends else 5.0
+        requests.append((at, 0.2))
+    told = story(ASKED, requests, float(until))
+    steady = [workers for at, workers in told.workers if 3600 <= at < ends]
+    assert set(steady) == {6}, "no change in two hours, where to follow each of twelve waves would take a hundred"
+    assert told.at(told.workers[-1][0]) == 1
+
+
 @given(
     asked=st.builds(WorkerRange, least=st.integers(1, 3), most=st.integers(3, 9), spare=st.integers(0, 2)),
     seen=st.lists(
