@@ -28,9 +28,11 @@ from reconciler.inspection.printable import plain
 if TYPE_CHECKING:
     from reconciler.inspection.isolation import Confined
 
-_OF_BUILDS = (
-    "what builds isolated apps is held by files, processes and syscalls, has the daemon's user,"
-    " and connects wherever this host can; their release commands are held as they are"
+_OF_BUILDS = "what builds isolated apps is held by files, processes and syscalls, has the daemon's user, and connects"
+_BUILDS_FREE = f"{_OF_BUILDS} wherever this host can; their release commands are held as they are"
+_BUILDS_HELD = (
+    f"{_OF_BUILDS} to other hosts, and with 'isolation: strict' to nothing of this host and no metadata of a cloud"
+    " that the manifest does not name; their release commands are held as they are"
 )
 _COLUMNS = ("APP", "INSTANCE", "PID", "USER", "CELL", "ISOLATION", "LIMIT", "ASKED", "USED", "HELD BY")
 
@@ -52,6 +54,7 @@ def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | 
     with open_snapshot(paths_in_use(state)) as snapshot:
         chosen = shown_apps(names_of(snapshot), apps)
         found = confined(snapshot, chosen)
+        rules = snapshot.paths.network_rules.exists()
     if as_json:
         show_json({"instances": [asdict(each) for each in found]})
     elif found:
@@ -61,7 +64,7 @@ def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | 
         for app, places in {each.app: each.connects for each in found if each.connects}.items():
             click.echo(plain(f"{app}: its manifest lets it connect to {', '.join(places)}"))
         if any(each.isolation != "none" for each in found):
-            click.echo(_OF_BUILDS)
+            click.echo(_BUILDS_HELD if rules else _BUILDS_FREE)
     else:
         click.echo("no instance is running")
 

@@ -2,9 +2,11 @@
 
 These are the apps with a list, and every other one that is isolated: it reaches no other app, nor a proxy's admin port
 or the metadata of a cloud. What runs of one since before there were such rules goes on as it was until its next start.
+What builds them is held, too, also of an app without a network.
 """
 
 import asyncio
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from reconciler.planning.isolation.destinations import Destination, Place, place
 from reconciler.planning.isolation.refused import place_at
 from reconciler.planning.subject import HOST
 from reconciler.serving.instances import Instances
+from reconciler.settings.package_places import package_places
 from reconciler.settings.server_places import place_for_apps
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Journal
@@ -46,11 +49,13 @@ class NetworkLists:
         self._apps: frozenset[Destination] = frozenset()
         self._before: set[str] | None = None
         self._listed: Collection[str] = ()
+        self._packages = package_places(settings, os.environ)
         self._rules: NetworkRules | None = None
         self._task: asyncio.Task[None] | None = None
         manifests.tell(self)
         if instances.confinements is not None:
             instances.confinements.admit, instances.confinements.looked_up = self.admit, self.looked_up
+            instances.confinements.admit_builds = self.admit_builds
 
     def follow(self, desired: DesiredState) -> None:
         """Hold apps to the lists of this desired state from now on."""
@@ -81,6 +86,13 @@ class NetworkLists:
             return False
         before.discard(app)
         self._kept().admit(app, self._held_by(app, user))
+        return True
+
+    def admit_builds(self, app: str, group: int) -> bool:
+        """Hold what builds an app, at once, and tell whether it is held. Raises OSError if the kernel refuses that."""
+        if app not in self._held:
+            return False
+        self._kept().admit(app, self._held_by(app, group))
         return True
 
     async def looked_up(self) -> None:
@@ -119,7 +131,7 @@ class NetworkLists:
         known = self._held[app]
         live = (place_at(each.ip, each.port) for live in self._instances.lives(app) for each in live.record.addresses)
         listens = tuple(sorted({*known.listens, *(place for place in live if place[1])}))
-        return replace(known, user=None if app in self._ran_before() else user, listens=listens)
+        return replace(known, user=None if app in self._ran_before() else user, group=user, listens=listens)
 
     def _ran_before(self) -> set[str]:
         """Return the apps without a list of which something runs that was started when nothing was refused to it."""
@@ -133,11 +145,14 @@ class NetworkLists:
         from reconciler.host.network_memory import Held
 
         servers = tuple(self._servers_of(app, desired))
-        listed = None
+        listed: tuple[Place, ...] | None = None
         if app.isolation.connects == "listed":
             listed = (*map(place_of, app.isolation.places), *servers)
+        elif app.isolation.connects == "none":
+            listed = ()  # it is in no network, but what builds it is
         listens = tuple(place_at(each.ip, each.port) for each in app.addresses if each.port)
-        return Held(user=None, places=listed, listens=listens, servers=tuple(each.port for each in servers))
+        ports = tuple(each.port for each in servers)
+        return Held(user=None, places=listed, listens=listens, servers=ports, of_builds=self._packages)
 
     def _filters(self) -> bool:
         from reconciler.host.network_kernel import filters
@@ -172,7 +187,7 @@ class NetworkLists:
 
 def _is_held(app: App) -> bool:
     """Whether rules of the kernel hold an app if there are any."""
-    return app.isolation.kind == "strict" and (app.isolation.connects == "all" or app.isolation.by_user)
+    return app.isolation.kind == "strict" and (app.isolation.connects != "listed" or app.isolation.by_user)
 
 
 def _is_shut(app: App | None) -> bool:

@@ -177,7 +177,7 @@ class AppBuilds:
         return BuildCell(
             app=app.name,
             directory=self._paths.build_cell(app.name),
-            confines=partial(self._confinements.of_builds, app.isolation),
+            confines=self._confinements.building(app.name, app.isolation),
         )
 
     async def _stage(self, name: str, build: Build, cell: "BuildCell | None") -> Staged:

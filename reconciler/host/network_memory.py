@@ -22,13 +22,16 @@ class Held:
     """How an app is held: its user, None if it is only about to have one, its places, and where it listens itself.
 
     Without a list of `places` it is held from what is refused to every app. `servers` are the ports of those that it
-    binds.
+    binds. What builds it has the daemon's user and that `group`, None if it is not held. Of this host, and of what is
+    refused to every app, it reaches the places, and those `of_builds`, such as an index of packages.
     """
 
     user: int | None
     places: tuple[Place, ...] | None
     listens: tuple[Destination, ...] = ()
     servers: tuple[int, ...] = ()
+    group: int | None = None
+    of_builds: tuple[Place, ...] = ()
 
 
 def written(held: Mapping[str, Held], addresses: Mapping[str, Iterable[str]]) -> str:

@@ -132,7 +132,7 @@ class NetworkRules:
         """Look up and apply once, and wait for the next time; return whether there is one."""
         self._changed.clear()
         self._give()  # names may take a while
-        names = [names_in(held.places or ()) for held in self._wanted.values()]
+        names = [names_in((*(held.places or ()), *held.of_builds)) for held in self._wanted.values()]
         if any(names):
             await self._names.look_up(names)
             self._give()

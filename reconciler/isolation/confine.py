@@ -48,7 +48,7 @@ def confine(given: "Confinement", held: "Held | None" = None, asked: "Asked | No
         # The directories of the daemon are its user's alone: only by mounts does another user get to what is below.
         reasons.setdefault("user", []).append("without mounts of its own it is kept from its files")
         owner = None
-    if given.connects in ("rules", "most") and owner is None:
+    if given.connects in ("rules", "most") and owner is None and given.gid is None:
         lacks = given.no_user or "it has that of the daemon"
         reasons.setdefault("network", []).append(f"rules know an app by a user of its own, and {lacks}")
     outside = None
@@ -60,7 +60,9 @@ def confine(given: "Confinement", held: "Held | None" = None, asked: "Asked | No
     if owner is not None:
         _become(*owner, [int(each.partition(":")[0]) for each in given.shared])
     elif has_groups:
-        os.setgroups([])
+        os.setgroups([] if given.gid is None else [os.getgid()])
+        if given.gid is not None:  # rules of the kernel know by it what builds an app
+            os.setresgid(given.gid, given.gid, given.gid)
     drop_capabilities()
     gain_no_more()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

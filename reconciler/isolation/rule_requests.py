@@ -8,7 +8,8 @@ import json
 import re
 from typing import Any
 
-from reconciler.linux.filter_table import Chain, Destination, Table
+from reconciler.linux.filter_packets import Destination
+from reconciler.linux.filter_table import Chain, Table
 
 LONGEST, PART = 4 << 20, 1 << 16  # a request, and what of it is sent at once
 CHANGED = b"changed"  # is said to who watches
@@ -31,15 +32,9 @@ def table_of(data: Any, users: range, opener: int) -> Table:
     """Return a table that holds these users at most, and sockets of the opener of listeners. Raises ValueError."""
     try:
         found = Table(
-            chains=tuple(
-                Chain(
-                    user=_number(each["user"], users),
-                    allowed=_networks(each["allowed"]),
-                    never=_networks(each["never"]),
-                )
-                for each in data["chains"]
-            ),
+            chains=tuple(_chain(each, users) for each in data["chains"]),
             others=frozenset(_number(each, users) for each in data["others"]),
+            builders=frozenset(_number(each, users) for each in data.get("builders", ())),
             listeners=frozenset(map(_place, data["listeners"])),
             places=frozenset(map(_place, data["places"])),
             own=frozenset((_number(user, users), *_place(place)) for user, *place in data["own"]),
@@ -50,8 +45,8 @@ def table_of(data: Any, users: range, opener: int) -> Table:
         )
     except (KeyError, TypeError) as error:
         raise ValueError("it is no table") from error
-    sets = (found.chains, found.others, found.listeners, found.places, found.own, found.closed, found.beyond)
-    if sum(map(len, sets)) + sum(len(each.allowed) + len(each.never) for each in found.chains) > _MOST:
+    sets = (found.others, found.builders, found.listeners, found.places, found.own, found.closed, found.beyond)
+    if sum(map(len, sets)) + sum(1 + len(each.allowed) + len(each.never) for each in found.chains) > _MOST:
         raise ValueError(f"it has more than {_MOST} places and users")
     return found
 
@@ -73,6 +68,11 @@ def mark_of(data: Any) -> str:
     if re.fullmatch(r"[0-9a-f]{0,20}", found := _text(data)):
         return found
     raise ValueError("it is no mark of a table")
+
+
+def _chain(data: Any, users: range) -> Chain:
+    allowed, never = _networks(data["allowed"]), _networks(data["never"])
+    return Chain(user=_number(data["user"], users), allowed=allowed, never=never, builds=data.get("builds") is True)
 
 
 def _networks(data: Any) -> tuple[Destination, ...]:

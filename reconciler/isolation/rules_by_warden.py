@@ -101,8 +101,12 @@ def written(request: dict[str, Any]) -> bytes:
 
 def _as_data(table: Table) -> dict[str, Any]:
     return {
-        "chains": [{"user": each.user, "allowed": each.allowed, "never": each.never} for each in table.chains],
+        "chains": [
+            {"user": each.user, "allowed": each.allowed, "never": each.never, "builds": each.builds}
+            for each in table.chains
+        ],
         "others": sorted(table.others),
+        "builders": sorted(table.builders),
         "listeners": sorted(table.listeners),
         "places": sorted(table.places),
         "own": sorted(table.own),

@@ -17,10 +17,10 @@ from reconciler.linux.filter_expressions import (
     JUMP,
     NETWORK_HEADER,
     OUTPUT_TYPE,
-    PROHIBITED,
     PROTOCOL_FAMILY,
     RESET,
     RETURN,
+    SKGID,
     SKUID,
     TRANSPORT_HEADER,
     WORD,
@@ -29,7 +29,6 @@ from reconciler.linux.filter_expressions import (
     chosen_by,
     compare,
     decide,
-    mask,
     meta,
     nest,
     number,
@@ -38,11 +37,10 @@ from reconciler.linux.filter_expressions import (
     text,
     verdict,
 )
+from reconciler.linux.filter_packets import FAMILIES, TCP, UDP, Destination, first_packets, refusals, to_place
 
 # Messages: what is asked for, its attributes, and flags.
 Message: TypeAlias = tuple[int, bytes, int]
-# Where packets may go: a network as text, "" for any, and a port, 0 for any.
-Destination: TypeAlias = tuple[str, int]
 
 _CREATE, _APPEND = 0x400, 0x800
 _NEW_TABLE, _NEW_CHAIN, _DELETE_CHAIN, _NEW_RULE, _DELETE_RULE = 0, 3, 5, 6, 8
@@ -50,21 +48,21 @@ _NEW_SET, _NEW_ELEMENTS, _DELETE_ELEMENTS = 9, 12, 14
 _LOCAL_OUT = 3  # NF_INET_LOCAL_OUT
 _BEFORE_TRANSLATION = -150  # packets have the address that the program gave, and not where the host's rules lead it
 _VERDICT_TYPE, _IS_MAP = 0xFFFFFF00, 8
-_TCP, _UDP, _DNS = 6, 17, 53
+_DNS = 53
 _LOOPBACK = 772  # ARPHRD_LOOPBACK: by it goes all that does not leave this host
-_FAMILIES = {4: (2, 16, 4), 6: (10, 24, 16)}  # NFPROTO_IPV4 and IPV6; where the address is in the header, its length
 _SOURCES = {4: 12, 6: 8}  # where that of the sender is
-_SYN, _SYN_ACK, _FLAGS_AT = 0x02, 0x12, 13
 _MARK_BYTES = 32
 _MOST_AT_ONCE = 1000  # elements: an attribute has 64 KiB
 _BASE, _LISTENERS, _OTHERS, _BEYOND, _HERE = "output", "listeners", "others", "beyond", "here"
-USERS, MARK = "users", "mark"
+_BUILDS, _INSIDE = "builds", "inside"
+USERS, GROUPS, MARK = "users", "groups", "mark"
 _OWNED = 0x2 | 0x4  # NFT_TABLE_F_OWNER and NFT_TABLE_F_PERSIST, since Linux 6.9
 # Types as the nft program names them, to show a set; of several, each has six bits.
-_STRING, _IPV4, _IPV6, _PORT, _USER = 5, 7, 8, 13, 24
+_STRING, _IPV4, _IPV6, _PORT, _USER, _GROUP = 5, 7, 8, 13, 24, 25
 # Each set, with the type and the length of its keys.
 _SETS = {
     USERS: (_USER, 4),
+    GROUPS: (_GROUP, 4),
     "ports-of-listeners": (_PORT, 2),
     "listeners-4": (_IPV4 << 6 | _PORT, 8),
     "listeners-6": (_IPV6 << 6 | _PORT, 20),
@@ -87,12 +85,14 @@ class Chain:
     """What one user of the host may send to: what is `allowed`, and nothing of `never`, which counts first.
 
     A connection that is open, and an answer to one, is let through. Of what is refused to all users of a table, a place
-    with an address allows that; one of a port alone allows what listens there on this host.
+    with an address allows that; one of a port alone allows what listens there on this host. One that `builds` is of a
+    group instead, which processes of the opener have, and says what these reach besides those of `builders`.
     """
 
     user: int
     allowed: tuple[Destination, ...] = ()
     never: tuple[Destination, ...] = ()
+    builds: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +103,13 @@ class Table:
     ports of it, by UDP as well; and addresses `beyond`, of which port 53 may be asked. To `others`, nothing of `never`
     is allowed. From where `listeners` are bound, "" for any address, nothing connects: to the kernel a listener is the
     socket of its opener, no user of this table, and a program that was given one may connect by it. That holds sockets
-    of one `opener`, or of all users without one.
+    of one `opener`, or of all users without one. Processes of the opener, or of root, that have one of the groups
+    `builders` reach nothing of this host but port 53, and nothing `beyond`.
     """
 
     chains: tuple[Chain, ...] = ()
     others: frozenset[int] = frozenset()
+    builders: frozenset[int] = frozenset()
     listeners: frozenset[Destination] = frozenset()
     places: frozenset[Destination] = frozenset()
     own: frozenset[tuple[int, str, int]] = frozenset()
@@ -117,7 +119,7 @@ class Table:
     opener: int | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.chains or self.others)
+        return bool(self.chains or self.others or self.builders)
 
     @property
     def fixed(self) -> tuple[object, ...]:
@@ -139,10 +141,10 @@ def contents(name: str, table: Table, mark: str, *, owned: bool) -> Iterator[Mes
     yield made(name, owned=owned)
     hook = nest(4, number(1, _LOCAL_OUT) + attribute(2, struct.pack(">i", _BEFORE_TRANSLATION)))
     yield _NEW_CHAIN, named + text(3, _BASE) + hook + number(5, ACCEPT) + text(7, "filter"), _CREATE
-    for chain in (_LISTENERS, _BEYOND, _HERE, _OTHERS, *map(_name, table.chains)):
+    for chain in (_LISTENERS, _BEYOND, _HERE, _INSIDE, _OTHERS, _BUILDS, *map(_name, table.chains)):
         yield _NEW_CHAIN, named + text(3, chain), _CREATE
     for at, (each, (kind, length)) in enumerate(_SETS.items(), 1):
-        leads = number(6, _VERDICT_TYPE) + number(7, 0) if each == USERS else b""
+        leads = number(6, _VERDICT_TYPE) + number(7, 0) if each in (USERS, GROUPS) else b""
         of_set = number(3, _IS_MAP if leads else 0) + number(4, kind) + number(5, length) + leads + number(10, at)
         yield _NEW_SET, named + text(2, each) + of_set, _CREATE
     yield from _differences(named, {}, _elements(table))
@@ -160,19 +162,19 @@ def changes(  # noqa: PLR0913  each is another part of a change
     removed the kernel waits a while.
     """
     named = text(1, name)
-    had = {chain.user: chain for chain in before.chains}
+    had = {_name(chain): chain for chain in before.chains}
     for chain in after.chains:
-        if chain.user not in had:
+        if _name(chain) not in had:
             yield _NEW_CHAIN, named + text(3, _name(chain)), _CREATE
-        elif chain != had[chain.user]:
+        elif chain != had[_name(chain)]:
             yield _DELETE_RULE, named + text(2, _name(chain)), 0
-        if chain != had.get(chain.user):
+        if chain != had.get(_name(chain)):
             for rule in _rules_of(chain):
                 yield _NEW_RULE, named + text(2, _name(chain)) + nest(4, rule), _CREATE | _APPEND
     yield from _differences(named, _elements(before), _elements(after))  # they lead to chains
-    kept = {chain.user for chain in after.chains}
+    kept = set(map(_name, after.chains))
     for chain in before.chains:
-        if chain.user not in kept:
+        if _name(chain) not in kept:
             yield _DELETE_RULE, named + text(2, _name(chain)), 0
             yield _DELETE_CHAIN, named + text(3, _name(chain)), 0
     if renew:
@@ -209,8 +211,10 @@ def _elements(table: Table) -> Mapping[str, Mapping[bytes, str]]:
     found: dict[str, dict[bytes, str]] = {each: {} for each in _SETS}
     for user in sorted(table.others):
         found[USERS][_user(user)] = _OTHERS
+    for group in sorted(table.builders):
+        found[GROUPS][_user(group)] = _BUILDS
     for chain in table.chains:
-        found[USERS][_user(chain.user)] = _name(chain)
+        found[GROUPS if chain.builds else USERS][_user(chain.user)] = _name(chain)
     for places, of_one, of_any in (
         (table.listeners, "listeners", "ports-of-listeners"), (table.places, "places", "ports"),
     ):  # fmt: skip
@@ -267,28 +271,31 @@ def _differences(
 def _rules(table: Table) -> Iterator[tuple[str, bytes]]:
     """Yield the expressions of each rule, in order, each with its chain."""
     opened = b"" if table.opener is None else meta(SKUID) + compare(_user(table.opener))
-    yield _BASE, _first_packets(EQUAL) + opened + decide(JUMP, _LISTENERS)
+    yield _BASE, first_packets(EQUAL) + opened + decide(JUMP, _LISTENERS)
     yield from ((_LISTENERS, rule) for rule in _from_listeners())
     yield _BASE, meta(SKUID) + chosen_by(USERS)
+    yield _BASE, meta(SKUID) + compare(_user(table.opener or 0)) + meta(SKGID) + chosen_by(GROUPS)
     yield from ((_BEYOND, rule) for rule in _beyond())
     yield from ((_HERE, rule) for rule in _here(table.closed))
+    yield from ((_INSIDE, rule) for rule in _inside())
     yield from ((_OTHERS, rule) for rule in _others(table.never))
+    yield from ((_BUILDS, rule) for rule in _built((), table.never))
     for chain in table.chains:
         yield from ((_name(chain), rule) for rule in _rules_of(chain))
 
 
 @lru_cache(maxsize=512)  # one list is edited, and the table has those of all apps
 def _rules_of(chain: Chain) -> tuple[bytes, ...]:
-    return tuple(_listed(chain))
+    return tuple(_built(chain.allowed, chain.never) if chain.builds else _listed(chain))
 
 
 def _name(chain: Chain) -> str:
-    return f"user-{chain.user}"
+    return f"{'builds' if chain.builds else 'user'}-{chain.user}"
 
 
 def _from_listeners() -> Iterator[bytes]:
     yield payload(TRANSPORT_HEADER, 0, 2) + among("ports-of-listeners") + RESET
-    for version, (family, _, length) in _FAMILIES.items():
+    for version, (family, _, length) in FAMILIES.items():
         source = payload(NETWORK_HEADER, _SOURCES[version], length, WORD)
         bound = source + payload(TRANSPORT_HEADER, 0, 2, WORD + length // 4)
         of_family = meta(PROTOCOL_FAMILY) + compare(bytes([family]))
@@ -296,27 +303,39 @@ def _from_listeners() -> Iterator[bytes]:
 
 
 def _others(never: Sequence[Destination]) -> Iterator[bytes]:
-    yield _first_packets(DIFFERENT) + decide(ACCEPT)
+    yield first_packets(DIFFERENT) + decide(ACCEPT)
     for each in never:
-        yield from _refusals(_to(each))
+        yield from refusals(to_place(each))
     yield decide(JUMP, _BEYOND)
     yield decide(JUMP, _HERE)
 
 
 def _listed(chain: Chain) -> Iterator[bytes]:
-    yield _first_packets(DIFFERENT) + decide(ACCEPT)
+    yield first_packets(DIFFERENT) + decide(ACCEPT)
     for each in chain.never:
-        yield from _refusals(_to(each))
+        yield from refusals(to_place(each))
     groups: tuple[list[Destination], ...] = ([], [], [])
     for each in chain.allowed:
         groups[2 if is_any(each) else 0 if each[0] else 1].append(each)
     for group, kept in zip(groups, (_BEYOND, _HERE, ""), strict=True):
         for each in group:
-            for to in _to(each):
+            for to in to_place(each):
                 yield to + decide(ACCEPT)
         if kept and any(groups[1:] if kept == _BEYOND else groups[2]):
             yield decide(JUMP, kept)
-    yield from _refusals((b"",))
+    yield from refusals((b"",))
+
+
+def _built(allowed: Iterable[Destination], never: Sequence[Destination]) -> Iterator[bytes]:
+    yield first_packets(DIFFERENT) + decide(ACCEPT)
+    for each in never:
+        yield from refusals(to_place(each))
+    some = [each for each in allowed if not is_any(each)]
+    for here, fence in ((False, _BEYOND), (True, _INSIDE)):
+        for each in some:
+            if here != bool(each[0]):
+                yield from (to + decide(ACCEPT) for to in to_place(each))
+        yield decide(JUMP, fence)
 
 
 def is_any(place: Destination) -> bool:
@@ -325,11 +344,17 @@ def is_any(place: Destination) -> bool:
 
 
 def _beyond() -> Iterator[bytes]:
-    for each in (_TCP, _UDP):
+    for each in (TCP, UDP):
         yield protocol(each) + payload(TRANSPORT_HEADER, 2, 2) + compare(_port(_DNS)) + decide(RETURN)
-    for version, (family, at, length) in _FAMILIES.items():
+    for version, (family, at, length) in FAMILIES.items():
         address = meta(PROTOCOL_FAMILY) + compare(bytes([family])) + payload(NETWORK_HEADER, at, length)
-        yield from _refusals((address + among(f"beyond-{version}"),))
+        yield from refusals((address + among(f"beyond-{version}"),))
+
+
+def _inside() -> Iterator[bytes]:
+    yield meta(OUTPUT_TYPE) + compare(_LOOPBACK.to_bytes(2, sys.byteorder), DIFFERENT) + decide(RETURN)
+    yield from (to + decide(RETURN) for to in to_place(("", _DNS)))
+    yield from refusals((b"",))
 
 
 def _here(closed: Sequence[int]) -> Iterator[bytes]:
@@ -337,40 +362,11 @@ def _here(closed: Sequence[int]) -> Iterator[bytes]:
     yield meta(OUTPUT_TYPE) + compare(_LOOPBACK.to_bytes(2, sys.byteorder), DIFFERENT) + decide(RETURN)
     yield meta(SKUID, WORD) + payload(TRANSPORT_HEADER, 2, 2, WORD + 1) + among("own", WORD) + decide(RETURN)
     for each in closed:
-        yield from _refusals(_to(("", each)))
-    yield protocol(_TCP) + port + among("ports") + RESET
-    for version, (family, at, length) in _FAMILIES.items():
-        of_family = protocol(_TCP) + meta(PROTOCOL_FAMILY) + compare(bytes([family]))
+        yield from refusals(to_place(("", each)))
+    yield protocol(TCP) + port + among("ports") + RESET
+    for version, (family, at, length) in FAMILIES.items():
+        of_family = protocol(TCP) + meta(PROTOCOL_FAMILY) + compare(bytes([family]))
         address = payload(NETWORK_HEADER, at, length, WORD + 1)
         at_port = address + payload(TRANSPORT_HEADER, 2, 2, WORD + 1 + length // 4)
         yield of_family + meta(SKUID, WORD) + at_port + among(f"own-{version}", WORD) + decide(RETURN)
         yield of_family + at_port + among(f"places-{version}", WORD + 1) + RESET
-
-
-def _first_packets(how: int) -> bytes:
-    """Return what matches the packets of TCP that begin a connection, or all others of TCP."""
-    flags = payload(TRANSPORT_HEADER, _FLAGS_AT, 1) + mask(bytes([_SYN_ACK]))
-    return protocol(_TCP) + flags + compare(bytes([_SYN]), how)
-
-
-def _refusals(places: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield what refuses at once: by TCP as a closed port does, and else in the words of the sender's own error."""
-    for to in places:
-        yield protocol(_TCP) + to + RESET
-        yield to + PROHIBITED
-
-
-def _to(place: Destination) -> Iterator[bytes]:
-    """Yield what matches packets to a place: once, or for each protocol that has ports."""
-    network_of, port = place
-    where = b""
-    if network_of:
-        network = ipaddress.ip_network(network_of)
-        family, at, length = _FAMILIES[network.version]
-        where = meta(PROTOCOL_FAMILY) + compare(bytes([family])) + payload(NETWORK_HEADER, at, length)
-        where += mask(network.netmask.packed) + compare(network.network_address.packed)
-    if not port:
-        yield where
-        return
-    for each in (_TCP, _UDP):
-        yield where + protocol(each) + payload(TRANSPORT_HEADER, 2, 2) + compare(_port(port))

@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from reconciler.isolation.app_users import AppUsers, NoUser, app_users
 from reconciler.isolation.cells import CELL_VARIABLE
@@ -19,10 +20,19 @@ from reconciler.isolation.launching import confined, held_back
 from reconciler.isolation.main import NO_REPORT
 from reconciler.linux.error_words import in_words
 from reconciler.planning.apps.revision import Revision
-from reconciler.planning.isolation.confinement import Confinement, Isolated, Part, held_to, needs_network_part
+from reconciler.planning.isolation.confinement import (
+    Confinement,
+    Isolated,
+    Part,
+    builds_held_to,
+    held_to,
+    needs_network_part,
+)
+from reconciler.planning.isolation.destinations import Place
 from reconciler.serving.programs.gunicorn import Code, InstancePaths
 from reconciler.serving.programs.program import Program, Sight
 from reconciler.serving.programs.sight import ours, sight_of
+from reconciler.settings.package_places import package_places
 from reconciler.settings.server_places import place_for_apps
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
@@ -30,8 +40,11 @@ from reconciler.state.paths import StatePaths
 _OF_THE_KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 _RESOLVER = "/etc/resolv.conf"  # a link to what /run has, where systemd resolves names
 _OF_BUILDS: tuple[Part, ...] = ("files", "processes", "syscalls")
+_FREELY: Mapping[str, Any] = MappingProxyType({})
 _NO_USER = "rules of the kernel know an app by a user of its own, which it lacks"
 _NOT_YET = "what runs of it has the daemon's user; it gets its own once it is stopped and started again"
+
+ConfinedCommand: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], tuple[tuple[str, ...], dict[str, str]]]
 
 
 class Confinements:
@@ -41,9 +54,10 @@ class Confinements:
     without the `required` parts nothing starts. `mounts` are what apps may see of the host, wherever links in it lead.
     `users` are those of apps; while something isolated of one runs as the daemon's user, as `has_our_user` tells, it
     gets none. While one without isolation runs, as `is_open` tells, what it writes is given to the user once it has
-    ended. `admit` is told of each app before something of it starts, with its user and whether that is an instance, and
-    says whether rules of the kernel hold it to where it may connect; it may raise OSError. Names in lists are
-    `looked_up` before that.
+    ended. `packages` are places of this host that packages come from. `admit` is told of each app before something of
+    it starts, with its user and whether that is an instance, and says whether rules of the kernel hold it to where it
+    may connect; it may raise OSError. Names in lists are `looked_up` before that. `admit_builds` says so of what
+    builds an app, with the group that this has.
     """
 
     def __init__(  # noqa: PLR0913  each is another part of what apps may see
@@ -56,11 +70,14 @@ class Confinements:
         required: tuple[Part, ...] = (),
         mounts: Sequence[str] = (),
         users: AppUsers | None = None,
+        packages: Sequence[Place] = (),
     ) -> None:
         self._users = users
+        self._packages = packages
         self.has_our_user: Callable[[str], bool] = lambda _: False
         self.is_open: Callable[[str], bool] = lambda _: False
         self.admit: Callable[[str, int, bool], bool] = lambda _, __, ___: False
+        self.admit_builds: Callable[[str, int], bool] = lambda _, __: False
         self.looked_up: Callable[[], Awaitable[None]] = _at_once
         self._paths = paths
         self._secrets = tuple(map(str, secrets))
@@ -138,7 +155,34 @@ class Confinements:
         seen = replace(seen, cells=cells, directory=code.directory, daemon=seen.daemon if beside is None else beside)
         return confined(words, seen, NO_REPORT), held_back({**seen.as_variables(), **given})
 
-    def of_builds(
+    def building(self, app: str, isolation: Isolated) -> Callable[..., ConfinedCommand]:
+        """Return what confines the commands that build for an app, as `of_builds` does. Raises OSError.
+
+        Where rules of the kernel know them by their group, they reach no more of this host than the manifest says.
+        """
+        group, why = self._group_of_builds(app, isolation)
+        held = builds_held_to(isolation, [place.port for place in self._packages], group=group, why=why)
+        return partial(self.of_builds, isolation, held=held)
+
+    def _group_of_builds(self, app: str, isolation: Isolated) -> tuple[int | None, str]:
+        """Return the group of what builds an app, None if no rules of the kernel hold that, and why."""
+        if self._users is None or isolation.kind != "strict":
+            return None, ""
+        if why := self._users.lacks():
+            return None, why
+        if self._users.known(app) is None and self.has_our_user(app):
+            return None, _NOT_YET
+        try:
+            group = self._users.of(app)
+            return (group if self.admit_builds(app, group) else None), ""
+        except NoUser as error:
+            return None, str(error)
+        except OSError as error:
+            if isolation.by_user:
+                raise
+            return None, in_words(error)
+
+    def of_builds(  # noqa: PLR0913  each is another part of what a build may do
         self,
         isolation: Isolated,
         directory: str,
@@ -146,12 +190,15 @@ class Confinements:
         visible: Sequence[str],
         writable: Sequence[str],
         cells: tuple[str, ...] = (),
-    ) -> Callable[[Sequence[str], Mapping[str, str]], tuple[tuple[str, ...], dict[str, str]]]:
+        held: Mapping[str, Any] = _FREELY,
+    ) -> ConfinedCommand:
         """Return what confines a command that builds for an app of that isolation, and begins in `directory`.
 
-        It reaches the network for packages, and sees these paths and what the app may see of the host, no app's own. It
-        enters the control groups of `cells`.
+        It reaches the network for packages as it is `held`, and sees these paths and what the app may see of the host,
+        no app's own. It enters the control groups of `cells`.
         """
+        parts = (*_OF_BUILDS, *(("network",) if isolation.kind == "strict" else ()))
+        by_list: tuple[Part, ...] = ("network",) if isolation.by_user and "gid" in held else ()
         mounts = [mount for mount in isolation.mounts if self._may_see(mount.path)]
         seen = Confinement(
             isolation="strict",
@@ -163,7 +210,8 @@ class Confinements:
             cells=cells,
             daemon=os.getpid(),
             directory=directory,
-            required=tuple(part for part in self.required if part in _OF_BUILDS),
+            required=tuple(dict.fromkeys((*(part for part in self.required if part in parts), *by_list))),
+            **held,
         )
         return lambda words, environment: (confined(words, seen, NO_REPORT), held_back(environment))
 
@@ -309,6 +357,7 @@ def confinements_of(settings: Settings) -> Confinements:
         required=settings.isolation_required,
         mounts=settings.isolation_mounts,
         users=AppUsers(settings.paths, settings.uids, settings.isolation_mounts),
+        packages=package_places(settings, os.environ),
     )
 
 

@@ -52,6 +52,7 @@ _NETWORK = "network.connect"
 _NO_RULES = "no rules of the kernel know its user, as that takes a daemon of root, or a warden, and nftables"
 _BY_PORTS = "of its list only ports of TCP are held, whatever the address, and UDP is not"
 _DNS = 53
+_OF_INDEXES = (_DNS, 80, 443)
 _REQUIRE = "isolation.require of the host's settings"
 _LONGEST_REASON = 300
 _MOST_TOLD = 64
@@ -220,6 +221,26 @@ def held_to(isolation: Isolated, ports: Iterable[int] = (), *, is_held: bool = F
         return {"connects": "ports", "loose": f"{_NO_RULES}, and the list has a place without a port"}
     allowed = sorted({*listed, *ports, _DNS})
     return {"connects": "ports", "ports": tuple(map(str, allowed)), "loose": f"{_NO_RULES}: {_BY_PORTS}"}
+
+
+def builds_held_to(
+    isolation: Isolated, ports: Iterable[int] = (), *, group: int | None = None, why: str = ""
+) -> dict[str, Any]:
+    """Return the fields of a confinement by which what builds an app is held, or `why` says why not.
+
+    It reaches the network, as packages come from there, and of this host nothing but what the manifest names, by a
+    `group` that the rules of the kernel know. Without them, an app that names places reaches by TCP their ports, those
+    of the web, and these `ports`.
+    """
+    if isolation.kind != "strict":
+        return {}
+    if group is not None:
+        return {"connects": "rules" if isolation.places else "most", "gid": group}
+    loose = f"{why or _NO_RULES}: {NOT_REFUSED}"
+    listed = ports_of(map(place_of, isolation.places))
+    if isolation.connects == "all" or listed is None or ALL in isolation.places:
+        return {"loose": loose}
+    return {"connects": "ports", "ports": tuple(map(str, sorted({*listed, *ports, *_OF_INDEXES}))), "loose": loose}
 
 
 def desired_parts(isolation: Isolation) -> tuple[Part, ...]:

@@ -1,0 +1,97 @@
+"""A hostile build backend of an isolated app reaches no app, no service of this host, and no metadata of a cloud."""
+
+import json
+import socket
+from typing import Any
+
+import pytest
+
+from tests.support.probe_of_isolation import LACKS, NO_USERS
+from tests.support.site import Site
+from tests.system.test_network_lists import table
+
+__all__ = ["table"]
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(bool(LACKS or NO_USERS), reason=f"no files or users of their own here: {LACKS or NO_USERS}"),
+]
+
+_BUILD = """
+import json, os, socket
+def attempt(kind, *place):
+    with socket.socket(socket.AF_INET, kind) as own:
+        own.settimeout(5)
+        try:
+            own.connect(place)
+            own.send(b"x")
+        except OSError as error:
+            return type(error).__name__
+    return "through"
+said = [attempt(socket.SOCK_STREAM, "127.0.0.1", port) for port in PORTS]
+said += [attempt(socket.SOCK_DGRAM, *place) for place in (("127.0.0.1", PORTS[0]), ("169.254.169.254", 9))]
+said += [os.getuid() == DAEMON, len(os.getgroups())]
+try:
+    os.setresgid(0, 0, 0)
+    said.append("root's group")
+except OSError:
+    pass
+open(os.path.join(os.path.dirname(__file__), "tries.json"), "w").write(json.dumps(said))
+
+def build_wheel(directory, *_):
+    import zipfile
+    with zipfile.ZipFile(os.path.join(directory, "pkg-1-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr("pkg.py", "")
+        wheel.writestr("pkg-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: pkg\\nVersion: 1\\n")
+        wheel.writestr("pkg-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("pkg-1.dist-info/RECORD", "")
+    return "pkg-1-py3-none-any.whl"
+"""
+_BACKEND = """
+[build-system]
+requires = []
+build-backend = "attack"
+backend-path = ["."]
+[project]
+name = "pkg"
+version = "1"
+"""
+
+
+def building(site: Site, *ports: int, **fields: Any) -> None:
+    site.app("client", isolation="strict", **fields)
+    code = site.root / "apps/client"
+    (code / "pkg").mkdir()
+    attack = _BUILD.replace("PORTS", str(list(ports))).replace("DAEMON", str(site.root.stat().st_uid))
+    site.save(code / "pkg/attack.py", attack)
+    site.save(code / "pkg/pyproject.toml", _BACKEND)
+    site.save(code / "requirements.txt", "./pkg\n")
+
+
+def tries(site: Site) -> list[Any]:
+    found = sorted(site.paths.builds("client").rglob("tries.json"), key=lambda each: each.stat().st_mtime)
+    said: list[Any] = json.loads(found[-1].read_text())
+    return said
+
+
+@pytest.mark.parametrize("connect", [None, "none", ["10.0.0.1"], ["all"]])
+def test_a_build_reaches_no_app_no_service_of_this_host_and_no_metadata(
+    site: Site, table: str, connect: list[str] | str | None
+) -> None:
+    one = site.app("one")
+    with socket.create_server(("127.0.0.1", 0)) as of_nobody:
+        network = {} if connect is None else {"network": {"connect": connect}}
+        building(site, one, of_nobody.getsockname()[1], **network)
+        site.live()
+        site.await_settled("one", "client", within=120)
+        refused = ["ConnectionRefusedError"] * 2 + ["PermissionError"] * 2
+        assert tries(site) == [*refused, True, 1]
+
+
+def test_a_build_reaches_what_the_manifest_names(site: Site, table: str) -> None:
+    one = site.app("one")
+    with socket.create_server(("127.0.0.1", 0)) as of_nobody:
+        building(site, one, of_nobody.getsockname()[1], network={"connect": ["all", f"127.0.0.1:{one}"]})
+        site.live()
+        site.await_settled("one", "client", within=120)
+        assert tries(site)[:3] == ["through", "ConnectionRefusedError", "through"]
