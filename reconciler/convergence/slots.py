@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 
 
@@ -9,8 +10,14 @@ class Slots:
     """A number of slots, each given up after `longest_s` by what takes longer."""
 
     def __init__(self, number: int, longest_s: float) -> None:
+        self._number = number
         self._slots = asyncio.Semaphore(number)
         self._longest_s = longest_s
+
+    @functools.cached_property
+    def apart(self) -> "Slots":
+        """As many others, for what takes as long as the author of an app likes: none of the rest waits for that."""
+        return Slots(self._number, self._longest_s)
 
     def are_taken(self) -> bool:
         """Whether the next has to wait."""

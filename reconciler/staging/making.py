@@ -122,7 +122,7 @@ class Maker:
         build = ProgramBuild(
             code=code, scripts=scripts, home=home, environment=for_builds(self.environ()), cell=request.cell
         )
-        async with slot_of(self.slots, request.progress), asyncio.timeout(self.timeout_s):
+        async with slot_of(self.slots.apart, request.progress), asyncio.timeout(self.timeout_s):
             await build_program(build, program, request.log, request.progress)
         return await in_thread(lambda _: runtime_of(program.language_program, build.trusted()))
 

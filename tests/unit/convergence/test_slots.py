@@ -37,3 +37,12 @@ def test_a_slow_start_gives_its_slot_up_and_gives_it_back_once() -> None:
         assert entered == 2
 
     asyncio.run(main())
+
+
+def test_what_has_slots_apart_keeps_nothing_else_waiting() -> None:
+    async def story() -> tuple[bool, bool]:
+        slots = Slots(1, 60.0)
+        async with slots.apart.slot(), asyncio.timeout(60), slots.slot():
+            return slots.apart.are_taken(), slots.are_taken()
+
+    assert asyncio.run(story()) == (True, True)
