@@ -1,6 +1,7 @@
 """A hostile build backend of an isolated app reaches no app, no service of this host, and no metadata of a cloud."""
 
 import json
+import os
 import socket
 from typing import Any
 
@@ -58,11 +59,13 @@ version = "1"
 """
 
 
-def building(site: Site, *ports: int, **fields: Any) -> None:
+def building(site: Site, *ports: int, daemon: int | None = None, **fields: Any) -> None:
     site.app("client", isolation="strict", **fields)
     code = site.root / "apps/client"
     (code / "pkg").mkdir()
-    attack = _BUILD.replace("PORTS", str(list(ports))).replace("DAEMON", str(site.root.stat().st_uid))
+    attack = _BUILD.replace("PORTS", str(list(ports))).replace(
+        "DAEMON", str(os.geteuid() if daemon is None else daemon)
+    )
     site.save(code / "pkg/attack.py", attack)
     site.save(code / "pkg/pyproject.toml", _BACKEND)
     site.save(code / "requirements.txt", "./pkg\n")
@@ -80,7 +83,7 @@ def test_a_build_reaches_no_app_no_service_of_this_host_and_no_metadata(
 ) -> None:
     one = site.app("one")
     with socket.create_server(("127.0.0.1", 0)) as of_nobody:
-        network = {} if connect is None else {"network": {"connect": connect}}
+        network: dict[str, Any] = {} if connect is None else {"network": {"connect": connect}}
         building(site, one, of_nobody.getsockname()[1], **network)
         site.live()
         site.await_settled("one", "client", within=120)

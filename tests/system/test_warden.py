@@ -30,6 +30,7 @@ from tests.support.load import under_load
 from tests.support.ports import a_port
 from tests.support.probe_of_isolation import LACKS, SHARED_NOTES
 from tests.support.site import REPOSITORY, Site, get, is_gone
+from tests.system.test_network_of_builds import building, tries
 
 PYTHON = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -331,3 +332,17 @@ def test_all_that_runs_of_an_app_has_the_user_that_the_warden_gave_it(site: Site
     assert [site.pid(name) for name in ports] == pids
     assert run_as_daemon(site, warden, "down").returncode == 0
     assert all(map(is_gone, pids))
+
+
+@pytest.mark.skipif(bool(NO_RULES), reason=f"no rules of the kernel here: {NO_RULES}")
+def test_what_builds_an_app_of_a_daemon_that_is_not_root_is_kept_from_this_host(site: Site, warden: Warden) -> None:
+    warden.start()
+    one = site.app("one")
+    with socket.create_server(("127.0.0.1", 0)) as of_nobody:
+        named = {"connect": ["all", f"127.0.0.1:{one}"]}
+        building(site, one, of_nobody.getsockname()[1], network=named, daemon=_USER)
+        start(site, warden)
+        site.await_settled("one", "client", within=_STAGED_S)
+        found = tries(site)
+    assert found[:4] == ["through", "ConnectionRefusedError", "through", "PermissionError"]
+    assert found[4:] == [True, 1]
