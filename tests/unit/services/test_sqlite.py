@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.services.provisioner import ServiceError, ServiceSpec
+from reconciler.services.provisioner import Grant, ServiceError, ServiceSpec
 from reconciler.services.types.sqlite.provisioner import Sqlite
+from reconciler.vault.secret import Secret
 
 
 @pytest.fixture
@@ -82,3 +83,30 @@ def test_the_client_imports_nothing_of_the_current_directory(
         [*client.argv, "SELECT name FROM customer"], cwd=here, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "Ada\n")
+
+
+@pytest.mark.parametrize("ending", ["", "-journal", "-wal", "-shm"])
+def test_a_pipe_in_the_place_of_a_file_of_a_database_is_never_opened(service: ServiceSpec, ending: str) -> None:
+    place, sqlite = service.directory / f"db.sqlite3{ending}", Sqlite()
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    grant = Grant(id="1" * 12, app="blog", user="blog", password=Secret(""))
+    credentials = {"name": "db", **dict.fromkeys(("path", "filename"), str(service.directory / "db.sqlite3"))}
+    credentials["uri"] = f"sqlite:///{credentials['path']}"
+    for attempt in (
+        sqlite.provision(service),
+        sqlite.verify(service, grant, credentials),
+        sqlite.back_up(service, service.directory.parent / "backup"),
+    ):
+        with pytest.raises(ServiceError, match=f"db.sqlite3{ending} is no regular file: remove it"):
+            asyncio.run(attempt)
+
+
+def test_what_a_link_in_the_place_of_a_database_leads_to_keeps_its_mode(service: ServiceSpec, tmp_path: Path) -> None:
+    other, place = tmp_path / "other", service.directory / "db.sqlite3"
+    other.touch(0o644)
+    place.unlink()
+    place.symlink_to(other)
+    with pytest.raises(ServiceError, match="is no regular file"):
+        asyncio.run(Sqlite().bind(service, None))  # type: ignore[arg-type]  # a file has no users
+    assert other.stat().st_mode & 0o777 == 0o644

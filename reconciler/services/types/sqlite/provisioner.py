@@ -59,12 +59,14 @@ class Sqlite:
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
         """Copy the database while apps keep writing."""
+        _require_regular(_file(service))
         new(file).close()  # SQLite would create a file that others can read
         await _copy(f"{_file(service).as_uri()}?mode=ro", file, f"cannot back up {service.name}")
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
         """Write the content of another database over this one, in one transaction, which open connections see."""
         await asyncio.to_thread(_checked, file)
+        _require_regular(_file(service))
         await _copy(_unchanging(file), _file(service), f"cannot restore {service.name}")
 
     async def verify_backup(self, service: ServiceSpec, file: Path, scratch: Path) -> Mapping[str, int]:
@@ -104,6 +106,7 @@ def _made(service: ServiceSpec) -> None:
     try:
         service.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create_private(file)
+        _require_regular(file)
         with contextlib.closing(sqlite3.connect(file, timeout=_PATIENCE_S)) as database:
             # Readers and a writer at once; it is kept in the file, so that it is made here for every app.
             if database.execute("PRAGMA journal_mode").fetchone() != ("wal",):
@@ -115,6 +118,7 @@ def _made(service: ServiceSpec) -> None:
 def _wrong(file: Path) -> str | None:
     if not file.exists():
         return f"{file} is gone"
+    _require_regular(file)
     try:
         with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=5)) as database:
             database.execute("PRAGMA schema_version").fetchone()
@@ -123,6 +127,18 @@ def _wrong(file: Path) -> str | None:
     except sqlite3.DatabaseError as error:
         raise ServiceError(f"{file} is damaged: {error}; restore it from a backup") from error
     return None
+
+
+def _require_regular(file: Path) -> None:
+    """Raise ServiceError if an app has put something else in the place of a database, or of a file that belongs to it.
+
+    A thread that opens a named pipe waits for ever, and each thread of this process is needed.
+    """
+    for ending in ("", "-journal", "-wal", "-shm"):
+        place = file.with_name(f"{file.name}{ending}")
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(place.lstat().st_mode):
+                raise ServiceError(f"{place} is no regular file: remove it")
 
 
 def _unchanging(file: Path) -> str:
@@ -204,6 +220,11 @@ def _create_private(file: Path) -> None:
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    # Apps with users of their own share it by a group, and so its directory.
+    # Apps with users of their own share it by a group, and so its directory: one of them may have put a link there.
     shared = file.parent.stat().st_mode & stat.S_ISGID
-    file.chmod(0o660 if shared else 0o600)
+    found = os.open(file, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if stat.S_ISREG(os.fstat(found).st_mode):
+            os.chmod(f"/proc/self/fd/{found}", 0o660 if shared else 0o600)  # noqa: PTH101  whatever is at the path by now
+    finally:
+        os.close(found)
