@@ -11,10 +11,10 @@ from tests.support.site import REPOSITORY
 
 DENIED = os.strerror(errno.EACCES)
 _BARE = re.compile(r"\{(?:str\()?error\.(?:strerror|filename)\)?\}")
-# They run in the process of an app, before or in place of its program, and tell of refusals of the kernel alone.
+# They run as programs of their own, most before or in place of an app's, and tell of refusals of the kernel alone.
 _OF_THE_KERNEL = (
     "isolation/main.py", "isolation/confine.py", "isolation/fence.py", "linux/tree_exec.py", "linux/bounded_exec.py",
-    "tasks/runner.py",
+    "tasks/runner.py", "staging/environments/own_files.py",
 )  # fmt: skip
 _WITH_FILE = ("inspection/checks/network.py",)  # only where there is one
 
