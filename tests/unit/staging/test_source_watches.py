@@ -136,12 +136,12 @@ def test_a_source_that_hangs_keeps_no_other_from_being_followed_and_is_reported_
         followed = SourceWatches(FollowedPaths(Watch(loop.call_soon_threadsafe)), suspected, Debounce(quiet_s=0.01))
         try:
             await followed.follow(paths)
-            while "c" not in suspected:
+            while len(suspected) < 2:
                 await asyncio.sleep(0.01)
-            assert suspected == ["a", "c"]
+            assert sorted(suspected) == ["a", "c"]
             suspected.clear()
             await followed._look_at(list(paths.values()), everything=True)
-            assert suspected == ["a", "c"]
+            assert sorted(suspected) == ["a", "c"]
             mount.is_there.set()
             while "b" not in suspected:
                 await asyncio.sleep(0.01)
