@@ -302,18 +302,21 @@ def _from_listeners() -> Iterator[bytes]:
         yield of_family + bound + among(f"listeners-{version}", WORD) + RESET
 
 
-def _others(never: Sequence[Destination]) -> Iterator[bytes]:
+def _open_or_never(never: Sequence[Destination]) -> Iterator[bytes]:
+    """Yield what lets connections through that are open, and refuses what is never allowed."""
     yield first_packets(DIFFERENT) + decide(ACCEPT)
     for each in never:
         yield from refusals(to_place(each))
+
+
+def _others(never: Sequence[Destination]) -> Iterator[bytes]:
+    yield from _open_or_never(never)
     yield decide(JUMP, _BEYOND)
     yield decide(JUMP, _HERE)
 
 
 def _listed(chain: Chain) -> Iterator[bytes]:
-    yield first_packets(DIFFERENT) + decide(ACCEPT)
-    for each in chain.never:
-        yield from refusals(to_place(each))
+    yield from _open_or_never(chain.never)
     groups: tuple[list[Destination], ...] = ([], [], [])
     for each in chain.allowed:
         groups[2 if is_any(each) else 0 if each[0] else 1].append(each)
@@ -327,9 +330,7 @@ def _listed(chain: Chain) -> Iterator[bytes]:
 
 
 def _built(allowed: Iterable[Destination], never: Sequence[Destination]) -> Iterator[bytes]:
-    yield first_packets(DIFFERENT) + decide(ACCEPT)
-    for each in never:
-        yield from refusals(to_place(each))
+    yield from _open_or_never(never)
     some = [each for each in allowed if not is_any(each)]
     for here, fence in ((False, _BEYOND), (True, _INSIDE)):
         for each in some:
