@@ -6,7 +6,6 @@ What builds them is held, too, also of an app without a network.
 """
 
 import asyncio
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ from reconciler.planning.isolation.destinations import Destination, Place, place
 from reconciler.planning.isolation.refused import place_at
 from reconciler.planning.subject import HOST
 from reconciler.serving.instances import Instances
-from reconciler.settings.package_places import package_places
 from reconciler.settings.server_places import place_for_apps
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Journal
@@ -49,13 +47,14 @@ class NetworkLists:
         self._apps: frozenset[Destination] = frozenset()
         self._before: set[str] | None = None
         self._listed: Collection[str] = ()
-        self._packages = package_places(settings, os.environ)
+        self._packages: tuple[Place, ...] = ()
         self._rules: NetworkRules | None = None
         self._task: asyncio.Task[None] | None = None
         manifests.tell(self)
         if instances.confinements is not None:
             instances.confinements.admit, instances.confinements.looked_up = self.admit, self.looked_up
             instances.confinements.admit_builds = self.admit_builds
+            self._packages = instances.confinements.packages
 
     def follow(self, desired: DesiredState) -> None:
         """Hold apps to the lists of this desired state from now on."""

@@ -70,10 +70,10 @@ class Confinements:
         required: tuple[Part, ...] = (),
         mounts: Sequence[str] = (),
         users: AppUsers | None = None,
-        packages: Sequence[Place] = (),
+        packages: tuple[Place, ...] = (),
     ) -> None:
         self._users = users
-        self._packages = packages
+        self.packages = packages
         self.has_our_user: Callable[[str], bool] = lambda _: False
         self.is_open: Callable[[str], bool] = lambda _: False
         self.admit: Callable[[str, int, bool], bool] = lambda _, __, ___: False
@@ -161,7 +161,7 @@ class Confinements:
         Where rules of the kernel know them by their group, they reach no more of this host than the manifest says.
         """
         group, why = self._group_of_builds(app, isolation)
-        held = builds_held_to(isolation, [place.port for place in self._packages], group=group, why=why)
+        held = builds_held_to(isolation, [place.port for place in self.packages], group=group, why=why)
         return partial(self.of_builds, isolation, held=held)
 
     def _group_of_builds(self, app: str, isolation: Isolated) -> tuple[int | None, str]:
