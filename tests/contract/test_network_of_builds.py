@@ -13,24 +13,10 @@ _BUILDS = (
     _BEGIN
     + """
 def built(group, address, port, kind=socket.SOCK_STREAM):
-    reading, writing = os.pipe()
-    if not (child := os.fork()):
-        said = "through"
-        try:
-            os.setgroups([os.getgid()])
-            os.setresgid(group, group, group)
-            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as client:
-                client.settimeout(5)
-                client.connect((address, port))
-                client.send(b"x")
-        except OSError as error:
-            said = type(error).__name__
-        os.write(writing, said.encode())
-        os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    with open(reading, "rb") as end:
-        return end.read().decode()
+    def become():
+        os.setgroups([os.getgid()])
+        os.setresgid(group, group, group)
+    return connected(become, address, port, kind)
 def building(*listed, of_builds=()):
     places = tuple(map(place_of, listed)) if listed else None
     return Held(user=None, group=user, places=places, of_builds=tuple(map(place_of, of_builds)))

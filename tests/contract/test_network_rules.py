@@ -34,15 +34,15 @@ with socket.socket() as own:
 listening = {address: socket.create_server((address, 0)) for address in ("127.0.0.1", "127.0.0.2")}
 ports = {address: each.getsockname()[1] for address, each in listening.items()}
 
-def tried(who, address, port=None, kind=socket.SOCK_STREAM):
+def connected(become, address, port, kind):
     reading, writing = os.pipe()
     if not (child := os.fork()):
         said = "through"
         try:
-            os.setresuid(who, who, who)
+            become()
             with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as client:
                 client.settimeout(5)
-                client.connect((address, port or ports[address]))
+                client.connect((address, port))
                 client.send(b"x")
         except OSError as error:
             said = type(error).__name__
@@ -52,6 +52,9 @@ def tried(who, address, port=None, kind=socket.SOCK_STREAM):
     os.waitpid(child, 0)
     with open(reading, "rb") as end:
         return end.read().decode()
+
+def tried(who, address, port=None, kind=socket.SOCK_STREAM):
+    return connected(lambda: os.setresuid(who, who, who), address, port or ports[address], kind)
 """
 
 
