@@ -31,9 +31,8 @@ _TOGETHER_S = 5.0
 class _Watched:
     """An app with a range: when it is looked at next, when it was seen active last, what is known of it.
 
-    It has too few workers since `short_since`.
-
-    `manifest` is its range, `asked` what holds now: the same, or the number that an operator asked for.
+    It has too few workers since `short_since`. `manifest` is its range, `asked` what holds now: the same, or the number
+    that an operator asked for.
     """
 
     manifest: WorkerRange
