@@ -181,7 +181,9 @@ def test_each_host_has_what_validate_says_of_its_branch_and_its_directories(tmp_
 
 def test_a_plan_for_a_commit_names_the_revision_that_the_daemon_wants_once_it_is_in_force(tmp_path: Path) -> None:
     with place() as here:
-        here.push({"hosts/web1/shop.yaml": "path: ../../apps/shop\n", "apps/shop/wsgi.py": "application = 1\n"})
+        # A port of its own: which one is free may change between two plans.
+        manifest = "path: ../../apps/shop\nport: 8090\n"
+        here.push({"hosts/web1/shop.yaml": manifest, "apps/shop/wsgi.py": "application = 1\n"})
         here.host.follow()
         commit = here.push({"apps/shop/wsgi.py": "application = 2\n"})
         before = sorted(here.host.state.state.rglob("*"))
