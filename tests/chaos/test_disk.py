@@ -66,7 +66,7 @@ def test_a_full_disk_stops_nothing_and_is_told_and_what_could_not_be_done_is_don
         assert [kind for _, kind, _ in site.events("blog")].count("exited") == 1  # what happened meanwhile is known
         eventually(lambda: ("", "daemon", "the state database can be written to again") in site.events())
         assert not site.status()["notice"]
-        assert len(site.marked()) == 3
+        eventually(lambda: len(site.marked()) == 3)
 
 
 @needs_mounts

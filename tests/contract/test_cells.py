@@ -46,6 +46,12 @@ def _groups(machine: Machine, instance: str) -> list[Path]:
     return [path for each in hierarchies() if (path := each.group.path / tree).is_dir()]
 
 
+def _is_told(site: Site) -> bool:
+    """Whether the detached process has written its pid: the app may serve before."""
+    said = site.paths.home("blog") / "detached"
+    return said.exists() and said.read_text() != ""
+
+
 def _detached(site: Site) -> int:
     return int((site.paths.home("blog") / "detached").read_text())
 
@@ -58,7 +64,7 @@ async def test_a_detached_process_that_forgot_its_marks_ends_with_its_instance(s
         start = await machine.started(app)
         assert start.address is not None
         assert get(start.address.port) == "False"
-        await soon((site.paths.home("blog") / "detached").exists)
+        await soon(lambda: _is_told(site))
         pid, instance = _detached(site), machine.only().id
         try:
             (path,) = _groups(machine, instance)
@@ -78,7 +84,7 @@ async def test_the_next_daemon_ends_all_of_an_instance_that_this_one_started(sit
         app = machine.app()
         site.save(site.root / "apps/blog/wsgi.py", _APP)
         await machine.started(app)
-        await soon((site.paths.home("blog") / "detached").exists)
+        await soon(lambda: _is_told(site))
         pid, instance = _detached(site), machine.only().id
     with a_life(site) as later:
         assert later.only().id == instance
@@ -93,7 +99,7 @@ async def test_all_of_an_instance_whose_master_died_while_no_daemon_ran_is_ended
         app = machine.app()
         site.save(site.root / "apps/blog/wsgi.py", _APP)
         await machine.started(app)
-        await soon((site.paths.home("blog") / "detached").exists)
+        await soon(lambda: _is_told(site))
         pid, instance, master = _detached(site), machine.only().id, machine.only().pid
     os.kill(master, signal.SIGKILL)
     with suppress(ChildProcessError):
@@ -122,8 +128,7 @@ def test_down_ends_detached_processes_of_a_daemon_in_another_group(site: Site, d
         site.save(site.root / "apps/blog/wsgi.py", _APP)
         running = site.live()
         site.await_settled("blog")
-        said = site.paths.home("blog") / "detached"
-        eventually(lambda: said.exists() and said.read_text() != "")
+        eventually(lambda: _is_told(site))
         pid = _detached(site)
         if daemon == "was killed":
             site.end(running, signal.SIGKILL)

@@ -78,10 +78,10 @@ async def test_an_app_serves_in_the_first_cluster_until_it_serves_in_the_second(
 
 @on_loop
 async def test_it_serves_in_both_for_the_longer_of_their_overlaps_and_who_asks_is_told(tmp_path: Path) -> None:
-    async with both(tmp_path, overlap_s=0.8) as found:
+    async with both(tmp_path, overlap_s=3.0) as found:
         found.place(SECOND)
         await soon(found.are(True, True))
-        await soon(lambda: "it serves in prod and in staging, for 0.8 s" in found.worlds[1].said())
+        await soon(lambda: "it serves in prod and in staging, for 3 s" in found.worlds[1].said())
         assert found.are(True, True)()
         await soon(found.are(False, True))
         await soon(lambda: found.worlds[1].unsettled() == [])

@@ -170,7 +170,6 @@ async def test_an_instance_that_listens_on_another_socket_is_stranded(site: Site
 async def test_a_keeper_that_hangs_is_ended_so_that_its_addresses_can_be_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.serving.keeper._ANSWER_S", 0.5)
     place = tmp_path / "keeper.sock"
     first = Keeper(place, patience_s=60)
     kept, opened = a_listener()
@@ -184,6 +183,7 @@ async def test_a_keeper_that_hangs_is_ended_so_that_its_addresses_can_be_opened_
         opened.close()
         os.kill(keeper, signal.SIGSTOP)
         assert is_open(kept.port)
+        monkeypatch.setattr("reconciler.serving.keeper._ANSWER_S", 0.5)
         second = Keeper(place, patience_s=60)
         assert second.take() == []
         assert is_gone(keeper)

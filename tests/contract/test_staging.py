@@ -26,7 +26,7 @@ from reconciler.staging.detection.runtimes import discover
 from reconciler.staging.progress import Phase
 from reconciler.staging.source.snapshot import fingerprint
 from reconciler.staging.stager import SourceChanged, Staged, Stager, StagingError
-from tests.support.eventually import patience, soon
+from tests.support.eventually import at_leisure, soon
 from tests.support.interpreters import acquainted
 
 pytestmark = pytest.mark.network
@@ -354,7 +354,7 @@ def held(host: Host) -> bool:
 @pytest.mark.parametrize("ended_by", ["cancel", "timeout"])
 def test_what_is_given_up_leaves_nothing_behind(host: Host, ended_by: str) -> None:
     files, sign = slow(host, 600)
-    host.timeout_s = 300 if ended_by == "cancel" else 6 * patience(os.getloadavg()[0], os.cpu_count() or 1)
+    host.timeout_s = 300 if ended_by == "cancel" else at_leisure(6.0)
     build = host.build("slow", files)
 
     async def story() -> None:

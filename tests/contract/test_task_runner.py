@@ -87,7 +87,8 @@ def test_the_command_has_the_rights_and_variables_that_it_was_given(tmp_path: Pa
     script = "umask; ulimit -n; nice; echo $SECRET $RECONCILER_TASK${RECONCILER_TASK_RUNNER-}; pwd"
     runner = Runner(tmp_path, "sh", "-c", script)
     runner.ended()
-    assert runner.log.read_text().split() == ["0022", "256", "3", "hunter22", runner.id, str(tmp_path)]
+    nicer = str(min(os.nice(0) + 3, 19))
+    assert runner.log.read_text().split() == ["0022", "256", nicer, "hunter22", runner.id, str(tmp_path)]
 
 
 def test_a_runner_ends_everything_that_its_command_left(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_a_runner_ends_everything_that_its_command_left(tmp_path: Path) -> None:
 
 def test_children_that_ignore_sigterm_are_gone_when_the_timeout_and_its_grace_are_over(tmp_path: Path) -> None:
     stubborn = "trap '' TERM; setsid sh -c 'trap \"\" TERM; while :; do sleep 600; done' & while :; do sleep 600; done"
-    runner = Runner(tmp_path, "sh", "-c", stubborn, timeout_s=0.3)
+    runner = Runner(tmp_path, "sh", "-c", stubborn, timeout_s=2.0)  # its traps are set by then
     result = runner.ended()
     assert (result["timed_out"], result["signal"]) == (True, int(signal.SIGKILL))
     assert runner.marked() == []

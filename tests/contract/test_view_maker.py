@@ -125,10 +125,11 @@ def test_without_an_answer_a_process_makes_its_view_itself_and_another_maker_tak
     tmp_path: Path, ended: str
 ) -> None:
     script = f"""
-view_maker._WITHIN_S = 0.3
 assert maker.renew()
+patience_s, view_maker._WITHIN_S = view_maker._WITHIN_S, 0.3
 {ended}
 alone = seen(arguments, True)
+view_maker._WITHIN_S = patience_s
 os.waitid(os.P_PID, maker._pid, os.WEXITED | os.WNOWAIT)
 assert maker.renew()
 print(json.dumps([alone, seen(arguments, True)]))

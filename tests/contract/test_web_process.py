@@ -17,7 +17,7 @@ from reconciler.daemon.web_process import WebProcess
 from reconciler.settings.settings import Api, Settings
 from reconciler.settings.tokens import token_of
 from reconciler.state.paths import StatePaths
-from tests.support.eventually import soon
+from tests.support.eventually import at_leisure, soon
 from tests.support.ports import a_port
 from tests.support.site import is_gone
 from tests.support.web import fetch
@@ -34,7 +34,9 @@ async def _answers(settings: Settings) -> bool:
 
 
 def test_a_process_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler.daemon.web_process, "_HANGS_AFTER_S", 3.0)
+    monkeypatch.setattr(
+        reconciler.daemon.web_process, "_HANGS_AFTER_S", at_leisure(5.0)
+    )  # it has to start in that time, too
     settings = _settings(tmp_path)
     told: list[str] = []
 

@@ -31,7 +31,7 @@ def eventually(check: Callable[[], T], within: float = 30.0) -> T:
             if found:
                 return found
             said = repr(found)
-        if (waited := time.monotonic() - began) > within * patience(os.getloadavg()[0], os.cpu_count() or 1):
+        if (waited := time.monotonic() - began) > at_leisure(within):
             raise AssertionError(f"not within {waited:.0f} s: {said}")
         time.sleep(min(max(_PAUSE_S, _processor_s() - spent_s), _LONGEST_PAUSE_S))
 
@@ -46,8 +46,13 @@ def patience(load: float, cores: int) -> float:
     return min(max(1.0, load / cores), _MOST_PATIENT)
 
 
+def at_leisure(seconds: float) -> float:
+    """So many seconds on a host that has nothing else to do, and more of them on this one as far as it is busy."""
+    return seconds * patience(os.getloadavg()[0], os.cpu_count() or 1)
+
+
 async def soon(check: Callable[[], object], within: float = 30.0) -> None:
     """The same on the loop."""
-    async with asyncio.timeout(within * patience(os.getloadavg()[0], os.cpu_count() or 1)):
+    async with asyncio.timeout(at_leisure(within)):
         while not check():
             await asyncio.sleep(_PAUSE_S)

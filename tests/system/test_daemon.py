@@ -73,7 +73,7 @@ def test_a_death_while_the_daemon_is_away_is_repaired(site: Site) -> None:
     site.start()
     eventually(site.serves("blog", "1", port))
     assert site.pid("blog") != before
-    assert len(site.marked()) == 3
+    eventually(lambda: len(site.marked()) == 3)
     assert not [text for _, kind, text in site.events() if kind == "failed"]
 
 

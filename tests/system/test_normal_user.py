@@ -133,4 +133,4 @@ def test_a_host_that_grants_no_more_processes_is_waited_for_and_told(site: Site)
     assert daemon.poll() is None
     allow_processes(daemon.pid, 1000)
     eventually(site.serves("blog", "2", port))
-    assert len(site.marked()) == 2
+    eventually(lambda: len(site.marked()) == 2)

@@ -455,8 +455,8 @@ def test_down_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
                 records.put_instance(
                     InstanceRecord(
                         id=number, app="blog", revision="r", build="b", address=Address(host="127.0.0.1", port=8000),
-                        boot=boot_id(), started_at=time.monotonic(), stop_timeout_s=0.2, workers=1, pid=process.pid,
-                        ticks=1, process=worker, slot=1,
+                        boot=boot_id(), started_at=time.monotonic(), stop_timeout_s=0.2 if worker else 60.0,
+                        workers=1, pid=process.pid, ticks=1, process=worker, slot=1,
                     )
                 )  # fmt: skip
             readiness = StatePaths(state=state).readiness("blog") / ("a" * 12)

@@ -33,7 +33,7 @@ def test_an_answer_of_thousands_counts_for_a_few_and_so_do_many_answers() -> Non
 
 
 def test_names_that_do_not_answer_keep_no_others_from_being_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_names, "WITHIN_S", 0.5)
+    monkeypatch.setattr(network_names, "WITHIN_S", 2.0)
     monkeypatch.setattr(network_names, "_LATE_WITHIN_S", 0.01)
     answers = Event()
 

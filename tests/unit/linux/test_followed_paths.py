@@ -15,6 +15,7 @@ from reconciler.linux import followed_paths
 from reconciler.linux.followed_paths import End, FollowedPath, FollowedPaths, Way, way_of
 from reconciler.linux.inotify import Change, Watch
 from reconciler.linux.inotify_descriptor import Inotify, Listener
+from tests.support.eventually import soon
 
 
 class Follower:
@@ -32,12 +33,6 @@ class Follower:
 
     def _on_change(self, change: Change) -> None:
         self.changes.append(change.name)
-
-
-async def eventually(check: Callable[[], bool], within: float = 10.0) -> None:
-    async with asyncio.timeout(within):
-        while not check():
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -138,11 +133,11 @@ def test_whatever_step_is_replaced_it_is_told_and_the_new_end_is_watched(
     async def main() -> None:
         async with following(tree / "file" if end == "file" else tree, end) as follower:
             replace(tmp_path)
-            await eventually(lambda: follower.told > 0 and (tree / "file").read_text() == "new")
+            await soon(lambda: follower.told > 0 and (tree / "file").read_text() == "new")
             assert follower.followed.problem is None
             follower.changes.clear()
             (tree / "file").write_text("edited")
-            await eventually(lambda: "file" in follower.changes)
+            await soon(lambda: "file" in follower.changes)
 
     asyncio.run(main())
 
@@ -156,10 +151,10 @@ def test_a_path_of_which_nothing_is_there_is_followed_step_by_step(tmp_path: Pat
             assert (follower.followed.leads_to, follower.followed.problem) == (None, None)
             path.parent.mkdir(parents=True)
             path.write_text("here")
-            await eventually(lambda: follower.followed.leads_to == str(path))
+            await soon(lambda: follower.followed.leads_to == str(path))
             follower.changes.clear()
             path.write_text("edited")
-            await eventually(lambda: "c" in follower.changes)
+            await soon(lambda: "c" in follower.changes)
 
     asyncio.run(main())
 
@@ -171,11 +166,11 @@ def test_a_file_in_the_place_of_a_tree_is_watched_and_so_is_the_tree_that_replac
         (tmp_path / "current").symlink_to("one.zip")
         async with following(tmp_path / "current", "tree") as follower:
             (tmp_path / "one.zip").write_text("2")
-            await eventually(lambda: "one.zip" in follower.changes)
+            await soon(lambda: "one.zip" in follower.changes)
             turn(tmp_path / "current", "tree")
-            await eventually(lambda: follower.followed.leads_to == str(tmp_path / "tree"))
+            await soon(lambda: follower.followed.leads_to == str(tmp_path / "tree"))
             (tmp_path / "tree" / "new").write_text("")
-            await eventually(lambda: "new" in follower.changes)
+            await soon(lambda: "new" in follower.changes)
 
     asyncio.run(main())
 
@@ -187,7 +182,7 @@ def test_what_happens_beside_a_path_is_not_told(tmp_path: Path) -> None:
             for name in ("a", "b"):
                 (tmp_path / name).write_text("")
             (tmp_path / "tree" / "last").write_text("")
-            await eventually(lambda: "last" in follower.changes)
+            await soon(lambda: "last" in follower.changes)
             assert follower.told == 0
 
     asyncio.run(main())
@@ -200,7 +195,7 @@ def test_paths_that_share_steps_keep_them_until_the_last_is_closed(tmp_path: Pat
         first, second = (Follower(paths, tmp_path / "file", "file") for _ in range(2))
         first.followed.close()
         (tmp_path / "file").write_text("edited")
-        await eventually(lambda: "file" in second.changes)
+        await soon(lambda: "file" in second.changes)
         assert first.changes == []
         second.followed.close()
 
@@ -220,7 +215,7 @@ def test_a_tree_that_storms_is_watched_again_only_once_it_rests(tmp_path: Path) 
                 (tmp_path / "tree" / "b").rename(tmp_path / "tree" / "a")
                 return watched.problem is not None
 
-            await eventually(is_given_up, within=60)
+            await soon(is_given_up, within=60)
             follower.followed.renew()
             assert follower.followed._watched is watched
             assert "again and again" in str(follower.followed.problem)
@@ -228,7 +223,7 @@ def test_a_tree_that_storms_is_watched_again_only_once_it_rests(tmp_path: Path) 
             follower.followed.renew()
             assert follower.followed.problem is None
             (tmp_path / "tree" / "new").write_text("x")
-            await eventually(lambda: "new" in follower.changes)
+            await soon(lambda: "new" in follower.changes)
 
     asyncio.run(main())
 

@@ -23,12 +23,7 @@ from reconciler.linux.inotify_descriptor import (
     Event,
     Inotify,
 )
-
-
-async def eventually(check: Callable[[], bool], within: float = 5.0) -> None:
-    async with asyncio.timeout(within):
-        while not check():
-            await asyncio.sleep(0.005)
+from tests.support.eventually import soon
 
 
 class Noted:
@@ -40,7 +35,7 @@ class Noted:
         self.changes.append(change)
 
     async def hears(self, name: str) -> None:
-        await eventually(lambda: any(change.name == name for change in self.changes))
+        await soon(lambda: any(change.name == name for change in self.changes))
         self.changes.clear()
 
 
@@ -53,7 +48,7 @@ def test_a_tree_is_watched_as_it_grows_and_moves(tmp_path: Path) -> None:
         await noted.hears("one")
         (tmp_path / "c" / "d" / "e").mkdir(parents=True)
         await noted.hears("c")
-        await eventually(lambda: len(watched._directories) == 6)
+        await soon(lambda: len(watched._directories) == 6)
         (tmp_path / "c" / "d" / "e" / "two").write_text("x")
         await noted.hears("two")
         (tmp_path / "c").rename(tmp_path / "a" / "f")
@@ -149,7 +144,7 @@ def test_many_changes_of_one_file_are_delivered_once(tmp_path: Path) -> None:
 
     async def main() -> None:
         (tmp_path / "b").mkdir()
-        await eventually(lambda: "b" in watched._pending)
+        await soon(lambda: "b" in watched._pending)
 
     asyncio.run(main())
     assert len(delivered) == 1
@@ -166,7 +161,7 @@ def test_lost_events_say_that_everything_may_have_changed(tmp_path: Path) -> Non
         noted = Noted()
         watched = noted.watch.tree(str(tmp_path), noted, nothing)
         watched.on_queue_overflow()
-        await eventually(lambda: noted.changes == [EVERYTHING])
+        await soon(lambda: noted.changes == [EVERYTHING])
         watched.close()
 
     asyncio.run(main())
@@ -182,7 +177,7 @@ def test_what_cannot_be_watched_is_a_problem_and_no_exception(tmp_path: Path) ->
         path.mkdir()
         watched = noted.watch.tree(str(path), noted, nothing)
         path.rmdir()
-        await eventually(lambda: EVERYTHING in noted.changes)
+        await soon(lambda: EVERYTHING in noted.changes)
         assert watched.problem == WatchProblem(failure=WatchFailure.REMOVED, text=f"cannot watch {path}: it is gone")
 
     asyncio.run(main())
@@ -387,7 +382,7 @@ def test_a_tree_whose_directories_are_moved_again_and_again_is_not_watched_for_a
             (top / "b").rename(top / "a")
             return watched.problem is not None
 
-        await eventually(is_given_up, within=60)
+        await soon(is_given_up, within=60)
         assert watched.problem is not None
         assert watched.problem.failure is WatchFailure.STORM
         assert watched.rests
@@ -413,7 +408,7 @@ def test_directories_that_go_now_and_then_are_no_storm(tmp_path: Path) -> None:
         for name in ("b", "c", "d"):
             next(tmp_path.iterdir()).rename(tmp_path / name)
             await noted.hears(name)
-        await eventually(lambda: len(watched._directories) == 302)
+        await soon(lambda: len(watched._directories) == 302)
         assert watched.problem is None
         watched.close()
 

@@ -45,7 +45,7 @@ def test_one_that_takes_the_place_of_another_gets_all_that_is_new_and_what_waits
             later = connected(path, socket.SOCK_STREAM, 5)
             assert (is_in_place(path, old), is_in_place(path, new)) == (False, True)
             for listener in (old, new):
-                listener.settimeout(5)
+                listener.settimeout(60)
                 listener.accept()[0].close()
             waiting.close()
             later.close()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from reconciler.manifests.directory_files import ReadCache, read_directory
 from reconciler.manifests.directory_origin import Directory
 from reconciler.manifests.origin import Listing, Unreadable
 from reconciler.web.manifest import shown_manifest
+from tests.support.eventually import at_leisure, soon
 from tests.support.mount_tables import table
 
 
@@ -25,12 +26,6 @@ def listed(
     found = read_directory(str(path), memo, unsettled)
     assert isinstance(found, Listing)
     return {Path(file).relative_to(path).as_posix(): content for file, content in found.files.items()}
-
-
-async def eventually(check: Callable[[], bool], within: float = 5.0) -> None:
-    async with asyncio.timeout(within):
-        while not check():
-            await asyncio.sleep(0.005)
 
 
 # What a look finds
@@ -205,9 +200,9 @@ class Story:
         found = await self.directory.look()
         return {Path(file).name: text for file, text in found.files.items()} if isinstance(found, Listing) else None
 
-    async def comes_to(self, expected: dict[str, bytes | str] | None, within: float = 5.0) -> None:
+    async def comes_to(self, expected: dict[str, bytes | str] | None) -> None:
         """Looks only when told to, until the directory is seen as expected."""
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(at_leisure(30.0)):
             seen = 0
             while True:
                 while self.looks.calls == seen:
@@ -245,7 +240,7 @@ def test_a_file_that_arrives_whole_is_looked_at_at_once(tmp_path: Path) -> None:
 
 def test_one_still_being_written_waits_for_quiet_and_others_do_not_wait_for_it(tmp_path: Path) -> None:
     async def main() -> None:
-        async with story(tmp_path, quiet_s=0.3) as told:
+        async with story(tmp_path, quiet_s=2.0) as told:
             with (tmp_path / "slow.yaml").open("w") as file:
                 file.write("half")
                 file.flush()
@@ -369,7 +364,7 @@ def test_looking_causes_no_looks(tmp_path: Path) -> None:
                 await told.look()
             # What comes after in the same queue has been seen: nothing else is on its way.
             (tmp_path / "last.yaml").write_text("x")
-            await eventually(lambda: told.looks.calls > 0)
+            await soon(lambda: told.looks.calls > 0)
             assert told.looks.calls == 1
 
     asyncio.run(main())

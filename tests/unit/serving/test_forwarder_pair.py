@@ -52,7 +52,7 @@ def line(request: pytest.FixtureRequest) -> Iterator[Line]:
     for each in (front, back):
         each.setblocking(False)
     for each in (client, program):
-        each.settimeout(5)
+        each.settimeout(60)
     epoll = select.epoll()
     pair = Pair(front, back, epoll, None)
     yield Line(client, program, pair, epoll)
@@ -165,7 +165,7 @@ def test_an_early_refusal_reaches_a_client_that_is_still_sending(line: Line) -> 
         with suppress(OSError):
             line.client.send(b"x" * 50_000)
         line.pump()
-    line.client.settimeout(5)
+    line.client.settimeout(60)
     assert line.client.recv(1000) == refusal
 
 

@@ -121,7 +121,7 @@ class HangingMount:
             return way_of(asked)
 
         monkeypatch.setattr(followed_paths, "way_of", hangs)
-        monkeypatch.setattr(watches, "_HANGS_S", 0.05)
+        monkeypatch.setattr(watches, "_HANGS_S", 1.0)
 
 
 def test_a_source_that_hangs_keeps_no_other_from_being_followed_and_is_reported_when_it_answers(
