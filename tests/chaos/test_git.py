@@ -56,7 +56,7 @@ def test_a_daemon_killed_at_any_moment_of_taking_a_commit_is_carried_on_by_the_n
         assert get(port) in {str(version - 1), str(version)}
         killed += not mortal.is_alive()
         mortal.kill()
-        mortal.join(20)
+        mortal.join(60)
         heir = site.live(**given)
         eventually(site.serves("shop", str(version), port), 60)
         current = site.paths.current("fleet")
@@ -91,7 +91,7 @@ def test_a_daemon_killed_at_any_moment_of_taking_a_source_is_carried_on_by_the_n
         assert get(port) in {str(version - 1), str(version)}
         killed += not mortal.is_alive()
         mortal.kill()
-        mortal.join(20)
+        mortal.join(60)
         heir = site.live(**given)
         eventually(site.serves("shop", str(version), port), 60)
         assert (site.paths.source("code@main") / "current").readlink().stem == commit

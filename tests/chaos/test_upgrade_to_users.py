@@ -128,7 +128,7 @@ def test_a_daemon_killed_at_any_moment_of_an_upgrade_is_carried_on_by_the_next(s
             eventually(partial(is_dead_or_its_own, mortal, port), 60)
             killed += not mortal.is_alive()
             mortal.kill()
-            mortal.join(20)
+            mortal.join(60)
             heir = site.live()
             eventually(partial(is_its_own, port), 60)
             site.await_settled("shop")

@@ -43,9 +43,9 @@ async def test_an_outage_in_a_rollout_is_told_tears_nothing_down_and_the_rollout
             found.follow()
             await soon(lambda: len(api.asked) > asked + TRIES)
             assert api.names() == before
-            assert "prod: cannot apply Deployment blog: the API server cannot be asked" in found.said()
-            assert "prod: the API server cannot be asked" in found.said()  # of the one that is to go
-            assert found.unsettled() == ["shop", "blog", "late"]
+            await soon(lambda: "prod: cannot apply Deployment blog: the API server cannot be asked" in found.said())
+            await soon(lambda: "prod: the API server cannot be asked" in found.said())  # of the one that is to go
+            await soon(lambda: found.unsettled() == ["shop", "blog", "late"])
             assert len(api.writes()) - written < TRIES  # each is tried less and less often
             # What the cluster itself goes on with while it answers nobody.
             api.rolls_out = rolled_out

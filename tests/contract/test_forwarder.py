@@ -198,7 +198,7 @@ def test_why_a_program_did_not_start_is_told_once(
 ) -> None:
     forwarder = running(command)
     forwarder.start()
-    assert forwarder.process.wait(20) == 3
+    assert forwarder.process.wait(60) == 3
     found = (forwarder.ready / "refused").read_text()
     assert found == said or (command[0] == "sh" and found.startswith("sh exited with 127"))
 

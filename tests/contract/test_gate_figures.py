@@ -53,7 +53,7 @@ def answered(status: str | None, *, sent: bool = True) -> Any:
 def died(passed: Path, requests: int) -> int:
     """The pid of a worker that answered so many requests and died during another."""
     process = subprocess.Popen([sys.executable, "-c", WORKER, str(passed), str(requests)])
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     return process.pid
 
 

@@ -57,7 +57,7 @@ def test_a_commit_that_a_replica_shows_some_seconds_after_the_call_is_found(host
     async def story(follower: Follower) -> None:
         before = follower.looks
         follower.hook()
-        await soon(lambda: follower.looks == before + 3)
+        await soon(lambda: follower.looks >= before + 3)
         newest = await asyncio.to_thread(repository.push, app("blog"))
         await soon(lambda: host.in_force == newest)
         assert follower.looks < before + len(QUICK_S)
@@ -92,7 +92,7 @@ def test_calls_without_end_lead_to_one_look_at_a_time_and_keep_no_commit_from_be
             follower.hook()
             calls += 1
             await asyncio.sleep(0.001)
-        assert follower.looks - looks < calls / 10
+        assert follower.looks - looks <= 2 + calls / 10
         assert len(follower._looks_due) <= len(QUICK_S)
 
     followed(host, story)

@@ -199,7 +199,7 @@ def _listener() -> socket.socket:
 
 async def _asked(listener: socket.socket) -> dict[str, Any]:
     def ask() -> dict[str, Any]:
-        with closing(http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=30)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=60)) as connection:
             connection.request("GET", "/")
             seen: dict[str, Any] = json.loads(connection.getresponse().read())
             return seen

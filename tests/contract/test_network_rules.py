@@ -41,7 +41,7 @@ def connected(become, address, port, kind):
         try:
             become()
             with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as client:
-                client.settimeout(5)
+                client.settimeout(60)
                 client.connect((address, port))
                 client.send(b"x")
         except OSError as error:
@@ -172,7 +172,7 @@ def escape(how, listeners, bound="127.0.0.1"):
             own.shutdown(socket.SHUT_RDWR)
         else:
             ctypes.CDLL(None).connect(own.fileno(), bytes(16), 16)
-        own.settimeout(5)
+        own.settimeout(60)
         try:
             own.connect(("127.0.0.2", ports["127.0.0.2"]))
         except OSError as error:

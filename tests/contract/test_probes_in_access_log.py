@@ -35,7 +35,7 @@ _KINDS = {
 
 
 def ask(port: int, path: str, agent: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path, headers={"User-Agent": agent, "Connection": "close"})
     connection.getresponse().read()
     connection.close()

@@ -59,7 +59,7 @@ try:
 _END = """
 finally:
     running.terminate()
-    running.wait(20)
+    running.wait(60)
 print(json.dumps(said))
 """
 
@@ -90,7 +90,7 @@ def watches(rules):
 said.append(asked(watches))
 said.append(both())
 said.append(nftables.tables())
-running.kill(); running.wait(20)
+running.kill(); running.wait(60)
 said.append(asked(lambda rules: rules.generation()).partition(":")[0])
 said.append(both())
 running = warden()
@@ -201,7 +201,7 @@ def status(pid):
 child = ruling()
 said.append(status(child))
 os.kill(child, signal.SIGKILL)
-said.append(running.wait(20))
+said.append(running.wait(60))
 running = warden()
 child = os.pidfd_open(ruling())
 running.kill()

@@ -243,7 +243,7 @@ async def test_a_start_that_is_cancelled_while_it_is_ended_is_told_by_its_reason
         with monkeypatch.context() as patched:
             patched.setattr(instances.Instances, "_kill", hanging)
             starting = asyncio.create_task(machine.do(start_of(app.revision(machine.content()))))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await killing.wait()
             starting.cancel()
             with suppress(asyncio.CancelledError):
@@ -441,7 +441,7 @@ async def test_an_app_starts_processes_by_every_method(site: Site, env: Mapping[
             for method in ("fork", "spawn", "forkserver"):
                 process = multiprocessing.get_context(method).Process(target=operator.neg, args=(1,))
                 process.start()
-                process.join(20)
+                process.join(60)
                 codes.append(process.exitcode)
             start_response("200 OK", [])
             return [str(codes).encode()]

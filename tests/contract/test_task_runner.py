@@ -133,7 +133,7 @@ def test_a_task_that_no_record_tells_of_is_not_begun_without_its_claim(tmp_path:
         runner = Runner(
             tmp_path, "sh", "-c", "echo here", result=str(tmp_path / "no" / "result"), must_claim=must_claim
         )
-        assert runner.process.wait(20) == (73 if must_claim else 0)
+        assert runner.process.wait(60) == (73 if must_claim else 0)
         assert runner.log.read_text() == printed if runner.log.exists() else printed == ""
 
 
@@ -161,7 +161,7 @@ def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(tmp_path: Path) -> Non
     assert (result["code"], result["said"]) == (3, "out")
     reading = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        Runner(tmp_path, "sh", "-c", "echo more", result=str(tmp_path / "second")).process.wait(20)
+        Runner(tmp_path, "sh", "-c", "echo more", result=str(tmp_path / "second")).process.wait(60)
         assert os.read(reading, 10) == b"", "nothing is written to a pipe"
     finally:
         os.close(reading)

@@ -43,7 +43,7 @@ _ASK = """
 import ctypes, socket, sys
 place, own, request = sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3])
 connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-connection.settimeout(20)
+connection.settimeout(60)
 try:
     connection.connect(place)
 except OSError as error:
@@ -90,7 +90,7 @@ def place() -> Iterator[Path]:
         yield path
         assert ask(path).splitlines()[0] == GIVEN.decode()
         warden.terminate()
-        assert warden.wait(20) == 0
+        assert warden.wait(60) == 0
 
 
 def ask(path: Path, *, namespace: str = "own", request: bytes = REQUEST, user: int = _USER) -> str:

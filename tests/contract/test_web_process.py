@@ -114,7 +114,7 @@ def test_clients_that_send_what_is_no_request_leave_nothing_in_the_log(tmp_path:
     handshake = b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
     def sent(request: bytes) -> bytes:
-        with closing(socket.create_connection(("127.0.0.1", port), 20)) as client:
+        with closing(socket.create_connection(("127.0.0.1", port), 60)) as client:
             client.sendall(request)
             return client.recv(4096).partition(b"\r\n")[0]
 

@@ -174,7 +174,7 @@ def stalled(port: int, count: int) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
         found = []
         for _ in range(count):
-            connection = stack.enter_context(closing(socket.create_connection(("127.0.0.1", port), 20)))
+            connection = stack.enter_context(closing(socket.create_connection(("127.0.0.1", port), 60)))
             head = f"POST /hooks/fleet HTTP/1.1\r\nHost: x\r\nX-Gitea-Signature: {'0' * 64}\r\nContent-Length: 9999\r\n"
             connection.sendall(f"{head}\r\n1".encode())
             found.append(connection)

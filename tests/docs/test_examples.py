@@ -135,7 +135,7 @@ async def ask_asgi(
         if len(sent) >= leave_after:
             left.set()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await application({"type": "http", "method": method, "path": path, "headers": []}, receive, send)
     return sent
 

@@ -132,7 +132,7 @@ def event_streams(name: str, port: int, count: int, path: str = "/") -> Iterator
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nAccept: text/event-stream\r\n\r\n".encode())
         try:
             while not over.is_set():
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     line = await reader.readline()
                 if not line:
                     streams.ended.append(f"stream {number} was closed after {streams.events[number]} events")

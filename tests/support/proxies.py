@@ -35,7 +35,7 @@ needs_caddy = pytest.mark.skipif(not CADDIES, reason="no Caddy is installed ('sc
 
 @functools.cache
 def version(program: str) -> tuple[int, ...]:
-    said = subprocess.run([program, "version"], capture_output=True, text=True, check=True, timeout=20).stdout
+    said = subprocess.run([program, "version"], capture_output=True, text=True, check=True, timeout=60).stdout
     match = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
     return tuple(map(int, match.groups())) if match else ()
 

@@ -351,7 +351,7 @@ class Site:
         return "\n".join(told)
 
 
-def get(port: int, path: str = "/", within: float = 10.0) -> str:
+def get(port: int, path: str = "/", within: float = 30.0) -> str:
     """The body of a 200 answer; OSError or AssertionError otherwise."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within)
     try:
@@ -369,7 +369,7 @@ def get(port: int, path: str = "/", within: float = 10.0) -> str:
 def is_refused(port: int) -> bool:
     """True when nobody listens there; a socket that was just closed resets those who came before."""
     try:
-        socket.create_connection(("127.0.0.1", port), 10).close()
+        socket.create_connection(("127.0.0.1", port), 60).close()
     except ConnectionRefusedError:
         return True
     return False

@@ -50,7 +50,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 def test_an_app_is_applied_planned_looked_into_and_stopped(host: Host) -> None:
     assert host.run("apply").endswith("1 app, all up to date\n")
     first = host.app()
-    with urllib.request.urlopen(str(first["url"]), timeout=10) as answer:
+    with urllib.request.urlopen(str(first["url"]), timeout=60) as answer:
         assert answer.status == 200
 
     assert host.run("plan") == "nothing to do: 1 app up to date\n"

@@ -98,7 +98,7 @@ def test_a_client_of_the_port_beside_is_not_believed(site: Site, server: str) ->
     site.manifest("shop", domains=["shop.localhost"], port=port, host="0.0.0.0", **SERVERS[server])
     site.live(proxy=proxy)
     eventually(lambda: met(proxy.front.https).endswith(" 127.0.0.1"), 120)
-    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as client:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as client:
         client.request("GET", "/", headers={"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"})
         told = client.getresponse().read().decode()
     seen = "-" if "socket" in server else "127.0.0.2"

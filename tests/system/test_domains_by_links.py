@@ -46,7 +46,7 @@ def by_http_2(name: str, port: int, authority: str) -> tuple[int, bytes]:
 
 def kept(name: str, port: int) -> http.client.HTTPConnection:
     """A connection that has had an answer and is idle since."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.sock = connected(name, port)
     connection.request("GET", "/", headers={"Host": name})
     assert connection.getresponse().read()

@@ -207,7 +207,7 @@ def test_another_user_reaches_neither_the_admin_socket_nor_the_key_nor_the_socke
 
     def met(directory: Path, name: str) -> str:
         words = [sys.executable, "-I", "-W", "ignore", "-c", KNOCK, str(directory), name]
-        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
     assert [met(site.paths.proxy, name) for name in ("admin.sock", "key")] == ["denied"] * 2
     assert met(site.paths.socket("shop").parent, "shop.sock") == "denied"

@@ -122,7 +122,7 @@ def test_a_websocket_stays_open_through_traefik_while_names_change_and_no_reques
     site.live(proxy=traefik)
     eventually(lambda: status("echo.example.com", http) == 200, 60)
     eventually(lambda: status("shop.example.com", http) == 200, 60)
-    with upgraded(socket.create_connection(("127.0.0.1", http), 20), "echo.example.com") as line:
+    with upgraded(socket.create_connection(("127.0.0.1", http), 60), "echo.example.com") as line:
         for number in range(5):
             site.source("shop", f"{number}")
             site.manifest("shop", domains=["shop.example.com", f"new{number}.example.com"], tls="off", probation="0s")

@@ -80,7 +80,7 @@ def load(name: str, port: int, clients: int = 3, *, kept: bool = True) -> Iterat
     over = threading.Event()
 
     def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         line: socket.socket | None = None
         while not over.is_set():
             try:

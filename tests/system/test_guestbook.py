@@ -33,11 +33,11 @@ def sign(port: int, message: str) -> None:
     """Fill in the form as a browser would."""
     url = f"http://127.0.0.1:{port}/"
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-    with browser.open(url, timeout=20) as page:
+    with browser.open(url, timeout=60) as page:
         found = _TOKEN.search(page.read().decode())
     assert found is not None
     form = {"csrfmiddlewaretoken": found[1], "name": "A guest", "message": message}
-    with browser.open(url, urllib.parse.urlencode(form).encode(), timeout=20) as page:
+    with browser.open(url, urllib.parse.urlencode(form).encode(), timeout=60) as page:
         assert message in page.read().decode()
 
 

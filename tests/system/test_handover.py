@@ -89,7 +89,7 @@ def test_a_response_that_is_under_way_is_finished_by_the_instance_that_began_it(
     site.live()
     eventually(lambda: body(port) == "1" and site.settled("blog"))
     before = site.pid("blog")
-    stream = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    stream = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     stream.request("GET", "/?25")
     answer = stream.getresponse()
     assert answer.read(1) == b"1"
@@ -164,7 +164,7 @@ class Kept:
     """A client that keeps its connection, and makes another only when it was let go before it asked anything."""
 
     def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.let_go = 0
 
     def get(self) -> str:
@@ -191,7 +191,7 @@ class Kept:
 
 def body(port: int) -> str:
     """One answer on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/", headers={"Connection": "close"})
         return connection.getresponse().read().decode()
@@ -204,5 +204,5 @@ def body(port: int) -> str:
 @contextmanager
 def websocket(port: int) -> Iterator[socket.socket]:
     """An open websocket (RFC 6455), closed in an orderly way."""
-    with upgraded(socket.create_connection(("127.0.0.1", port), timeout=20)) as line:
+    with upgraded(socket.create_connection(("127.0.0.1", port), timeout=60)) as line:
         yield line

@@ -46,7 +46,7 @@ def metadata():
     return own
 
 def found(ports):
-    said = [attempt(lambda: socket.create_connection(("127.0.0.1", port), 5)) for port in ports]
+    said = [attempt(lambda: socket.create_connection(("127.0.0.1", port), 60)) for port in ports]
     return json.dumps([*said, attempt(lambda: udp(ports[-1]))])
 
 def listener():
@@ -61,7 +61,7 @@ def listener():
 def escape(port):  # by the socket that the daemon has opened
     own = listener()
     own.shutdown(socket.SHUT_RDWR)
-    own.settimeout(5)
+    own.settimeout(60)
     own.connect(("127.0.0.1", port))
     return own
 

@@ -22,7 +22,7 @@ _BUILD = """
 import json, os, socket
 def attempt(kind, *place):
     with socket.socket(socket.AF_INET, kind) as own:
-        own.settimeout(5)
+        own.settimeout(60)
         try:
             own.connect(place)
             own.send(b"x")

@@ -59,7 +59,7 @@ def test_a_killed_program_is_restarted_no_connection_is_refused_and_clients_that
         assert sum(load.failed.values()) <= 2  # those that were being answered
     for said in (b"", b"GET / HT", b"\x16\x03\x01nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 50):
         for _ in range(20):
-            with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            with socket.create_connection(("127.0.0.1", port), 60) as connection:
                 connection.sendall(said)
     assert get(port) == "1"
     pid = site.pid("blog")
@@ -75,7 +75,7 @@ def test_what_is_under_way_is_finished_by_the_instance_that_began_it(site: Site)
     before, answers = site.pid("blog"), list[str]()
     slow = threading.Thread(target=lambda: answers.append(get(port, "/slow?1")))
     slow.start()
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as kept:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as kept:
         kept.request("GET", "/")
         assert kept.getresponse().read() == b"1"
         kind.write(site, "blog", "2")

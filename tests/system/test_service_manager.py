@@ -182,7 +182,7 @@ def test_as_pid_1_the_daemon_ends_at_sigterm_and_takes_the_apps_along_gracefully
     with as_pid_1(site) as (outside, inside):
         eventually(lambda: get(port), within=60)
         os.kill(inside, signal.SIGTERM)
-        assert outside.wait(30) == 0
+        assert outside.wait(60) == 0
     told = [text for app, kind, text in site.events() if kind == "stopped" or app == ""]
     assert told[-1] == "ended, after its apps"
     assert "Worker exiting" in site.paths.log("blog", "app").read_text()

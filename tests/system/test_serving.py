@@ -22,7 +22,7 @@ def application(environ, start_response):
 
 def answer(port: int) -> tuple[int, str | None, str]:
     """Status, Retry-After and body of a GET."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/")
         response = connection.getresponse()
@@ -140,7 +140,7 @@ def test_an_idle_app_sleeps_and_a_burst_of_connections_wakes_it_and_is_served(si
     site.live()
     eventually(state(site, "blog", "sleeping"))
     eventually(lambda: site.instances("blog") == [])
-    waiting = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(200)]
+    waiting = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(200)]
     for connection in waiting:
         connection.request("GET", "/", headers={"Connection": "close"})
     assert {connection.getresponse().status for connection in waiting} == {200}

@@ -112,7 +112,7 @@ def test_the_proxy_serves_files_of_both_builds_and_a_deploy_changes_nothing_of_i
         eventually(lambda: get("/static/site.css")[1] == "new!")
         assert get("/static/gone.css")[1] == "gone"
         (site.root / "gate").touch()
-        assert slow.communicate(timeout=30)[0] == "one GET /slow"
+        assert slow.communicate(timeout=60)[0] == "one GET /slow"
     finally:
         slow.kill()
         slow.wait()
@@ -259,12 +259,12 @@ def test_nginx_serves_the_files_of_both_builds_from_a_directory_that_its_user_ca
         assert theirs.read_text() == "theirs"
     finally:
         nginx.terminate()
-        nginx.wait(20)
+        nginx.wait(60)
 
 
 def sent(port: int, method: str, path: str) -> str:
     """What is answered to a request with a body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, b"body", {"Host": "shop.example.com"})
         return connection.getresponse().read().decode()

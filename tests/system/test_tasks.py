@@ -350,7 +350,7 @@ def test_no_task_runs_twice_or_is_lost_wherever_the_daemon_is_killed(
         os.kill(daemon.pid, signal.SIGKILL)
         daemon.wait()
         while asking:
-            asking.pop().communicate(timeout=30)
+            asking.pop().communicate(timeout=60)
         daemon = site.start()
         site.await_settled("shop")
         ended(site, name)

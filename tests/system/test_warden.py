@@ -66,7 +66,7 @@ class Warden:
     def end(self, number: int = signal.SIGTERM) -> None:
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.communicate(timeout=20)
+            self.process.communicate(timeout=60)
             self.process = None
 
 
@@ -223,7 +223,7 @@ import json, socket
 
 def attempt(port):
     try:
-        socket.create_connection(("127.0.0.1", port), 5).close()
+        socket.create_connection(("127.0.0.1", port), 60).close()
     except OSError as error:
         return type(error).__name__
     return "through"

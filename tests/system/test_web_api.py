@@ -472,7 +472,7 @@ def _form(at: Path | int, path: str, fields: dict[str, str], headers: dict[str, 
 
 def _raw(port: int, lines: list[str]) -> str:
     """What the server says to these very lines."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection, connection.makefile("rb") as told:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection, connection.makefile("rb") as told:
         connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         return told.read().decode()
 

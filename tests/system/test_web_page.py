@@ -152,7 +152,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tup
         site.await_settled("blog", "news", "forum")
         eventually(lambda: site.known_good("news"))
         site.manifest("news", port=news, probation="0s", env={"LOG_LEVEL": "debug", "API_KEY": "do-not-show-either"})
-        visitor = stack.enter_context(socket.create_connection(("127.0.0.1", forum), timeout=30))
+        visitor = stack.enter_context(socket.create_connection(("127.0.0.1", forum), timeout=60))
         visitor.sendall(b"GET / HTTP/1.1\r\nHost: forum\r\n\r\n")
         eventually(fifo.with_name("fifo.asked").exists)
         site.manifest("forum", port=forum, state="stopped", **patient)

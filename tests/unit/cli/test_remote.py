@@ -164,7 +164,7 @@ def test_a_signal_ends_ssh_too(ssh: Path, number: signal.Signals) -> None:
     with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         eventually((ssh / "called").exists)
         process.send_signal(number)
-        assert process.wait(30) == 128 + number
+        assert process.wait(60) == 128 + number
     pid = int(str(called(ssh)["pid"]))
     eventually(lambda: start_ticks(pid) is None)
 

@@ -98,7 +98,7 @@ async def asked(listening: socket.socket) -> bytes:
     )
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await reader.read()
     finally:
         writer.close()
@@ -182,7 +182,7 @@ def test_a_listener_that_an_app_shuts_down_is_open_again_soon_and_that_is_told_o
                 of_the_app.shutdown(socket.SHUT_RDWR)
             with pytest.raises(ConnectionRefusedError):
                 await asked(opened)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                     await asyncio.sleep(0.05)
             async with served(opened):
@@ -209,7 +209,7 @@ def test_a_socket_that_an_app_shuts_down_is_closed_and_a_new_one_opened_in_its_p
             of_the_app.shutdown(how)
             with pytest.raises(ConnectionRefusedError):
                 await asked(dead)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not woken:
                     await asyncio.sleep(0.05)
             assert address not in listeners.of("shop")

@@ -264,7 +264,7 @@ def test_a_path_is_closed_at_once_while_a_renewal_hangs_and_keeps_no_watch(
 
     def hanging(path: str) -> Way:
         begun.set()
-        assert go.wait(30.0)
+        assert go.wait(60.0)
         return way_of(path)
 
     async def follow() -> None:

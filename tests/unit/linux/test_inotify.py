@@ -125,7 +125,7 @@ def test_thousands_of_trees_cost_one_thread(tmp_path: Path) -> None:
         noted.watch.folder(str(tmp_path), noted).close()
         threads, watching = threading.active_count(), inotify_descriptors()
         watches = [noted.watch.tree(str(folder), noted, nothing) for folder in folders]
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # those of a test before may end meanwhile
         assert inotify_descriptors() <= watching
         (folders[500] / "x").write_text("x")
         await noted.hears("x")
@@ -386,7 +386,7 @@ def test_a_tree_whose_directories_are_moved_again_and_again_is_not_watched_for_a
         assert watched.problem is not None
         assert watched.problem.failure is WatchFailure.STORM
         assert watched.rests
-        assert EVERYTHING in stormy.changes
+        await soon(lambda: EVERYTHING in stormy.changes)
         assert watched._directories == {}
         (top / "a").rename(top / "c")
         (tmp_path / "calm" / "edited").write_text("x")

@@ -52,7 +52,7 @@ def test_the_end_of_a_process_that_another_traces_is_noticed_and_not_waited_for(
         ended = asyncio.Event()
         process = Process(child.pid, os.pidfd_open(child.pid), child=True, ended=ended.set)
         process.signal(signal.SIGKILL)
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(60.0):
             await ended.wait()
         assert process.end == "ended"
 

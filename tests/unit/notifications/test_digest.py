@@ -179,7 +179,7 @@ async def announced(
         failed=lambda what, then: None,
     )
     notifier.on_report(subject, report)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         keeping = asyncio.create_task(notifier.run())
         while len(hook.got) < count or "unsure" in str(facts) or not facts:
             await asyncio.sleep(0.01)

@@ -105,7 +105,7 @@ def test_something_mounted_since_is_a_reason_to_read_once(source: Path, monkeypa
 
 
 async def within(story: Coroutine[object, object, None]) -> None:
-    async with asyncio.timeout(30.0):
+    async with asyncio.timeout(60.0):
         await story
 
 

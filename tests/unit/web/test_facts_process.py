@@ -44,7 +44,7 @@ def test_who_left_has_nothing_done_for_them_any_more_nor_holds_a_place() -> None
             async with place:
                 return "done"
 
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             leaver = group.create_task(_left_alone(_request(gone), endless()))
             await started.wait()
             stayer = group.create_task(while_connected(_request(asyncio.Event()), short()))

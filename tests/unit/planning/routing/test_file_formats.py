@@ -100,7 +100,7 @@ def test_nginx_accepts_what_is_written_for_it(tmp_path: Path) -> None:
             f"pid {tmp_path}/pid; events {{}} http {{ access_log off; {temporary} include {tmp_path}/ours.conf; }}"
         )
         words = [str(NGINX), "-t", "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "log")]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, f"{done.stderr}\n{text}"
 
 
@@ -111,7 +111,7 @@ def test_haproxy_accepts_what_is_written_for_it(tmp_path: Path) -> None:
     text = text_of("haproxy", routes(str(chain), f"{chain}.key"), Front(http=18080, https=18443, address="127.0.0.1"))
     (tmp_path / "ours.cfg").write_text(text)
     words = [str(HAPROXY), "-c", "-f", str(tmp_path / "ours.cfg")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, f"{done.stderr}{done.stdout}\n{text}"
 
 
