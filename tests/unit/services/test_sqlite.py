@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from reconciler.services.provisioner import Grant, ServiceError, ServiceSpec
+from reconciler.services.types.sqlite import apart, provisioner
 from reconciler.services.types.sqlite.provisioner import Sqlite
 from reconciler.vault.secret import Secret
 
@@ -42,18 +43,16 @@ def test_a_backup_is_its_owners_alone_from_its_first_byte(
     service: ServiceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[int] = []
-    connect: Any = sqlite3.connect
 
-    def noting_modes(database: str | Path, **options: Any) -> Any:
-        opened = connect(database, **options)
-        if (tmp_path / "dump").exists():
-            modes.append((tmp_path / "dump").stat().st_mode & 0o777)
-        return opened
+    async def noting_modes(*arguments: Any, file: str) -> Any:
+        modes.append(Path(file).stat().st_mode & 0o777)
+        return await apart.apart(*arguments, file=file)
 
-    monkeypatch.setattr(sqlite3, "connect", noting_modes)
+    monkeypatch.setattr(provisioner, "apart", noting_modes)
     asyncio.run(Sqlite().back_up(service, tmp_path / "dump"))
-    assert modes
-    assert set(modes) == {0o600}
+    assert modes == [0o600]
+    assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.glob("dump*")] == ["dump"]
     assert b"Ada" in (tmp_path / "dump").read_bytes()
 
 
@@ -110,3 +109,129 @@ def test_what_a_link_in_the_place_of_a_database_leads_to_keeps_its_mode(service:
     with pytest.raises(ServiceError, match="is no regular file"):
         asyncio.run(Sqlite().bind(service, None))  # type: ignore[arg-type]  # a file has no users
     assert other.stat().st_mode & 0o777 == 0o644
+
+
+_GROUP = 64321  # of nobody
+_AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="apps have users of their own under root alone")
+
+
+@pytest.fixture
+def shared(service: ServiceSpec) -> ServiceSpec:
+    """A database that apps with users of their own share."""
+    os.chown(service.directory, -1, _GROUP)
+    service.directory.chmod(0o2770)
+    for file in service.directory.iterdir():
+        os.chown(file, -1, _GROUP)
+        file.chmod(0o660)
+    return service
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A database of somebody else."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.sqlite3")) as database:
+        database.execute("CREATE TABLE secret AS SELECT 'Eve' AS name")
+        database.commit()
+    return tmp_path / "other.sqlite3"
+
+
+def _names(file: Path) -> list[tuple[str]]:
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        return database.execute("SELECT name FROM customer").fetchall()
+
+
+@_AS_ROOT
+def test_a_shared_database_is_made_backed_up_verified_and_restored(shared: ServiceSpec, tmp_path: Path) -> None:
+    file, sqlite = shared.directory / "db.sqlite3", Sqlite()
+    asyncio.run(sqlite.back_up(shared, tmp_path / "dump"))
+    (tmp_path / "scratch").mkdir()
+    assert asyncio.run(sqlite.verify_backup(shared, tmp_path / "dump", tmp_path / "scratch")) == {
+        "tables": 1,
+        "rows": 1,
+    }
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("DELETE FROM customer")
+        database.commit()
+    asyncio.run(sqlite.restore(shared, tmp_path / "dump"))
+    assert _names(file) == [("Ada",)]
+    file.unlink()
+    asyncio.run(sqlite.provision(shared))
+    found = file.stat()
+    assert (found.st_mode & 0o777, found.st_gid) == (0o660, _GROUP)
+    assert file.read_bytes()[18:20] == b"\2\2", "it has a write-ahead log"
+
+
+@_AS_ROOT
+@pytest.mark.parametrize("ending", ["", "-wal"])
+def test_a_link_that_an_app_makes_once_its_database_was_looked_at_leads_to_nothing(
+    shared: ServiceSpec, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    asyncio.run(Sqlite().back_up(shared, tmp_path / "dump"))
+    before = other.read_bytes()
+    place = shared.directory / f"db.sqlite3{ending}"
+    place.unlink(missing_ok=True)
+    place.symlink_to(other)
+    monkeypatch.setattr(provisioner, "_require_regular", lambda _: None)
+    for attempt in (
+        Sqlite().back_up(shared, tmp_path / "copy"),
+        Sqlite().restore(shared, tmp_path / "dump"),
+        Sqlite().provision(shared),
+    ):
+        with contextlib.suppress(ServiceError):
+            asyncio.run(attempt)
+    assert other.read_bytes() == before
+    assert b"Eve" not in (tmp_path / "copy").read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["", "-journal", "-wal"])
+def test_a_pipe_that_an_app_makes_once_its_database_was_looked_at_is_not_waited_for(
+    service: ServiceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    asyncio.run(Sqlite().back_up(service, tmp_path / "dump"))
+    place = service.directory / f"db.sqlite3{ending}"
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    monkeypatch.setattr(provisioner, "_require_regular", lambda _: None)
+    monkeypatch.setattr(apart, "_PATIENCE_S", 1)
+    for attempt in (
+        Sqlite().back_up(service, tmp_path / "copy"),
+        Sqlite().restore(service, tmp_path / "dump"),
+        Sqlite().provision(service),
+    ):
+        with contextlib.suppress(ServiceError):
+            asyncio.run(attempt)
+
+
+def test_a_process_that_works_with_a_database_ends_with_whoever_waits_for_it(
+    service: ServiceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(service.directory / "db.sqlite3-journal")
+    monkeypatch.setattr(provisioner, "_require_regular", lambda _: None)
+
+    async def backed_up() -> None:
+        async with asyncio.timeout(2):
+            await Sqlite().back_up(service, tmp_path / "dump")
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(backed_up())
+    assert _children() == []
+
+
+def _children() -> list[str]:
+    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return [pid for pid in text.split() if b"apart_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_what_is_no_database_counts_as_damaged(service: ServiceSpec) -> None:
+    file = service.directory / "db.sqlite3"
+    grant = Grant(id="1" * 12, app="blog", user="blog", password=Secret(""))
+    credentials = asyncio.run(Sqlite().bind(service, grant))
+    assert asyncio.run(Sqlite().verify(service, grant, credentials)) is None
+    for content in (b"x" * 4096, b"SQLite format 3\0"):
+        file.write_bytes(content)
+        with pytest.raises(ServiceError, match="is damaged"):
+            asyncio.run(Sqlite().verify(service, grant, credentials))
+    file.write_bytes(b"")
+    assert asyncio.run(Sqlite().verify(service, grant, credentials)) is None, "SQLite makes one of an empty file"
+    file.unlink()
+    assert "is gone" in str(asyncio.run(Sqlite().verify(service, grant, credentials)))

@@ -7,22 +7,24 @@ import asyncio
 import contextlib
 import os
 import shutil
-import sqlite3
 import stat
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from reconciler.linux.error_words import in_words
+from reconciler.linux.regular_files import read_own
 from reconciler.linux.remove_tree import remove_tree
 from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Client, Credentials, Grant, ServiceError, ServiceSpec
 from reconciler.services.server_tools import new
 from reconciler.services.types.sqlite import shell
+from reconciler.services.types.sqlite.apart import apart
 
-_PATIENCE_S = 30.0
-_PAGES_AT_ONCE = 1024
+# https://www.sqlite.org/fileformat2.html: the header, its first bytes, and the formats to write and to read by.
+_HEADER, _MAGIC = 100, b"SQLite format 3\0"
+_FORMATS, _WITH_LOG = slice(18, 20), b"\2\2"
 
 
 class Sqlite:
@@ -30,11 +32,11 @@ class Sqlite:
 
     async def provision(self, service: ServiceSpec) -> None:
         """Make an empty database, or leave the one that is there."""
-        await asyncio.to_thread(_made, service)
+        await _made(service)
 
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:  # noqa: ARG002  a file has no users
         """Return the path of the file, which is created again if it was removed."""
-        await asyncio.to_thread(_made, service)
+        await _made(service)
         return _credentials(service)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:  # noqa: ARG002
@@ -54,27 +56,29 @@ class Sqlite:
 
     async def size_bytes(self, service: ServiceSpec) -> int | None:
         """Return the size of the database and its log."""
-        sizes = [place.stat().st_size for place in _files(service) if place.exists()]
+        sizes = []
+        for place in _files(service):
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(place.lstat().st_size)
         return sum(sizes) if sizes else None
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
         """Copy the database while apps keep writing."""
         _require_regular(_file(service))
         new(file).close()  # SQLite would create a file that others can read
-        await _copy(f"{_file(service).as_uri()}?mode=ro", file, f"cannot back up {service.name}")
+        await apart(_file(service), "back up", f"cannot back up {service.name}", file=str(file))
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
         """Write the content of another database over this one, in one transaction, which open connections see."""
-        await asyncio.to_thread(_checked, file)
         _require_regular(_file(service))
-        await _copy(_unchanging(file), _file(service), f"cannot restore {service.name}")
+        await apart(_file(service), "restore", f"cannot restore {service.name} from {file}", file=_unchanging(file))
 
     async def verify_backup(self, service: ServiceSpec, file: Path, scratch: Path) -> Mapping[str, int]:
         """Restore into a file of its own, check all of it, and count."""
         restored = scratch / "restored.sqlite3"
         new(restored).close()
-        await _copy(_unchanging(file), restored, f"cannot restore {service.name} from {file}")
-        return await asyncio.to_thread(_counted, restored, file)
+        what = f"cannot restore {service.name} from {file}"
+        return await apart(_file(service), "verify", what, file=_unchanging(file), restored=str(restored))
 
     async def remove_scratch(self, service: ServiceSpec) -> None:
         """Do nothing: the file was in the directory that is removed."""
@@ -101,38 +105,41 @@ def _credentials(service: ServiceSpec) -> dict[str, Json]:
     return {"name": service.name, "path": path, "filename": path, "uri": f"sqlite:///{quote(path)}"}
 
 
-def _made(service: ServiceSpec) -> None:
+async def _made(service: ServiceSpec) -> None:
+    """Make sure that there is a database with a write-ahead log."""
     file = _file(service)
+    if not await asyncio.to_thread(_has_log, service.directory, file):
+        await apart(file, "make", f"cannot make the database {file}")
+
+
+def _has_log(directory: Path, file: Path) -> bool:
+    """Make sure that there is a file; tell whether it is a database with a write-ahead log. Raises ServiceError."""
     try:
-        service.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create_private(file)
         _require_regular(file)
-        with contextlib.closing(sqlite3.connect(file, timeout=_PATIENCE_S)) as database:
-            # Readers and a writer at once; it is kept in the file, so that it is made here for every app.
-            if database.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-                database.execute("PRAGMA journal_mode=WAL")
-    except (OSError, sqlite3.Error) as error:
-        raise ServiceError(f"cannot make the database {file}: {error}") from error
+        return read_own(file, _HEADER)[_FORMATS] == _WITH_LOG
+    except OSError as error:
+        raise ServiceError(f"cannot make the database {file}: {in_words(error)}") from error
 
 
 def _wrong(file: Path) -> str | None:
-    if not file.exists():
-        return f"{file} is gone"
-    _require_regular(file)
     try:
-        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=5)) as database:
-            database.execute("PRAGMA schema_version").fetchone()
-    except sqlite3.OperationalError as error:
-        raise ServiceError(f"cannot open {file}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise ServiceError(f"{file} is damaged: {error}; restore it from a backup") from error
+        _require_regular(file)
+        header = read_own(file, _HEADER)
+    except FileNotFoundError:
+        return f"{file} is gone"
+    except OSError as error:
+        raise ServiceError(f"cannot open {file}: {in_words(error)}") from error
+    if header and (len(header) < _HEADER or not header.startswith(_MAGIC)):
+        raise ServiceError(f"{file} is damaged: it does not begin as a database does; restore it from a backup")
     return None
 
 
 def _require_regular(file: Path) -> None:
     """Raise ServiceError if an app has put something else in the place of a database, or of a file that belongs to it.
 
-    A thread that opens a named pipe waits for ever, and each thread of this process is needed.
+    SQLite would wait for a named pipe for as long as it is let.
     """
     for ending in ("", "-journal", "-wal", "-shm"):
         place = file.with_name(f"{file.name}{ending}")
@@ -149,74 +156,10 @@ def _unchanging(file: Path) -> str:
     return f"{file.as_uri()}?mode=ro" if has_log else f"{file.as_uri()}?mode=ro&immutable=1"
 
 
-def _checked(file: Path) -> None:
-    try:
-        with contextlib.closing(sqlite3.connect(_unchanging(file), uri=True, timeout=5)) as database:
-            found = database.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        raise ServiceError(f"cannot restore from {file}: {error}") from error
-    if found != ("ok",):
-        raise ServiceError(f"cannot restore from {file}: it is damaged")
-
-
-def _counted(restored: Path, file: Path) -> dict[str, int]:
-    """Check a restored database as a whole; return the number of its tables and of their rows."""
-    try:
-        with contextlib.closing(sqlite3.connect(restored)) as database:
-            problem = database.execute("PRAGMA integrity_check(1)").fetchone()
-            if problem != ("ok",):
-                raise ServiceError(f"{file} is damaged: {problem[0]}")
-            found = database.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-                " AND sql NOT LIKE 'CREATE VIRTUAL%'"
-            ).fetchall()
-            quoted = (str(name).replace('"', '""') for (name,) in found)
-            rows = sum(database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in quoted)  # noqa: S608
-    except sqlite3.Error as error:
-        raise ServiceError(f"cannot restore from {file}: {error}") from error
-    return {"tables": len(found), "rows": rows}
-
-
-async def _copy(source: str, target: Path, what: str) -> None:
-    """Copy the database at a URI in a thread, which ends soon after a cancellation."""
-    cancelled = threading.Event()
-    try:
-        await asyncio.to_thread(_copied, source, target, what, cancelled)
-    except asyncio.CancelledError:
-        cancelled.set()
-        raise
-
-
-class _Cancelled(Exception):
-    """Nothing waits for the copy any more."""
-
-
-def _copied(source: str, target: Path, what: str, cancelled: threading.Event) -> None:
-    def go_on(*_: int) -> None:
-        if cancelled.is_set():
-            raise _Cancelled
-
-    try:
-        with (
-            contextlib.closing(sqlite3.connect(source, uri=True, timeout=_PATIENCE_S)) as held,
-            contextlib.closing(sqlite3.connect(target, timeout=_PATIENCE_S)) as taken,
-        ):
-            taken.execute("PRAGMA synchronous=FULL")
-            # Within one transaction: otherwise each write of an app would have the copy begin again.
-            held.execute("BEGIN")
-            held.execute("SELECT 1 FROM sqlite_master").fetchone()
-            held.backup(taken, pages=_PAGES_AT_ONCE, progress=go_on)
-    except _Cancelled:
-        return
-    except (OSError, sqlite3.Error) as error:
-        raise ServiceError(f"{what}: {error}") from error
-
-
 def _create_private(file: Path) -> None:
     """Make sure that a file exists that only its owner can read, before SQLite creates one that others can read, too.
 
-    SQLite gives the files beside a database the database's own mode. An existing one is not opened here: closing it
-    would release this process's locks on it.
+    SQLite gives the files beside a database the database's own mode.
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
