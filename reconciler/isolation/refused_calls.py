@@ -48,6 +48,9 @@ _MSG_FASTOPEN = 0x20000000  # connects as it sends, past what looks at connectio
 # listener is the daemon's, and of all instances.
 _FILTERS = (26, 27, 44, 50, 51, 52, 68)
 _SOL_SOCKET = 1
+# Whoever opens a file waits, up to 45 s, for one who has a lease on it; where builds run as root, that is any file of the
+# host's that they can read.
+_FCNTL, _SETLEASE = (72, 25), 1024
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: what is typed into the terminal of an operator
 
 
@@ -79,6 +82,7 @@ def _made(machine: str, *, connects: bool, sends_first: bool) -> bytes:
         Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_SOL_SOCKET,)), (2, "in", _FILTERS)),
         Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_TCP,)), (2, "in", (_TCP_ULP,))),
         Rule(_IOCTL[at], errno.EPERM, (1, "in", _TERMINAL_INPUT)),
+        Rule(_FCNTL[at], errno.EACCES, (1, "in", (_SETLEASE,))),
     ]
     if not connects or not sends_first:
         sends = ((_SENDTO[at], 3), (_SENDMSG[at], 2), (_SENDMMSG[at], 3))

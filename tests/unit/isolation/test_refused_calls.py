@@ -31,8 +31,8 @@ def run(machine: str, call: int, *arguments: int, arch: int | None = None, conne
                 return number & 0xFFFF if number >> 16 == 5 else ALLOWED
 
 
-X86 = {"read": 0, "mount": 165, "clone": 56, "socket": 41, "setsockopt": 54, "ioctl": 16, "ptrace": 101}
-ARM = {"read": 63, "mount": 40, "clone": 220, "socket": 198, "setsockopt": 208, "ioctl": 29, "ptrace": 117}
+X86 = {"read": 0, "mount": 165, "clone": 56, "socket": 41, "setsockopt": 54, "ioctl": 16, "fcntl": 72, "ptrace": 101}
+ARM = {"read": 63, "mount": 40, "clone": 220, "socket": 198, "setsockopt": 208, "ioctl": 29, "fcntl": 25, "ptrace": 117}
 
 
 @pytest.mark.parametrize(("machine", "calls"), [("x86_64", X86), ("aarch64", ARM)])
@@ -56,6 +56,9 @@ def test_some_calls_are_refused_for_their_arguments(machine: str, calls: dict[st
     assert run(machine, calls["setsockopt"], 3, 1, 15) == ALLOWED  # SO_REUSEPORT
     assert run(machine, calls["ioctl"], 0, 0x5412) == errno.EPERM
     assert run(machine, calls["ioctl"], 0, 0x5401) == ALLOWED
+    for command in (1, 4, 6, 1030):  # F_GETFD, F_SETFL, F_SETLK, F_DUPFD_CLOEXEC
+        assert run(machine, calls["fcntl"], 3, command) == ALLOWED
+    assert run(machine, calls["fcntl"], 3, 1024) == errno.EACCES  # F_SETLEASE
 
 
 @pytest.mark.parametrize(
