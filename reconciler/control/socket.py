@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.control.requests import NotFound, Refused
-from reconciler.linux.unix_sockets import peer_name, reachable
+from reconciler.linux.unix_sockets import peer_name, reachable, refuse_files
 
 if TYPE_CHECKING:  # a command that asks is quicker without it
     import asyncio
@@ -41,6 +41,7 @@ class Control:
 
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            refuse_files(listening)
             self._path.unlink(missing_ok=True)
             with reachable(self._path) as short:
                 listening.bind(short)

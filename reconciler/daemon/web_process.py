@@ -20,7 +20,7 @@ import reconciler
 from reconciler.linux.files import replace_file
 from reconciler.linux.processes import Process, kill_group, open_output, reap_killed, watched_or_killed
 from reconciler.linux.regular_files import read_own
-from reconciler.linux.unix_sockets import reachable
+from reconciler.linux.unix_sockets import reachable, refuse_files
 from reconciler.settings.settings import Api, Settings
 from reconciler.settings.tokens import token_of
 from reconciler.state.paths import StatePaths
@@ -230,6 +230,7 @@ def _unix_listener(path: Path) -> socket.socket:
     """Open a socket at this path, in place of one that a daemon left that was killed."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        refuse_files(listener)
         path.unlink(missing_ok=True)
         with reachable(path) as short:
             listener.bind(short)

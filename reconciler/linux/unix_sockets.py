@@ -11,7 +11,7 @@ from typing import Any
 
 from reconciler.linux.user_namespaces import root_here
 
-_AGAIN_S = 0.05
+_SO_PASSRIGHTS = 83  # <asm-generic/socket.h>, which Python does not name yet
 
 
 @contextlib.contextmanager
@@ -37,15 +37,10 @@ def connected(path: Path, kind: socket.SocketKind, timeout_s: float) -> socket.s
     return opened
 
 
-async def connected_in_turn(path: Path) -> socket.socket:
-    """Return a stream connected to the socket at a path, once there is room in its queue. Raises OSError."""
-    import asyncio  # commands that only look wait for every import
-
-    while True:
-        try:
-            return connected(path, socket.SOCK_STREAM, 0)
-        except BlockingIOError:  # nothing tells when there is room
-            await asyncio.sleep(_AGAIN_S)
+def refuse_files(opened: socket.socket) -> None:
+    """Have the kernel refuse to send open files to a socket, and to those accepted there; not before Linux 6.16."""
+    with contextlib.suppress(OSError):
+        opened.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
 
 
 def peer_name(connection: Any) -> str | None:

@@ -6,10 +6,14 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import field
+from functools import partial
 from pathlib import Path
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.passed_files import Aside, close_aside, looked_at
 from reconciler.linux.proc_files import proc_bytes
+from reconciler.linux.unix_sockets import refuse_files
 from reconciler.serving.live_instance import LiveInstance
 
 _LONGEST = 4096
@@ -23,6 +27,7 @@ class _Listening:
     path: Path
     watchdog_s: float | None
     heard_at: float
+    aside: Aside = field(default_factory=Aside)
     timer: asyncio.TimerHandle | None = None
 
 
@@ -37,6 +42,7 @@ class NotifySockets:
         """Open the socket of an instance that is about to start. Raises OSError."""
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
+            refuse_files(opened)
             with suppress(FileNotFoundError):
                 path.unlink()
             opened.bind(str(path))
@@ -75,15 +81,24 @@ class NotifySockets:
         if listening.timer is not None:
             listening.timer.cancel()
         asyncio.get_running_loop().remove_reader(listening.opened)
-        listening.opened.close()
         with suppress(OSError):
             listening.path.unlink()
+        close_aside(listening.opened, listening.aside, listening.opened.close)
+
+    def discard(self, opened: socket.socket) -> None:
+        """Close the socket of an instance that could not be started."""
+        close_aside(opened, Aside(), opened.close)
 
     def _hear(self, live: LiveInstance, listening: _Listening) -> None:
         said = set[bytes]()
         for _ in range(_AT_ONCE):
             try:
-                said.update(listening.opened.recv(_LONGEST).splitlines())
+                text, has_files = looked_at(listening.opened, _LONGEST)
+                said.update(text.splitlines())
+                if has_files:
+                    self._take_off(live, listening)
+                    break
+                listening.opened.recv(1)
             except OSError:
                 break
         if b"WATCHDOG=1" in said or b"READY=1" in said:
@@ -93,6 +108,17 @@ class NotifySockets:
             if listening.timer is None:
                 self._watch(live, listening)
             self._changed(live.record.key)
+
+    def _take_off(self, live: LiveInstance, listening: _Listening) -> None:
+        """Take a message with files off the queue, where it holds up none but what is said after it."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening.opened)
+
+        def go_on() -> None:
+            if self._listening.get(live.record.id) is listening:
+                loop.add_reader(listening.opened, self._hear, live, listening)
+
+        listening.aside.run(partial(listening.opened.recv, 1), go_on)
 
     def _watch(self, live: LiveInstance, listening: _Listening) -> None:
         """Find an instance hung that has not said WATCHDOG=1 for too long."""
@@ -128,7 +154,7 @@ def variables(path: Path, watchdog_s: float | None) -> dict[str, str]:
 
 def _variable(pid: int, name: str) -> str:
     """Return a variable of the environment that a process was started with. Raises OSError, ValueError without it."""
-    for field in proc_bytes(f"/proc/{pid}/environ").split(b"\0"):
-        if field.startswith(f"{name}=".encode()):
-            return os.fsdecode(field.partition(b"=")[2])
+    for entry in proc_bytes(f"/proc/{pid}/environ").split(b"\0"):
+        if entry.startswith(f"{name}=".encode()):
+            return os.fsdecode(entry.partition(b"=")[2])
     raise ValueError(name)

@@ -315,7 +315,7 @@ class ProcessWorld:
             live = await self._instances.start(where.program(action.version), where.place.paths, lock)
         except BaseException:
             if opened is not None:
-                opened.close()
+                self._sockets.discard(opened)
             raise
         if opened is not None:
             self._sockets.listen(live, opened, process.watchdog_s, says_ready=isinstance(process.ready, Notifies))

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.linux.client_ports import connected_from
 from reconciler.linux.dataclass import dataclass
-from reconciler.linux.unix_sockets import connected_in_turn
+from reconciler.linux.passed_files import connected_in_turn
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import Liveness
 from reconciler.planning.apps.revision import Health

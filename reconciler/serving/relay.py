@@ -12,7 +12,7 @@ import socket
 from functools import partial
 from pathlib import Path
 
-from reconciler.linux.unix_sockets import connected_in_turn
+from reconciler.linux.passed_files import connected_in_turn
 from reconciler.planning.address import Address
 
 _CHUNK = 64 * 1024

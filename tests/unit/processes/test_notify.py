@@ -15,6 +15,9 @@ import pytest
 
 from reconciler.processes.notify import NotifySockets
 from reconciler.serving.live_instance import LiveInstance
+from tests.contract.machine import on_the_loop
+from tests.support.eventually import soon
+from tests.support.lingering import accept_files, give_away, lingering
 
 
 def _live() -> LiveInstance:
@@ -98,3 +101,61 @@ def test_an_instance_that_names_a_socket_elsewhere_is_not_heard_there(tmp_path: 
         assert not asyncio.run(heard())
         program.communicate(b"")
     assert elsewhere.is_file()
+
+
+@on_the_loop
+async def test_files_that_a_process_sends_hold_up_what_it_says_after_them_alone(tmp_path: Path) -> None:
+    sockets, live = NotifySockets(lambda _: None), _live()
+    path = tmp_path / "notify-1"
+    opened = sockets.open(path)
+    accept_files(opened)
+    sockets.listen(live, opened, None, says_ready=True)
+    aside = sockets._listening["a"].aside
+    with lingering() as given, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.connect(str(path))
+        give_away(client, b"STATUS=1", given)
+        client.send(b"READY=1")
+        await soon(lambda: aside.pending)
+        await asyncio.sleep(0.05)
+        assert aside.pending == 1  # the loop goes on, and the close still waits
+        assert not live.says_ready
+    await soon(lambda: live.says_ready)
+    sockets.close("a")
+    assert opened.fileno() == -1
+
+
+@pytest.mark.parametrize("starts", [True, False])
+@on_the_loop
+async def test_a_socket_at_which_files_wait_is_closed_without_waiting(tmp_path: Path, starts: bool) -> None:
+    sockets, path = NotifySockets(lambda _: None), tmp_path / "notify-1"
+    opened = sockets.open(path)
+    accept_files(opened)
+    if starts:
+        sockets.listen(_live(), opened, None, says_ready=True)
+    with lingering() as given, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.connect(str(path))
+        give_away(client, b"READY=1", given)
+        if starts:
+            sockets.close("a")
+            assert not path.exists()
+        else:
+            sockets.discard(opened)
+        with pytest.raises(ConnectionError):
+            client.send(b"READY=1")
+    await soon(lambda: opened.fileno() == -1)
+
+
+@on_the_loop
+async def test_a_kernel_that_can_refuses_files_to_a_process(tmp_path: Path) -> None:
+    sockets, live = NotifySockets(lambda _: None), _live()
+    opened = sockets.open(tmp_path / "notify-1")
+    if opened.getsockopt(socket.SOL_SOCKET, 83) != 0:
+        pytest.skip("Linux 6.16 or later only")
+    sockets.listen(live, opened, None, says_ready=True)
+    with lingering() as given, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.connect(str(tmp_path / "notify-1"))
+        with pytest.raises(PermissionError):
+            socket.send_fds(client, [b"READY=1"], [given.fileno()])
+        client.send(b"READY=1")
+        await soon(lambda: live.says_ready)
+    sockets.close("a")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from reconciler.serving.probes import Probe, Work, _failure, _watch
 from tests.contract.machine import on_the_loop
 from tests.fakes import authority
 from tests.support.eventually import soon
+from tests.support.lingering import give_away, lingering, passed
+
+__all__ = ["passed"]
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -79,6 +83,33 @@ async def test_workers_that_are_busy_with_one_request_for_longer_than_gunicorn_a
         watching(replace(probe, busy_s=0.1), lambda: ((1, 5.0),)) as told,
     ):
         await soon(lambda: told)
+
+
+@pytest.mark.usefixtures("passed")
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("first", [b"HTTP/1.1 200 OK\r\n\r\n", b""], ids=["in its answer", "before"])
+@on_the_loop
+async def test_an_app_that_sends_open_files_is_told_so_and_holds_up_nothing(
+    tmp_path: Path, first: bytes, tls: bool
+) -> None:
+    path = tmp_path / "app.sock"
+    liveness, health = Liveness(interval_s=0.01, failures=2), Health(path="/up", timeout_s=60.0)
+    probe = Probe(address=Address(host=str(path), port=0), health=health, host="h", liveness=liveness, tls=tls)
+    assert probe.address.path == str(path)
+    with lingering() as given, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        listening.setblocking(False)
+        failure = asyncio.create_task(_failure(probe))
+        accepted, _ = await asyncio.get_running_loop().sock_accept(listening)
+        with accepted:
+            if first:
+                accepted.send(first)
+            give_away(accepted, b"x", given)
+            said = await failure
+            assert said is not None
+            if not (tls and first):  # what comes before the files is no TLS
+                assert said == "GET /up failed: it sent open files"
 
 
 @contextlib.asynccontextmanager
