@@ -20,7 +20,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Health, Server
 from reconciler.serving import failed_start, instances, live_instance
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
-from tests.support.eventually import soon
+from tests.support.eventually import at_leisure, soon
 from tests.support.site import Site, get
 from tests.world import address_of
 
@@ -83,7 +83,7 @@ _FAILING = {
     ),
     "a server of its own": (
         "import socketserver\nserver = socketserver.TCPServer(('127.0.0.1', 0), None)\nserver.serve_forever()\n",
-        "it was not ready within 10 s: it starts a server of its own while it is imported, at wsgi.py:3: do that "  # noqa: ISC004
+        "it was not ready within 15 s: it starts a server of its own while it is imported, at wsgi.py:3: do that "  # noqa: ISC004
         "only below if __name__ == '__main__'",
     ),
 }
@@ -113,7 +113,7 @@ async def test_what_ends_an_import_is_told_with_its_place_at_the_first_worker_an
 ) -> None:
     text, expected = _FAILING[what]
     with a_life(site) as machine:
-        app = machine.app(server=Server(start_timeout_s=10.0 if "server" in what else 60.0))
+        app = machine.app(server=Server(start_timeout_s=15.0 if "server" in what else 60.0))
         write(app, text + "\napplication = None\n" if "application" not in text else text)
         await machine.staged(app)
         assert await failure(machine, app) == f"{expected}; more in 'reconciler logs blog'"
@@ -281,7 +281,7 @@ async def test_a_health_path_that_hangs_is_told_as_that_while_the_app_starts(sit
                     pass
         """
     with a_life(site) as machine:
-        app = machine.app(server=Server(health=Health(path="/up", timeout_s=0.3), start_timeout_s=12.0))
+        app = machine.app(server=Server(health=Health(path="/up", timeout_s=0.3), start_timeout_s=at_leisure(12.0)))
         write(app, text)
         await machine.staged(app)
         starting = asyncio.create_task(failure(machine, app))

@@ -165,7 +165,7 @@ def test_one_that_lacks_descriptors_to_start_leaves_none_open(
             with pytest.raises(OSError, match="Too many open files") as told:
                 door._spawned()
             assert told.value.errno == errno.EMFILE
-            assert open_descriptors() == before
+            assert open_descriptors() <= before
         finally:
             monkeypatch.undo()
             door.close()

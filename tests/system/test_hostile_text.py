@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from tests.support.eventually import eventually
+from tests.support.eventually import at_leisure, eventually
 from tests.support.site import REPOSITORY, Site
 from tests.support.store import Store
 from tests.support.web import bearer, browser, events, fetch, log_in, settings_with
@@ -58,7 +58,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tup
         site.save(site.root / "apps" / "noisy" / "wsgi.py", _NOISY)
         site.app("crashy")
         site.save(site.root / "apps" / "crashy" / "wsgi.py", _FAILS)
-        site.app("unwell", health={"path": "/up", "start_timeout": "2s"})
+        site.app("unwell", health={"path": "/up", "start_timeout": f"{round(at_leisure(3.0))}s"})
         site.save(site.root / "apps" / "unwell" / "wsgi.py", _UNWELL)
         site.app("unstaged")
         site.save(site.root / "apps" / "unstaged" / "requirements.txt", f"six=={_MARKUP}{_TURNING[:6]}\n")

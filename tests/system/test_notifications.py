@@ -10,7 +10,7 @@ import pytest
 from reconciler.notifications.targets.webhook import Webhook
 from reconciler.state.schema import open_database
 from tests.fakes.post_office import Hook, webhook
-from tests.support.eventually import eventually
+from tests.support.eventually import at_leisure, eventually
 from tests.support.site import Site
 
 PROMPT: dict[str, Any] = {"notify_delay_s": 0.0, "notify_every_s": 0.0}
@@ -49,13 +49,18 @@ def written(site: Site) -> list[dict[str, str]]:
     return [json.loads(value) for (value,) in rows]
 
 
+def in_time() -> str:
+    """A start timeout that is short, and in which a good release is ready on a busy host, too."""
+    return f"{round(at_leisure(4.0))}s"
+
+
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
 
 def test_trouble_and_its_end_are_told_once_each_though_the_daemon_is_killed_in_between(site: Site) -> None:
-    port = site.app("blog", probation="0s", health={"path": "/", "start_timeout": "2s"})
+    port = site.app("blog", probation="0s", health={"path": "/", "start_timeout": in_time()})
     with webhook() as hook, webhook() as hanging:
         hanging.manner = "silent"
         targets: dict[str, Any] = {"notifications": (Webhook(url=hanging.url), Webhook(url=hook.url)), **PROMPT}
@@ -85,7 +90,9 @@ def test_what_an_app_says_of_its_secrets_is_masked(site: Site) -> None:
     site.save(site.root / "many", "LOG_LEVEL=info\nTOKEN=hunter2-among-many\n")
     site.save(site.manifests / "db.yaml", SERVICE)
     fields: dict[str, Any] = {"BACKEND": {"file": "../backend"}, "MY_SECRET": "hunter2-in-the-manifest"}
-    site.app("blog", health={"path": "/", "start_timeout": "2s"}, services=["db"], env_files=["../many"], env=fields)
+    site.app(
+        "blog", health={"path": "/", "start_timeout": in_time()}, services=["db"], env_files=["../many"], env=fields
+    )
     broken(site, INDISCREET)
     with webhook() as hook:
         site.live(notifications=(Webhook(url=hook.url),), **PROMPT)

@@ -20,7 +20,7 @@ def test_nothing_happens_while_nobody_sets_the_clock_and_no_descriptor_is_left()
         await asyncio.sleep(0.05)
         assert not sets.happened.is_set()
         sets.close()
-        assert descriptors() == before
+        assert descriptors() <= before
 
     asyncio.run(story())
 
@@ -48,6 +48,6 @@ def test_a_kernel_without_such_timers_is_told_of_and_nothing_is_left_open(monkey
         monkeypatch.setattr(clock_sets, "_CANCEL_ON_SET", 1 << 20)  # EINVAL
         with pytest.raises(OSError, match="Invalid argument"):
             ClockSets()
-        assert descriptors() == before
+        assert descriptors() <= before
 
     asyncio.run(story())

@@ -74,7 +74,7 @@ def test_the_kernel_tells_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     before = descriptors()
     asyncio.run(story())
-    assert descriptors() == before
+    assert descriptors() <= before  # what a test before has left may be closed meanwhile
 
 
 def descriptors() -> int:

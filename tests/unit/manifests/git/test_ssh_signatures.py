@@ -299,7 +299,7 @@ def test_the_environment_is_built_from_nothing(
 def test_nothing_is_left_on_the_disk_or_open(tmp_path: Path, keys: Callable[[str], Key]) -> None:
     before = set(Path("/proc/self/fd").iterdir())
     verified(keys("alice").commit(PAYLOAD), f"alice@x {keys('alice').public}\n")
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert set(Path("/proc/self/fd").iterdir()) <= before
 
 
 def verified_tag(raw: bytes, text: str, name: str, commit: str) -> Signature:
