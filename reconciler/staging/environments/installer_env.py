@@ -101,6 +101,8 @@ def for_installers(environ: Mapping[str, str]) -> dict[str, str]:
         "PIP_NO_PYTHON_VERSION_WARNING": "1",
         "PIP_PROGRESS_BAR": "off",
         "PIP_ROOT_USER_ACTION": "ignore",
+        # How long virtualenv waits for an interpreter to tell of itself: on a busy host, as long as staging may take.
+        "PY_DISCOVERY_TIMEOUT": "86400",
         # Each build of an sdist may take a compiler's memory.
         "UV_CONCURRENT_BUILDS": str(min(4, len(os.sched_getaffinity(0)))),
         "UV_PYTHON_DOWNLOADS": "never",

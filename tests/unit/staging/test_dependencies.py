@@ -157,6 +157,10 @@ def test_an_installer_sees_nothing_that_could_mislead_it() -> None:
     assert not {"PYTHONPATH", "PIP_TARGET", "UV_TARGET"} & set(for_installers(dict.fromkeys(misleading, "x")))
 
 
+def test_an_interpreter_that_is_slow_to_tell_of_itself_is_waited_for() -> None:
+    assert float(for_installers({})["PY_DISCOVERY_TIMEOUT"]) >= 3600, "15 s by itself, which a busy host may take"
+
+
 def test_what_is_said_to_uv_or_to_pip_reaches_both() -> None:
     to_uv = for_installers({"UV_DEFAULT_INDEX": "https://i/simple", "SSL_CERT_FILE": "/ca"})
     assert (to_uv["PIP_INDEX_URL"], to_uv["PIP_CERT"]) == ("https://i/simple", "/ca")
