@@ -55,7 +55,8 @@ def test_a_full_disk_stops_nothing_and_is_told_and_what_could_not_be_done_is_don
             load.await_more(20)
             site.app("blog", "2", port=port, workers=2, probation="0s")
             eventually(lambda: "No space left on device" in site.console.read_text())
-            assert "cannot write to the state database: database or disk is full" in site.console.read_text()
+            full = "cannot write to the state database: database or disk is full"
+            eventually(lambda: full in site.console.read_text())
             eventually(lambda: "is full" in (site.status()["notice"] or ""))  # a failed build gives back what it wrote
             load.await_more(20)
             assert daemon.is_alive()

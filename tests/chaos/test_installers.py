@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.eventually import eventually
+from tests.support.eventually import at_leisure, eventually
 from tests.support.load import under_load
 from tests.support.site import Site, is_gone
 
@@ -61,8 +61,8 @@ def uv_of(pid: int) -> psutil.Process | None:
 def test_an_installer_that_is_killed_or_hangs_is_told_of_and_staging_is_tried_again(
     site: Site, number: signal.Signals
 ) -> None:
-    port = site.app("blog")
-    daemon = site.live(staging_timeout_s=8.0, retry_first_s=0.1, retry_cap_s=0.2)
+    port, timeout_s = site.app("blog"), round(at_leisure(8.0))
+    daemon = site.live(staging_timeout_s=timeout_s, retry_first_s=0.1, retry_cap_s=0.2)
     eventually(site.serves("blog", "1", port))
     before = site.pid("blog")
     sign = needs_slow_package(site)
@@ -71,7 +71,7 @@ def test_an_installer_that_is_killed_or_hangs_is_told_of_and_staging_is_tried_ag
         assert installer is not None
         builder = eventually(lambda: [child.pid for child in installer.children(recursive=True)])
         os.kill(installer.pid, number)
-        why = "uv failed (killed by SIGKILL)" if number == signal.SIGKILL else "took longer than 8 s"
+        why = "uv failed (killed by SIGKILL)" if number == signal.SIGKILL else f"took longer than {timeout_s} s"
         eventually(lambda: any(why in text for _, kind, text in site.events("blog") if kind == "failed"))
         eventually(lambda: is_gone(installer.pid) and all(map(is_gone, builder)))
         assert site.pid("blog") == before

@@ -75,7 +75,8 @@ def test_a_locked_database_delays_what_is_written_down_and_nothing_else(site: Si
         load.await_more(20)
         site.app("blog", "2", port=port, env={"VERSION": "2"})
         eventually(lambda: get(port) == "2")  # all of a deploy, from the manifest to the hand-over
-        assert "cannot write to the state database: database is locked" in site.console.read_text()
+        locked = "cannot write to the state database: database is locked"
+        eventually(lambda: locked in site.console.read_text())
         assert daemon.is_alive()
         stranger.execute("ROLLBACK")
         eventually(site.serves("blog", "2", port))

@@ -242,7 +242,7 @@ async def test_start_of_an_app_that_takes_too_long_is_ended_in_time(site: Site) 
     with a_life(site) as machine:
         app = machine.app(server=Server(start_timeout_s=within_s))
         site.save(
-            Path(app.source.path) / "wsgi.py", "import time\nprint('dawdling')\ntime.sleep(60)\napplication = 1\n"
+            Path(app.source.path) / "wsgi.py", "import time\nprint('dawdling')\ntime.sleep(600)\napplication = 1\n"
         )
         await machine.staged(app)
         await machine.do(start(machine, app))

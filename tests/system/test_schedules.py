@@ -18,7 +18,7 @@ from reconciler.planning.tasks.task import Task
 from reconciler.state.schema import open_database
 from reconciler.state.task_log import TaskLog
 from tests.fakes.post_office import Hook, webhook
-from tests.support.eventually import eventually
+from tests.support.eventually import at_leisure, eventually
 from tests.support.life import Cues, before_a_minute
 from tests.support.site import Site
 
@@ -26,8 +26,13 @@ YEARLY = {"at": "0 4 1 1 *", "missed": "skip"}
 PROMPT: dict[str, Any] = {"notify_delay_s": 0.0, "notify_every_s": 0.0}
 _NOTES, _PINGS = "reconciler.planning.schedules.notes", "reconciler.tasks.pings"
 # What takes minutes on a host is a moment here; a call that is not answered holds its thread for as long as the test.
-HASTY = {f"{_NOTES}.LATE_AFTER_S": 0.5, f"{_NOTES}._LEAST_EXCESS_S": 0.5, f"{_PINGS}._FIRST_S": 0.01}
 HANGING = {f"{_PINGS}._WITHIN_S": 300.0}
+
+
+def hasty() -> dict[str, float]:
+    """Those of a moment, in which a task starts and ends on a busy host, too."""
+    moment_s = at_leisure(2.0)
+    return {f"{_NOTES}.LATE_AFTER_S": moment_s, f"{_NOTES}._LEAST_EXCESS_S": moment_s, f"{_PINGS}._FIRST_S": 0.01}
 
 
 def tasks(site: Site) -> list[Task]:
@@ -111,7 +116,7 @@ def test_failing_recovering_late_and_too_long_are_one_message_each_and_pings_are
             "check": {"command": ["sh", "-c", f"echo disk is ill; test ! -e {fails}"], "ping": ping, **YEARLY},
             "sync": {"command": held, **YEARLY},
         })  # fmt: skip
-        site.live(Cues(constants=HASTY), notifications=(Webhook(url=hook.url),), **PROMPT)
+        site.live(Cues(constants=hasty()), notifications=(Webhook(url=hook.url),), **PROMPT)
         site.await_settled("shop")
 
         run(site, "check")
@@ -167,7 +172,7 @@ def test_a_schedule_of_a_sleeping_app_runs_at_its_time_and_the_app_sleeps_on(sit
     command = ["sh", "-c", f"echo $RECONCILER_PLANNED_AT >> {ran}"]
     schedules = {"sync": {"command": command, "at": "* * * * *"}}
     site.manifest("shop", port=port, probation="0s", idle_after="300ms", schedules=schedules)
-    ahead_s, minute = before_a_minute(3.0)
+    ahead_s, minute = before_a_minute(at_leisure(3.0))
     site.live(Cues(ahead_s=ahead_s))
     eventually(lambda: [task.state for task in tasks(site)] == ["succeeded"])
     assert ran.read_text().split() == [minute]
@@ -185,7 +190,7 @@ def test_schedules_that_are_all_due_at_once_start_in_order_and_within_the_limit(
     first = site.live()
     eventually(lambda: all(site.told(name)["state"] == "sleeping" for name in names), 120)
     site.end(first)
-    ahead_s, minute = before_a_minute(5.0 + apps * each / 500)
+    ahead_s, minute = before_a_minute(at_leisure(5.0) + apps * each / 500)
     at = f"{int(minute[14:16])} {int(minute[11:13])} * * *"
     for name, port in ports.items():
         schedules = {f"s{number:03}": {"command": ["true"], "at": at} for number in range(each)}

@@ -253,7 +253,7 @@ def test_a_backup_that_is_requested_is_made_and_told(site: Site) -> None:
     told = ask(site.paths.control, {"do": "backup", "service": "db"})
     assert told == {"done": "db: backing up; 'reconciler backups db' lists the backup once it is complete"}
     eventually(lambda: backups_in(site.paths.backups))
-    (made,) = json.loads(site.cli("backups", "db", "--json").stdout)
+    (made,) = eventually(lambda: listed(site))
     assert (made["made_by"], Path(made["path"]).is_file()) == ("operator", True)
     eventually(lambda: any(kind == "backup" for _, kind, _ in site.events("service db")))
     assert f"backed up to {made['path']} (requested by " in site.cli("events", "service/db").stdout
@@ -439,8 +439,8 @@ def test_credentials_that_no_longer_open_the_service_are_repaired(site: Site) ->
     path = Path(vcap(port)["sqlite"][0]["credentials"]["path"])
     path.unlink()
     eventually(path.exists)
+    eventually(lambda: any(kind == "unhealthy" for _, kind, _ in site.events("service db")))
     eventually(lambda: is_ready(site))
-    assert any(kind == "unhealthy" for _, kind, _ in site.events("service db"))
     assert len(grants(site)) == 1
 
 
@@ -756,12 +756,12 @@ def test_a_service_is_backed_up_by_its_schedule_and_says_when_that_fails_and_is_
 
 def _backed_up_by_its_schedule(site: Site, hook: Hook) -> None:
     settings = {**QUICK, "notifications": (Webhook(url=hook.url),), "notify_delay_s": 0.0, "notify_every_s": 0.0}
-    service(site, type="sqlite", backup={"every": "1m", "keep": 2})
+    service(site, type="sqlite", backup={"every": "1h", "keep": 2})
     at_once = Cues(backing_up_at_once=True)
     site.live(at_once, **settings)
     backups = site.state / "backups"
     eventually(lambda: backups_in(backups))
-    (first,) = listed(site)
+    (first,) = eventually(lambda: listed(site))
     assert first["made_by"] == "schedule"
     assert (stat.S_IMODE(backups.stat().st_mode), stat.S_IMODE(Path(first["path"]).stat().st_mode)) == (0o700, 0o600)
     assert site.cli("verify-backup", "db").returncode == 0
@@ -783,7 +783,7 @@ def _backed_up_by_its_schedule(site: Site, hook: Hook) -> None:
     assert "its backup failed: cannot back up db" in hook.taken[0]["items"][0]["message"]
     assert metric(site, "reconciler_service_backup_failures_total") == 1
     # Killed, and a database is there again: the next daemon knows of the failure until it is over.
-    site.daemons[-1].kill()
+    site.end(site.daemons[-1], signal.SIGKILL)
     (backups / ".draft-backup-left").mkdir()
     file.write_bytes(database)
     site.live(at_once, **settings)

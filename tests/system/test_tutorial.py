@@ -194,7 +194,11 @@ class Reader:
 
         def printed() -> bool:
             told, _ = self._shell.run(self._own(block.text))
-            assert expected.fullmatch(narrow(told)), f"line {block.line} printed:\n{told}instead of\n{documented.text}"
+            log = self._site.root / "daemon.log"
+            said = log.read_text()[-2000:] if log.exists() else ""
+            assert expected.fullmatch(narrow(told)), (
+                f"line {block.line} printed:\n{told}instead of\n{documented.text}and the daemon:\n{said}"
+            )
             return True
 
         eventually(printed, 120)

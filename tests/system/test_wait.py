@@ -175,6 +175,7 @@ def test_apply_says_the_same_with_a_daemon_and_without(site: Site) -> None:
     daemon = live(site)
     assert site.cli("wait").returncode == 0
     assert site.cli("stop", "blog").returncode == 0
+    eventually(lambda: site.told("blog")["state"] == "stopped")
     site.save(site.manifests / "bad.yaml", "name: one\npath: x\n---\nname: two\npth: x\n")
     site.save(site.manifests / "db.yaml", "kind: service\nname: cache\ntype: redsi\n")
     outcomes, reasons = [], set()
