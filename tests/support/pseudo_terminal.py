@@ -78,12 +78,17 @@ class PseudoTerminal:
                 rows[number] = part.removeprefix("\x1b[2K").replace("\x1b[?7l\x1b[?25l", "")
         return "\n".join(rows[number].rstrip() for number in sorted(rows))
 
-    def await_shown(self, text: str, within: float = 60.0) -> str:
-        """Wait until the live screen shows this text; returns the screen."""
+    def await_shown(self, *texts: str, without: str | None = None, within: float = 60.0) -> str:
+        """Wait until the live screen shows all of these texts, and not the other one; returns the screen.
+
+        What is drawn at once is read in parts: of one text that is there it does not follow that the rest is.
+        """
 
         def seen() -> str:
             screen = self.screen
-            assert text in screen, f"no {text!r} in\n{screen}"
+            for text in texts:
+                assert text in screen, f"no {text!r} in\n{screen}"
+            assert without is None or without not in screen, f"{without!r} in\n{screen}"
             return screen
 
         return eventually(seen, within)

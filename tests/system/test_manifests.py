@@ -147,7 +147,7 @@ def test_manifests_that_stay_away_for_long_enough_are_believed_to_be_gone(site: 
     for name in names:
         (site.manifests / f"{name}.yaml").unlink()
     eventually(lambda: site.status()["apps"] == [])
-    assert site.marked() == set()
+    eventually(lambda: site.marked() == set())
     eventually(lambda: list(site.paths.apps.iterdir()) == [])
 
 
