@@ -234,8 +234,11 @@ async def test_processes_of_another_state_directory_are_left_alone(site: Site) -
 @on_the_loop
 async def test_a_start_that_was_under_way_is_waited_for_and_not_begun_again(site: Site) -> None:
     with a_life(site) as machine:
-        app = machine.app()
-        slow = "import time\ntime.sleep(1)\ndef application(e, s):\n    s('200 OK', [])\n    return [b'slow']\n"
+        app, go = machine.app(), site.root / "go"
+        slow = (
+            f"import os, time\nwhile not os.path.exists({str(go)!r}):\n    time.sleep(0.05)\n"
+            "def application(e, s):\n    s('200 OK', [])\n    return [b'slow']\n"
+        )
         site.save(site.root / "apps/blog/wsgi.py", slow)
         await machine.staged(app)
         start = start_of(app.revision(machine.content()), app.workers)
@@ -246,10 +249,11 @@ async def test_a_start_that_was_under_way_is_waited_for_and_not_begun_again(site
         (pid,) = {r.pid for r in machine.records.instances()}
     with a_life(site) as machine:
         assert (machine.only().pid, machine.only().ready) == (pid, False)
+        go.touch()
         await machine.do(Listen(address=address_of(app), cause="test"))
         await machine.holds(start)
         assert machine.only().pid == pid
-        assert len(site.marked()) == 2
+        await soon(lambda: len(site.marked()) == 2)
 
 
 @on_the_loop
