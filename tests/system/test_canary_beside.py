@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.canaries import answers_of, is_canary, kinds, never_three, save
-from tests.support.eventually import eventually
+from tests.support.eventually import at_leisure, eventually
 from tests.support.load import under_load
 from tests.support.ports import a_port
 from tests.support.probe_of_isolation import LACKS
@@ -158,7 +158,7 @@ def test_isolated_apps_are_aborted_and_promoted_without_a_lost_request(site: Sit
 
 
 def test_an_app_does_not_sleep_while_its_canary_is_tried_and_does_so_after_it(site: Site) -> None:
-    port = settled(site, idle_after="2s", canary={"share": "50%", "for": "6s", "requests": 1})
+    port = settled(site, idle_after="2s", canary={"share": "50%", "for": f"{round(at_leisure(6.0))}s", "requests": 1})
     with under_load(port) as load:
         save(site, "2")
         answers_of(load, "2")
