@@ -29,6 +29,7 @@ from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.revision import Health, Recipe, Server
 from reconciler.planning.outcome import app_outcome
 from reconciler.planning.reason import Reason
+from reconciler.serving import listening_sockets
 from reconciler.serving.listening_sockets import CannotListen
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import at_leisure, soon
@@ -174,7 +175,8 @@ async def test_listen_opens_the_listener(site: Site) -> None:
 
 
 @on_the_loop
-async def test_listen_where_somebody_else_does_names_them(site: Site) -> None:
+async def test_listen_where_somebody_else_does_names_them(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening_sockets, "_LOOK_S", 60.0)  # however many processes this host has
     with a_life(site) as machine:
         app = machine.app()
         async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", address_of(app).port):
@@ -590,7 +592,10 @@ async def test_an_app_listens_at_every_address_beside_its_own_and_the_other_way_
 
 
 @on_the_loop
-async def test_a_stranger_at_the_port_is_named_also_beside_a_listener_of_our_own(site: Site) -> None:
+async def test_a_stranger_at_the_port_is_named_also_beside_a_listener_of_our_own(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening_sockets, "_LOOK_S", 60.0)  # however many processes this host has
     with a_life(site) as machine:
         narrow = address_of(machine.app())
         await machine.do(Listen(address=narrow, cause=WHY))

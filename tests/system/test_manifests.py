@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.life import Cues
 from tests.support.load import under_load
 from tests.support.ports import a_port
 from tests.support.site import Site, get
@@ -262,7 +263,8 @@ def test_a_port_that_somebody_else_has_is_waited_for_and_they_are_named(site: Si
         other.bind(("127.0.0.1", port))
         other.listen()
         site.app("blog", port=port)
-        site.live(retry_first_s=0.1, retry_cap_s=0.2)
+        patient = Cues(constants={"reconciler.serving.listening_sockets._LOOK_S": 60.0})  # among many processes, too
+        site.live(patient, retry_first_s=0.1, retry_cap_s=0.2)
         eventually(lambda: site.told("blog")["state"] == "failing")
         assert f"(pid {os.getpid()})" in site.told("blog")["message"]
     eventually(site.serves("blog", "1", port))
