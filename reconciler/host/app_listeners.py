@@ -111,10 +111,7 @@ class AppListeners:
             if passing is None:
                 passing = self._passing(name, wanted=not served)
             if address not in passing and not self._others_serve(name, address):
-                since = self._unserved.get(name)
-                if since is None:
-                    since = self._unserved[name] = time.monotonic()
-                return since
+                return self._unserved.setdefault(name, time.monotonic())
         self._unserved.pop(name, None)
         return None
 
@@ -198,8 +195,7 @@ class AppListeners:
         lives = self._instances.lives(name)
         if not self._listeners.is_relaying and all(self.of(name) <= {*live.record.addresses} for live in lives):
             return  # nothing to pass on, which is so of almost all apps
-        newest = _newest(self._instances.of(name))
-        if newest is not None:
+        if (newest := _newest(self._instances.of(name))) is not None:
             self._pass_between(name, newest.addresses)
 
     def complete(self, name: str, address: Address) -> bool:
@@ -327,6 +323,11 @@ class AppListeners:
         self._at_spot[address.spot].add(name)
         self._keeper.keep(name, address, self._listeners.fd(address))
         self._listeners.when_shut(address, partial(self._on_shut, name, address))
+        self._listeners.when_left_alone(address, partial(self._tell_left_alone, name, address))
+
+    def _tell_left_alone(self, name: str, address: Address, pause_s: float) -> None:
+        text, cause = f"accepting nothing at {address} for {pause_s:g} s", "a process of the app has accept wait there"
+        self._record(name, "listening", text, cause, Reason.NOT_LISTENING)
 
     def _on_shut(self, name: str, address: Address) -> None:
         """Open a listener again that the app shut down, in a moment: it may do so again and again.

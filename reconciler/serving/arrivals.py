@@ -5,6 +5,8 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 
+_AGAIN_S = 0.5
+
 
 class Arrivals:
     """Calls back once for each listener, by its descriptor, when a connection waits there; workers take it."""
@@ -21,9 +23,8 @@ class Arrivals:
             self._epoll = select.epoll()
             asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._look)
         known, self._expected[number] = number in self._expected, arrived
-        if not known:
-            with suppress(FileExistsError):
-                self._epoll.register(number, self._events)
+        with suppress(OSError):
+            (self._epoll.modify if known else self._epoll.register)(number, self._events)
 
     def forget(self, number: int) -> None:
         """Expect nothing there any more; to be called before the descriptor is closed."""
@@ -45,12 +46,22 @@ class Arrivals:
             arrived = self._expected.get(number)
             if self._is_once:
                 self.forget(number)
+            elif arrived is not None:
+                asyncio.get_running_loop().call_later(_AGAIN_S, self._expect_more, number, arrived)
             if arrived is not None:
                 arrived()
 
+    def _expect_more(self, number: int, arrived: Callable[[], None]) -> None:
+        if self._epoll is not None and self._expected.get(number) is arrived:
+            with suppress(OSError):
+                self._epoll.modify(number, self._events)
+
 
 class Shutdowns(Arrivals):
-    """Calls back each time a process shuts a listener down, which ends it for all that have it (shutdown(2))."""
+    """Calls back when a process shuts a listener down, which ends it for all that have it (shutdown(2)).
 
-    # The kernel tells of a hang-up unasked, once for each; of a unix socket that is shut one way, if it is asked.
-    _events, _is_once = select.EPOLLET | select.EPOLLRDHUP, False
+    Again and again as long as it is, at most twice a second.
+    """
+
+    # The kernel tells of a hang-up unasked; of a unix socket that is shut one way, if it is asked.
+    _events, _is_once = select.EPOLLONESHOT | select.EPOLLRDHUP, False

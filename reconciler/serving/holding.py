@@ -6,7 +6,6 @@ a request are bounded, so that slow clients cost little, and convergence nothing
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from reconciler.linux.package_files import package_directory
 from reconciler.linux.regular_files import read_file
+from reconciler.serving.accepting import Accepting
 
 _AT_ONCE = 128
 _PATIENCE_S = 5.0
@@ -22,23 +22,20 @@ _MOST_OF_A_PAGE = 512 * 1024
 _RETRY_AFTER_S = 5
 _LOOK_S = 1.0
 _UNREAD = (-1,)
-_PAUSE_S = 1.0
-_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class Holding:
     """The holding page at one listener, from construction until `close`."""
 
     def __init__(self, listener: socket.socket, page: str | None) -> None:
-        self._listener = listener
         self._stamp: tuple[int, ...] = _UNREAD
         self._page, self._answer = page, _answer_of(_plain())
         self._looking: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._answering: set[asyncio.Task[None]] = set()
-        self._accepting = False
-        listener.setblocking(False)
-        self._accept_more()
+        self._closed = False
+        self._accepting = Accepting(listener, self._begin)
+        self._accepting.begin()
 
     def show(self, page: str | None) -> None:
         """Answer with that file as it is at each request, None for the plain page."""
@@ -64,41 +61,22 @@ class Holding:
 
     def close(self) -> None:
         """Stop accepting; connections already accepted still get an answer."""
-        self._stop_accepting()
+        self._accepting.stop()
         self._closed = True
 
-    _closed = False
-
-    def _accept_more(self) -> None:
-        if not self._accepting and not self._closed:
-            self._accepting = True
-            self._loop.add_reader(self._listener.fileno(), self._accept)
-
-    def _stop_accepting(self) -> None:
-        if self._accepting:
-            self._accepting = False
-            self._loop.remove_reader(self._listener.fileno())
-
-    def _accept(self) -> None:
-        try:
-            connection, _ = self._listener.accept()
-        except OSError as error:
-            if error.errno in _EXHAUSTED:  # the connection waits, and another accept at once would be a busy loop
-                self._stop_accepting()
-                self._loop.call_later(_PAUSE_S, self._accept_more)
-            return
-        connection.setblocking(False)
+    def _begin(self, connection: socket.socket) -> None:
         task = self._loop.create_task(self._serve(connection))
         self._answering.add(task)
         # Whatever becomes of it: a task that is cancelled before its first step never gets to close anything.
         task.add_done_callback(partial(self._answered, connection))
         if len(self._answering) >= _AT_ONCE:
-            self._stop_accepting()
+            self._accepting.stop()
 
     def _answered(self, connection: socket.socket, task: "asyncio.Task[None]") -> None:
         connection.close()
         self._answering.discard(task)
-        self._accept_more()
+        if not self._closed:
+            self._accepting.begin()
 
     async def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, TimeoutError):

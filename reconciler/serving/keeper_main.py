@@ -7,7 +7,6 @@ connection counts. After SECONDS without one it ends, so that clients do not wai
 """
 
 import _socket
-import os
 import resource
 import select
 import sys
@@ -76,10 +75,19 @@ def _heard(client: _socket.socket, held: dict[str, int]) -> bool:
     if word == "end":
         sys.exit()
     if word in ("keep", "drop") and name in held:
-        os.close(held.pop(name))
+        _close(held.pop(name))
     if word == "keep" and numbers:
         held[name] = numbers[0]
     return bool(message)
+
+
+def _close(number: int) -> None:
+    """Close a listener without waiting for what an app may have made of it (SO_LINGER)."""
+    opened = _socket.socket(fileno=number)
+    try:
+        opened.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, bytes(2 * _INT))
+    finally:
+        opened.close()
 
 
 if __name__ == "__main__":

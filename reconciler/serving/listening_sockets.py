@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from reconciler.linux.listen_queues import Queue, of_socket
 from reconciler.linux.listening_paths import is_in_place, listen_at, name_listened_at
 from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
+from reconciler.linux.shared_listeners import close_shared, when_left_alone
 from reconciler.linux.socket_filters import ignore_new_connections
 from reconciler.planning.address import Address
 from reconciler.serving.arrivals import Arrivals, Shutdowns
@@ -175,10 +176,14 @@ class Listeners:
         self._arrivals.expect(self.fd(address), arrived)
 
     def when_shut(self, address: Address, shut: Callable[[], None]) -> None:
-        """Call `shut` each time a process that has this listener shuts it down for all of them."""
+        """Call `shut` when a process that has this listener shuts it down for all of them, twice a second at most."""
         if self._shutdowns is None:
             self._shutdowns = Shutdowns()
         self._shutdowns.expect(self.fd(address), shut)
+
+    def when_left_alone(self, address: Address, told: Callable[[float], None]) -> None:
+        """Call `told` with how many seconds no connection is accepted here, as a process of the app has that wait."""
+        when_left_alone(self._sockets[address], told)
 
     def listen_again(self, address: Address) -> bool:
         """Let a port accept connections again that was shut down; return whether that was needed, and done."""
@@ -234,7 +239,7 @@ class Listeners:
             for each in (self._arrivals, self._shutdowns):
                 if each is not None:
                     each.forget(held.fileno())
-            held.close()
+            close_shared(held)
 
     def remove(self, address: Address) -> None:
         """Close this process's copy for good: no client finds a unix socket any more, nor a port.
@@ -265,7 +270,7 @@ def fetched_from(address: Address, pidfd: int, pid: int) -> socket.socket | None
         listens = fetched.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and _listens_at(fetched, address)
         if listens and is_reached(address, fetched):
             return fetched
-        fetched.close()
+        close_shared(fetched)
     return None
 
 

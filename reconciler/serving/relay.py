@@ -14,6 +14,7 @@ from pathlib import Path
 
 from reconciler.linux.passed_files import connected_in_turn
 from reconciler.planning.address import Address
+from reconciler.serving.accepting import Accepting
 
 _CHUNK = 64 * 1024
 _CONNECT_S = 5.0
@@ -28,39 +29,35 @@ class Relay:
     """
 
     def __init__(self, listener: socket.socket, successor: Address, *, back: bool = False) -> None:
-        self._listener = listener
         self._successor = successor
         self._back = back
         self.passed = 0
         self._loop = asyncio.get_running_loop()
         self._passing: set[asyncio.Task[None]] = set()
-        listener.setblocking(False)
-        self._loop.add_reader(listener.fileno(), self._accept)
+        self._accepting = Accepting(listener, self._begin)
+        self._accepting.begin()
 
     def close(self) -> None:
         """Pass on what has connected until now, and accept no more."""
-        self._loop.remove_reader(self._listener.fileno())
-        self._accept()
+        self._accepting.take_all()
+        self._accepting.stop()
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # nothing is left to accept
-            while True:
-                connection, peer = self._listener.accept()
-                self.passed += 1
-                task = self._loop.create_task(self._pass_on(connection, peer[0] if peer else ""))
-                self._passing.add(task)
-                # Whatever becomes of it: a task that is cancelled before its first step never gets to close anything.
-                task.add_done_callback(partial(self._passed, connection))
+    def _begin(self, connection: socket.socket) -> None:
+        self.passed += 1
+        task = self._loop.create_task(self._pass_on(connection))
+        self._passing.add(task)
+        # Whatever becomes of it: a task that is cancelled before its first step never gets to close anything.
+        task.add_done_callback(partial(self._passed, connection))
 
     def _passed(self, connection: socket.socket, task: "asyncio.Task[None]") -> None:
         self._passing.discard(task)
         connection.close()
 
-    async def _pass_on(self, connection: socket.socket, client: str) -> None:
+    async def _pass_on(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, TimeoutError):
-            connection.setblocking(False)
+            peer = connection.getpeername()
             async with asyncio.timeout(_CONNECT_S):
-                onward = await self._connected(connection, client)
+                onward = await self._connected(connection, peer[0] if peer else "")
             if onward is None:
                 return
             with onward:

@@ -11,6 +11,7 @@ import time
 
 from reconciler.linux.listen_queues import being_made, of_socket
 from reconciler.linux.process_table import sockets_of
+from reconciler.linux.shared_listeners import close_shared
 from reconciler.planning.address import Address
 from reconciler.planning.canary.weights import WHOLE, By
 from reconciler.serving.listening_sockets import Listeners, bound_beside, is_alone
@@ -125,7 +126,7 @@ class SecondListeners:
         """Close this process's copy, if it has one."""
         held = self._sockets.pop(address, None)
         if held is not None:
-            held.close()
+            close_shared(held)
 
     def close_all(self) -> None:
         """Close every copy of this process; instances keep theirs."""

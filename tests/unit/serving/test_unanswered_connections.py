@@ -28,7 +28,7 @@ def test_one_whose_task_is_cancelled_before_its_first_step_is_closed(
     async def story() -> None:
         accepting = accepts(listener)
         client.connect(listener.getsockname())
-        accepting._accept()
+        accepting._accepting.take_some()
         accepting.close()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()

@@ -1,0 +1,159 @@
+"""A loop goes on that accepts at a listener of an app, whatever the app does with that listener."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler.linux.shared_listeners import when_left_alone
+from reconciler.planning.address import Address
+from reconciler.serving.accepting import Accepting
+from reconciler.serving.arrivals import Shutdowns
+from reconciler.serving.holding import Holding
+from reconciler.serving.relay import Relay
+
+# Takes each connection before another process does, and has that one wait for the next.
+THIEF = """
+import fcntl, os, socket, sys, threading
+number = int(sys.argv[1])
+listener = socket.socket(fileno=number)
+def steal():
+    while True:
+        try:
+            listener.accept()[0].close()
+        except OSError:
+            pass
+blocking = fcntl.fcntl(number, fcntl.F_GETFL) & ~os.O_NONBLOCK
+threading.Thread(target=steal, daemon=True).start()
+print(flush=True)
+while True:
+    fcntl.fcntl(number, fcntl.F_SETFL, blocking)
+"""
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def thief(listener: socket.socket) -> Iterator[None]:
+    number = listener.fileno()
+    with subprocess.Popen(
+        [sys.executable, "-c", THIEF, str(number)], pass_fds=[number], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+async def visit(listener: socket.socket, until: asyncio.Event) -> None:
+    while not until.is_set():
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.close()
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize("passes_on", [False, True], ids=["holding page", "relay"])
+def test_a_process_that_steals_connections_and_has_accept_wait_stops_nothing(
+    listener: socket.socket, *, passes_on: bool
+) -> None:
+    pauses: list[float] = []
+
+    async def story() -> None:
+        is_told = asyncio.Event()
+
+        def left_alone(pause_s: float) -> None:
+            pauses.append(pause_s)
+            is_told.set()
+
+        when_left_alone(listener, left_alone)
+        successor = Address(host="127.0.0.1", port=listener.getsockname()[1])
+        accepting = Relay(listener, successor) if passes_on else Holding(listener, None)
+        async with asyncio.TaskGroup() as visitors:
+            for _ in range(4):
+                visitors.create_task(visit(listener, is_told))
+        for _ in range(100):  # the loop goes on
+            await asyncio.sleep(0)
+        accepting.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    with thief(listener):
+        asyncio.run(story())
+    assert pauses[0] == 1.0
+
+
+class Counted(Accepting):
+    """How often the kernel had it look."""
+
+    looks = 0
+
+    def take_some(self) -> None:
+        self.looks += 1
+        super().take_some()
+
+
+def test_a_listener_that_is_shut_down_is_no_busy_loop(listener: socket.socket) -> None:
+    async def story() -> int:
+        accepting = Counted(listener, lambda connection: connection.close())
+        accepting.begin()
+        listener.shutdown(socket.SHUT_RDWR)
+        await asyncio.sleep(0.5)
+        accepting.stop()
+        return accepting.looks
+
+    assert 1 <= asyncio.run(story()) < 100
+
+
+def test_connections_are_accepted_again_after_a_pause_and_none_after_the_end(listener: socket.socket) -> None:
+    async def story() -> None:
+        came = asyncio.Queue[socket.socket]()
+        accepting = Accepting(listener, came.put_nowait)
+        accepting.begin()
+        listener.shutdown(socket.SHUT_RDWR)
+        while accepting._reading:
+            await asyncio.sleep(0.01)
+        listener.listen()
+        with socket.create_connection(listener.getsockname()) as client:
+            async with asyncio.timeout(60):
+                accepted = await came.get()
+            with accepted:
+                assert accepted.getpeername() == client.getsockname()
+        accepting.stop()
+        with socket.create_connection(listener.getsockname()):
+            accepting.take_all()
+            await asyncio.sleep(0.05)
+        assert came.empty()
+
+    asyncio.run(story())
+
+
+def test_a_listener_that_is_shut_down_again_and_again_is_told_of_now_and_then(listener: socket.socket) -> None:
+    async def story() -> int:
+        told: list[None] = []
+        shutdowns = Shutdowns()
+
+        def again() -> None:
+            told.append(None)
+            listener.listen()
+            listener.shutdown(socket.SHUT_RDWR)
+
+        shutdowns.expect(listener.fileno(), again)
+        listener.shutdown(socket.SHUT_RDWR)
+        async with asyncio.timeout(60):
+            while len(told) < 2:
+                await asyncio.sleep(0.05)
+        shutdowns.close()
+        return len(told)
+
+    assert asyncio.run(story()) == 2
