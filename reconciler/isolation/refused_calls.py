@@ -48,8 +48,8 @@ _MSG_FASTOPEN = 0x20000000  # connects as it sends, past what looks at connectio
 # listener is the daemon's, and of all instances.
 _FILTERS = (26, 27, 44, 50, 51, 52, 68)
 _SOL_SOCKET = 1
-# Whoever opens a file waits, up to 45 s, for one who has a lease on it; where builds run as root, that is any file of the
-# host's that they can read.
+# Whoever opens a file waits, up to 45 s, for one who has a lease on it; where builds run as root, that is any file of
+# the host's that they can read.
 _FCNTL, _SETLEASE = (72, 25), 1024
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: what is typed into the terminal of an operator
 
