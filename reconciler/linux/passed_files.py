@@ -103,6 +103,23 @@ def close_aside(
         aside.run(close, then)
 
 
+def close_in_thread(opened: socket.socket) -> None:
+    """Close a listener: in the queues of the connections that wait there, which close with it, there may be files."""
+    try:
+        _threads.run(opened.close)
+    except RuntimeError:  # no thread can be started now
+        asyncio.get_running_loop().call_later(_AGAIN_S, close_in_thread, opened)
+
+
+def close_then(opened: socket.socket, then: Callable[[], object]) -> None:
+    """Close a connection, and call `then` once it is closed."""
+    if isinstance(opened, AppStream):
+        opened.close_then(then)
+    else:
+        opened.close()
+        then()
+
+
 def _is_empty(opened: socket.socket) -> bool:
     is_stream = opened.type == socket.SOCK_STREAM
     try:
@@ -115,12 +132,16 @@ def _is_empty(opened: socket.socket) -> bool:
 
 
 class AppStream(socket.socket):
-    """A stream at whose other end is an app: raises FilesSent where it sent files, and waits for none of them."""
+    """A stream at whose other end is an app: raises FilesSent where it sent files, and waits for none of them.
+
+    It never blocks.
+    """
 
     def __init__(self, aside: Aside, number: int | None = None) -> None:
         super().__init__(socket.AF_UNIX, socket.SOCK_STREAM, fileno=number)
         self._aside = aside
         self._is_closing = False
+        self.setblocking(False)
         refuse_files(self)
         # A byte out of band is passed over by a look and dropped by a read, with its files; among the others it is not.
         self.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
@@ -159,7 +180,6 @@ async def connected_in_turn(path: Path) -> AppStream:
         if aside.pending < _MOST_CLOSING:
             opened = AppStream(aside)
             try:
-                opened.setblocking(False)
                 with reachable(path) as short:
                     opened.connect(short)
             except BlockingIOError:  # nothing tells when there is room

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
+from reconciler.linux.passed_files import close_in_thread
+
 # Other threads stand still meanwhile, so that this one waits for the kernel and for nothing else.
 _accept4 = ctypes.PyDLL(None, use_errno=True).accept4
 _accept4.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
@@ -103,9 +105,12 @@ def accepted_at(listener: socket.socket) -> socket.socket | None:
 
 
 def close_shared(opened: socket.socket) -> None:
-    """Close a socket that processes of an app have or had: waits for no byte that they left in it."""
+    """Close a listener that processes of an app have or had: waits for no byte or file that they left in it."""
     forbid_lingering(opened)
-    opened.close()
+    if opened.family == socket.AF_UNIX:
+        close_in_thread(opened)
+    else:
+        opened.close()
 
 
 def forbid_lingering(opened: socket.socket) -> None:

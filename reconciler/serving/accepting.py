@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from reconciler.linux.passed_files import AppStream, Aside
 from reconciler.linux.shared_listeners import LeftAlone, accepted_at, left_alone_until
 
 _AT_A_TIME = 16
@@ -17,6 +18,7 @@ class Accepting:
     def __init__(self, listener: socket.socket, accepted: Callable[[socket.socket], None]) -> None:
         self._listener = listener
         self._accepted = accepted
+        self._aside = Aside()
         self._loop = asyncio.get_running_loop()
         self._begun = self._reading = False
         self._later: asyncio.TimerHandle | None = None
@@ -47,7 +49,8 @@ class Accepting:
                 connection = accepted_at(self._listener) if self._begun else None
                 if connection is None:
                     return
-                self._accepted(connection)
+                is_unix = connection.family == socket.AF_UNIX
+                self._accepted(AppStream(self._aside, connection.detach()) if is_unix else connection)
         except LeftAlone as error:
             self._pause()
             self._resume_at(error.until)

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from reconciler.linux.package_files import package_directory
+from reconciler.linux.passed_files import close_then
 from reconciler.linux.regular_files import read_file
 from reconciler.serving.accepting import Accepting
 
@@ -73,7 +74,9 @@ class Holding:
             self._accepting.stop()
 
     def _answered(self, connection: socket.socket, task: "asyncio.Task[None]") -> None:
-        connection.close()
+        close_then(connection, partial(self._gone, task))
+
+    def _gone(self, task: "asyncio.Task[None]") -> None:
         self._answering.discard(task)
         if not self._closed:
             self._accepting.begin()

@@ -11,6 +11,7 @@ import resource
 import select
 import sys
 import time
+from _thread import start_new_thread
 
 _LONGEST = 8192
 _INT = 4  # bytes of a descriptor in a message
@@ -82,12 +83,15 @@ def _heard(client: _socket.socket, held: dict[str, int]) -> bool:
 
 
 def _close(number: int) -> None:
-    """Close a listener without waiting for what an app may have made of it (SO_LINGER)."""
+    """Close a listener without waiting for what an app may have made of it (SO_LINGER), or sent to it (SCM_RIGHTS)."""
     opened = _socket.socket(fileno=number)
     try:
         opened.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, bytes(2 * _INT))
     finally:
-        opened.close()
+        if opened.family == _socket.AF_UNIX:
+            start_new_thread(opened.close, ())
+        else:
+            opened.close()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from reconciler.linux.listen_queues import Queue, of_socket
 from reconciler.linux.listening_paths import is_in_place, listen_at, name_listened_at
 from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
-from reconciler.linux.shared_listeners import close_shared, when_left_alone
+from reconciler.linux.shared_listeners import close_shared, forbid_lingering, when_left_alone
 from reconciler.linux.socket_filters import ignore_new_connections
 from reconciler.planning.address import Address
 from reconciler.serving.arrivals import Arrivals, Shutdowns
@@ -270,7 +270,8 @@ def fetched_from(address: Address, pidfd: int, pid: int) -> socket.socket | None
         listens = fetched.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and _listens_at(fetched, address)
         if listens and is_reached(address, fetched):
             return fetched
-        close_shared(fetched)
+        forbid_lingering(fetched)
+        fetched.close()  # of however many, and as a rule not the last
     return None
 
 

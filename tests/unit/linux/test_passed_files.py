@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from reconciler.linux import passed_files
+from reconciler.linux.listening_paths import listen_at
 from reconciler.linux.passed_files import AppStream, Aside, FilesSent, connected_in_turn
+from reconciler.linux.shared_listeners import close_shared
 from reconciler.linux.unix_sockets import refuse_files
+from reconciler.serving import keeper_main
 from tests.contract.machine import on_the_loop
-from tests.support.eventually import soon
+from tests.support.eventually import eventually, soon
 from tests.support.lingering import give_away, lingering, passed
 
 __all__ = ["passed"]
@@ -117,6 +120,38 @@ async def test_an_app_that_lets_no_connection_close_is_connected_to_only_so_ofte
         assert not given_back.done()
     with pytest.raises(ConnectionRefusedError):
         await given_back
+
+
+@on_the_loop
+async def test_a_listener_is_closed_without_waiting_for_files_in_connections_that_nothing_has_accepted(
+    tmp_path: Path,
+) -> None:
+    listening = listen_at(tmp_path / "app.sock", 5)
+    with lingering() as given, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(tmp_path / "app.sock"))
+        give_away(client, b"x", given)
+        closed = asyncio.create_task(asyncio.to_thread(eventually, lambda: listening.fileno() == -1))
+        close_shared(listening)
+        await asyncio.sleep(0.05)
+    await closed
+
+
+def test_the_keeper_waits_for_no_file_either(tmp_path: Path) -> None:
+    listening = listen_at(tmp_path / "app.sock", 5)
+    with lingering() as given, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(tmp_path / "app.sock"))
+        give_away(client, b"x", given)
+        keeper_main._close(listening.detach())
+        eventually(lambda: given_up(client))
+
+
+def given_up(client: socket.socket) -> bool:
+    """Whether the other end of a connection is closed."""
+    try:
+        client.send(b"y")
+    except ConnectionError:
+        return True
+    return False
 
 
 @on_the_loop

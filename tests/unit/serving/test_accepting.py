@@ -6,15 +6,22 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from reconciler.linux.listening_paths import listen_at
 from reconciler.linux.shared_listeners import when_left_alone
 from reconciler.planning.address import Address
 from reconciler.serving.accepting import Accepting
 from reconciler.serving.arrivals import Shutdowns
 from reconciler.serving.holding import Holding
 from reconciler.serving.relay import Relay
+from tests.contract.machine import on_the_loop
+from tests.support.eventually import soon
+from tests.support.lingering import give_away, lingering, passed
+
+__all__ = ["passed"]
 
 # Takes each connection before another process does, and has that one wait for the next.
 THIEF = """
@@ -157,3 +164,42 @@ def test_a_listener_that_is_shut_down_again_and_again_is_told_of_now_and_then(li
         return len(told)
 
     assert asyncio.run(story()) == 2
+
+
+@on_the_loop
+async def test_the_holding_page_waits_for_no_file_that_a_client_of_a_unix_socket_sends(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    with listen_at(path, 5) as listening:
+        holding = Holding(listening, None)
+        with lingering() as given, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(str(path))
+            give_away(client, b"GET / HTTP/1.1\r\n\r\n", given)
+            await soon(lambda: holding._accepting._aside.pending)
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert (await reader.read(1 << 16)).startswith(b"HTTP/1.1 503")
+            writer.close()
+            assert holding._accepting._aside.pending == 1  # which still waits, and counts as one that is answered
+            await soon(lambda: len(holding._answering) == 1)
+        await soon(lambda: not holding._answering)
+        holding.close()
+
+
+@pytest.mark.usefixtures("passed")
+@on_the_loop
+async def test_a_relay_waits_for_no_file_that_a_client_of_a_unix_socket_sends(tmp_path: Path) -> None:
+    path, to = tmp_path / "app.sock", Address(host=str(tmp_path / "to.sock"), port=0)
+    with listen_at(path, 5) as listening, listen_at(Path(to.path), 5) as successor:
+        relay = Relay(listening, to)
+        successor.setblocking(False)
+        with lingering() as given, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(str(path))
+            onward, _ = await asyncio.get_running_loop().sock_accept(successor)
+            with onward:
+                give_away(client, b"x", given)
+                assert await asyncio.get_running_loop().sock_recv(onward, 10) == b""
+            await soon(lambda: relay._accepting._aside.pending)
+            await asyncio.sleep(0.05)
+            assert relay._accepting._aside.pending == 1
+        await soon(lambda: not relay._accepting._aside.pending)
+        relay.close()
