@@ -228,6 +228,11 @@ class Machine:
         await self.do(stage_of(app.build(self.content(app.name)), "test"), app.name)
         await self.do(Listen(address=address_of(app), cause="test"), app.name)
 
+    async def fork_servers(self) -> None:
+        """Wait until those that were begun take orders: the next instance is forked."""
+        for server in list(self.templates._servers.values()):
+            await server._greeted.wait()
+
     async def started(self, app: App) -> Instance:
         """And the start."""
         await self.staged(app)

@@ -532,8 +532,7 @@ async def test_the_journal_is_told_which_way_was_taken(site: Site) -> None:
         with a_life(site) as machine:
             for name in ("blog", "shop"):
                 await machine.started(machine.app(name))
-                for server in machine.templates._servers.values():
-                    await server._greeted.wait()
+                await machine.fork_servers()
             told = [text.split(maxsplit=2)[2] for _, text in machine.launched]
             assert told == ["by exec, because its fork server is still starting", "from a fork server"]
     finally:

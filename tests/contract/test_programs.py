@@ -141,6 +141,7 @@ async def test_an_instance_has_the_rights_of_its_sandbox_whichever_way_it_starts
         if way == "from a fork server":
             other = machine.app("other")
             await machine.started(other)
+            await machine.fork_servers()
         app = machine.app()
         site.save(Path(app.source.path) / "wsgi.py", _CONFINED)
         await machine.started(app)
