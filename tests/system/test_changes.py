@@ -102,5 +102,5 @@ def test_a_removed_manifest_takes_its_app_with_it_and_nothing_else(site: Site) -
     eventually(lambda: [row["name"] for row in site.status()["apps"]] == ["shop"])
     eventually(lambda: is_refused(ports["blog"]))
     assert site.pid("shop") == kept
-    assert not site.paths.app("blog").exists()
+    eventually(lambda: not site.paths.app("blog").exists())
     assert site.paths.home("blog").is_dir()

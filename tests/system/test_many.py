@@ -2,7 +2,7 @@
 
 import json
 
-from tests.support.eventually import eventually
+from tests.support.eventually import at_leisure, eventually
 from tests.support.site import REPOSITORY, Site, get
 
 HELLO = REPOSITORY / "examples/hello"
@@ -29,7 +29,7 @@ def test_apply_says_what_could_not_be_done(site: Site) -> None:
     port = site.app("good")
     site.app("bad")
     site.save(site.root / "apps/bad/wsgi.py", "import missing_module\napplication = None\n")
-    applied = site.cli("apply", "--timeout", "20s")
+    applied = site.cli("apply", "--timeout", f"{round(at_leisure(20.0))}s")
     assert applied.returncode == 1
     assert "missing_module" in applied.stdout
     assert "bad" in applied.stderr

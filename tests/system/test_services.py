@@ -792,7 +792,7 @@ def _backed_up_by_its_schedule(site: Site, hook: Hook) -> None:
     assert metric(site, "reconciler_service_last_backup_timestamp_seconds") == listed(site)[0]["at"]
     assert metric(site, "reconciler_service_backup_failures_total") == 0
     assert listed(site)[0]["path"] not in map(str, aged)
-    assert not (backups / ".draft-backup-left").exists()
+    eventually(lambda: not (backups / ".draft-backup-left").exists())
     told_of = [kind for subject, kind, _ in site.events() if subject == "service db"]
     assert [kind for kind in told_of if kind in {"backup", "failed", "recovered"}] == [
         "backup", "backup", "failed", "backup", "recovered",  # the second one tells of the verification
