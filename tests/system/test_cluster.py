@@ -51,7 +51,7 @@ def test_an_app_runs_in_a_cluster_by_its_place_and_is_gone_with_its_manifest(
     (site.manifests / "shop.yaml").unlink()
     eventually(lambda: api.names() == ["Secret/theirs"], 20)
     eventually(lambda: not site.status()["apps"], 20)
-    assert not list((site.state / "clusters" / "prod").iterdir())
+    eventually(lambda: not list((site.state / "clusters" / "prod").iterdir()))
 
 
 def underway(made: Any) -> Any:
