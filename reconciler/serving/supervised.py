@@ -128,8 +128,11 @@ class SupervisedInstances:
         return tuple([live.observed() for live in self._lives.get(app, {}).values()])
 
     def on_wakeup(self, app: str) -> None:
-        """Read what the workers of an app have to say."""
-        for live in self.lives(app):
+        """Read what the workers of an app have to say, if it has any: other apps may write any name."""
+        lives = self.lives(app)
+        if not lives:
+            return
+        for live in lives:
             live.update_from_workers()
             live.changed.set()
             if live.limits:

@@ -11,6 +11,10 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+# No honest workers write as much before it is read: an app that floods the pipe is heard ten times a second.
+_AT_ONCE = 65536
+_PAUSE_S = 0.1
+
 
 def open_wakeup_pipe(path: Path, mode: int) -> int:
     """Open the pipe, creating it with this mode; the descriptor never reads an end of file."""
@@ -23,19 +27,35 @@ def open_wakeup_pipe(path: Path, mode: int) -> int:
     return opened
 
 
-def drain(pipe: int, wake: Callable[[str], None]) -> None:
-    """Call `wake` with every app whose workers wrote; a name cut in two is of no app, and a second look finds it."""
+def drain(pipe: int, wake: Callable[[str], None]) -> bool:
+    """Call `wake` with every app whose workers wrote; return whether there was more than is read at once.
+
+    A name cut in two is of no app, and a second look finds it.
+    """
     with contextlib.suppress(BlockingIOError):
-        for name in set(os.read(pipe, 65536).decode("ascii", "replace").split()):
+        written = os.read(pipe, _AT_ONCE)
+        for name in set(written.decode("ascii", "replace").split()):
             wake(name)
+        return len(written) == _AT_ONCE
+    return False
 
 
 async def listen_to_workers(path: Path, mode: int, wake: Callable[[str], None]) -> None:
     """Call `wake` with every app whose workers write into the pipe at a path, until cancelled."""
     loop, pipe = asyncio.get_running_loop(), open_wakeup_pipe(path, mode)
+    flooded = asyncio.Event()
+
+    def read() -> None:
+        if drain(pipe, wake):
+            loop.remove_reader(pipe)
+            flooded.set()
+
     try:
-        loop.add_reader(pipe, drain, pipe, wake)
-        await asyncio.Event().wait()
+        while True:
+            flooded.clear()
+            loop.add_reader(pipe, read)
+            await flooded.wait()
+            await asyncio.sleep(_PAUSE_S)
     finally:
         loop.remove_reader(pipe)
         os.close(pipe)
