@@ -23,10 +23,12 @@ from reconciler.linux.unix_sockets import reachable, refuse_files
 _MOST_THREADS = 64
 _AGAIN_S = 1.0
 _MOST_CLOSING = 16
+_MOST_LOOKS, _CHUNK = 1024, 1 << 16
 _ROOM_AGAIN_S = 0.05
 _LOOK: Final = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
 _threads = DaemonThreads("close", _MOST_THREADS, kept_s=1.0)
+_for_listeners = DaemonThreads("close listener", _MOST_THREADS, kept_s=1.0)
 
 
 class FilesSent(ConnectionError):
@@ -93,10 +95,10 @@ def looked_at(opened: socket.socket, most: int) -> tuple[bytes, bool]:
 def close_aside(
     opened: socket.socket, aside: Aside, close: Callable[[], object], then: Callable[[], object] = lambda: None
 ) -> None:
-    """Close a socket by `close`: in a thread if its queue holds anything."""
+    """Close a socket by `close`: in a thread if there are files in its queue."""
     with suppress(OSError):
         opened.shutdown(socket.SHUT_RD)  # nothing is added from now on
-    if _is_empty(opened):
+    if _is_emptied(opened):
         close()
         then()
     else:
@@ -106,7 +108,7 @@ def close_aside(
 def close_in_thread(opened: socket.socket) -> None:
     """Close a listener: in the queues of the connections that wait there, which close with it, there may be files."""
     try:
-        _threads.run(opened.close)
+        _for_listeners.run(opened.close)
     except RuntimeError:  # no thread can be started now
         asyncio.get_running_loop().call_later(_AGAIN_S, close_in_thread, opened)
 
@@ -120,15 +122,22 @@ def close_then(opened: socket.socket, then: Callable[[], object]) -> None:
         then()
 
 
-def _is_empty(opened: socket.socket) -> bool:
+def _is_emptied(opened: socket.socket) -> bool:
+    """Take what came without files; return whether that was all."""
     is_stream = opened.type == socket.SOCK_STREAM
     try:
-        text, has_files = looked_at(opened, 1)
+        for _ in range(_MOST_LOOKS):
+            text, has_files = looked_at(opened, _CHUNK)
+            if has_files:
+                return False
+            if is_stream and not text:
+                return True
+            socket.socket.recv(opened, len(text) if is_stream else 1)
     except BlockingIOError:
         return not is_stream
     except OSError as error:
         return error.errno in (errno.EINVAL, errno.ECONNRESET)  # never connected, or reset after what was read
-    return is_stream and not text and not has_files  # it has ended; any other may have received an empty message
+    return False
 
 
 class AppStream(socket.socket):
@@ -160,7 +169,7 @@ class AppStream(socket.socket):
         return len(text)
 
     def close(self) -> None:
-        """Close it: in a thread if there is anything that was not read."""
+        """Close it: in a thread if there are files that were not received."""
         self.close_then(lambda: None)
 
     def close_then(self, then: Callable[[], object]) -> None:

@@ -69,12 +69,13 @@ async def test_a_stream_with_files_in_its_queue_is_closed_without_waiting(is_rea
 
 
 @on_the_loop
-async def test_a_stream_with_nothing_in_its_queue_is_closed_at_once() -> None:
+async def test_a_stream_without_files_in_its_queue_is_closed_at_once() -> None:
     ends: list[Callable[[socket.socket], object]] = [lambda _: None, lambda line: line.close()]
     for end in ends:
         with pair() as (stream, theirs, aside):
             theirs.send(b"all")
             assert stream.recv(10) == b"all"
+            theirs.send(bytes(100_000))
             end(theirs)
             stream.close()
             assert (stream.fileno(), aside.pending) == (-1, 0)
