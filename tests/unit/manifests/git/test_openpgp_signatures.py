@@ -110,12 +110,12 @@ def test_a_signature_of_another_commit_is_refused(ring: Ring, alice: str, tmp_pa
 
 
 def test_a_key_that_has_expired_by_now_signs_nothing_though_gpg_calls_the_signature_good(
-    ring: Ring, tmp_path: Path
+    ring: Ring, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     then = ("--faked-system-time", "20240101T000000")
     key = ring.make("eve@x", *then, expires="2024-06-01")
     raw = ring.commit(key, *then)
-    repository = Repository(tmp_path / "repository")
+    repository = Repository(tmp_path_factory.mktemp("r") / "r")  # short: its home is to have a socket of gpg's agent
     Ring(Path(repository.env["HOME"])).gpg("--no-autostart", "--import", given=ring.keys(key))
     status = repository.git("verify-commit", "--raw", repository.add(raw)).stderr
     assert b"VALIDSIG" in status  # a reader of that word alone would be content
