@@ -21,13 +21,13 @@ from weakref import WeakKeyDictionary
 
 from reconciler.linux.passed_files import close_in_thread
 
-# Other threads stand still meanwhile, so that this one waits for the kernel and for nothing else.
+# Other threads stand still meanwhile: the call waits for the kernel alone, though this one may for them right after it.
 _accept4 = ctypes.PyDLL(None, use_errno=True).accept4
 _accept4.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
 # The timer goes on: the first signal may come before the kernel waits, or to another thread.
 _AT_MOST_S = 0.05
-# So long may calls wait in all, and for so much of the time between them: they may share a lock with other processes.
-_WAITED_S, _SHARE = 0.02, 0.01
+# So long may calls seem to wait in all, and for so much of the time between them: by threads of this process, too.
+_WAITED_S, _SHARE = 0.25, 0.05
 _FIRST_S, _LONGEST_S, _FORGIVEN_S = 1.0, 60.0, 600.0
 _PAUSE_S = 1.0
 _LINGERS_NOT = struct.pack("ii", 0, 0)
@@ -51,13 +51,17 @@ class _Patience:
         self.pause_s = self.waited_s = self.waited_at = 0.0
         self.told: Callable[[float], None] = lambda _: None
 
-    def waited(self, so_long_s: float) -> None:
-        """Know of a call that did, and leave the listener alone if that is too much."""
+    def seemed_to_wait(self, so_long_s: float) -> None:
+        """Know of a call that may have waited, and leave the listener alone if that is too much."""
         now = time.monotonic()
         self.waited_s = max(0.0, self.waited_s - _SHARE * (now - self.waited_at)) + so_long_s
         self.waited_at = now
-        if self.waited_s < _WAITED_S:
-            return
+        if self.waited_s >= _WAITED_S:
+            self.end()
+
+    def end(self) -> None:
+        """Leave the listener alone for a while."""
+        now = time.monotonic()
         is_old = now - self.last > _FORGIVEN_S
         self.pause_s = _FIRST_S if is_old else min(_LONGEST_S, 2 * self.pause_s)
         self.last, self.until = now, now + self.pause_s
@@ -79,12 +83,13 @@ def left_alone_until(listener: socket.socket) -> float:
     return float("-inf") if known is None else known.until
 
 
-def accepted_at(listener: socket.socket) -> socket.socket | None:
+def accepted_at(listener: socket.socket, *, last: bool = False) -> socket.socket | None:
     """Return the next connection at a listener, None if there is none now. Waits for 50 ms at worst.
 
-    No call for the connection waits, its `close` neither. Raises LeftAlone where the listener is, whatever the cause.
+    No call for the connection waits, its `close` neither. Raises LeftAlone where the listener is, whatever the cause;
+    not of old, if these are the last calls for it.
     """
-    if time.monotonic() < left_alone_until(listener):
+    if not last and time.monotonic() < left_alone_until(listener):
         raise LeftAlone(left_alone_until(listener))
     if not fcntl.fcntl(listener, fcntl.F_GETFL) & os.O_NONBLOCK:
         listener.setblocking(False)
@@ -96,8 +101,10 @@ def accepted_at(listener: socket.socket) -> socket.socket | None:
         connection = socket.socket(listener.family, listener.type, listener.proto, number)
         forbid_lingering(connection)
         connection.setblocking(False)
-    if has_slept:
-        _PATIENCE.setdefault(listener, _Patience()).waited(took_s)
+    if number < 0 and error == errno.EINTR:  # a call that does not wait is never interrupted
+        _PATIENCE.setdefault(listener, _Patience()).end()
+    elif has_slept:
+        _PATIENCE.setdefault(listener, _Patience()).seemed_to_wait(took_s)
     if connection is not None or error in _NONE_NOW:
         return connection
     # No descriptor is left, or the app shut it down: the kernel calls it ready all the same.

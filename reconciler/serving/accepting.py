@@ -4,12 +4,14 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from reconciler.linux.passed_files import AppStream, Aside
 from reconciler.linux.shared_listeners import LeftAlone, accepted_at, left_alone_until
 
 _AT_A_TIME = 16
 _MOST_THAT_WAIT = 4096
+_LAST_S = 0.5
 
 
 class Accepting:
@@ -35,25 +37,33 @@ class Accepting:
         self._begun = False
         self._pause()
 
-    def take_all(self) -> None:
-        """Accept what waits by now, as far as it is no more than a queue of this host holds."""
-        self._take(_MOST_THAT_WAIT)
+    def end(self) -> None:
+        """Accept what waits by now, as far as it is no more than a queue of this host holds, and no more."""
+        self.stop()
+        began = time.monotonic()
+        with suppress(LeftAlone):
+            for _ in range(_MOST_THAT_WAIT):
+                is_late = time.monotonic() - began > _LAST_S
+                if is_late and time.monotonic() < left_alone_until(self._listener):
+                    return
+                if not self._take(accepted_at(self._listener, last=True)):
+                    return
 
     def take_some(self) -> None:
         """Accept a few of what waits; the kernel tells of the others again."""
-        self._take(_AT_A_TIME)
-
-    def _take(self, most: int) -> None:
         try:
-            for _ in range(most):
-                connection = accepted_at(self._listener) if self._begun else None
-                if connection is None:
+            for _ in range(_AT_A_TIME):
+                if not self._begun or not self._take(accepted_at(self._listener)):
                     return
-                is_unix = connection.family == socket.AF_UNIX
-                self._accepted(AppStream(self._aside, connection.detach()) if is_unix else connection)
         except LeftAlone as error:
             self._pause()
             self._resume_at(error.until)
+
+    def _take(self, connection: socket.socket | None) -> bool:
+        if connection is not None:
+            is_unix = connection.family == socket.AF_UNIX
+            self._accepted(AppStream(self._aside, connection.detach()) if is_unix else connection)
+        return connection is not None
 
     def _resume(self) -> None:
         self._later = None

@@ -39,8 +39,7 @@ class Relay:
 
     def close(self) -> None:
         """Pass on what has connected until now, and accept no more."""
-        self._accepting.take_all()
-        self._accepting.stop()
+        self._accepting.end()
 
     def _begin(self, connection: socket.socket) -> None:
         self.passed += 1

@@ -138,7 +138,7 @@ def test_connections_are_accepted_again_after_a_pause_and_none_after_the_end(lis
                 assert accepted.getpeername() == client.getsockname()
         accepting.stop()
         with socket.create_connection(listener.getsockname()):
-            accepting.take_all()
+            accepting.take_some()
             await asyncio.sleep(0.05)
         assert came.empty()
 
@@ -203,3 +203,26 @@ async def test_a_relay_waits_for_no_file_that_a_client_of_a_unix_socket_sends(tm
             assert relay._accepting._aside.pending == 1
         await soon(lambda: not relay._accepting._aside.pending)
         relay.close()
+
+
+def test_the_last_connections_are_accepted_also_where_the_listener_is_left_alone(listener: socket.socket) -> None:
+    async def story() -> int:
+        came: list[socket.socket] = []
+        is_told = asyncio.Event()
+        when_left_alone(listener, lambda _: is_told.set())
+        accepting = Accepting(listener, lambda connection: connection.close())
+        accepting.begin()
+        with thief(listener):
+            await visit(listener, is_told)
+        accepting.stop()
+        with contextlib.ExitStack() as clients:
+            for _ in range(40):
+                clients.enter_context(socket.create_connection(listener.getsockname()))
+            last = Accepting(listener, came.append)
+            last.begin()
+            last.end()
+            for each in came:
+                each.close()
+        return len(came)
+
+    assert asyncio.run(story()) >= 40
