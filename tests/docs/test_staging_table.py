@@ -273,6 +273,7 @@ CASES = (
         says="`gunicorn.conf.py` with a timeout, threads and a computed `keepalive`",
         files={**W, "gunicorn.conf.py": "timeout = 77\nthreads = 8\nkeepalive = 2 * timeout\n"},
     ),
+    Case(says="`gunicorn.conf.py` with `worker_clas`", files={**W, "gunicorn.conf.py": "worker_clas = 'gthread'\n"}),
     Case(
         says="`Procfile` with a web line and `release: python note.py`",
         files={**W, "Procfile": "web: gunicorn wsgi\nrelease: python note.py\n", "note.py": ""},

@@ -5,9 +5,10 @@ gunicorn.conf.py is a program, which is not run: what it binds to a plain value 
 
 import ast
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
+from typing import TypeGuard
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.owned_settings import OWNED
@@ -31,6 +32,9 @@ _OTHERS = frozenset((
     "strip_header_spaces", "suppress_ragged_eofs", "syslog", "syslog_addr", "syslog_facility", "syslog_prefix",
     "tmp_upload_dir", "worker_tmp_dir",
 ))  # fmt: skip
+_NAMES = frozenset((*_ADOPTED, *OWNED, *_OTHERS, "pythonpath"))
+# Of a name and the setting that was probably meant: `worker_clas`, `log_level`, and not any shorter word in another.
+_ALIKE = 0.85
 # They change nothing here: the daemon logs, and serves, without being told.
 _NOTHING_LOST = frozenset(("accesslog", "errorlog", "bind", "daemon", "proc_name", "pidfile", "capture_output"))
 
@@ -113,6 +117,7 @@ def _read(file: str, text: str) -> GunicornConfig:
             texts[name] = plain
         elif name in _ADOPTED or (name in OWNED and name not in _NOTHING_LOST) or name in _OTHERS:
             reported.append(report(f"{name} of {file}", "", name))
+    reported += _misspelt(file, body, [name for name in bound if name not in _NAMES])
     return GunicornConfig(
         file=file,
         wsgi_app=texts.get("wsgi_app"),
@@ -121,6 +126,24 @@ def _read(file: str, text: str) -> GunicornConfig:
         settings=settings,
         reported=tuple(reported),
     )
+
+
+def _misspelt(file: str, body: Sequence[ast.stmt], unknown: Sequence[str]) -> Iterator[str]:
+    """Yield the report of each unknown name that is nearly one of a setting; gunicorn passes over it without a word.
+
+    A name that the file uses is a variable of its own.
+    """
+    from difflib import get_close_matches  # few files have such names
+
+    names = {each.id for statement in body for each in ast.walk(statement) if _is_read(each)} if unknown else ()
+    for name in unknown:
+        meant = get_close_matches(name, _NAMES, n=1, cutoff=_ALIKE) if name not in names else ()
+        if meant:
+            yield f"{name} of {file} (gunicorn has no such setting; did you mean {meant[0]}?)"
+
+
+def _is_read(node: ast.AST) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
 
 
 def _bindings(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:

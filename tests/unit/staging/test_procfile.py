@@ -56,6 +56,22 @@ def test_what_the_daemon_owns_is_reported_with_the_way_to_say_it(tmp_path: Path)
     )
 
 
+def test_a_name_that_is_nearly_a_setting_is_reported_unless_gunicorn_conf_uses_it(tmp_path: Path) -> None:
+    config = """log_level = "debug"
+timeouts = {"web": 30}
+timeout = timeouts["web"]
+port = 8000
+shop_name = "shop"
+def post_frok(server, worker): pass
+"""
+    entry = detect(plant(tmp_path, {"gunicorn.conf.py": config, "wsgi.py": APP}), None)
+    assert entry.reported == (
+        "timeout of gunicorn.conf.py (use the field 'gunicorn')",
+        "log_level of gunicorn.conf.py (gunicorn has no such setting; did you mean loglevel?)",
+        "post_frok of gunicorn.conf.py (gunicorn has no such setting; did you mean post_fork?)",
+    )
+
+
 def test_workers_that_gunicorn_conf_takes_from_a_variable_are_reported(tmp_path: Path) -> None:
     config = "import os\nworkers = int(os.environ.get('WEB_CONCURRENCY', 'many'))\n"
     entry = detect(plant(tmp_path, {"gunicorn.conf.py": config, "wsgi.py": APP}), None)
