@@ -3,15 +3,21 @@
 import asyncio
 import contextlib
 import functools
+from collections import deque
 from collections.abc import AsyncIterator
 
 
 class Slots:
-    """A number of slots, each given up after `longest_s` by what takes longer."""
+    """A number of slots, each given up after `longest_s` by what takes longer.
+
+    What goes on comes before what begins: it is done sooner, and fewer are half done at a time.
+    """
 
     def __init__(self, number: int, longest_s: float) -> None:
         self._number = number
-        self._slots = asyncio.Semaphore(number)
+        self._free = number
+        self._going_on: deque[asyncio.Future[None]] = deque()
+        self._beginning: deque[asyncio.Future[None]] = deque()
         self._longest_s = longest_s
 
     @functools.cached_property
@@ -21,13 +27,16 @@ class Slots:
 
     def are_taken(self) -> bool:
         """Whether the next has to wait."""
-        return self._slots.locked()
+        return self._free == 0
 
     @contextlib.asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot; it is given up early by what takes long, so that others do not starve."""
-        await self._slots.acquire()
-        leaving = iter((self._slots.release,))
+    async def slot(self, *, goes_on: bool = False) -> AsyncIterator[None]:
+        """Wait for a slot; it is given up early by what takes long, so that others do not starve.
+
+        What `goes_on` had a slot before, for an earlier part of the same.
+        """
+        await self._acquire(self._going_on if goes_on else self._beginning)
+        leaving = iter((self._release,))
 
         def leave() -> None:
             for release in leaving:
@@ -39,3 +48,25 @@ class Slots:
         finally:
             timer.cancel()
             leave()
+
+    async def _acquire(self, waiting: deque[asyncio.Future[None]]) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self._release()  # it came at the same moment
+            raise
+
+    def _release(self) -> None:
+        """Hand the slot to the next that waits."""
+        while waiting := self._going_on or self._beginning:
+            turn = waiting.popleft()
+            if not turn.done():  # else it was cancelled
+                turn.set_result(None)
+                return
+        self._free += 1

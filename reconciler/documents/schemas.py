@@ -9,6 +9,10 @@ from typing import Any
 
 from reconciler.documents.fitting import all_differ, matches, surely_fits
 
+# Kinds of which there are many documents; a daemon reads its settings once.
+_OF_MANY = frozenset(("app", "service"))
+_WORDS = frozenset(("title", "description", "errorMessage"))
+
 
 @cache
 def schema(kind: str) -> dict[str, Any]:
@@ -36,7 +40,25 @@ def fits(kind: str, document: Any) -> bool:
 
     Takes next to nothing, while the validator comes with a library of megabytes.
     """
-    return surely_fits(document, schema(kind), schema(kind).get("$defs", {}))
+    bare = _kept_bare(kind) if kind in _OF_MANY else _bare(kind)
+    return surely_fits(document, bare, bare.get("$defs", {}))
+
+
+@cache
+def _kept_bare(kind: str) -> dict[str, Any]:
+    return _bare(kind)
+
+
+def _bare(kind: str) -> dict[str, Any]:
+    """Return the schema of a kind of document without words for readers, and with equal parts once."""
+    parts: dict[str, dict[str, Any]] = {}
+
+    def part(found: dict[str, Any]) -> dict[str, Any]:
+        bare = {name: said for name, said in found.items() if not (name in _WORDS and isinstance(said, str))}
+        return parts.setdefault(repr(bare), bare)
+
+    found: dict[str, Any] = json.loads(_file(kind).read_text(encoding="utf-8"), object_hook=part)
+    return found
 
 
 @cache

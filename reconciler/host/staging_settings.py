@@ -32,7 +32,7 @@ def stager_of(settings: Settings) -> "Stager":
         timeout_s=settings.staging_timeout_s,
         slots=Slots(settings.staging_slots, settings.staging_slot_s),
         uv=uv_program(),
-        environ=lambda: package_environ(settings, os.environ),
+        environ=package_environments(settings, dict(os.environ)),  # hundreds of apps that wait share it
     )
 
 

@@ -29,14 +29,20 @@ class Heap:
         self._resident = resident
         self._trim = trim
         self._least = 0
+        self._had_grown = False
 
     def give_back(self) -> None:
-        """Trim if the process has grown by a megabyte since it was last trimmed, else do next to nothing."""
+        """Trim if the process has grown by a megabyte since it was last trimmed, else do next to nothing.
+
+        The next time it is trimmed once more: what was in use then may be free by now, and the process is no larger.
+        """
         now = self._resident()
         self._least = min(self._least, now)
-        if now - self._least >= _WORTH_A_TRIM:
+        has_grown = now - self._least >= _WORTH_A_TRIM
+        if has_grown or self._had_grown:
             self._trim()
             self._least = self._resident()
+        self._had_grown = has_grown
 
 
 def own_heap() -> Heap:

@@ -4,6 +4,7 @@ A process that ends meanwhile, or that the daemon may not look into, counts as n
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,9 @@ from reconciler.linux.proc_files import proc_bytes, proc_text, read_proc
 
 TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_LISTEN = "0A"  # TCP_LISTEN of <net/tcp_states.h>
+# Number, local and remote address, state, two queues, timer, retransmissions, user, timeout and inode: proc(5). The
+# state 0A is TCP_LISTEN of <net/tcp_states.h>.
+_LISTENING = re.compile(r"^ *\d+: (?P<host>\w+):(?P<port>\w+) \S+ 0A(?: +\S+){5} +(?P<inode>\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,9 @@ def listening_sockets(pid: int | str = "self") -> Iterator[ListeningSocket]:
     """Return every listening TCP socket in the network namespace of a process."""
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
-            for line in read_proc(f"/proc/{pid}/net/{table}").splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == _LISTEN:
-                    host, _, port = fields[1].partition(":")
-                    yield ListeningSocket(_address(host), int(port, 16), int(fields[9]))
+            # One line at a time: there may be tens of thousands of connections.
+            for found in _LISTENING.finditer(read_proc(f"/proc/{pid}/net/{table}")):
+                yield ListeningSocket(_address(found["host"]), int(found["port"], 16), int(found["inode"]))
 
 
 def _address(text: str) -> str:

@@ -51,11 +51,8 @@ class Log:
 
     def name(self, path: Path, shown: str) -> None:
         """Show a path that an operator does not know as `shown`, and what is below it relative to that, from now on."""
-        below = "" if shown == "." else f"{shown}/"
         for known in dict.fromkeys((str(path), os.path.realpath(path))):
-            self._names += [
-                (f"{form}{known}{end}", name) for end, name in (("/", below), ("", shown)) for form in _FORMS
-            ]
+            self._names += [(known, shown)]
 
     def step(self, text: str) -> None:
         """Write a step of staging, with the time of day."""
@@ -71,7 +68,11 @@ class Log:
 
     def _named(self, text: str) -> str:
         for path, name in self._names:
-            text = text.replace(path, name)
+            if path not in text:
+                continue
+            for end, instead in (("/", "" if name == "." else f"{name}/"), ("", name)):
+                for form in _FORMS:
+                    text = text.replace(f"{form}{path}{end}", instead)
         return text
 
     def _write(self, text: str) -> None:

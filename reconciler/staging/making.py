@@ -29,7 +29,6 @@ from reconciler.staging.differences import mark_copied
 from reconciler.staging.environments.environment import Environment, EnvironmentRequest
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installation import site_packages
-from reconciler.staging.environments.installer_env import for_installers
 from reconciler.staging.environments.serving import environment_for, ingredients_of
 from reconciler.staging.environments.store import Environments
 from reconciler.staging.errors import SourceChanged, StagingError, UnsuitablePython
@@ -107,7 +106,7 @@ class Maker:
             changed = content != request.build.content
             return content, None if changed else serving_program(code, request.build.recipe)
 
-        async with slot_of(self.slots, request.progress), asyncio.timeout(self.timeout_s):
+        async with slot_of(self.slots, request.progress, goes_on=False), asyncio.timeout(self.timeout_s):
             request.progress(Phase(activity="copying the source"))
             content, program = await look_in_thread(copy)
         if content != request.build.content:
@@ -200,7 +199,7 @@ class Maker:
             previous=self._previous(request.app),
             log=request.log,
             progress=request.progress,
-            environment=for_installers(environ),
+            environ=environ,
             offline=selection.offline,
             python_advice=selection.python_advice,
             cell=request.cell,

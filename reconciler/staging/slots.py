@@ -10,9 +10,9 @@ _WAITING = Phase(activity="waiting until other apps are staged")
 
 
 @asynccontextmanager
-async def slot_of(slots: Slots, progress: Progress) -> AsyncIterator[None]:
-    """Hold a slot; `progress` is told if all of them are taken."""
+async def slot_of(slots: Slots, progress: Progress, *, goes_on: bool = True) -> AsyncIterator[None]:
+    """Hold a slot; `progress` is told if all of them are taken. All but the first of an app `goes_on`."""
     if slots.are_taken():
         progress(_WAITING)
-    async with slots.slot():
+    async with slots.slot(goes_on=goes_on):
         yield

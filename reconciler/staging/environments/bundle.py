@@ -136,7 +136,7 @@ class _Bundling:
             previous={},
             log=self._context.log,
             progress=self._context.progress,
-            environment=self._context.environment,
+            environ=self._request.environ,
             offline=selection.offline,
         )
         made = await environment_for(store, request, selection.entry, self._request.runtimes)

@@ -24,7 +24,7 @@ WITHOUT_BUILDS = "wheels only"
 class EnvironmentRequest:
     """The environment that an app needs: its ingredients, and `previous`, those of the one it had ({} for none).
 
-    `environment` are the variables that an installer may see, `offline` the packages in the app's source.
+    `environ` are the variables of which an installer may see some, `offline` the packages in the app's source.
     `python_advice` says how to get another Python where neither a manifest nor a file of the app names it. What runs
     code of an isolated app's packages runs in its `cell`; the others have none.
     """
@@ -34,10 +34,17 @@ class EnvironmentRequest:
     previous: Mapping[str, str]
     log: Log
     progress: Progress
-    environment: Mapping[str, str]
+    environ: Mapping[str, str]
     offline: "OfflinePackages | None" = None
     python_advice: str = ""
     cell: "BuildCell | None" = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of installers, made when they are needed: most apps wait for what another one installs."""
+        from reconciler.staging.environments.installer_env import for_installers
+
+        return for_installers(self.environ)
 
     @property
     def builds(self) -> bool:

@@ -46,3 +46,26 @@ def test_what_has_slots_apart_keeps_nothing_else_waiting() -> None:
             return slots.apart.are_taken(), slots.are_taken()
 
     assert asyncio.run(story()) == (True, True)
+
+
+def test_what_goes_on_comes_before_what_begins_and_what_is_cancelled_takes_no_slot() -> None:
+    done: list[str] = []
+
+    async def work(slots: Slots, name: str, *, goes_on: bool) -> None:
+        async with slots.slot(goes_on=goes_on):
+            done.append(name)
+
+    async def story() -> None:
+        slots = Slots(1, 60.0)
+        async with slots.slot():
+            begins = [asyncio.create_task(work(slots, name, goes_on=False)) for name in ("one", "two")]
+            going_on = [asyncio.create_task(work(slots, name, goes_on=True)) for name in ("gone", "first")]
+            await asyncio.sleep(0)
+            going_on[0].cancel()
+        going_on[1].add_done_callback(lambda _: begins[0].cancel())  # who may have its turn by then
+        await asyncio.gather(*begins, *going_on, return_exceptions=True)
+        assert not slots.are_taken()
+
+    asyncio.run(story())
+    assert done[0] == "first"
+    assert done[-1] == "two"

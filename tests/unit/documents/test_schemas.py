@@ -1,5 +1,6 @@
 """The schemas are true of their own examples, describe every field, and accept what the documentation shows."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
 from reconciler.documents.fitting import surely_fits
-from reconciler.documents.schemas import fits, schema, validator
+from reconciler.documents.schemas import _bare, fits, schema, validator
 
 KINDS = ("app", "service", "fleet")
 
@@ -89,6 +90,17 @@ def test_every_field_is_described_with_valid_examples(kind: str, child: dict[str
 def test_every_field_says_what_it_expects(kind: str, child: dict[str, Any]) -> None:
     resolved = schema(kind)["$defs"]["duration"] if "$ref" in child else child
     assert resolved["errorMessage"].startswith("expected ")
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "host"])
+def test_what_checks_documents_has_every_rule_of_a_schema_and_none_of_its_words(kind: str) -> None:
+    def without_words(found: dict[str, Any]) -> dict[str, Any]:
+        words = ("title", "description", "errorMessage")
+        return {name: said for name, said in found.items() if name not in words or isinstance(said, dict)}
+
+    text = json.dumps(schema(kind))
+    assert _bare(kind) == json.loads(text, object_hook=without_words)
+    assert "errorMessage" not in json.dumps(_bare(kind))
 
 
 def test_the_documented_manifest_is_valid() -> None:

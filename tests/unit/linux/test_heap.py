@@ -1,4 +1,4 @@
-"""The heap of a process is trimmed when it has grown, and only then."""
+"""The heap of a process is trimmed when it has grown, once more after that, and only then."""
 
 import subprocess
 import sys
@@ -38,30 +38,47 @@ def test_a_process_that_has_not_grown_is_left_alone() -> None:
     heap = Heap(lambda: process.resident, process.trim)
     for _ in range(5):
         heap.give_back()
-    assert process.trims == 1  # the first: how much is free is not known before
+    assert process.trims == 2  # the first, as how much is free is not known before, and what is free only then
 
 
 def test_each_megabyte_more_is_reason_to_trim() -> None:
     process = Process()
     heap = Heap(lambda: process.resident, process.trim)
     heap.give_back()
+    heap.give_back()
     process.resident += MEGABYTE - 1
     heap.give_back()
-    assert process.trims == 1
+    assert process.trims == 2
     process.resident, process.free = process.resident + 4 * MEGABYTE, 4 * MEGABYTE
     heap.give_back()
-    assert (process.trims, process.resident) == (2, 31 * MEGABYTE - 1)
+    assert (process.trims, process.resident) == (3, 31 * MEGABYTE - 1)
+
+
+def test_what_was_in_use_at_a_trim_goes_back_at_the_next_though_the_process_has_not_grown() -> None:
+    process = Process()
+    heap = Heap(lambda: process.resident, process.trim)
+    heap.give_back()
+    heap.give_back()
+    process.resident += 10 * MEGABYTE
+    heap.give_back()
+    process.free = 5 * MEGABYTE
+    heap.give_back()
+    assert process.resident == 35 * MEGABYTE
+    trims = process.trims
+    heap.give_back()
+    assert process.trims == trims
 
 
 def test_a_process_that_shrank_may_not_grow_back_unnoticed() -> None:
     process = Process()
     heap = Heap(lambda: process.resident, process.trim)
     heap.give_back()
+    heap.give_back()
     process.resident -= 10 * MEGABYTE
     heap.give_back()
     process.resident += 2 * MEGABYTE
     heap.give_back()
-    assert process.trims == 2
+    assert process.trims == 3
 
 
 def test_what_was_freed_below_something_in_use_goes_back_to_the_kernel() -> None:

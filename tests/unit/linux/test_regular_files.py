@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,16 @@ except UnfitFile as error:
 def refusal(path: Path) -> str:
     done = subprocess.run((sys.executable, "-c", _LIMITED, path), capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def test_a_small_file_is_read_without_the_memory_that_a_large_one_would_take(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    tracemalloc.start()
+    try:
+        assert read_file(tmp_path / "file", 64 << 20) == b"12345"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
