@@ -152,10 +152,15 @@ class Cells:
                 self._weigh(place)
 
     def _weigh(self, place: Place) -> None:
-        """Give all apps together the weight of a process on each core, as a group has that of one on all of them."""
+        """Give all apps together the weight of a process on each core, as a group has that of one on all of them.
+
+        Written only if it is another one: a group that was removed with its last app has the kernel's when made again.
+        """
         file, one = _WEIGHTS[place.version]
-        with suppress(OSError):
-            Group(Path(place.path) / self._tree, place.version).write(file, str(one * (os.cpu_count() or 1)))
+        weight, tree = one * (os.cpu_count() or 1), Group(Path(place.path) / self._tree, place.version)
+        if tree.number(file) != weight:
+            with suppress(OSError):
+                tree.write(file, str(weight))
 
     def of(self, app: str, name: str, pid: int, mounts: str = "") -> Cell:
         """Return the cell that a process which an earlier daemon started is in; `mounts` is the table of mounts."""

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.isolation import cells
 from reconciler.isolation.cells import ENDING, Cell, Cells
-from reconciler.linux.control_groups import Group, Hierarchy
+from reconciler.linux.control_groups import Group, Hierarchy, Version
 from reconciler.linux.processes import Process
 from reconciler.planning.isolation.layout import Layout, Place
 
@@ -102,6 +102,28 @@ def test_a_group_without_the_master_is_none_of_the_cell(kernel: Kernel, monkeypa
     cell = Cell()
     a_host().extend(cell, APP, NAME, ("memory",), 10)
     assert cell.groups == {}
+
+
+@pytest.mark.parametrize(("version", "file"), [(1, "cpu.shares"), (2, "cpu.weight")])
+def test_the_weight_of_all_apps_is_written_where_it_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Version, file: str
+) -> None:
+    host, weights = Cells("0" * 16), list[str]()
+    write = Group.write
+
+    def written(group: Group, name: str, text: str) -> None:
+        weights.append(text)
+        write(group, name, text)
+
+    monkeypatch.setattr(Group, "write", written)
+    (tmp_path / host._tree).mkdir()
+    place = Place(version=version, path=str(tmp_path), writable=True)
+    for there, times in (("1\n", 1), (None, 1), ("1\n", 2)):
+        if there is not None:
+            (tmp_path / host._tree / file).write_text(there)
+        host._weigh(place)
+        assert len(weights) == times
+        assert (tmp_path / host._tree / file).read_text() == weights[0]
 
 
 @dataclass
