@@ -39,6 +39,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: isolation.users(settings),
         lambda: fork_servers.gunicorns(settings, catalog),
         lambda: isolation.lists(settings, catalog),
+        lambda: isolation.builds(settings, catalog),
         users.user,
         lambda: users.files(settings),
         lambda: disk.state_directory(settings.paths.state),

@@ -20,6 +20,9 @@ from reconciler.planning.isolation.refused import REFUSED
 from reconciler.settings.settings import Settings
 
 _ANOTHER = "that app gets another one at its next start"
+_BY_WARDEN = (
+    ", unless its warden is of an earlier version: systemctl restart reconciler-warden reconciler after an upgrade"
+)
 _ENDS = "a process that detaches itself from its app ends with it"
 _FOR_RULES = (
     "run the daemon as root, with CAP_NET_ADMIN, on a kernel that has nftables; or 'reconciler install --app-users'"
@@ -112,6 +115,22 @@ def lists(settings: Settings, catalog: Catalog) -> Iterator[Check]:
     elif listed:
         found = f"rules of the kernel hold {len(listed)} {'app' if len(listed) == 1 else 'apps'} to them"
         yield Check(level="ok", subject="network lists", found=found)
+
+
+def builds(settings: Settings, catalog: Catalog) -> Iterator[Check]:
+    """Check what holds the commands that build isolated apps to other hosts; nothing without such an app."""
+    built = [name for name, app in catalog.apps.items() if app.isolation.kind == "strict" and app.place == HERE]
+    if not built:
+        return
+    those = f"what builds {len(built)} isolated {'app' if len(built) == 1 else 'apps'}"
+    if filters(settings.paths, settings.uids):
+        found = f"rules of the kernel keep {those} from this host and the metadata of a cloud"
+        state = settings.paths.state
+        found += _BY_WARDEN if state.exists() and state.stat().st_uid != 0 else ""
+        yield Check(level="ok", subject="builds", found=found)
+        return
+    found = f"no rules of the kernel keep {those} from this host or the metadata of a cloud"
+    yield Check(level="warn", subject="builds", found=found, advice=_FOR_RULES)
 
 
 def _refusals(settings: Settings, catalog: Catalog) -> Iterator[Check]:

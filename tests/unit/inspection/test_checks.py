@@ -292,3 +292,20 @@ def test_what_holds_apps_to_their_lists_is_told_and_ports_alone_are_a_warning(
         (found,) = isolation.lists(settings, checked(settings))
         assert (found.level, found.subject, bool(found.advice)) == (level, "network", not has)
         assert "1 isolated app without a list from other apps' ports" in found.found
+
+
+def test_whether_rules_hold_builds_is_told_where_an_app_is_isolated_strictly(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.manifests.mkdir()
+    (tmp_path / "apps").mkdir()
+    place = settings.manifests / "shop.yaml"
+    for text in ("", "isolation: user\n"):
+        place.write_text(f"path: ../apps\n{text}")
+        assert list(isolation.builds(settings, checked(settings))) == []
+    place.write_text("path: ../apps\nisolation: strict\n")
+    for has, level in ((True, "ok"), (False, "warn")):
+        monkeypatch.setattr("reconciler.inspection.checks.isolation.filters", lambda *_, has=has: has)
+        (found,) = isolation.builds(settings, checked(settings))
+        assert (found.level, found.subject, bool(found.advice)) == (level, "builds", not has)
+        assert "what builds 1 isolated app from this host" in found.found
