@@ -111,7 +111,7 @@ def test_a_task_and_a_process_that_need_too_much_say_so(site: Site) -> None:
     words = ["task", "--state", str(site.state), "shop", "--", "python", "-c", _HOG]
     done = subprocess.run([sys.executable, "-m", "reconciler", *words], capture_output=True, timeout=60, check=False)
     assert done.returncode == 137, done.stderr
-    (ending,) = [text for _, kind, text in site.events("shop") if kind == "task"]
+    (ending,) = eventually(lambda: [text for _, kind, text in site.events("shop") if kind == "task"])
     assert "killed by SIGKILL: it needed more than 128M" in ending
 
     def told() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.eventually import eventually
+from tests.support.eventually import at_leisure, eventually
 from tests.support.site import Site, get, is_gone
 from tests.support.web import fetch
 
@@ -103,7 +103,7 @@ def test_of_a_single_process_the_next_waits_and_a_crash_is_told_and_repaired(sit
 
 def test_a_worker_that_fails_on_probation_takes_the_revision_back(site: Site) -> None:
     release(site, "1")
-    workers = {"command": "python worker.py", "ready": {"after": "300ms"}}
+    workers = {"command": "python worker.py", "ready": {"after": f"{round(at_leisure(2.0))}s"}}  # it fails before
     port = site.app("blog", probation="1s", processes={"worker": workers})
     site.start()
     eventually(lambda: bool(site.known_good("blog")) and row(site)["running"] == 1)
