@@ -13,6 +13,7 @@ from pathlib import Path
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.passed_files import Aside, close_aside, looked_at
 from reconciler.linux.proc_files import proc_bytes
+from reconciler.linux.removals import Removals
 from reconciler.linux.unix_sockets import refuse_files
 from reconciler.serving.live_instance import LiveInstance
 
@@ -32,10 +33,14 @@ class _Listening:
 
 
 class NotifySockets:
-    """The sockets of the instances that are alive; `changed` is called with the key of one that has something new."""
+    """The sockets of the instances that are alive; `changed` is called with the key of one that has something new.
+
+    What lies at the path of a socket is removed beside the loop: it may be a file of the app's that takes long.
+    """
 
     def __init__(self, changed: Callable[[str], None]) -> None:
         self._changed = changed
+        self._removals = Removals()
         self._listening: dict[str, _Listening] = {}
 
     def open(self, path: Path) -> socket.socket:
@@ -43,8 +48,7 @@ class NotifySockets:
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             refuse_files(opened)
-            with suppress(FileNotFoundError):
-                path.unlink()
+            self._remove(path)
             opened.bind(str(path))
             if path.parent.stat().st_uid != os.geteuid():
                 _let_all_write(path)
@@ -82,12 +86,16 @@ class NotifySockets:
             listening.timer.cancel()
         asyncio.get_running_loop().remove_reader(listening.opened)
         with suppress(OSError):
-            listening.path.unlink()
+            self._remove(listening.path)
         close_aside(listening.opened, listening.aside, listening.opened.close)
 
     def discard(self, opened: socket.socket) -> None:
         """Close the socket of an instance that could not be started."""
         close_aside(opened, Aside(), opened.close)
+
+    def _remove(self, path: Path) -> None:
+        with suppress(RuntimeError):  # no thread can be started now: it is set aside all the same
+            self._removals.begin(path)
 
     def _hear(self, live: LiveInstance, listening: _Listening) -> None:
         said = set[bytes]()

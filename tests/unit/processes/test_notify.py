@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from reconciler.linux import removals
 from reconciler.processes.notify import NotifySockets
 from reconciler.serving.live_instance import LiveInstance
 from tests.contract.machine import on_the_loop
@@ -159,3 +161,28 @@ async def test_a_kernel_that_can_refuses_files_to_a_process(tmp_path: Path) -> N
         client.send(b"READY=1")
         await soon(lambda: live.says_ready)
     sockets.close("a")
+
+
+def test_what_an_app_put_in_the_place_of_a_socket_is_removed_beside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def removing(path: Path) -> None:
+        threads.append(threading.current_thread())
+        path.unlink()
+
+    monkeypatch.setattr(removals, "remove_tree", removing)
+
+    async def story() -> None:
+        sockets, live, path = NotifySockets(lambda _: None), _live(), tmp_path / "notify-1"
+        path.write_text("large")
+        sockets.listen(live, sockets.open(path), None)
+        path.unlink()
+        path.write_text("large")
+        sockets.close("a")
+        assert not path.exists()
+        await soon(lambda: len(threads) == 2 and not list(tmp_path.iterdir()))
+
+    asyncio.run(story())
+    assert threading.main_thread() not in threads
