@@ -38,7 +38,7 @@ def test_apply_says_what_could_not_be_done(site: Site) -> None:
 
 def test_sixty_apps_dropped_at_once_come_up_a_few_at_a_time(site: Site) -> None:
     names = [f"app{number:02}" for number in range(60)]
-    site.live(starting_slots=3)
+    site.live(starting_slots=3, starting_slot_s=600)  # on a slow host, too, none gives its slot up before it is ready
     eventually(site.events)
     for name in names:
         site.app(name)
