@@ -21,6 +21,9 @@ from reconciler.linux.shared_listeners import (
     left_alone_until,
     when_left_alone,
 )
+from tests.support.shared_listener import listener, shared_with
+
+__all__ = ["listener"]
 
 HOUR_S = 3600
 # Has each accept of all who share the listener wait for ever, or for a moment, as often as it can.
@@ -34,25 +37,6 @@ print(flush=True)
 while True:
     fcntl.fcntl(number, fcntl.F_SETFL, blocking)
 """
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        yield made
-
-
-@contextlib.contextmanager
-def hostile(listener: socket.socket, timeout_s: float = 0.0) -> Iterator[None]:
-    number = listener.fileno()
-    arguments = [sys.executable, "-c", HOSTILE, str(number), str(int(timeout_s * 1e6))]
-    with subprocess.Popen(arguments, pass_fds=[number], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            yield
-        finally:
-            process.kill()
 
 
 @contextlib.contextmanager
@@ -90,7 +74,7 @@ def test_a_call_that_another_process_has_wait_ends_and_the_listener_is_left_alon
 ) -> None:
     pauses: list[float] = []
     when_left_alone(listener, pauses.append)
-    with hostile(listener, timeout_s), threads(24):
+    with shared_with(HOSTILE, listener, str(int(timeout_s * 1e6))), threads(24):
         until = accept_until_left_alone(listener)
         assert accept_until_left_alone(listener) == until == left_alone_until(listener)
         time.sleep(max(0.0, until - time.monotonic()))

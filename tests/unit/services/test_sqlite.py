@@ -140,6 +140,17 @@ def _names(file: Path) -> list[tuple[str]]:
         return database.execute("SELECT name FROM customer").fetchall()
 
 
+def _do_all(service: ServiceSpec, directory: Path) -> None:
+    """Do what opens a database, with or without success; the backup is a copy, and `dump` is restored."""
+    for attempt in (
+        Sqlite().back_up(service, directory / "copy"),
+        Sqlite().restore(service, directory / "dump"),
+        Sqlite().provision(service),
+    ):
+        with contextlib.suppress(ServiceError):
+            asyncio.run(attempt)
+
+
 @_AS_ROOT
 def test_a_shared_database_is_made_backed_up_verified_and_restored(shared: ServiceSpec, tmp_path: Path) -> None:
     file, sqlite = shared.directory / "db.sqlite3", Sqlite()
@@ -172,13 +183,7 @@ def test_a_link_that_an_app_makes_once_its_database_was_looked_at_leads_to_nothi
     place.unlink(missing_ok=True)
     place.symlink_to(other)
     monkeypatch.setattr(provisioner, "_require_regular", lambda _: None)
-    for attempt in (
-        Sqlite().back_up(shared, tmp_path / "copy"),
-        Sqlite().restore(shared, tmp_path / "dump"),
-        Sqlite().provision(shared),
-    ):
-        with contextlib.suppress(ServiceError):
-            asyncio.run(attempt)
+    _do_all(shared, tmp_path)
     assert other.read_bytes() == before
     assert b"Eve" not in (tmp_path / "copy").read_bytes()
 
@@ -193,13 +198,7 @@ def test_a_pipe_that_an_app_makes_once_its_database_was_looked_at_is_not_waited_
     os.mkfifo(place)
     monkeypatch.setattr(provisioner, "_require_regular", lambda _: None)
     monkeypatch.setattr(apart, "_PATIENCE_S", 1)
-    for attempt in (
-        Sqlite().back_up(service, tmp_path / "copy"),
-        Sqlite().restore(service, tmp_path / "dump"),
-        Sqlite().provision(service),
-    ):
-        with contextlib.suppress(ServiceError):
-            asyncio.run(attempt)
+    _do_all(service, tmp_path)
 
 
 def test_a_process_that_works_with_a_database_ends_with_whoever_waits_for_it(

@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +17,9 @@ from reconciler.serving.relay import Relay
 from tests.contract.machine import on_the_loop
 from tests.support.eventually import soon
 from tests.support.lingering import give_away, lingering, passed
+from tests.support.shared_listener import listener, shared_with
 
-__all__ = ["passed"]
+__all__ = ["listener", "passed"]
 
 # Takes each connection before another process does, and has that one wait for the next.
 THIEF = """
@@ -40,26 +38,6 @@ print(flush=True)
 while True:
     fcntl.fcntl(number, fcntl.F_SETFL, blocking)
 """
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        yield made
-
-
-@contextlib.contextmanager
-def thief(listener: socket.socket) -> Iterator[None]:
-    number = listener.fileno()
-    with subprocess.Popen(
-        [sys.executable, "-c", THIEF, str(number)], pass_fds=[number], stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            yield
-        finally:
-            process.kill()
 
 
 async def visit(listener: socket.socket, until: asyncio.Event) -> None:
@@ -95,7 +73,7 @@ def test_a_process_that_steals_connections_and_has_accept_wait_stops_nothing(
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    with thief(listener):
+    with shared_with(THIEF, listener):
         asyncio.run(story())
     assert pauses[0] == 1.0
 
@@ -212,7 +190,7 @@ def test_the_last_connections_are_accepted_also_where_the_listener_is_left_alone
         when_left_alone(listener, lambda _: is_told.set())
         accepting = Accepting(listener, lambda connection: connection.close())
         accepting.begin()
-        with thief(listener):
+        with shared_with(THIEF, listener):
             await visit(listener, is_told)
         accepting.stop()
         with contextlib.ExitStack() as clients:
