@@ -52,7 +52,7 @@ class Log:
     def name(self, path: Path, shown: str) -> None:
         """Show a path that an operator does not know as `shown`, and what is below it relative to that, from now on."""
         for known in dict.fromkeys((str(path), os.path.realpath(path))):
-            self._names += [(known, shown)]
+            self._names.append((known, shown))
 
     def step(self, text: str) -> None:
         """Write a step of staging, with the time of day."""

@@ -334,11 +334,12 @@ class Installation:
         cell, offline = self._request.cell, self._request.offline
         if cell is None:
             return command
+        environment = self._request.environment
         visible = (
             *(self._exporter.uv, str(self._exporter.tools.directory)),
             *(each for runtime in self._exporter.runtimes for each in pythons_below(runtime.path)),
             *((str(offline.path),) if offline is not None else ()),
-            *seen_by_installers(self._request.environment, host_files(self._request.environment)),
+            *seen_by_installers(environment, host_files(environment)),
         )
         command = replace(command, environment={**command.environment, **kept_in(cell.cache)})
         return cell.around(command, visible=visible, writable=(self._directory, self._request.code))

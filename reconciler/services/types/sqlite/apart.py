@@ -29,7 +29,6 @@ async def apart(database: Path, do: Operation, what: str, **files: str) -> dict[
         "do": do,
         "directory": str(database.parent),
         "name": database.name,
-        "uri": f"{database.as_uri()}?mode=ro",
         "patience_s": _PATIENCE_S,
         "group": _group_of_apps(database.parent),
         **files,

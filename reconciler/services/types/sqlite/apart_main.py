@@ -16,6 +16,7 @@ import signal
 import sqlite3
 import sys
 from typing import Any
+from urllib.parse import quote
 
 _LOCKED_S = 30.0
 _CHECKING_S = 3600
@@ -76,7 +77,7 @@ def _back_up(asked: dict[str, Any]) -> dict[str, Any]:
     with _opened(asked["file"]) as taken:
         _without_files(taken)
         path = _confined(asked, asked["directory"], asked["name"])
-        with _opened(f"file:{path}?mode=ro" if asked["group"] else asked["uri"], uri=True) as held:
+        with _opened(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True) as held:
             _copy(held, taken, asked["patience_s"])
     return {}
 

@@ -40,7 +40,7 @@ class Sqlite:
         return _credentials(service)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:  # noqa: ARG002
-        """Open it as the app would, and read its first page."""
+        """Look whether the file is there, and begins as a database does."""
         if dict(credentials) != _credentials(service):
             return "the state directory has moved since"
         return await asyncio.to_thread(_wrong, _file(service))
