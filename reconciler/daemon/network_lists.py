@@ -87,12 +87,19 @@ class NetworkLists:
         self._kept().admit(app, self._held_by(app, user))
         return True
 
-    def admit_builds(self, app: str, group: int) -> bool:
-        """Hold what builds an app, at once, and tell whether it is held. Raises OSError if the kernel refuses that."""
+    def admit_builds(self, app: str, group: int) -> tuple[bool, str]:
+        """Hold what builds an app, at once; tell whether it is held, and why not if the warden cannot do so.
+
+        Raises OSError if the kernel refuses that.
+        """
+        from reconciler.host.network_kernel import EARLIER_WARDEN, filters_builds
+
         if app not in self._held:
-            return False
+            return False, ""
+        if not filters_builds(self._settings.paths, self._settings.uids):
+            return False, EARLIER_WARDEN
         self._kept().admit(app, self._held_by(app, group))
-        return True
+        return True, ""
 
     async def looked_up(self) -> None:
         """Wait until the names in lists have been looked up, a few seconds at most."""

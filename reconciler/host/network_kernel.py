@@ -10,7 +10,7 @@ from typing import Protocol
 
 from reconciler.isolation.app_namespace import has_users
 from reconciler.isolation.rule_requests import name_of
-from reconciler.isolation.rules_by_warden import RulesByWarden, can_be_asked
+from reconciler.isolation.rules_by_warden import RulesByWarden, can_be_asked, holds_builds
 from reconciler.linux import nftables
 from reconciler.linux.filter_table import Table
 from reconciler.linux.privileges import NET_ADMIN, may
@@ -19,6 +19,7 @@ from reconciler.state.lock import holder
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import state_id
 
+EARLIER_WARDEN = "the warden is of an earlier version"
 _TRIES, _AGAIN_S = 50, 0.02
 
 
@@ -58,6 +59,11 @@ def kernel_of(paths: StatePaths) -> tuple[Kernel, str]:
 def filters(paths: StatePaths, users: range) -> bool:
     """Whether the daemon of a state directory can have such rules for the users of its apps."""
     return _filters_itself(paths.state) or _has_warden(paths, users)
+
+
+def filters_builds(paths: StatePaths, users: range) -> bool:
+    """Whether such rules hold what builds apps as well."""
+    return _filters_itself(paths.state) or (_has_warden(paths, users) and holds_builds())
 
 
 def remove_rules(paths: StatePaths) -> None:

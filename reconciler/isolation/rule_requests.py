@@ -13,6 +13,7 @@ from reconciler.linux.filter_table import Chain, Table
 
 LONGEST, PART = 4 << 20, 1 << 16  # a request, and what of it is sent at once
 CHANGED = b"changed"  # is said to who watches
+HOLDS, BUILDS = "holds", "builds"  # what a warden is asked that says what its rules hold besides apps
 _HIGHEST_PORT = 65535
 _MOST = 20_000  # of a table: the kernel takes up to a second for that many
 

@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 from reconciler.isolation import rule_requests
-from reconciler.isolation.rule_requests import CHANGED, LONGEST, PART, id_of, mark_of, name_of, table_of
+from reconciler.isolation.rule_requests import BUILDS, CHANGED, HOLDS, LONGEST, PART, id_of, mark_of, name_of, table_of
 from reconciler.isolation.warden import ONLY_THE_DAEMON, Warded, credentials_of
 from reconciler.linux import nftables
 from reconciler.linux.nftables import OwnedTables
@@ -91,10 +91,8 @@ def _answered(said: bytes, tables: OwnedTables, warded: Warded) -> dict[str, Any
     try:
         request = rule_requests.read(said)
         asked = str(request.get("do"))
-        if asked == _WATCH:
-            return {"is": _WATCH}
-        if asked == "generation":
-            return {"is": tables.generation()}
+        if asked in _OF_ALL:
+            return {"is": _OF_ALL[asked] or tables.generation()}
         if asked not in _DONE:
             raise ValueError("there is no such request")
         return {"is": _DONE[asked](tables, name_of(warded.uid, id_of(request.get("id"))), request, warded)}
@@ -126,6 +124,7 @@ def _ours(warded: Warded) -> list[str]:
     return [each for each in nftables.tables() if each.startswith(name_of(warded.uid, ""))]
 
 
+_OF_ALL = {_WATCH: _WATCH, HOLDS: [BUILDS], "generation": None}  # that is the kernel's to say
 _DONE: dict[str, Callable[[OwnedTables, str, dict[str, Any], Warded], Any]] = {
     "mark": lambda tables, name, _, __: tables.mark_of(name),
     "take": lambda tables, name, _, __: tables.take(name),

@@ -57,7 +57,7 @@ class Confinements:
     ended. `packages` are places of this host that packages come from. `admit` is told of each app before something of
     it starts, with its user and whether that is an instance, and says whether rules of the kernel hold it to where it
     may connect; it may raise OSError. Names in lists are `looked_up` before that. `admit_builds` says so of what
-    builds an app, with the group that this has.
+    builds an app, with the group that this has, or why not.
     """
 
     def __init__(  # noqa: PLR0913  each is another part of what apps may see
@@ -77,7 +77,7 @@ class Confinements:
         self.has_our_user: Callable[[str], bool] = lambda _: False
         self.is_open: Callable[[str], bool] = lambda _: False
         self.admit: Callable[[str, int, bool], bool] = lambda _, __, ___: False
-        self.admit_builds: Callable[[str, int], bool] = lambda _, __: False
+        self.admit_builds: Callable[[str, int], tuple[bool, str]] = lambda _, __: (False, "")
         self.looked_up: Callable[[], Awaitable[None]] = _at_once
         self._paths = paths
         self._secrets = tuple(map(str, secrets))
@@ -174,13 +174,14 @@ class Confinements:
             return None, _NOT_YET
         try:
             group = self._users.of(app)
-            return (group if self.admit_builds(app, group) else None), ""
+            is_held, why = self.admit_builds(app, group)
         except NoUser as error:
             return None, str(error)
         except OSError as error:
             if isolation.by_user:
                 raise
             return None, in_words(error)
+        return (group if is_held else None), why
 
     def of_builds(  # noqa: PLR0913  each is another part of what a build may do
         self,

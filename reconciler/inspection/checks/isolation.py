@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from reconciler.host.network_kernel import filters
+from reconciler.host.network_kernel import EARLIER_WARDEN, filters, filters_builds
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.users import name_of
 from reconciler.isolation.app_namespace import has_users, no_warden
@@ -20,13 +20,11 @@ from reconciler.planning.isolation.refused import REFUSED
 from reconciler.settings.settings import Settings
 
 _ANOTHER = "that app gets another one at its next start"
-_BY_WARDEN = (
-    ", unless its warden is of an earlier version: systemctl restart reconciler-warden reconciler after an upgrade"
-)
 _ENDS = "a process that detaches itself from its app ends with it"
+_RESTART = "systemctl restart reconciler-warden reconciler"
 _FOR_RULES = (
     "run the daemon as root, with CAP_NET_ADMIN, on a kernel that has nftables; or 'reconciler install --app-users'"
-    " again, and systemctl restart reconciler-warden reconciler"
+    f" again, and {_RESTART}"
 )
 _MARKED = "a process that detaches itself from its app and clears its environment outlives it"
 
@@ -123,14 +121,14 @@ def builds(settings: Settings, catalog: Catalog) -> Iterator[Check]:
     if not built:
         return
     those = f"what builds {len(built)} isolated {'app' if len(built) == 1 else 'apps'}"
-    if filters(settings.paths, settings.uids):
+    if filters_builds(settings.paths, settings.uids):
         found = f"rules of the kernel keep {those} from this host and the metadata of a cloud"
-        state = settings.paths.state
-        found += _BY_WARDEN if state.exists() and state.stat().st_uid != 0 else ""
         yield Check(level="ok", subject="builds", found=found)
         return
     found = f"no rules of the kernel keep {those} from this host or the metadata of a cloud"
-    yield Check(level="warn", subject="builds", found=found, advice=_FOR_RULES)
+    earlier = filters(settings.paths, settings.uids)
+    found += f": {EARLIER_WARDEN}" if earlier else ""
+    yield Check(level="warn", subject="builds", found=found, advice=_RESTART if earlier else _FOR_RULES)
 
 
 def _refusals(settings: Settings, catalog: Catalog) -> Iterator[Check]:

@@ -304,8 +304,12 @@ def test_whether_rules_hold_builds_is_told_where_an_app_is_isolated_strictly(
         place.write_text(f"path: ../apps\n{text}")
         assert list(isolation.builds(settings, checked(settings))) == []
     place.write_text("path: ../apps\nisolation: strict\n")
-    for has, level in ((True, "ok"), (False, "warn")):
-        monkeypatch.setattr("reconciler.inspection.checks.isolation.filters", lambda *_, has=has: has)
+    for has, of_builds, level in ((True, True, "ok"), (True, False, "warn"), (False, False, "warn")):
+        for name, value in (("filters", has), ("filters_builds", of_builds)):
+            monkeypatch.setattr(f"reconciler.inspection.checks.isolation.{name}", lambda *_, value=value: value)
         (found,) = isolation.builds(settings, checked(settings))
-        assert (found.level, found.subject, bool(found.advice)) == (level, "builds", not has)
+        assert (found.level, found.subject, bool(found.advice)) == (level, "builds", not of_builds)
         assert "what builds 1 isolated app from this host" in found.found
+        is_earlier = has and not of_builds
+        assert found.found.endswith(": the warden is of an earlier version") == is_earlier
+        assert (found.advice == "systemctl restart reconciler-warden reconciler") == is_earlier
