@@ -432,9 +432,12 @@ def _wait(worker: str, packages: "list[str]") -> "list[str] | None":
     begun = _Environment()
     if packages:
         begun.settle(packages[1])
-    immortal = os.path.join(os.path.dirname(os.path.abspath(__file__)), "immortal.py")
-    _loaded("reconciler_immortal", immortal).make_immortal()
+    beside = os.path.dirname(os.path.abspath(__file__))
+    holes = _loaded("reconciler_holes", os.path.join(beside, "holes.py"))
+    _loaded("reconciler_immortal", os.path.join(beside, "immortal.py")).make_immortal()
     gc.freeze()
+    gc.collect()  # what Python keeps of freed objects, to give it out again, goes back to its allocator
+    holes.fill_holes()
     arguments = _serve(daemon, addresses, begun, cells)
     if arguments is not None:
         os.chdir(arguments[2])

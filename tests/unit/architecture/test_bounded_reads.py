@@ -29,6 +29,7 @@ _EXEMPT = {
     "serving/image_ready.py": _BY_APPS,
     "serving/image_stop.py": _BY_APPS,
     "serving/forkserver/main.py": _BY_APPS,
+    "serving/forkserver/holes.py": _KERNELS,
     "staging/environments/identity.py": _OPERATORS,
     "inspection/checks/network.py": _OPERATORS,
     "services/server_tools.py": "it reads a backup in a thread, which the operator's settings name the directory of",
