@@ -408,6 +408,23 @@ def _loaded(name: str, path: str) -> types.ModuleType:
     return module
 
 
+def _settle_memory() -> None:
+    """Arrange what this process has so that what it forks writes in few of its pages."""
+    holes, together, immortal = map(_beside, ("holes", "code_together", "immortal"))
+    gc.collect()
+    holes.fill_holes()
+    together.put_together({"gunicorn", "reconciler", "reconciler_gate", __name__})
+    immortal.make_immortal()
+    gc.freeze()
+    gc.collect()  # what Python keeps of freed objects, to give it out again, goes back to its allocator
+    holes.fill_holes()
+
+
+def _beside(name: str) -> types.ModuleType:
+    """Load a module that lies beside this file."""
+    return _loaded("reconciler_" + name, os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py"))
+
+
 def _wait(worker: str, packages: "list[str]") -> "list[str] | None":
     """Get ready, say so, and serve; return the arguments in a new process."""
     gc.disable()
@@ -432,12 +449,7 @@ def _wait(worker: str, packages: "list[str]") -> "list[str] | None":
     begun = _Environment()
     if packages:
         begun.settle(packages[1])
-    beside = os.path.dirname(os.path.abspath(__file__))
-    holes = _loaded("reconciler_holes", os.path.join(beside, "holes.py"))
-    _loaded("reconciler_immortal", os.path.join(beside, "immortal.py")).make_immortal()
-    gc.freeze()
-    gc.collect()  # what Python keeps of freed objects, to give it out again, goes back to its allocator
-    holes.fill_holes()
+    _settle_memory()
     arguments = _serve(daemon, addresses, begun, cells)
     if arguments is not None:
         os.chdir(arguments[2])
