@@ -7,12 +7,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 from reconciler.linux.dataclass import dataclass
-from reconciler.linux.proc_files import proc_bytes, proc_text, read_proc
+from reconciler.linux.held_files import contents
+from reconciler.linux.proc_files import proc_text, read_proc
 
 TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -75,10 +76,8 @@ def name_of(pid: int) -> str:
 
 def arguments_of(pid: int) -> tuple[str, ...]:
     """Return the command line of a process, () when it is gone."""
-    try:
-        return tuple(proc_text(proc_bytes(f"/proc/{pid}/cmdline")).split("\0"))
-    except OSError:
-        return ()
+    found = contents([f"/proc/{pid}/cmdline"], proc_text).values()
+    return tuple(text for content in found for text in content.split("\0"))
 
 
 def age_s(pid: int) -> float | None:
@@ -118,14 +117,22 @@ def usage(master: int) -> Usage:
 
 
 def proportional(pid: int) -> int:
-    """Return bytes of memory, shared pages counted in part (Pss of smaps_rollup); 0 where the kernel has no figure."""
-    try:
-        for line in read_proc(f"/proc/{pid}/smaps_rollup").splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
+    """Return bytes of memory, shared pages counted in part; 0 where there is no figure."""
+    return shares((pid,)).get(pid, 0)
+
+
+def shares(pids: Iterable[int]) -> Mapping[int, int]:
+    """Return bytes of memory of processes, shared pages counted in part: Pss of smaps_rollup.
+
+    One of which the kernel has no figure, or that keeps its readers waiting, is left out.
+    """
+    of = {f"/proc/{pid}/smaps_rollup": pid for pid in pids}
+    return {of[path]: size for path, size in contents([*of], _pss).items() if size}
+
+
+def _pss(content: bytes) -> int:
+    found = re.search(rb"^Pss: +(\d+) kB", content, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def threads(pid: int) -> int:

@@ -65,10 +65,14 @@ class MemoryMeter:
         """
         if len(processes) > _PSS_PROCESSES:
             return {pid: process_table.own(pid) for pid in processes}
+        known = {
+            pid: reading
+            for pid, ticks in processes.items()
+            if (reading := self._measured.get(pid)) is not None and self._holds(reading, ticks, now)
+        }
+        shares = process_table.shares(processes.keys() - known.keys())
         self._measured = {
-            pid: known
-            if (known := self._measured.get(pid)) is not None and self._holds(known, ticks, now)
-            else _Reading(now, ticks, process_table.proportional(pid) or process_table.own(pid))
+            pid: known.get(pid) or _Reading(now, ticks, shares.get(pid) or process_table.own(pid))
             for pid, ticks in processes.items()
         }
         return {pid: reading.size for pid, reading in self._measured.items()}

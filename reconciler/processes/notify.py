@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.held_files import contents
 from reconciler.linux.passed_files import Aside, close_aside, looked_at
-from reconciler.linux.proc_files import proc_bytes
 from reconciler.linux.removals import Removals
 from reconciler.linux.unix_sockets import refuse_files
 from reconciler.serving.live_instance import LiveInstance
@@ -161,8 +161,13 @@ def variables(path: Path, watchdog_s: float | None) -> dict[str, str]:
 
 
 def _variable(pid: int, name: str) -> str:
-    """Return a variable of the environment that a process was started with. Raises OSError, ValueError without it."""
-    for entry in proc_bytes(f"/proc/{pid}/environ").split(b"\0"):
-        if entry.startswith(f"{name}=".encode()):
-            return os.fsdecode(entry.partition(b"=")[2])
+    """Return a variable of the environment that a process was started with. Raises ValueError without it."""
+
+    def named(block: bytes) -> bytes | None:
+        found = (entry.partition(b"=")[2] for entry in block.split(b"\0") if entry.startswith(f"{name}=".encode()))
+        return next(found, None)
+
+    for value in contents([f"/proc/{pid}/environ"], named).values():
+        if value is not None:
+            return os.fsdecode(value)
     raise ValueError(name)

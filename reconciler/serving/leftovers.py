@@ -15,7 +15,7 @@ from reconciler.isolation.cells import Cell
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.processes import descendants
 from reconciler.linux.removals import Removals
-from reconciler.serving.marks import NO_APPS, Marked, marked, read_marks
+from reconciler.serving.marks import NO_APPS, Marked, marked
 
 _SOON_S = 0.5
 _ROUNDS = 10
@@ -127,14 +127,11 @@ class Search:
 
     def marked(self) -> Iterable[Marked]:
         """Find them. Below this one are the orphans that the kernel gives it; where it does not tell, look anywhere."""
-        below = None if self.anywhere else descendants()
-        if below is None:
-            return marked(self.state_id, apps=self.users)
-        return (found for pid in below if (found := self.marks_of(pid)) is not None)
+        return marked(self.state_id, apps=self.users, among=None if self.anywhere else descendants())
 
     def marks_of(self, pid: int) -> Marked | None:
         """Return the marks of one process, None if it has none that count."""
-        return read_marks(pid, self.state_id, apps=self.users)
+        return next(marked(self.state_id, apps=self.users, among=(pid,)), None)
 
 
 def _end(search: Search, instances: Collection[str], apps: Collection[str], cells: Iterable[Cell]) -> None:

@@ -68,6 +68,6 @@ def test_an_expensive_reading_is_used_again_for_a_while(child: int) -> None:
 
 def test_the_reading_of_a_process_at_rest_is_used_for_longer(child: int, monkeypatch: pytest.MonkeyPatch) -> None:
     meter, sizes = MemoryMeter(at_rest_s=1800.0), iter((1, 2, 3, 4))
-    monkeypatch.setattr(process_table, "proportional", lambda _: next(sizes))
+    monkeypatch.setattr(process_table, "shares", lambda pids: {pid: next(sizes) for pid in pids})
     used = [(0, 0.0), (5, 300.0), (5, 1800.0), (5, 1801.0), (6, 1820.0), (11, 1900.0), (20, 1901.0), (20, 1921.0)]
     assert [meter.measure({child: ticks}, now)[child] for ticks, now in used] == [1, 1, 1, 2, 2, 3, 3, 4]

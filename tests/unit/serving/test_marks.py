@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.linux.proc_files import proc_bytes
 from reconciler.linux.regular_files import UnfitFile
-from reconciler.serving.marks import read_marks
+from reconciler.serving.marks import marked
 
 # Declares two gigabytes of zeros as its environment, as any process may.
 _BOASTS = """
@@ -28,10 +28,10 @@ sys.stdin.read()
 """
 _LOOKS = """
 import resource, signal, sys
-from reconciler.serving.marks import read_marks
+from reconciler.serving.marks import marked
 signal.alarm(60)
 resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
-print(read_marks(int(sys.argv[1]), "0" * 16))
+print(list(marked("0" * 16, among=[int(sys.argv[1])])))
 """
 
 
@@ -44,7 +44,7 @@ def test_a_process_that_declares_gigabytes_as_its_environment_is_passed_over() -
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         boasting.communicate()
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "None"
+    assert done.stdout.strip() == "[]"
 
 
 def started(environ: dict[str, str]) -> "subprocess.Popen[bytes]":
@@ -70,8 +70,7 @@ def test_no_more_of_an_environment_is_read_than_asked_for() -> None:
 def test_the_environment_of_another_users_process_is_not_read() -> None:
     environ = {"RECONCILER_STATE_ID": "0" * 16, "RECONCILER_INSTANCE": "1" * 12, "RECONCILER_APP": "shop"}
     with started(environ) as process:
-        mine = read_marks(process.pid, "0" * 16)
-        assert mine is not None
+        (mine,) = marked("0" * 16, among=[process.pid])
         assert mine.app == "shop"
-        assert read_marks(process.pid, "0" * 16, os.geteuid() + 1) is None
+        assert list(marked("0" * 16, os.geteuid() + 1, among=[process.pid])) == []
         process.communicate()
