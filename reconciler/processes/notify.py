@@ -4,12 +4,14 @@ import asyncio
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import field
 from functools import partial
 from pathlib import Path
 
+from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.held_files import contents
 from reconciler.linux.passed_files import Aside, close_aside, looked_at
@@ -42,6 +44,8 @@ class NotifySockets:
         self._changed = changed
         self._removals = Removals()
         self._listening: dict[str, _Listening] = {}
+        self._threads = DaemonThreads("notify", 1)
+        self._looked_for: set[str] = set()
 
     def open(self, path: Path) -> socket.socket:
         """Open the socket of an instance that is about to start. Raises OSError."""
@@ -68,13 +72,39 @@ class NotifySockets:
         if not says_ready:
             self._watch(live, listening)
 
-    def listen_again(self, live: LiveInstance, scratch: Path, watchdog_s: float | None) -> None:
-        """Hear an instance that an earlier daemon started, at the socket in its scratch that its environment names."""
-        if live.record.id in self._listening or live.record.pid is None:
+    def listen_again(self, lives: Iterable[tuple[LiveInstance, Path, float | None]]) -> None:
+        """Hear instances that an earlier daemon started, each with its scratch and its watchdog.
+
+        The environment of each names its socket, and is read beside the loop: a process may keep its readers waiting.
+        """
+        named = {
+            f"/proc/{each[0].record.pid}/environ": each
+            for each in lives
+            if each[0].record.pid is not None and each[0].record.id not in self._listening.keys() | self._looked_for
+        }
+        if not named:
             return
-        with suppress(OSError, ValueError):
-            path = Path(_variable(live.record.pid, "NOTIFY_SOCKET"))
-            if path.name.startswith(PREFIX) and path.parent == scratch:  # a process may change its environment
+        ids, loop = {live.record.id for live, _, _ in named.values()}, asyncio.get_running_loop()
+
+        def listen(done: "Future[dict[str, bytes | None]]") -> None:
+            self._looked_for -= ids
+            for environ, path in done.result().items():
+                if path is not None:
+                    self._listen_at(Path(os.fsdecode(path)), *named[environ])
+
+        def looked(done: "Future[dict[str, bytes | None]]") -> None:
+            with suppress(RuntimeError):  # the daemon has ended
+                loop.call_soon_threadsafe(listen, done)
+
+        with suppress(RuntimeError):  # no thread left: looked for again with the next change
+            done = self._threads.run(partial(contents, [*named], _named_socket))
+            self._looked_for |= ids
+            done.add_done_callback(looked)
+
+    def _listen_at(self, path: Path, live: LiveInstance, scratch: Path, watchdog_s: float | None) -> None:
+        """Hear an instance at a socket that it names, which has to be in its scratch: it may change its environment."""
+        if live.end is None and path.name.startswith(PREFIX) and path.parent == scratch:
+            with suppress(OSError, ValueError):
                 self.listen(live, self.open(path), watchdog_s)
 
     def close(self, instance: str) -> None:
@@ -160,14 +190,7 @@ def variables(path: Path, watchdog_s: float | None) -> dict[str, str]:
     return found
 
 
-def _variable(pid: int, name: str) -> str:
-    """Return a variable of the environment that a process was started with. Raises ValueError without it."""
-
-    def named(block: bytes) -> bytes | None:
-        found = (entry.partition(b"=")[2] for entry in block.split(b"\0") if entry.startswith(f"{name}=".encode()))
-        return next(found, None)
-
-    for value in contents([f"/proc/{pid}/environ"], named).values():
-        if value is not None:
-            return os.fsdecode(value)
-    raise ValueError(name)
+def _named_socket(block: bytes) -> bytes | None:
+    """Return the socket that an environment names, None without one."""
+    entries = block.split(b"\0")
+    return next((entry.partition(b"=")[2] for entry in entries if entry.startswith(b"NOTIFY_SOCKET=")), None)

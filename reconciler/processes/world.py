@@ -102,9 +102,8 @@ class ProcessWorld:
         self._of_app = {}
         for name in (*self._desired, *self.names()):
             self._of_app.setdefault(parts_of(name)[0], []).append(name)
-        for name, asked in self._desired.items():
-            for live in self._instances.lives(name) if _is_heard(asked) else ():
-                self._sockets.listen_again(live, self._paths.scratch(asked.app), asked.process.watchdog_s)
+        heard = [(live, x) for name, x in self._desired.items() if _is_heard(x) for live in self._instances.lives(name)]
+        self._sockets.listen_again((live, self._paths.scratch(x.app), x.process.watchdog_s) for live, x in heard)
         return self._desired
 
     def names(self) -> frozenset[str]:

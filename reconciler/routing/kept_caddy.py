@@ -21,6 +21,7 @@ from typing import Any
 from reconciler.linux.bounded_output import output_of
 from reconciler.linux.files import replace_file
 from reconciler.linux.process_identity import owner_of, start_ticks
+from reconciler.linux.process_table import arguments_of
 from reconciler.linux.processes import Command, Process, adopt, await_end, kill_group, spawn
 from reconciler.linux.regular_files import opened_file, read_own
 from reconciler.routing.admin import LOG, SOCKET, AdminSocket, ConfigChanged, ProxyError
@@ -29,7 +30,7 @@ ROOT = Path("data/pki/authorities/local/root.crt")  # of its own certificate aut
 _CONFIG, _OUTPUT, _PID = "caddy.json", "start.log", "pid"
 # Relative paths: a socket's has room for 107 bytes only.
 _RUN = 'cd "$1" && echo $$ > pid && exec "$2" run --config caddy.json'
-_COMMAND = b"\0run\0--config\0caddy.json\0"
+_COMMAND = ("run", "--config", "caddy.json", "")
 _START_S = 20.0
 _LOOK_EVERY_S = 0.02
 _END_S = 10.0
@@ -237,9 +238,8 @@ def _end_unreachable(directory: Path) -> None:
     except (OSError, ValueError):
         return
     try:
-        process = Path("/proc", str(pid))
-        is_ours = owner_of(pid) == os.geteuid() and (process / "cwd").samefile(directory)
-        if is_ours and (process / "cmdline").read_bytes().endswith(_COMMAND):
+        is_ours = owner_of(pid) == os.geteuid() and Path(f"/proc/{pid}/cwd").samefile(directory)
+        if is_ours and arguments_of(pid)[-len(_COMMAND) :] == _COMMAND:
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             await_end([pid], _END_S)
     except OSError:

@@ -5,6 +5,7 @@ directory. One read of that on the loop would freeze every app, or have the kern
 """
 
 import ast
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -52,6 +53,8 @@ _EXEMPT = {
     "staging/source/archive.py": "it unpacks into a directory of its own, and follows nothing there",
     "staging/source/snapshot.py": "it reads an app's source and writes its copy, in a thread",
 }
+_HELD = re.compile(r"(/|/ ')(environ|cmdline|auxv|maps|mem|pagemap|numa_maps|smaps|smaps_rollup)'$")
+_HELD_EXEMPT = {"isolation/tries.py": _BY_APPS}
 _SAFE_FLAGS = ("O_NONBLOCK", "O_EXCL", "O_DIRECTORY", "O_PATH", "_UNFOLLOWED", "devnull")
 
 
@@ -79,6 +82,20 @@ def _opens(call: ast.Call) -> bool:
             return False
 
 
+def held(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of each file of /proc whose readers a process can keep waiting, read as it is."""
+    tree = ast.parse(text)
+    asked = {each for call in ast.walk(tree) if _has_bounds(call) for each in ast.walk(call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr | ast.BinOp) and node not in asked and _HELD.search(ast.unparse(node)):
+            yield node.lineno, ast.unparse(node)
+
+
+def _has_bounds(node: ast.AST) -> bool:
+    """Whether this is a call of what reads with a bound of time, or a table of paths for it."""
+    return isinstance(node, ast.DictComp) or (isinstance(node, ast.Call) and ast.unparse(node.func) == "contents")
+
+
 def _is_descriptor(argument: ast.expr) -> bool:
     return isinstance(argument, ast.Name) and argument.id in {"descriptor", "opened"}
 
@@ -91,6 +108,29 @@ def test_no_file_that_an_app_can_replace_is_read_as_it_is() -> None:
             if name not in _EXEMPT and (calls := list(unbounded(path.read_text()))):
                 found[name] = calls
     assert found == {}
+
+
+def test_no_file_of_proc_whose_readers_a_process_can_keep_waiting_is_read_as_it_is() -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix(): calls
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if (calls := list(held(path.read_text())))
+    }
+    assert found.keys() == _HELD_EXEMPT.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ('proc_bytes(f"/proc/{pid}/environ")', True),
+        ('(process / "cmdline").read_bytes()', True),
+        ('path = f"/proc/{pid}/smaps_rollup"', True),
+        ('contents([f"/proc/{pid}/environ"], kept)', False),
+        ('read_proc(f"/proc/{pid}/stat")', False),
+    ],
+)
+def test_a_read_that_a_process_can_hold_up_is_found(text: str, *, is_found: bool) -> None:
+    assert bool(list(held(text))) == is_found
 
 
 def test_every_exemption_is_needed() -> None:

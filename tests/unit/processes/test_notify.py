@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,6 +17,7 @@ import pytest
 
 from reconciler.linux import removals
 from reconciler.linux.remove_tree import remove_tree
+from reconciler.processes import notify
 from reconciler.processes.notify import NotifySockets
 from reconciler.serving.live_instance import LiveInstance
 from tests.contract.machine import on_the_loop
@@ -98,12 +100,52 @@ def test_an_instance_that_names_a_socket_elsewhere_is_not_heard_there(tmp_path: 
         sockets = NotifySockets(lambda _: None)
 
         async def heard() -> bool:
-            sockets.listen_again(live, tmp_path / "scratch", None)
+            sockets.listen_again([(live, tmp_path / "scratch", None)])
+            await soon(lambda: not sockets._looked_for)
             return elsewhere.is_socket()
 
         assert not asyncio.run(heard())
         program.communicate(b"")
     assert elsewhere.is_file()
+
+
+@on_the_loop
+async def test_an_instance_that_holds_up_whoever_reads_its_environment_holds_up_no_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, goes_on, reads = tmp_path / "notify-1", threading.Event(), list[list[str]]()
+
+    def held(paths: list[str], kept: Callable[[bytes], bytes | None]) -> dict[str, bytes | None]:
+        reads.append(paths)
+        goes_on.wait()
+        return {each: kept(b"A=1\0NOTIFY_SOCKET=%s\0B=2" % os.fsencode(path)) for each in paths}
+
+    monkeypatch.setattr(notify, "contents", held)
+    sockets, live = NotifySockets(lambda _: None), _live()
+    for _ in range(2):
+        sockets.listen_again([(live, tmp_path, None)])
+    await soon(lambda: reads)
+    assert not path.exists()
+    goes_on.set()
+    await soon(path.is_socket)
+    _say(path, b"READY=1")
+    await soon(lambda: live.says_ready)
+    sockets.listen_again([(live, tmp_path, None)])
+    assert reads == [["/proc/1/environ"]]
+    sockets.close("a")
+
+
+@on_the_loop
+async def test_an_instance_that_has_ended_meanwhile_is_not_heard_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "notify-1"
+    monkeypatch.setattr(notify, "contents", lambda paths, _: dict.fromkeys(paths, os.fsencode(path)))
+    sockets, live = NotifySockets(lambda _: None), _live()
+    sockets.listen_again([(live, tmp_path, None)])
+    live.end = "exited with 1"
+    await soon(lambda: not sockets._looked_for)
+    assert not path.exists()
 
 
 @on_the_loop
