@@ -160,7 +160,7 @@ class Daemon:
             secret_files=self._secret_files,
             redact=self.journal.redacted,
         )
-        self.reports.listeners.append(self.outcomes.on_report)
+        self.reports.listeners += [self.outcomes.on_report, self._redactor.on_report]
         self._git = self._git_origins()
 
     async def run(self) -> None:

@@ -135,6 +135,7 @@ class LogRotation:
     def _over_limit(self) -> set[str]:
         """Return the apps one of whose logs is too large; those that were quiet at the last look and are, are quiet."""
         apps = self._instances.apps() | self._instances.apps_of_processes()
+        self._times.keep({f"{self._directory}/{name}" for name in apps})
         if gone := self._quiet - apps:
             self._quiet -= gone
             self._changes.forget(gone)

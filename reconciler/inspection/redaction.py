@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.planning.apps.app import App
@@ -17,7 +17,12 @@ from reconciler.vault.secret_patterns import redacted, secrets_in
 from reconciler.vault.secret_texts import SecretTexts
 from reconciler.vault.vault import VaultLocked
 
+if TYPE_CHECKING:
+    from reconciler.convergence.world import Report
+
 _REVISIONS = 4
+# Of subjects that were removed, so many are remembered: their last lines may still be read.
+_REMOVED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Redactor:
         self._given: dict[str, tuple[tuple[str, frozenset[str]], ...]] = {}
         self._known: dict[Subject, _Known] = {}
         self._last: dict[Subject, tuple[App | None, str, str]] = {}
+        self._removed: dict[Subject, None] = {}
 
     def redacted(self, subject: Subject, text: str) -> str:
         """Return a text about a subject as it may be stored, shown, and leave this host."""
@@ -66,13 +72,28 @@ class Redactor:
             last = self._last[subject] = app, text, redacted(text, self.texts(subject))
         return last[2]
 
+    def on_report(self, subject: Subject, report: "Report | None") -> None:
+        """Forget a subject that was removed: what was made for it at once, what it received once others follow it."""
+        if report is not None:
+            self._removed.pop(subject, None)
+            return
+        self._forget_made(subject)
+        self._removed.pop(subject, None)
+        self._removed[subject] = None
+        if len(self._removed) > _REMOVED:
+            oldest = next(iter(self._removed))
+            del self._removed[oldest]
+            self._forget_made(oldest)
+            if oldest.kind == "app":
+                self._given.pop(oldest.name, None)
+
     def give(self, revision: Revision) -> None:
         """Remember what an instance of this revision is about to receive."""
+        self._removed.pop(Subject("app", revision.app), None)
         given = self._given.get(revision.app, ())
         if not any(known == revision.id for known, _ in given):
             self._given[revision.app] = (*given, (revision.id, self._in_revision(revision)))[-_REVISIONS:]
-            for remembered in (self._known, self._last):
-                remembered.pop(Subject("app", revision.app), None)
+            self._forget_made(Subject("app", revision.app))
 
     def texts(self, subject: Subject) -> SecretTexts:
         """Return the secrets of a subject, gathered again only when their sources are others."""
@@ -97,6 +118,10 @@ class Redactor:
                 found.update(*(secrets for _, secrets in self._given.get(subject.name, ())))
             known = self._known[subject] = _Known(sources, SecretTexts(found))
         return known.texts
+
+    def _forget_made(self, subject: Subject) -> None:
+        self._known.pop(subject, None)
+        self._last.pop(subject, None)
 
     def _in_revision(self, revision: Revision) -> frozenset[str]:
         credentials = self._credentials(*(bound.credentials for bound in revision.bindings))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field, replace
 from typing import Any
@@ -51,6 +52,7 @@ class ProcessMemory:
         self._records = records
         self._boot = boot
         self._known: dict[str, _Known] = {}
+        self._crash_counts: Counter[str] = Counter()
         for app, text in records.history_of(ASPECT).items():
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # written by another version
                 stored = json.loads(text)
@@ -97,6 +99,14 @@ class ProcessMemory:
         """Record the crash of one number."""
         self._keep(name, crashes={**self.crashes(name), slot: crash})
 
+    def count_crash(self, name: str) -> None:
+        """Count a crash of something that ran."""
+        self._crash_counts[name] += 1
+
+    def crash_count(self, name: str) -> int:
+        """Return how often a process has crashed since this daemon began."""
+        return self._crash_counts[name]
+
     def stop(self, name: str, fingerprint: str) -> None:
         """Record that an operator stopped what has this fingerprint, or "" that it may run again."""
         self._keep(name, stopped=fingerprint)
@@ -128,6 +138,7 @@ class ProcessMemory:
 
     def forget(self, name: str) -> None:
         """Forget a process."""
+        self._crash_counts.pop(name, None)
         if self._known.pop(name, None) is not None:
             self._store(parts_of(name)[0])
 

@@ -7,7 +7,6 @@ of no use any more is observed, and planned for.
 import asyncio
 import os
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -92,7 +91,6 @@ class ProcessWorld:
         self._planner: Planner[AppProcess, ObservedProcess, Plan[Action]] = Planner(_planned)
         self._desired: dict[str, AppProcess] = {}
         self._of_app: dict[str, list[str]] = {}
-        self._crash_counts: Counter[str] = Counter()
 
     # Desired state
 
@@ -118,11 +116,13 @@ class ProcessWorld:
         """Return every process that has an instance."""
         return self._instances.keys()
 
-    def on_report(self, subject: Subject, _: Report | None) -> None:
+    def on_report(self, subject: Subject, report: Report | None) -> None:
         """Look at the processes of an app that was reported on: another revision may serve."""
         if subject.kind == "app":
             for name in self._of_app.get(subject.name, ()):
                 self._wakeups.wake(name)
+            if report is None:
+                self._targets.forget(subject.name)
 
     def restored(self) -> None:
         """Tell of each instance that an earlier daemon left, and that runs."""
@@ -237,7 +237,7 @@ class ProcessWorld:
                 for name, asked in self._desired.items()
                 for seen in (self._instances.of(name),)
             },
-            "process_crashes": {name: self._crash_counts[name] for name in self._desired},
+            "process_crashes": {name: self._memory.crash_count(name) for name in self._desired},
         }
 
     async def stop_all(self) -> None:
@@ -350,7 +350,7 @@ class ProcessWorld:
         app, process = parts_of(name)
         reason = self._stores.journal.redacted(Subject("app", app), crash.reason)
         self._memory.crashed(name, instance.slot, replace(crash, reason=reason))
-        self._crash_counts[name] += 1
+        self._memory.count_crash(name)
         asked = self._desired.get(name)
         if crash.blames and asked is not None and asked.process.required:
             text = f"its process {process}.{instance.slot} {reason}"

@@ -8,7 +8,7 @@ import contextlib
 import os
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
@@ -23,7 +23,7 @@ class LogTimes:
     """Takes the samples of one host's logs; `take` costs one stat a file where nothing was written."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[int, int]] = {}
+        self._last: dict[str, dict[str, tuple[int, int]]] = {}
 
     def take(self, directory: str, files: Iterable[str]) -> tuple[int, float]:
         """Record how large the files of an app's log directory are, where that has changed.
@@ -31,24 +31,29 @@ class LogTimes:
         Return the largest size, and when one that has changed since the last look was written to last, 0 if none has.
         """
         found, largest, written_at = b"", 0, 0.0
+        last = self._last.setdefault(directory, {})
         for name in files:
-            path = f"{directory}/{name}"
             try:
-                status = os.stat(path)  # noqa: PTH116  also of very many texts
+                status = os.stat(f"{directory}/{name}")  # noqa: PTH116  also of very many texts
             except OSError:
-                self._last.pop(path, None)
+                last.pop(name, None)
                 continue
             largest = max(largest, status.st_size)
             now = (status.st_ino, status.st_size)
-            if self._last.get(path) != now and status.st_size:
-                if path in self._last:
+            if last.get(name) != now and status.st_size:
+                if name in last:
                     written_at = max(written_at, status.st_mtime)
-                self._last[path] = now
+                last[name] = now
                 found += _SAMPLE.pack(status.st_ino, status.st_size, status.st_mtime)
         if found:
             with contextlib.suppress(OSError):  # a full disk costs the times of some lines
                 _append(Path(directory) / _NAME, found)
         return largest, written_at
+
+    def keep(self, directories: Collection[str]) -> None:
+        """Forget the files in all directories but these."""
+        if self._last.keys() - directories:
+            self._last = {directory: last for directory, last in self._last.items() if directory in directories}
 
 
 def _append(file: Path, samples: bytes) -> None:

@@ -34,6 +34,7 @@ from reconciler.serving.adoption import Adoption, end_strays, holders, on_record
 from reconciler.serving.build_users import BuildUsers
 from reconciler.serving.confinements import Confinements
 from reconciler.serving.forkserver.pool import ForkServerPool
+from reconciler.serving.held_instances import HeldInstances
 from reconciler.serving.instance_directories import keep_only
 from reconciler.serving.isolated_start import confinement_of, launch_instance, proof_of_start
 from reconciler.serving.leftovers import Leftovers
@@ -46,7 +47,7 @@ from reconciler.serving.sandbox import SANDBOX_VARIABLE, Sandbox
 from reconciler.state.records import InstanceRecord, Records
 
 
-class SupervisedInstances:
+class SupervisedInstances(HeldInstances):
     """Every instance of this state directory, by key and id. Wakes a key when an instance of it changes.
 
     The key is the name of the app for those of its web server, `APP/PROCESS` for those of another process. `launched`
@@ -68,6 +69,7 @@ class SupervisedInstances:
         removals: Removals,
         launched: Callable[[str, str], None],
     ) -> None:
+        super().__init__()
         self.sandbox_of = sandbox_of
         self.confinements: Confinements | None = None
         self.app_users: Callable[[], Mapping[int, str]] = dict
@@ -80,52 +82,16 @@ class SupervisedInstances:
         self._removals = removals
         self._oom_kills = OomKillCounter()
         self._leftovers = Leftovers(state_id, removals, lambda: self.app_users())  # noqa: PLW0108  it is set later
-        self._lives: dict[str, dict[str, LiveInstance]] = {}
-        self._keys: dict[str, set[str]] = {}
-        self._process_logs: dict[str, dict[str, None]] = {}
         self._ended: set[str] = set()
         self.users = BuildUsers()
         self.limited = asyncio.Event()
         self._woken: set[str] = set()
         self.unadopted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
 
-    def apps(self) -> frozenset[str]:
-        """Return the apps that have an instance of their web server on record."""
-        return frozenset(key for key, lives in self._lives.items() if lives and "/" not in key)
-
-    def apps_of_processes(self) -> frozenset[str]:
-        """Return the apps that have an instance of another process than their web server on record."""
-        return frozenset(key.partition("/")[0] for key in self.process_keys())
-
-    def process_keys(self, app: str | None = None) -> frozenset[str]:
-        """Return the keys of the processes, of one app or of all, that have an instance on record."""
-        keys = self._lives if app is None else self._keys.get(app, ())
-        return frozenset([key for key in keys if "/" in key and self._lives.get(key)])
-
-    def process_logs(self) -> Mapping[str, Collection[str]]:
-        """Return to which logs processes have written since the daemon started, such as `worker.1`, by app."""
-        return self._process_logs
-
-    def lives(self, key: str) -> tuple[LiveInstance, ...]:
-        """Return the instances of a key, oldest first."""
-        return tuple(self._lives.get(key, {}).values())
-
-    def live(self, key: str, instance: str) -> LiveInstance | None:
-        """Return one instance of a key, None once it is forgotten."""
-        return self._lives.get(key, {}).get(instance)
-
     def take_ended(self) -> frozenset[str]:
         """Return the apps of which an instance has ended since the last call."""
         ended, self._ended = frozenset(self._ended), set()
         return ended
-
-    def all(self) -> Iterator[LiveInstance]:
-        """Return every instance on record."""
-        return (live for lives in self._lives.values() for live in lives.values())
-
-    def of(self, app: str) -> tuple[Instance, ...]:
-        """Return the instances of an app as they are now, oldest first."""
-        return tuple([live.observed() for live in self._lives.get(app, {}).values()])
 
     def on_wakeup(self, app: str) -> None:
         """Read what the workers of an app have to say, if it has any: other apps may write any name."""
@@ -198,7 +164,7 @@ class SupervisedInstances:
             self.unadopted[record.id] = before, record
             with contextlib.suppress(Exception):  # one app's must not be the others'; raised again by `adopt`
                 found += self.adopt(record.id, places, users, mounts)
-        alive = {live.record.id for lives in self._lives.values() for live in lives.values() if live.process}
+        alive = {live.record.id for live in self.all() if live.process}
         end_strays(known, alive | self.unadopted.keys())
         used = {live.record.id for live in self.all()} | self.unadopted.keys() | {each.task for each in everything}
         for cell in self.cells.left_over(used):
@@ -233,14 +199,14 @@ class SupervisedInstances:
                 live.limits = in_force(live.cell, record.pid, self.sandbox_of(record.app).nofile)
             if live.record != before:
                 self._records.put_instance(live.record)
-            self._hold(live)
+            self.hold(live)
             found.append(Adoption(key=record.key, pid=live.record.pid or 0, alive=live.end is None))
         del self.unadopted[instance]
         return found
 
     def remove_unused(self, app: str, places: InstancePaths) -> None:
         """Remove the configurations and readiness directories that no instance of the app uses."""
-        lives, make_directory = self._of_app(app), self.sandbox_of(app).make_directory
+        lives, make_directory = self.of_app(app), self.sandbox_of(app).make_directory
         with survived(f"remove what no instance of {app} uses"):
             revisions = {live.record.directory_name for live in lives}
             revisions |= {use.revision for use in self.users.of(app)}
@@ -255,7 +221,8 @@ class SupervisedInstances:
 
     def forget_app(self, app: str) -> None:
         """End whatever is left of an app that was removed."""
-        if not self._of_app(app):
+        self.forget_logs(app)
+        if not self.of_app(app):
             self._leftovers.of_app(app)
 
     def reap(self, key: str, instance: str) -> None:
@@ -345,19 +312,9 @@ class SupervisedInstances:
         live = new_instance(record, program, places)
         self.sandbox_of(program.app).make_directory(live.readiness)
         self._records.put_instance(record)
-        self._hold(live)
+        self.hold(live)
         self.remove_unused(record.app, places)
         return live
-
-    def _of_app(self, app: str) -> list[LiveInstance]:
-        """Return the instances of an app, whatever they run."""
-        return [live for key in self._keys.get(app, ()) for live in self.lives(key)]
-
-    def _hold(self, live: LiveInstance) -> None:
-        self._lives.setdefault(live.record.key, {})[live.record.id] = live
-        self._keys.setdefault(live.record.app, set()).add(live.record.key)
-        if live.record.process:
-            self._process_logs.setdefault(live.record.app, {})[live.log.stem] = None
 
     def _identity(self, instance: str) -> Identity:
         return Identity(state=self._state_id, instance=instance, started_at=time.time())  # noqa: TID251  display
@@ -390,7 +347,7 @@ class SupervisedInstances:
             self._leftovers.of_instance(live.record.id, started_here=live.process.child)
         self._leftovers.of_cell(live.cell)
         self._drop(live.record.id, live.readiness, soon=soon)
-        self._lives.get(live.record.key, {}).pop(live.record.id, None)
+        self.let_go(live)
 
     def _drop(self, instance: str, readiness: Path, *, soon: bool = False) -> None:
         gate_figures_reader.keep(readiness)

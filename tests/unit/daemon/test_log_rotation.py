@@ -419,3 +419,13 @@ def test_an_app_that_is_not_known_yet_and_reports_is_noticed_within_seconds(path
         running.cancel()
 
     run(story())
+
+
+def test_the_logs_of_an_app_that_is_gone_are_not_remembered(tmp_path: Path) -> None:
+    times = LogTimes()
+    for number in range(100):
+        (tmp_path / f"app-{number}").mkdir()
+        append(tmp_path / f"app-{number}" / "app.log", 100)
+        times.take(str(tmp_path / f"app-{number}"), ["app.log"])
+    times.keep({str(tmp_path / "app-7")})
+    assert times._last.keys() == {str(tmp_path / "app-7")}

@@ -45,3 +45,13 @@ def test_secrets_that_a_process_was_given_are_known_while_it_may_still_print_the
             again.give("shop/worker", [f"next-{number}"])
         assert len(again.given("shop")) < 50
         assert "next-99" in again.given("shop")
+
+
+def test_the_crashes_of_a_process_that_was_removed_are_counted_no_more(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path / "db")) as database:
+        memory = ProcessMemory(Records(database), "boot")
+        memory.count_crash("shop/worker")
+        memory.count_crash("shop/worker")
+        assert memory.crash_count("shop/worker") == 2
+        memory.forget("shop/worker")
+        assert memory.crash_count("shop/worker") == 0
