@@ -280,7 +280,7 @@ def test_an_app_that_ran_before_stays_as_it_was_until_it_is_restarted(site: Site
     site.live()
     site.await_settled("one", "client")
     here = {"RECONCILER_STATE": str(site.state)}
-    assert site.cli("task", "client", "--", "true", env=here).returncode == 0
+    eventually(lambda: site.cli("task", "client", "--", "true", env=here).returncode == 0)  # it may just be starting
     assert tried(port, one) == ["through"] * 2, "it is as it was"
     pid = site.pid("client")
     assert site.cli("restart", "client", env=here).returncode == 0
