@@ -74,11 +74,10 @@ class Redactor:
 
     def on_report(self, subject: Subject, report: "Report | None") -> None:
         """Forget a subject that was removed: what was made for it at once, what it received once others follow it."""
+        self._removed.pop(subject, None)
         if report is not None:
-            self._removed.pop(subject, None)
             return
         self._forget_made(subject)
-        self._removed.pop(subject, None)
         self._removed[subject] = None
         if len(self._removed) > _REMOVED:
             oldest = next(iter(self._removed))

@@ -42,9 +42,12 @@ def contents(paths: Sequence[str], kept: Callable[[bytes], T], most: int = MOST_
     A file of more than `most` bytes cannot be read. One that holds up its reader is left alone for half a minute.
     """
     now = time.monotonic()
-    for path in [path for path, until in _held.items() if until < now]:
-        _held.pop(path, None)
+    for path, until in list(_held.items()):  # other threads may add to it
+        if until < now:
+            _held.pop(path, None)
     asked = [path for path in paths if path not in _held] if _held else paths
+    if not asked:
+        return {}
     _stuck[:] = [thread for thread in _stuck if thread.is_alive()]
     found: dict[str, T] = {}
     with contextlib.suppress(RuntimeError):  # no thread left
