@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import ROOT, Bench, bench
-from benchmarks.cases.unchanged import at_rest, ring
+from benchmarks.cases.unchanged import at_rest
 from benchmarks.machine import described
 from benchmarks.printed import verdict
 from benchmarks.processes import cpu_s, memory_mb
@@ -23,6 +23,7 @@ from benchmarks.processes import cpu_s, memory_mb
 _LOOK_US = 20.0
 _PAUSE_MS = 50.0
 _WITHIN_S = 300.0
+_RESYNC_S = 20
 _TIMED = """
 import gc, os, sys, time
 from reconciler.convergence.wake_queue import WakeQueue
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _measure(here: Bench, size: int, rounds: int) -> int:
     settings = here.directory / "host.yaml"
-    settings.write_text(f"ports: {{first: 20000, last: {20000 + size + 100}}}\n")
+    settings.write_text(f"ports: {{first: 20000, last: {20000 + size + 100}}}\nresync: {_RESYNC_S}s\n")
     names = [f"app-{number:05}" for number in range(size)]
     for name in names:
         here.drop(name, f"path: {here.app}\nstart: lazy\nidle_after: 10m\nworkers: 1\n")
@@ -98,7 +99,7 @@ def _measure(here: Bench, size: int, rounds: int) -> int:
     starting = told.collections_since(0)
     _tell("collections until all sleep", starting)
     mark = told.length()
-    looks = [_look(here, told, names) for _ in range(rounds)]
+    looks = [_look(told, names) for _ in range(rounds)]
     looking = told.collections_since(mark)
     _tell("collections while all are looked at", looking)
     print("µs a look: " + ", ".join(f"{each:.1f}" for each in looks))
@@ -107,10 +108,9 @@ def _measure(here: Bench, size: int, rounds: int) -> int:
     return 0 if verdict(f"the longest collection, to {_PAUSE_MS:.0f} ms", longest / _PAUSE_MS, 1.0) and held else 1
 
 
-def _look(here: Bench, told: _Told, names: Sequence[str]) -> float:
-    """Wake all; return microseconds a look, once the daemon has looked at as many."""
+def _look(told: _Told, names: Sequence[str]) -> float:
+    """Return microseconds a look, once the daemon has looked at as many."""
     mark, deadline = told.length(), time.monotonic() + _WITHIN_S
-    ring(here.state / "doorbell", list(names))
     while (looks := told.looks_since(mark))[0] < len(names):
         if time.monotonic() > deadline:
             raise TimeoutError(f"the daemon looked at {looks[0]:,} of {len(names):,} apps")

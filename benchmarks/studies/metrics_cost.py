@@ -218,7 +218,7 @@ def _config(directory: Path, port: int, server: Server) -> str:
     nowhere = directory / "nowhere"
     places = InstancePaths(
         revisions=directory, readiness=directory / "passed", home=directory, scratch=directory, log=directory / "log",
-        access_log=nowhere, wakeup_pipe=nowhere,
+        access_log=nowhere, wakeup_file=nowhere,
     )  # fmt: skip
     python, target = sys.executable, "wsgi:application"
     code = Code(directory=str(directory), python=python, target=target, worker_class="sync", runtime="")

@@ -47,7 +47,7 @@ from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.sandbox import todays_sandbox
-from reconciler.serving.wakeup_pipe import listen_to_workers
+from reconciler.serving.worker_wakeups import hear_workers, hear_workers_of_before
 from reconciler.settings.settings import Drain, Settings
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.watches import Debounce, SourceWatches
@@ -317,8 +317,8 @@ class Daemon:
             apps=self._apps,
         ).begin(self._tasks, self.reports)
         self._tasks.keep("watch the state directory", self._state.watch)
-        pipe, mode = self.settings.paths.wakeup_pipe, self._sandbox.pipe
-        self._tasks.keep("listen to workers", partial(listen_to_workers, pipe, mode, self._instances.on_wakeup))
+        self._tasks.keep("hear workers", partial(hear_workers, self.settings.paths.wakeups, self._instances.on_wakeup))
+        hear_workers_of_before(self.settings.paths.earlier_wakeup_pipe, self._instances)
 
     def _given_to_parts(self, app: str | None = None) -> frozenset[str]:
         """Return the ids of the secrets that processes and tasks of an app, or of all, took from files of their own."""

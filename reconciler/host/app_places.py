@@ -166,7 +166,7 @@ class AppPlaces:
             of_app,
             revisions=directory / "revisions",
             readiness=directory / "passed",
-            wakeup_pipe=directory / "wakeup",
+            wakeup_file=directory / "wakeup",
             foreground=True,
         )
         return self._made(revision, code, paths, self._instances.sandbox_of(revision.app))

@@ -383,9 +383,9 @@ class AppWorld:
 
     async def _forget_app(self, name: str, action: ForgetApp) -> None:
         await self._builds.cancel(name)
-        for directory in (self._paths.app(name), self._paths.scratch(name)):
+        for path in (self._paths.app(name), self._paths.scratch(name), self._paths.wakeup_file(name)):
             with contextlib.suppress(OSError):
-                await self._removals.remove(directory)
+                await self._removals.remove(path)
         with self._stores.records.lasting():
             self._stores.records.erase(name)
         self._restart_before.pop(name, None)

@@ -39,8 +39,6 @@ def hand_out(given: "Confinement") -> None:
     for each in given.shared:
         group, _, path = each.partition(":")
         _share_at(path, int(group))
-    if given.pipe:
-        _change(given.pipe, _let_all_write)
 
 
 def give_at(path: str, user: int, *, mixed: bool = False) -> None:
@@ -147,11 +145,6 @@ def share(top: int, group: int) -> None:
 
 def _share_at(path: str, group: int) -> None:
     _at(path, lambda top: share(top, group))
-
-
-def _let_all_write(at: str, found: os.stat_result) -> None:
-    if stat.S_ISFIFO(found.st_mode) and stat.S_IMODE(found.st_mode) != 0o622:
-        os.chmod(at, 0o622)  # noqa: S103, PTH101  its directory is the daemon's alone
 
 
 def _at(path: str, do: "Callable[[int], None]") -> None:

@@ -30,7 +30,6 @@ _TEXTS = {
     "connects": "connects",
     "listens": "listens",
     "nouser": "no_user",
-    "pipe": "pipe",
     "account": "account",
     "loose": "loose",
 }

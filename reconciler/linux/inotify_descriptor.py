@@ -15,7 +15,7 @@ from typing import Protocol
 from reconciler.linux.dataclass import dataclass
 
 # From <sys/inotify.h>.
-MODIFY, ATTRIB, CLOSE_WRITE, MOVED_FROM, MOVED_TO = 0x2, 0x4, 0x8, 0x40, 0x80
+MODIFY, ATTRIB, CLOSE_WRITE, OPEN, MOVED_FROM, MOVED_TO = 0x2, 0x4, 0x8, 0x20, 0x40, 0x80
 CREATE, DELETE, DELETE_SELF, MOVE_SELF = 0x100, 0x200, 0x400, 0x800
 UNMOUNT, Q_OVERFLOW, IGNORED = 0x2000, 0x4000, 0x8000
 ONLYDIR, DONT_FOLLOW, MASK_ADD, ISDIR = 0x1000000, 0x2000000, 0x20000000, 0x40000000
@@ -100,6 +100,10 @@ class Inotify:
         """Dispatch until the process ends."""
         while True:
             self.dispatch()
+
+    def fileno(self) -> int:
+        """Return the descriptor, which can be read once there are events."""
+        return self._fd
 
     def close(self) -> None:
         """End every watch; nothing may be dispatching."""

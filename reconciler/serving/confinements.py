@@ -96,9 +96,9 @@ class Confinements:
         own = str(places.readiness / instance)
         return replace(
             seen,
-            writable=(*seen.writable, own, str(places.wakeup_pipe)),
+            visible=(*seen.visible, str(places.wakeup_file)),
+            writable=(*seen.writable, own),
             owned=(*seen.owned, own) if seen.uid is not None else (),
-            pipe="" if seen.uid is None else str(places.wakeup_pipe),
             cells=cells,
             access_log=str(places.access_log) if program.logs_access else "",
         )

@@ -5,7 +5,6 @@ until it does. The worker says so by a file in the instance's directory, and wak
 that exits before it did, ends its master if the instance never served; otherwise the next one waits and tries again.
 """
 
-import errno
 import io
 import os
 import re
@@ -34,8 +33,8 @@ class Refused(BaseException):
 class Gate(object):
     """The gate of one instance's workers. `path` is None when being imported is enough."""
 
-    def __init__(self, app, passed, doorbell, path, host, timeout_s, start_timeout_s=60.0, umask=False):
-        self.app = app
+    # The configuration of earlier versions names an `app`.
+    def __init__(self, passed, doorbell, path, host, timeout_s, start_timeout_s=60.0, umask=False, app=""):
         self.passed = passed
         self.doorbell = doorbell
         self.path = path
@@ -235,18 +234,11 @@ class Gate(object):
             self.ring()
 
     def ring(self):
-        """Wake the daemon, if one runs; another finds the file when it starts."""
+        """Wake the daemon, if one runs, which is told that this file is opened; another finds what the worker wrote."""
         try:
-            pipe = os.open(self.doorbell, os.O_WRONLY | os.O_NONBLOCK)
+            os.close(os.open(self.doorbell, os.O_RDONLY | os.O_NONBLOCK))
         except OSError:
-            return
-        try:
-            os.write(pipe, (self.app + "\n").encode("ascii"))
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EPIPE):
-                raise
-        finally:
-            os.close(pipe)
+            pass
 
     def ask_wsgi(self, application):
         """Hand one GET of the health path to the callable. Raises Refused."""

@@ -33,7 +33,7 @@ class Sandbox:
     `data` is how many bytes of private memory each process may have, None without a limit.
 
     `private` is the mode of directories that only the instance's user enters, `readable` that of generated files which
-    are no secret, `pipe` that of the wake-up pipe its workers write to, `log` that of its log files. `environment` are
+    are no secret, `log` that of its log files. `environment` are
     the variables that every process starts with, and that anything else may override.
     """
 
@@ -43,7 +43,6 @@ class Sandbox:
     owner: Owner | None = None
     private: int = 0o700
     readable: int = 0o644
-    pipe: int = 0o600
     log: int = 0o600
     environment: Mapping[str, str] = field(default_factory=dict)
 

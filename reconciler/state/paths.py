@@ -27,8 +27,18 @@ class StatePaths:
         return self.state / "lock"
 
     @property
-    def wakeup_pipe(self) -> Path:
+    def earlier_wakeup_pipe(self) -> Path:
+        """The pipe on which workers that earlier versions started wake the daemon."""
         return self.state / "doorbell"
+
+    @property
+    def wakeups(self) -> Path:
+        """The directory of the files by which workers wake the daemon."""
+        return self.state / "wakeups"
+
+    def wakeup_file(self, name: str) -> Path:
+        """Return the file that the workers of an app open to wake the daemon."""
+        return self.wakeups / name
 
     @property
     def control(self) -> Path:

@@ -34,7 +34,7 @@ from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.programs.gunicorn import InjectedEnv
 from reconciler.serving.sandbox import Sandbox, todays_sandbox
-from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
+from reconciler.serving.worker_wakeups import hear_workers
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.state.database import Database
@@ -143,6 +143,7 @@ class Machine:
     tracker: SourceTracker = field(init=False)
     host: AppWorld = field(init=False)
     keeper: Keeper = field(init=False)
+    listening: "asyncio.Task[None]" = field(init=False)
 
     def __post_init__(self) -> None:
         settings = Settings(manifests=self.site.manifests, paths=self.site.paths)
@@ -185,8 +186,8 @@ class Machine:
             secret_source=Unsupplied(),
         )
         self.host.restore()
-        doorbell = open_wakeup_pipe(settings.paths.wakeup_pipe, self.sandbox.pipe)
-        asyncio.get_running_loop().add_reader(doorbell, drain, doorbell, self.instances.on_wakeup)
+        heard = hear_workers(settings.paths.wakeups, self.instances.on_wakeup)
+        self.listening = asyncio.get_running_loop().create_task(heard)
 
     def app(self, name: str = "blog", **different: Any) -> App:
         """An app whose source is there."""
@@ -276,6 +277,7 @@ class Machine:
 
     def die(self) -> None:
         """What the kernel does to a daemon that is killed: its descriptors are closed, nothing else."""
+        self.listening.cancel()
         for name in self.instances.apps():
             for _, process in list(self.instances.processes(name)):
                 process.forget()

@@ -61,7 +61,7 @@ class Running:
         (self.code / "server.py").write_text(source)
         settings = {
             "app": "blog", "command": command, "listen": listen, "directory": str(self.code),
-            "readiness": str(root / "ready"), "scratch": str(root / "scratch"), "wakeup_pipe": str(root / "none"),
+            "readiness": str(root / "ready"), "scratch": str(root / "scratch"), "wakeup_file": str(root / "none"),
             "log": str(self.log), "health_path": None, "health_host": "localhost", "health_timeout_s": 2.0,
             "start_timeout_s": 30.0, "stop_timeout_s": stop_timeout_s,
         }  # fmt: skip

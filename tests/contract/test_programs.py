@@ -166,8 +166,9 @@ async def test_todays_sandbox_gives_an_app_what_the_daemon_has(site: Site) -> No
         instance = machine.only()
         directory = site.paths.readiness("blog") / instance.id
         config = site.paths.revisions("blog") / instance.revision / "gunicorn.config"
-        modes = [path.stat().st_mode & 0o777 for path in (directory, config.parent, config, site.paths.wakeup_pipe)]
-        assert modes == [0o700, 0o700, 0o644, 0o600]
+        wakeups = site.paths.wakeup_file("blog")
+        modes = [path.stat().st_mode & 0o777 for path in (directory, config.parent, config, wakeups)]
+        assert modes == [0o700, 0o700, 0o644, 0o444]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a directory away, or become another user")

@@ -1,16 +1,49 @@
-"""The pipe on which workers wake the daemon, into which every isolated app may write whatever it likes."""
+"""The files by which workers wake the daemon, which every app may open as often as it likes."""
 
 import asyncio
 import contextlib
 import os
+import stat
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from reconciler.serving.wakeup_pipe import drain, listen_to_workers, open_wakeup_pipe
+from reconciler.linux import inotify_descriptor
+from reconciler.serving.worker_wakeups import hear_workers, hear_workers_of_before, make_wakeup_file
 from tests.contract.machine import a_life, on_the_loop
 from tests.support.eventually import soon
 from tests.support.site import Site
+
+
+class _Instances:
+    def __init__(self, names: tuple[str, ...], heard: list[str]) -> None:
+        self._names = names
+        self.on_wakeup = heard.append
+
+    def all(self) -> tuple[str, ...]:
+        return self._names
+
+
+@contextlib.asynccontextmanager
+async def listening(directory: Path, heard: list[str]) -> AsyncIterator["asyncio.Task[None]"]:
+    task = asyncio.create_task(hear_workers(directory, heard.append))
+    make_wakeup_file(directory / "first")
+
+    def rung() -> bool:
+        ring(directory / "first")
+        return "first" in heard
+
+    try:
+        await soon(rung)
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def ring(path: Path) -> None:
+    os.close(os.open(path, os.O_RDONLY))
 
 
 @on_the_loop
@@ -30,27 +63,71 @@ async def test_only_apps_with_an_instance_are_looked_at_when_their_workers_wake_
 @on_the_loop
 async def test_workers_are_heard_after_a_flood(tmp_path: Path) -> None:
     heard: list[str] = []
-    listening = asyncio.create_task(listen_to_workers(tmp_path / "wakeup", 0o600, heard.append))
-    await soon((tmp_path / "wakeup").exists)
-    pipe = os.open(tmp_path / "wakeup", os.O_WRONLY | os.O_NONBLOCK)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(pipe, b"x y\n" * 1024)
-    await soon(lambda: {"x", "y"} <= set(heard))
-    os.write(pipe, b"blog\n")
-    await soon(lambda: "blog" in heard)
-    os.close(pipe)
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    async with listening(tmp_path, heard):
+        for name in ("x", "y", "blog"):
+            make_wakeup_file(tmp_path / name)
+        for _ in range(1000):
+            ring(tmp_path / "x")
+            ring(tmp_path / "y")
+            await asyncio.sleep(0)
+        await soon(lambda: {"x", "y"} <= set(heard))
+        assert len(heard) < 1000
+        heard.clear()
+        ring(tmp_path / "blog")
+        await soon(lambda: "blog" in heard)
 
 
-def test_a_pipe_that_holds_more_than_is_read_at_once_says_so(tmp_path: Path) -> None:
-    pipe = open_wakeup_pipe(tmp_path / "wakeup", 0o600)
+@on_the_loop
+async def test_every_app_is_looked_at_when_the_kernel_has_dropped_wakeups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    async with listening(tmp_path, heard):
+        make_wakeup_file(tmp_path / "blog")
+        overflow = inotify_descriptor._HEAD.pack(-1, inotify_descriptor.Q_OVERFLOW, 0, 0)
+        read = os.read
+
+        def dropped(opened: int, most: int) -> bytes:
+            found = read(opened, most)
+            return overflow if most == inotify_descriptor._BUFFER else found
+
+        monkeypatch.setattr(os, "read", dropped)
+        ring(tmp_path / "first")
+        await soon(lambda: "blog" in heard)
+
+
+@on_the_loop
+async def test_listening_ends_with_an_error_where_its_directory_is_removed(tmp_path: Path) -> None:
+    heard: list[str] = []
+    async with listening(tmp_path / "wakeups", heard) as task:
+        (tmp_path / "wakeups" / "first").unlink()
+        (tmp_path / "wakeups").rmdir()
+        with pytest.raises(OSError, match="was moved or removed"):
+            await task
+
+
+def test_all_may_read_a_file_of_wakeups_whatever_the_umask_and_whenever_its_maker_was_killed(tmp_path: Path) -> None:
+    before = os.umask(0o077)
     try:
-        assert not drain(pipe, lambda _: None)
-        os.write(pipe, b"blog\n")
-        assert not drain(pipe, lambda _: None)
-        os.write(pipe, b"blog\n" * 13108)
-        assert drain(pipe, lambda _: None)
+        make_wakeup_file(tmp_path / "wakeups" / "blog")
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "wakeups", tmp_path / "wakeups" / "blog")]
+        assert modes == [0o700, 0o444]
+        (tmp_path / "wakeups" / "shop").touch(0o400)
+        make_wakeup_file(tmp_path / "wakeups" / "shop")
+        assert stat.S_IMODE((tmp_path / "wakeups" / "shop").stat().st_mode) == 0o444
     finally:
-        os.close(pipe)
+        os.umask(before)
+
+
+@on_the_loop
+async def test_workers_that_an_earlier_version_started_are_heard_and_their_pipe_goes_with_them(tmp_path: Path) -> None:
+    pipe, heard = tmp_path / "doorbell", list[str]()
+    os.mkfifo(pipe, 0o600)
+    hear_workers_of_before(pipe, _Instances(("blog",), heard))
+    writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    os.write(writer, b"blog\nshop\n")
+    os.close(writer)
+    await soon(lambda: {"blog", "shop"} == set(heard))
+    hear_workers_of_before(pipe, _Instances((), heard))
+    assert not pipe.exists()
+    hear_workers_of_before(pipe, _Instances(("blog",), heard))

@@ -20,7 +20,7 @@ PACKAGE = REPOSITORY / "reconciler"
 # Where a replaced word may stand all the same: the file, the word, and why.
 ALLOWED: Mapping[tuple[str, str], str] = {
     ("reconciler/serving/programs/gunicorn.config.template", "doorbell"): "gate.py's argument; instances name it",
-    ("reconciler/state/paths.py", "doorbell"): "the file's name: running instances write to it",
+    ("reconciler/state/paths.py", "doorbell"): "the name of the pipe of earlier versions",
     ("reconciler/state/revision_history.py", "proven"): "the word in the database",
     **dict.fromkeys(
         (("reconciler/state/migrations.py", word) for word in ("wish", "unwell", "asleep", "died")),

@@ -178,7 +178,7 @@ def _paths() -> InstancePaths:
         scratch=scratch,
         log=scratch / "log",
         access_log=scratch / "access",
-        wakeup_pipe=scratch / "wakeup",
+        wakeup_file=scratch / "wakeup",
         foreground=True,
     )
 

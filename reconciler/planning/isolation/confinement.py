@@ -106,7 +106,7 @@ class Confinement:
     `required` are the parts without which it does not start. `access_log` is opened for it, "" for none. `uid` and
     `gid` are None for those of the daemon, and `no_user` says why. That user gets what is `owned`, and
     what is `mixed`, in which something of the app writes as the daemon's user; it may read what is
-    `granted` to it and what is `opened` to all, writes to the wake-up `pipe`, and is in the groups of what is `shared`,
+    `granted` to it and what is `opened` to all, and is in the groups of what is `shared`,
     each as GID:PATH. Its `account` is NAME:HOME, by which programs find that user. Of `ports` it may connect to
     those by TCP, to all without any; `loose` says what that does not hold.
     """
@@ -134,7 +134,6 @@ class Confinement:
     granted: tuple[str, ...] = ()
     opened: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
-    pipe: str = ""
     account: str = ""
     required: tuple[Part, ...] = ()
 
@@ -153,7 +152,6 @@ class Confinement:
             "connects": self.connects,
             "listens": self.listens,
             "nouser": self.no_user,
-            "pipe": self.pipe,
             "account": self.account,
             "loose": self.loose,
         }

@@ -24,9 +24,8 @@ class Gate:
     def __init__(  # noqa: PLR0913  what the daemon wrote about it, each named
         self,
         *,
-        app: str,
         directory: str,
-        wakeup_pipe: str,
+        wakeup_file: str,
         path: str | None,
         host: str,
         timeout_s: float,
@@ -35,9 +34,8 @@ class Gate:
         self.path = path
         self.host = host
         self.told = ""
-        self._app = app
         self._directory = directory
-        self._wakeup_pipe = wakeup_pipe
+        self._wakeup_file = wakeup_file
         self._timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
 
@@ -94,11 +92,7 @@ class Gate:
     def ring(self) -> None:
         """Wake the daemon, if one runs; another finds the files when it starts."""
         with contextlib.suppress(OSError):
-            pipe = os.open(self._wakeup_pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                os.write(pipe, f"{self._app}\n".encode())
-            finally:
-                os.close(pipe)
+            os.close(os.open(self._wakeup_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
 
     def write(self, name: str, text: str) -> None:
         """Write a file with all of its text at once. Raises OSError."""

@@ -58,7 +58,7 @@ class Settings:
     directory: str
     readiness: str
     scratch: str
-    wakeup_pipe: str
+    wakeup_file: str
     log: str
     health_path: str | None
     health_host: str
@@ -70,7 +70,7 @@ class Settings:
     def __init__(self, path: str) -> None:
         """Read a file. Raises OSError, ValueError, KeyError."""
         found: dict[str, Any] = json.loads(read_own(path, _MOST_OF_SETTINGS))
-        found = {"foreground": False, "listeners": 1, **found}  # written by a version that knew of none
+        found = {"foreground": False, "listeners": 1, "wakeup_file": "", **found}  # written by an earlier version
         for name in self.__annotations__:
             setattr(self, name, found[name])
 
@@ -79,9 +79,8 @@ def serve(settings: Settings, instance: str) -> NoReturn:
     """Serve as this instance; ends the process."""
     directory = os.path.join(settings.readiness, instance)  # noqa: PTH118  as its gate writes it
     gate = Gate(
-        app=settings.app,
         directory=directory,
-        wakeup_pipe=settings.wakeup_pipe,
+        wakeup_file=settings.wakeup_file,
         path=settings.health_path,
         host=settings.health_host,
         timeout_s=settings.health_timeout_s,

@@ -96,7 +96,7 @@ def _written(revision: Revision, code: Code, paths: InstancePaths, sandbox: Sand
         "directory": code.directory,
         "readiness": str(paths.readiness),
         "scratch": str(paths.scratch),
-        "wakeup_pipe": str(paths.wakeup_pipe),
+        "wakeup_file": str(paths.wakeup_file),
         "log": "" if paths.foreground else str(paths.log),
         "health_path": None if health is None else health.path,
         "health_host": health_host(revision),

@@ -21,10 +21,11 @@ from reconciler.planning.apps.command_words import OWN_COMMANDS
 from reconciler.planning.apps.revision import Revision, Server
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.isolation.limits import NO_LIMITS, Limits
-from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, Identity
+from reconciler.serving.marks import INSTANCE_MARK, Identity
 from reconciler.serving.programs.program import Forkable, Program, WorkersReady
 from reconciler.serving.programs.sight import sight_of
 from reconciler.serving.sandbox import Sandbox
+from reconciler.serving.worker_wakeups import make_wakeup_file
 from reconciler.state.paths import StatePaths
 
 CONFIG_NAME = "gunicorn.config"
@@ -63,7 +64,7 @@ class InstancePaths:
     scratch: Path
     log: Path
     access_log: Path
-    wakeup_pipe: Path
+    wakeup_file: Path
     foreground: bool = False
 
     @classmethod
@@ -76,7 +77,7 @@ class InstancePaths:
             scratch=paths.scratch(app),
             log=paths.log(app, "app"),
             access_log=paths.log(app, "access"),
-            wakeup_pipe=paths.wakeup_pipe,
+            wakeup_file=paths.wakeup_file(app),
         )
 
     def code(self, directory: str) -> Path:
@@ -99,6 +100,8 @@ class InstancePaths:
         if os.path.lexists(self.home):
             require_no_link(self.home)
         sandbox.make_directory(self.home)
+        if not self.foreground:
+            make_wakeup_file(self.wakeup_file)
         with contextlib.suppress(OSError):  # an app that cannot have a log starts without one, and that is journaled
             sandbox.make_directory(self.log.parent)
 
@@ -201,9 +204,8 @@ def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: i
             f"{name} = {value!r}" for name, value in sorted({**code.settings, **server.settings}.items())
         ),
         passed=_literal(str(paths.readiness)),
-        doorbell=_literal(str(paths.wakeup_pipe)),
+        doorbell=_literal(str(paths.wakeup_file)),
         instance_mark=INSTANCE_MARK,
-        app_mark=APP_MARK,
         gate=_literal(str(package_directory("reconciler.serving") / "gate.py")),
         health_path=repr(server.health.path) if server.health else None,
         health_host=repr(health_host(revision)),

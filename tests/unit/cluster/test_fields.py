@@ -22,7 +22,7 @@ def image_of(app: App) -> tuple[Any, ...]:
     nowhere = Path("/nowhere")
     paths = InstancePaths(
         revisions=nowhere, readiness=nowhere, home=nowhere, scratch=nowhere, log=nowhere, access_log=nowhere,
-        wakeup_pipe=nowhere, foreground=True,
+        wakeup_file=nowhere, foreground=True,
     )  # fmt: skip
     code = Code(directory="/code", python="/python", target="wsgi:app", worker_class="sync", runtime="python3.12")
     anywhere = app if app.address is not None else replace(app, address=None)

@@ -44,9 +44,7 @@ def test_a_state_directory_without_room_for_any_socket_is_refused(tmp_path: Path
 
 def test_what_cannot_be_told_for_a_full_disk_keeps_no_program_from_starting(tmp_path: Path) -> None:
     absent = str(tmp_path / "absent")
-    gate = Gate(
-        app="blog", directory=absent, wakeup_pipe=absent, path=None, host="", timeout_s=2.0, start_timeout_s=60.0
-    )
+    gate = Gate(directory=absent, wakeup_file=absent, path=None, host="", timeout_s=2.0, start_timeout_s=60.0)
     gate.name_program("node")
     gate.tell("it does not listen yet")
     gate.reject("it ended")
