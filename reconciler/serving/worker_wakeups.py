@@ -60,7 +60,6 @@ async def hear_workers(directory: Path, wake: Callable[[str], None]) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     inotify, heard = Inotify(), _Heard(directory)
     loop, pause = asyncio.get_running_loop(), asyncio.Event()
-    inotify.add(os.fsencode(directory), OPEN | ONLYDIR, heard)
     left, refilled = float(_AT_ONCE), loop.time()
 
     def read() -> None:
@@ -75,6 +74,7 @@ async def hear_workers(directory: Path, wake: Callable[[str], None]) -> None:
             pause.set()
 
     try:
+        inotify.add(os.fsencode(directory), OPEN | ONLYDIR, heard)
         while not heard.is_over:
             pause.clear()
             loop.add_reader(inotify.fileno(), read)
