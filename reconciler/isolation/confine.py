@@ -30,19 +30,27 @@ _CLONE_NEWNET = 0x40000000
 _SET_DEATH_SIGNAL, _GET_DEATH_SIGNAL = 1, 2  # linux/prctl.h
 
 
-def confine(given: "Confinement", held: "Held | None" = None, asked: "Asked | None" = None) -> str:
-    """Confine this process; return the proof of that, as text. Raises OSError if a right could not be given up.
+class Beginning:
+    """How a process begins that is forked to confine itself, as far as its parent has seen to that."""
 
-    What it has `asked` for it need not make itself; what is `held` open of the host's paths, not look for again.
-    """
-    enter(given.cells)
+    def __init__(self, held: "Held | None" = None, *, is_bounded: bool = False) -> None:
+        """Note what is `held` open of the host's paths, and whether there is no capability in the bounding set."""
+        self.held, self.is_bounded = held, is_bounded
+        self.is_inside = False  # the control group of version 2 that it has to enter
+        self.asked: Asked | None = None  # for what it need not make itself
+
+
+def confine(given: "Confinement", begun: "Beginning | None" = None) -> str:
+    """Confine this process; return the proof of that, as text. Raises OSError if a right could not be given up."""
+    begun = Beginning() if begun is None else begun
+    enter(given.cells, is_inside=begun.is_inside)
     _give_way_to_others()
     reasons: dict[str, list[str]] = {}
     drops, has_groups = may_each(SETPCAP, SETGID)  # a view of its own may give rights that are good for nothing else
     owner = None if given.uid is None or given.gid is None else (given.uid, given.gid)
     if owner is None and given.no_user:
         reasons.setdefault("user", []).append(given.no_user)
-    made = None if asked is None else asked.received()
+    made = None if begun.asked is None else begun.asked.received()
     sees = _see(given, reasons, made) if given.isolation == "strict" else owner is not None and _reach(given, reasons)
     if owner is not None and not sees:
         # The directories of the daemon are its user's alone: only by mounts does another user get to what is below.
@@ -55,7 +63,7 @@ def confine(given: "Confinement", held: "Held | None" = None, asked: "Asked | No
     if given.connects == "none":
         outside = _socket.socket(_socket.AF_INET)  # as the connections that the app is going to accept
         _leave_network(reasons)
-    if drops:
+    if drops and (made is None or not begun.is_bounded):  # it is full in a user namespace that this has made
         drop_bounding_set()
     if owner is not None:
         _become(*owner, [int(each.partition(":")[0]) for each in given.shared])
@@ -67,7 +75,7 @@ def confine(given: "Confinement", held: "Held | None" = None, asked: "Asked | No
     gain_no_more()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if given.isolation == "strict":
-        fence(given, reasons, sees=sees, held=held, rules=None if made is None else made.rules)
+        fence(given, reasons, sees=sees, held=begun.held, rules=None if made is None else made.rules)
         _refuse_calls(reasons, connects=given.connects != "none", sends_first=given.connects != "ports")
     return _proof(given, reasons, outside)
 
@@ -75,7 +83,8 @@ def confine(given: "Confinement", held: "Held | None" = None, asked: "Asked | No
 def _see(given: "Confinement", reasons: "dict[str, list[str]]", made: "Made | None") -> bool:
     """Leave the host's files for what is listed, its user's by then. Raises OSError if that could not be given."""
     if made is not None:
-        hand_out(given)
+        if not made.handed_out:
+            hand_out(given)
         made.enter()
         return True
     try:
@@ -118,16 +127,22 @@ def _become(uid: int, gid: int, groups: "list[int]") -> None:
         prctl(_SET_DEATH_SIGNAL, number)
 
 
-def enter(entrances: "tuple[str, ...] | list[str]") -> None:
+def enter(entrances: "tuple[str, ...] | list[str]", *, is_inside: bool = False) -> None:
     """Become a member of control groups, by the files that take members; of those that let it in.
 
     One that it is in by now is left alone: to move a process takes the kernel some milliseconds, wherever it goes.
+    One that was made in the first of version 2 need not look.
     """
-    inside = _groups() if entrances else []
+    inside = None
     for entrance in entrances:
-        group = "/" + "/".join(entrance.split("/")[-4:-1])
-        if entrance.endswith("/cgroup.procs") and any(line.endswith(group) for line in inside):
-            continue
+        if entrance.endswith("/cgroup.procs"):
+            if is_inside:
+                is_inside = False
+                continue
+            inside = _groups() if inside is None else inside
+            group = "/" + "/".join(entrance.split("/")[-4:-1])
+            if any(line.endswith(group) for line in inside):
+                continue
         try:
             descriptor = os.open(entrance, os.O_WRONLY | os.O_CLOEXEC)
         except OSError:

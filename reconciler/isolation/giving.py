@@ -21,6 +21,7 @@ _DEEPEST = 200
 SERVED = "served"  # of a build: written as it begins to serve
 _TICKS, _TICK_S = 50, 0.002
 _ALL_READ, _ALL_ENTER = 0o004, 0o001
+_FEW = 100
 
 
 def hand_out(given: "Confinement") -> None:
@@ -41,6 +42,80 @@ def hand_out(given: "Confinement") -> None:
         _share_at(path, int(group))
 
 
+def hand_out_little(given: "Confinement") -> bool:
+    """Do what `hand_out` does if that is little, in a process that others wait for; return whether it has been done.
+
+    Raises OSError.
+    """
+    user = given.uid
+    if user is None:
+        return True
+    if given.mixed or given.shared:
+        return False
+    return (
+        all(_give_empty(path, user) for path in given.owned)
+        and all(_grant_few(path, user) for path in given.granted)
+        and all(map(_is_open, given.opened))
+    )
+
+
+def _is_open(path: str) -> bool:
+    mode = os.stat(path, follow_symlinks=False).st_mode  # noqa: PTH116  pathlib would have to be loaded
+    return stat.S_ISDIR(mode) and _is_open_to_all(mode)
+
+
+def _give_empty(path: str, user: int) -> bool:
+    """Give a directory that has nothing in it; return whether it is the user's."""
+    given = False
+
+    def once(top: int) -> None:
+        nonlocal given
+        if _is_given(os.fstat(top), user):
+            given = True
+        elif not _names(top):
+            give(top, user)
+            given = True
+
+    _at(path, once)
+    return given
+
+
+def _grant_few(path: str, group: int) -> bool:
+    """Let a group read a directory with few files, none written since it serves; return whether it may."""
+    readable, is_little = _survey(path, group)
+    if is_little and not readable:
+        _at(path, lambda top: grant(top, group))
+    return is_little
+
+
+def _survey(path: str, group: int) -> "tuple[bool, bool]":
+    """Return whether a group may read all below a directory, and whether that is little to look at, or to grant."""
+    count, readable, written, todo = 0, True, False, [os.open(path, _DIRECTORY)]
+    served = _changed_ns(SERVED, todo[0])
+    try:
+        while todo and count <= _FEW:
+            with os.scandir(todo[-1]) as entries:
+                top = todo.pop()
+                try:
+                    readable = readable and _is_granted(os.fstat(top), group)
+                    for entry in entries:
+                        count += 1
+                        if count > _FEW:
+                            break
+                        found = entry.stat(follow_symlinks=False)
+                        if stat.S_ISDIR(found.st_mode):
+                            todo.append(os.open(entry.name, _DIRECTORY, dir_fd=top))
+                        elif _is_changed(found, linked=False):
+                            readable = readable and _is_granted(found, group)
+                            written = written or 0 < served < found.st_ctime_ns
+                finally:
+                    os.close(top)
+    finally:
+        for each in todo:
+            os.close(each)
+    return readable, count <= _FEW and (readable or not written)
+
+
 def give_at(path: str, user: int, *, mixed: bool = False) -> None:
     """Give a directory as `give` does, if there is one. Raises OSError."""
     _at(path, lambda top: give(top, user, mixed=mixed))
@@ -54,10 +129,14 @@ def give(top: int, user: int, *, mixed: bool = False) -> None:
             os.chown(at, user, user)
 
     found = os.fstat(top)
-    if found.st_uid != user or found.st_mode & MIXED:
+    if not _is_given(found, user):
         os.fchmod(top, 0o700 | found.st_mode & MIXED)  # whatever ends this before its end
         _walk(top, change)
         os.fchmod(top, 0o700 | (MIXED if mixed else 0))
+
+
+def _is_given(top: os.stat_result, user: int) -> bool:
+    return top.st_uid == user and not top.st_mode & MIXED
 
 
 def grant(top: int, group: int) -> None:
@@ -79,7 +158,7 @@ def grant(top: int, group: int) -> None:
 
     def allow(at: "str | int", found: os.stat_result) -> bool:
         mode = stat.S_IMODE(found.st_mode)
-        readable = mode & 0o700 | (mode & 0o500) >> 3
+        readable = _readable(mode)
         differs = found.st_uid != os.geteuid() or found.st_gid != group
         if differs:
             os.chown(at, os.geteuid(), group)
@@ -92,6 +171,15 @@ def grant(top: int, group: int) -> None:
         os.utime(SERVED, ns=(latest, latest), dir_fd=top)
         for path in written:
             _change(path, lambda at, _: _changed_after(at, latest))
+
+
+def _readable(mode: int) -> int:
+    return mode & 0o700 | (mode & 0o500) >> 3
+
+
+def _is_granted(found: os.stat_result, group: int) -> bool:
+    mode = stat.S_IMODE(found.st_mode)
+    return found.st_uid == os.geteuid() and found.st_gid == group and mode == _readable(mode)
 
 
 def _changed_ns(name: str, top: int) -> int:
@@ -121,8 +209,12 @@ def open_to_all(top: int) -> None:
         if mode != wanted:
             os.chmod(at, wanted)  # noqa: PTH101  as above
 
-    if stat.S_IMODE(os.fstat(top).st_mode) & 0o005 != 0o005:
+    if not _is_open_to_all(os.fstat(top).st_mode):
         _walk(top, change, linked=True)
+
+
+def _is_open_to_all(mode: int) -> bool:
+    return mode & 0o005 == 0o005
 
 
 def share(top: int, group: int) -> None:
@@ -165,8 +257,7 @@ def _walk(
     """Change all below a directory, then itself; a file with other names only if these are `linked` by us alone."""
 
     def each(at: str, found: os.stat_result) -> None:
-        kind = found.st_mode
-        if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or (stat.S_ISREG(kind) and (linked or found.st_nlink == 1)):
+        if _is_changed(found, linked=linked):
             change(at, found)
 
     for name in _names(top):
@@ -183,6 +274,12 @@ def _walk(
         finally:
             os.close(deeper)
     change(top, os.fstat(top))
+
+
+def _is_changed(found: os.stat_result, *, linked: bool) -> bool:
+    """Whether a file that is no directory is one to change: no device, no link, nor one with a name elsewhere."""
+    kind = found.st_mode
+    return stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or (stat.S_ISREG(kind) and (linked or found.st_nlink == 1))
 
 
 def _is_single(found: os.stat_result) -> bool:

@@ -6,7 +6,7 @@ What is loaded here runs in every CPython from 3.8 on.
 import os
 import sys
 
-from reconciler.isolation.confine import confine
+from reconciler.isolation.confine import Beginning, confine
 from reconciler.isolation.fence import Held
 from reconciler.isolation.main import LOG_VARIABLE, given_by, prove
 from reconciler.isolation.main import open_log as log_of
@@ -14,6 +14,7 @@ from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.view_maker import ViewMaker
 from reconciler.linux.kernel_calls import address_of, prctl
 from reconciler.linux.open_numbers import close_from
+from reconciler.linux.privileges import SETPCAP, drop_bounding_set, may
 
 TYPE_CHECKING = False  # as that of `typing`
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class InPlace:
                 address_of(refusals(os.uname().machine, connects=connects))
             except KeyError:  # told by each process that confines itself
                 break
+        bounds = may(SETPCAP)
+        if bounds:  # for all that it forks, and it executes nothing itself
+            drop_bounding_set()
+        self._begun = Beginning(self._held, is_bounded=bounds)
         address_of(bytes(4))  # of that size, too, there is a type by then
 
     def hide(self, packages: str) -> None:
@@ -62,17 +67,19 @@ class InPlace:
             os.close(opened)
         return [f"{LOG_VARIABLE}={at}".encode()]
 
-    def confine_here(self, report: int, first: int) -> None:
+    def confine_here(self, report: int, first: int, *, is_inside: bool) -> None:
         """Confine this process as that says, and tell the proof by a descriptor; end it if that fails.
 
-        Of the descriptors from `first` on, none is the app's but that of its access log, the next one.
+        It may be inside its control group of version 2. Of the descriptors from `first` on, none is the app's but that
+        of its access log, the next one.
         """
         kept = {report, first + 1} if self._given.access_log else {report}
         close_from(first, kept | self._maker.numbers | set(self._held.numbers))
 
         def confined(given: "Confinement") -> str:
-            asked = self._maker.ask(self._arguments) if given.isolation == "strict" else None
-            return confine(given, self._held, asked)
+            self._begun.is_inside = is_inside
+            self._begun.asked = self._maker.ask(self._arguments) if given.isolation == "strict" else None
+            return confine(given, self._begun)
 
         try:
             prove(self._given, report, confined)

@@ -12,6 +12,7 @@ import os
 import select
 
 from reconciler.isolation.fence import Held, rules_of
+from reconciler.isolation.giving import hand_out_little
 from reconciler.isolation.main import given_by
 from reconciler.isolation.view import enter_view, view_for
 from reconciler.linux.kernel_calls import call, call_libc, prctl
@@ -31,13 +32,18 @@ _LONGEST = 1 << 16
 _WITHIN_S = 5.0
 _CANNOT = 3
 _NUMBER_SIZE = 4
+_HANDED_OUT, _MADE = b"h", b"m"
 
 
 class Made:
-    """What a process is to see: namespaces to enter, and rules to take on."""
+    """What a process is to see: namespaces to enter, and rules to take on.
 
-    def __init__(self, mounts: int, queues: int, rules: int) -> None:
+    Its files are its user's by then if they are `handed_out`.
+    """
+
+    def __init__(self, mounts: int, queues: int, rules: int, *, handed_out: bool) -> None:
         """Take on their descriptors."""
+        self.handed_out = handed_out
         self._namespaces = (mounts, queues)
         self.rules = Ruleset.of(rules)
 
@@ -59,8 +65,8 @@ class Asked:
         """Wait for it; None if it was not made. A process that does not answer is ended: another takes its place."""
         try:
             self._line.settimeout(_WITHIN_S)
-            numbers = _received(self._line, 3)[1]
-            return Made(*numbers) if len(numbers) == 3 else None
+            word, numbers = _received(self._line, 3)
+            return Made(*numbers, handed_out=word == _HANDED_OUT) if len(numbers) == 3 else None
         except TimeoutError:
             _end(self._maker)
             return None
@@ -203,16 +209,26 @@ def _serve(line: "_socket.socket") -> None:
         if not order or host.has_changed():  # of which the next maker has a copy
             os._exit(0)
         held.renew()
-        made = _made(given_by(order.decode("utf-8", "surrogateescape").split("\0")), held, host)
+        given = given_by(order.decode("utf-8", "surrogateescape").split("\0"))
+        word = _HANDED_OUT if _is_handed_out(given) else _MADE
+        made = _made(given, held, host)
         connection = _socket.socket(fileno=answers[0])
         try:
-            connection.sendmsg([b"m"], [_passing(made)])
+            connection.sendmsg([word], [_passing(made)])
         except OSError:  # it has ended meanwhile
             pass
         finally:
             connection.close()
         for each in made:
             os.close(each)
+
+
+def _is_handed_out(given: "Confinement") -> bool:
+    """Give the process's files to its user if that is soon done; otherwise, it does so, and tells what fails."""
+    try:
+        return hand_out_little(given)
+    except OSError:
+        return False
 
 
 def _made(given: "Confinement", held: Held, host: _Host) -> "list[int]":

@@ -7,10 +7,13 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reconciler.isolation import giving
 from reconciler.isolation.app_users import AppUsers, NoUser, app_users
 from reconciler.isolation.giving import MIXED, grant
 from reconciler.isolation.launching import confined
@@ -49,6 +52,7 @@ def a_home(paths: StatePaths, app: str, user: int) -> None:
 _LEASE = """
 import sys
 from pathlib import Path
+from typing import Any
 from reconciler.isolation.app_users import AppUsers
 from reconciler.state.paths import StatePaths
 users = AppUsers(StatePaths(state=Path(sys.argv[1])), range(int(sys.argv[2]), int(sys.argv[2]) + 100))
@@ -157,6 +161,7 @@ def test_a_file_that_gives_a_number_to_two_apps_starts_neither_and_says_which(pa
 _FULL = """
 import resource, sys
 from pathlib import Path
+from typing import Any
 from reconciler.isolation.app_users import AppUsers
 from reconciler.state.paths import StatePaths
 resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))  # as a disk of which that is left
@@ -289,6 +294,76 @@ def test_a_process_killed_at_any_step_of_giving_files_away_is_carried_on_by_the_
     assert (build / "deep/file").stat().st_mode & 0o077 == 0o040
     assert (opened / "deep/file").stat().st_mode & 0o077 == 0o004
     assert (shared.stat().st_gid, stat.S_IMODE(shared.stat().st_mode)) == (group, 0o2770)
+
+
+def _few(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A home, a build with a file of root's in a directory, and an environment."""
+    home, build, opened = (tmp_path / name for name in ("home", "build", "opened"))
+    for place in (home, build, opened):
+        place.mkdir(0o700)
+    opened.chmod(0o755)
+    (build / "deep").mkdir(0o700)
+    (build / "deep/file").touch(0o600)
+    return home, build, opened
+
+
+def _of_few(places: tuple[Path, Path, Path], **more: Any) -> Confinement:
+    home, build, opened = map(str, places)
+    given = Confinement(isolation="strict", uid=_FIRST, gid=_FIRST, owned=(home,), granted=(build,), opened=(opened,))
+    return replace(given, **more)
+
+
+def _owners(places: tuple[Path, Path, Path]) -> list[tuple[int, int, int]]:
+    found = [path.stat() for place in places for path in (place, *sorted(place.rglob("*")))]
+    return [(each.st_uid, each.st_gid, stat.S_IMODE(each.st_mode)) for each in found]
+
+
+@as_root
+def test_what_is_little_is_handed_out_by_another_process_and_what_it_leaves_is_as_it_was(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one, two = _few(tmp_path / "one"), _few(tmp_path / "two")
+    giving.hand_out(_of_few(one))
+    assert giving.hand_out_little(_of_few(two))
+    assert _owners(one) == _owners(two)
+    assert giving.hand_out_little(_of_few(two))  # nothing is left to do
+    two[0].chmod(0o700 | MIXED)
+    (two[0] / "of-root").touch()
+    before = _owners(two)
+    assert not giving.hand_out_little(_of_few(two))
+    assert _owners(two) == before
+    giving.hand_out(_of_few(two))
+    assert giving.hand_out_little(_of_few(two))
+    assert not giving.hand_out_little(_of_few(two, mixed=(str(two[0]),)))
+    assert not giving.hand_out_little(_of_few(two, shared=(f"{_FIRST}:{two[0]}",)))
+
+
+@as_root
+def test_what_takes_a_while_to_hand_out_is_left_to_the_process_that_needs_it(tmp_path: Path) -> None:
+    places = _few(tmp_path)
+    for number in range(200):
+        (places[1] / str(number)).touch(0o600)
+    before = _owners(places)
+    assert not giving.hand_out_little(_of_few(places, owned=()))
+    assert _owners(places) == before
+    for file in places[1].glob("*[0-9]"):
+        file.unlink()
+    served = places[1] / giving.SERVED
+    served.touch()
+    os.utime(served, (1, 1))  # all else has been written since
+    before = _owners(places)
+    assert not giving.hand_out_little(_of_few(places))
+    assert _owners(places)[1:] == before[1:]
+
+
+@as_root
+def test_a_link_in_the_place_of_a_directory_is_handed_out_by_no_process(tmp_path: Path) -> None:
+    places = _few(tmp_path)
+    link = tmp_path / "link"
+    link.symlink_to(places[2])
+    assert not giving.hand_out_little(_of_few(places, opened=(str(link),)))
+    with pytest.raises(OSError, match="link"):
+        giving.hand_out_little(_of_few(places, granted=(str(link),)))
 
 
 @as_root

@@ -25,7 +25,7 @@ _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")
 _BEGINNING = """
 import json, os, signal, sys, time
 from reconciler.isolation import view_maker
-from reconciler.isolation.confine import confine
+from reconciler.isolation.confine import Beginning, confine
 from reconciler.isolation.main import given_by
 from reconciler.linux.privileges import set_capabilities
 
@@ -42,7 +42,9 @@ def seen(of, asked):
         if request:
             request.received = lambda: made
         maker.close()
-        proof = confine(given_by(of), None, request)
+        begun = Beginning()
+        begun.asked = request
+        proof = confine(given_by(of), begun)
         mounts = sorted(line.split(" ", 3)[3].replace(" shared:", " ") for line in open("/proc/self/mountinfo"))
         mounts = [" ".join(word for word in line.split() if ":" not in word) for line in mounts]
         tree = sorted(os.listdir("/") + os.listdir("/dev") + os.listdir(os.path.dirname(given_by(of).writable[0])))

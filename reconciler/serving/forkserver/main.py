@@ -320,7 +320,7 @@ def _born(
     _show(shown, environment, addresses)
     _await_permission(line, word)
     if cells is not None:
-        cells.confine_here(report, 3 + len(listeners))
+        cells.confine_here(report, 3 + len(listeners), is_inside=word == b"inside")
     _take_on(environment)
     moves = prefix != begun.prefix
     if moves:

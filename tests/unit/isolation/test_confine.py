@@ -18,4 +18,8 @@ def test_a_process_enters_the_groups_that_it_is_not_in_and_no_other(
     monkeypatch.setattr(confine, "_groups", lambda: ["5:pids:/", "0::/system.slice/apps/shop/one"])
     confine.enter([str(each) for each in entrances])
     assert [each.read_text() for each in entrances] == ["", "0", "0"]
+    for each in entrances:
+        each.write_text("")
+    confine.enter([str(each) for each in entrances], is_inside=True)  # the first
+    assert [each.read_text() for each in entrances] == ["", "0", "0"]
     confine.enter([str(tmp_path / "gone/apps/shop/three/cgroup.procs")])
