@@ -410,10 +410,11 @@ def _loaded(name: str, path: str) -> types.ModuleType:
 
 def _settle_memory() -> None:
     """Arrange what this process has so that what it forks writes in few of its pages."""
-    holes, together, immortal = map(_beside, ("holes", "code_together", "immortal"))
+    global _code  # noqa: PLW0603  of the launcher, which runs once
+    holes, together, immortal, run = map(_beside, ("holes", "code_together", "immortal", "run_code"))
     gc.collect()
     holes.fill_holes()
-    together.put_together({"gunicorn", "reconciler", "reconciler_gate", __name__})
+    _code = together.put_together({"gunicorn", "reconciler", "reconciler_gate", __name__}, run.RUN, _code)
     immortal.make_immortal()
     gc.freeze()
     gc.collect()  # what Python keeps of freed objects, to give it out again, goes back to its allocator
