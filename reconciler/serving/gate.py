@@ -50,6 +50,8 @@ class Gate(object):
         self.told = self.why_early = self.access_log = ""
         self.exited_early = 0
         self.fell = False
+        self.memory = None
+        self.limited = None if _MASTER.memory_limit(passed) is None else _code_of("gate_memory")
 
     def hooks(self):
         """Return what gunicorn calls, by its settings: it counts the arguments of each, and old ones count `self`."""
@@ -93,6 +95,9 @@ class Gate(object):
         if not _is_asgi(worker):
             self.let_in(_COUNT.can_count(worker))
             _COUNT.guard(self, worker)
+        if self.limited is not None:
+            memory = _module("gate_memory", self.limited)
+            self.memory = memory.guard(self, worker, lambda: _MASTER.memory_limit(self.passed))
         _CLIENT.guard(worker, _loaded["gate_asgi"].Told if _is_asgi(worker) else None, _IMPORT.is_wsgi)
 
     def until_passed(self, worker, ask):
@@ -206,6 +211,8 @@ class Gate(object):
 
     def end(self, request, answer):
         """Run as gunicorn's post_request, after the last byte; `answer` is None if the app never began one."""
+        if self.memory is not None:
+            self.memory.look()
         began = getattr(request, "reconciler_began", None)
         if began is None:
             return

@@ -40,6 +40,15 @@ def resize(gate, workers):
         gate.remove("workers")
 
 
+def memory_limit(passed):
+    """Return the bytes that the instance may have, None for no limit: the daemon tells by the name of a file."""
+    try:
+        told = [name[len("memory-") :] for name in os.listdir(passed) if name.startswith("memory-")]
+    except (IOError, OSError):
+        return None
+    return max([int(each) for each in told if each.isdigit()] or [None])
+
+
 def bury(gate, server, pid):
     """Note how a worker ended: one that never called `leave` exited on its own."""
     end = _end(_reaped()[1])

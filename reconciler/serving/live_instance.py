@@ -275,6 +275,16 @@ class LiveInstance:
             self.changed.clear()
             await self.changed.wait()
 
+    def tell_memory(self, most: int | None) -> None:
+        """Tell its workers, by the name of an empty file, how many bytes of memory it may have, None for no limit."""
+        told = "" if most is None else f"memory-{most}"
+        for name in self.names():
+            if name.startswith("memory-") and name != told:
+                with contextlib.suppress(OSError):
+                    (self.readiness / name).unlink()
+        if told:
+            self._flag(told)
+
     def fallen(self) -> frozenset[int]:
         """Return the pids of workers that ended on their own."""
         names = (name.removeprefix("fallen-") for name in self.names() if name.startswith("fallen-"))

@@ -252,6 +252,8 @@ class SupervisedInstances(HeldInstances):
 
     def _limit(self, live: LiveInstance, limits: Limits, sandbox: Sandbox, pids: Collection[int] = ()) -> None:
         live.held = hold(live.cell, limits, pids, sandbox.nofile) if limits or pids else {}
+        if limits or pids:
+            live.tell_memory(limits.memory)
         live.limits = limits
         self._woken.add(live.record.id)
         self.limited.set()

@@ -62,6 +62,19 @@ def test_a_leak_is_answered_by_hand_overs_and_costs_no_request(site: Site) -> No
     assert not [text for _, kind, text in site.events("leak") if kind == "exceeded"]
 
 
+def test_a_leak_that_is_too_soon_for_a_hand_over_is_answered_by_the_worker_itself(site: Site) -> None:
+    port = _leaking(site, 10, memory="256M")
+    site.live()
+    site.await_settled("leak")
+    seen = Counter[str]()
+    _ask(port, seen, iter([0.0] * 100))
+    assert seen == {"200": 100}
+    assert not [text for _, kind, text in site.events("leak") if kind == "exceeded"]
+    assert not _handovers(site)
+    log = (site.paths.logs / "leak" / "app.log").read_text()
+    assert log.count("MB, and each of the last two left 10.0 MB or more") >= 3
+
+
 def _ask(port: int, seen: Counter[str], dues: Iterator[float]) -> None:
     """Ask at each of these times, monotonic seconds, or as soon after it as the request before is answered."""
     for due in dues:

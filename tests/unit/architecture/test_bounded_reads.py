@@ -26,6 +26,7 @@ _EXEMPT = {
     "serving/gate_figures.py": _BY_APPS,
     "serving/gate_import.py": _BY_APPS,
     "serving/gate_master.py": _BY_APPS,
+    "serving/gate_memory.py": _BY_APPS,
     "serving/image_start.py": _BY_APPS,
     "serving/image_ready.py": _BY_APPS,
     "serving/image_stop.py": _BY_APPS,
