@@ -18,6 +18,7 @@ from reconciler.linux.user_namespaces import (
     keep_capabilities,
     leave_users,
     owner_of_namespace,
+    share_watches,
     users_of,
 )
 
@@ -41,6 +42,7 @@ def become_warded(leased: Collection[int], noted: Callable[[], Iterable[str | Pa
             with suppress(OSError):  # without that, apps are executed
                 note_roots_files(noted())
             join_users(namespace)
+            share_watches()
         finally:
             os.close(namespace)
         keep_capabilities((*NEEDED.values(), SETPCAP, SYS_ADMIN, SYS_CHROOT))

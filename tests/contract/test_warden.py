@@ -306,6 +306,33 @@ def test_a_host_that_lets_no_user_have_namespaces_says_so() -> None:
     os.waitpid(pid, 0)
 
 
+_KINDS = ("instances", "watches")
+_TAKES_INSTANCES = """
+import ctypes, sys
+from reconciler.linux.mount_trees import leave_mounts
+from reconciler.linux.user_namespaces import leave_users, share_watches
+if sys.argv[1] == "given":
+    leave_users()
+    share_watches()
+else:
+    leave_mounts(as_user=True)
+taken = 0
+while ctypes.CDLL(None).inotify_init1(0) >= 0:
+    taken += 1
+print(taken, open("/proc/sys/user/max_inotify_watches").read())
+"""
+
+
+@pytest.mark.skipif(bool(forbidden()), reason=forbidden())
+@pytest.mark.parametrize("how", ["given", "its own"])
+def test_no_app_in_a_namespace_of_the_daemons_user_takes_all_the_watches_that_this_user_may_have(how: str) -> None:
+    instances, watches = (int(Path(f"/proc/sys/fs/inotify/max_user_{name}").read_text()) for name in _KINDS)
+    command = [sys.executable, "-c", _TAKES_INSTANCES, how]
+    taken, most = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout.split()
+    assert int(taken) <= instances // 4
+    assert int(most) == watches // 2
+
+
 @pytest.mark.parametrize(
     ("name", "value", "forbids"),
     [
