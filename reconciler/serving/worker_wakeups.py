@@ -22,6 +22,7 @@ from reconciler.linux.listing import names_in
 _AT_ONCE = 200
 _A_SECOND = 50
 _PAUSE_S = 0.1
+_AGAIN_S = 5.0
 # More apps than one host has: what a look finds after the kernel has dropped events.
 _MOST = 100_000
 _READABLE = 0o444  # its directory is the daemon's alone
@@ -55,8 +56,16 @@ def make_wakeup_file(path: Path) -> None:
 async def hear_workers(directory: Path, wake: Callable[[str], None]) -> None:
     """Call `wake` with every app whose workers open its file in a directory, until cancelled.
 
-    Raises OSError if the directory cannot be watched, or not any more.
+    Where the directory cannot be watched, or not any more, instances are looked at all the same, and it is tried again.
     """
+    while True:
+        with contextlib.suppress(OSError):  # what watches sources meets the same limit, and tells
+            await _hear(directory, wake)
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _hear(directory: Path, wake: Callable[[str], None]) -> None:
+    """Do it until the directory is lost. Raises OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     inotify, heard = Inotify(), _Heard(directory)
     loop, pause = asyncio.get_running_loop(), asyncio.Event()
@@ -83,7 +92,6 @@ async def hear_workers(directory: Path, wake: Callable[[str], None]) -> None:
     finally:
         loop.remove_reader(inotify.fileno())
         inotify.close()
-    raise OSError(f"{directory} was moved or removed")
 
 
 @dataclass(slots=True, eq=False)

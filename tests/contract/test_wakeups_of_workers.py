@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.linux import inotify_descriptor
+from reconciler.linux.inotify_descriptor import Inotify
+from reconciler.serving import worker_wakeups
 from reconciler.serving.worker_wakeups import hear_workers, hear_workers_of_before, make_wakeup_file
 from tests.contract.machine import a_life, on_the_loop
 from tests.support.eventually import soon
@@ -26,7 +29,7 @@ class _Instances:
 
 
 @contextlib.asynccontextmanager
-async def listening(directory: Path, heard: list[str]) -> AsyncIterator["asyncio.Task[None]"]:
+async def listening(directory: Path, heard: list[str]) -> AsyncIterator[None]:
     task = asyncio.create_task(hear_workers(directory, heard.append))
     make_wakeup_file(directory / "first")
 
@@ -36,7 +39,7 @@ async def listening(directory: Path, heard: list[str]) -> AsyncIterator["asyncio
 
     try:
         await soon(rung)
-        yield task
+        yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -97,13 +100,31 @@ async def test_every_app_is_looked_at_when_the_kernel_has_dropped_wakeups(
 
 
 @on_the_loop
-async def test_listening_ends_with_an_error_where_its_directory_is_removed(tmp_path: Path) -> None:
-    heard: list[str] = []
-    async with listening(tmp_path / "wakeups", heard) as task:
+async def test_workers_are_heard_again_after_their_directory_was_removed_or_could_not_be_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, tries = list[str](), list[int]()
+
+    class Limited(Inotify):
+        def __init__(self) -> None:
+            tries.append(1)
+            if len(tries) in (2, 3):
+                raise OSError(errno.EMFILE, "too many")
+            super().__init__()
+
+    monkeypatch.setattr(worker_wakeups, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(worker_wakeups, "Inotify", Limited)
+    async with listening(tmp_path / "wakeups", heard):
         (tmp_path / "wakeups" / "first").unlink()
         (tmp_path / "wakeups").rmdir()
-        with pytest.raises(OSError, match="was moved or removed"):
-            await task
+
+        def rung() -> bool:
+            make_wakeup_file(tmp_path / "wakeups" / "blog")
+            ring(tmp_path / "wakeups" / "blog")
+            return "blog" in heard
+
+        await soon(rung)
+        assert len(tries) == 4
 
 
 def test_all_may_read_a_file_of_wakeups_whatever_the_umask_and_whenever_its_maker_was_killed(tmp_path: Path) -> None:
