@@ -8,7 +8,7 @@ import errno
 import os
 import resource
 
-from reconciler.linux.kernel_calls import call_libc
+from reconciler.linux.kernel_calls import call_libc, opening_fails
 
 TYPE_CHECKING = False  # as that of `typing`
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ _NOWHERE = ("127.0.0.1", 9)  # discard, of this host: what is refused never gets
 _UNLISTED = ("127.255.83.9", 9)  # of this host, and in no list
 _METADATA, _ADMIN = ("169.254.169.254", 9), ("127.0.0.1", 2019)
 _MSG_FASTOPEN = 0x20000000
+_READING = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_MAKING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # which refuse nothing
+_NOT_SURE = (0, errno.ENXIO, errno.EEXIST, *_SHORT_OF)  # a socket, or what an earlier try has left
 # Of the system, whatever the host: never to be changed, never to be read.
 _SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib")
 _SECRET = ("/etc/shadow", "/etc/gshadow", "/etc/ssh")
@@ -31,11 +35,13 @@ _SECRET = ("/etc/shadow", "/etc/gshadow", "/etc/ssh")
 def tries(
     given: "Confinement", outside: "_socket.socket | None" = None
 ) -> "Iterator[tuple[str, str, Callable[[], object]]]":
-    """Return what is tried, each with the part that has to refuse it; `outside` is a socket of the host's network."""
+    """Return what is tried beside files, each with the part that has to refuse it.
+
+    `outside` is a socket of the host's network.
+    """
     if given.isolation != "strict":
         yield from _of_another_user(given)
         return
-    yield from _of_files("files", given, _SECRET)
     if given.daemon:
         pid = given.daemon
         yield from _of_daemon("processes", pid)
@@ -63,21 +69,28 @@ def tries(
 
 def _of_another_user(given: "Confinement") -> "Iterator[tuple[str, str, Callable[[], object]]]":
     """Return what a user of its own has to keep an app from, where nothing else does."""
-    yield from _of_files("user", given, _SECRET[:2])
     if given.daemon:
         yield from _of_daemon("user", given.daemon)
     yield "user", "have the daemon's user", lambda: _same_user(given)
 
 
-def _of_files(
-    part: str, given: "Confinement", secret: "tuple[str, ...]"
-) -> "Iterator[tuple[str, str, Callable[[], object]]]":
-    for path in (*given.shut, *secret):
-        yield part, f"read {path}", _trying(_read, path)
-    for path in given.alone:
-        yield part, f"see other apps in {path}", _trying(_list_others, path)
-    for path in (*given.fixed, *_SYSTEM):
-        yield part, f"write in {path}", _trying(_write, path)
+def _files_through(given: "Confinement", secret: "tuple[str, ...]") -> "tuple[int, list[str]]":
+    """Try what must fail with files; return how much was tried, and what did not fail.
+
+    What the kernel refuses to open is refused. Only what it does not is looked at closer.
+    """
+    shut, fixed = (*given.shut, *secret), (*given.fixed, *_SYSTEM)
+    through = [
+        *(f"read {path}" for path in shut if opening_fails(path, _READING) in _NOT_SURE and _gets_through(_read, path)),
+        *(f"see other apps in {path}" for path in given.alone if _gets_through(_list_others, path)),
+        *(f"write in {path}" for path in fixed if _is_writable(path)),
+    ]
+    return len(shut) + len(given.alone) + len(fixed), through
+
+
+def _is_writable(directory: str) -> bool:
+    error = opening_fails(f"{directory}/{_PROBE}", _MAKING)
+    return error in _NOT_SURE and (_gets_through(_write, directory) or error == 0)
 
 
 def _of_daemon(part: str, pid: int) -> "Iterator[tuple[str, str, Callable[[], object]]]":
@@ -85,22 +98,25 @@ def _of_daemon(part: str, pid: int) -> "Iterator[tuple[str, str, Callable[[], ob
     yield part, "read the daemon's environment", lambda: _read(f"/proc/{pid}/environ")
 
 
-def _trying(attempt: "Callable[[str], None]", path: str) -> "Callable[[], object]":
-    return lambda: attempt(path)
-
-
 def got_through(given: "Confinement", outside: "_socket.socket | None" = None) -> "tuple[int, dict[str, list[str]]]":
     """Try everything; return how much was tried, and what was not refused, by part."""
-    count, through = 0, {}  # type: int, dict[str, list[str]]
+    is_strict = given.isolation == "strict"
+    count, names = _files_through(given, _SECRET if is_strict else _SECRET[:2])
+    through = {"files" if is_strict else "user": names} if names else {}
     for part, name, attempt in tries(given, outside):
         count += 1
-        try:
-            attempt()
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-                continue
-        through.setdefault(part, []).append(name)
+        if _gets_through(attempt):
+            through.setdefault(part, []).append(name)
     return count, through
+
+
+def _gets_through(attempt: "Callable[..., object]", *of: str) -> bool:
+    """Whether the kernel does not refuse something; that it is short of something refuses nothing."""
+    try:
+        attempt(*of)
+    except OSError as error:
+        return error.errno in _SHORT_OF
+    return True
 
 
 def _read(path: str) -> None:
@@ -110,7 +126,7 @@ def _read(path: str) -> None:
             raise PermissionError
         return
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        os.close(os.open(path, _READING))
     except OSError as error:
         if error.errno != errno.ENXIO:  # a socket
             raise
@@ -129,9 +145,9 @@ def _list_others(directory: str) -> None:
 
 
 def _write(directory: str) -> None:
-    """Make a file in a directory, and remove it. Raises OSError."""
+    """Make a file in a directory, unless that was done by now, and remove it. Raises OSError."""
     path = f"{directory}/{_PROBE}"
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    os.close(os.open(path, _MAKING & ~os.O_EXCL, 0o600))
     os.unlink(path)  # noqa: PTH108  pathlib would have to be loaded
 
 

@@ -12,6 +12,8 @@ _with_each = ctypes.CDLL(None, use_errno=True).syscall
 _with_each.restype = ctypes.c_long
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 _prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_open = ctypes.CDLL(None, use_errno=True).open
+_open.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_uint]
 _BUFFERS: "dict[int, type[ctypes.Array[ctypes.c_char]]]" = {}  # a type is long to make
 _with_each.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_long]
 
@@ -30,6 +32,15 @@ def call_with_each(number: int, first: int, second: int, contents: "list[bytes]"
 def call_libc(name: str, *arguments: "int | bytes | None") -> int:
     """Call a function of the C library that returns -1 and sets errno."""
     return _checked(getattr(_LIBC, name)(*map(_passed, arguments)))
+
+
+def opening_fails(path: str, flags: int) -> int:
+    """Return the error number with which a file cannot be opened, or made and opened; 0 if it was. It is closed."""
+    descriptor = _open(os.fsencode(path), flags, 0o600)
+    if descriptor < 0:
+        return ctypes.get_errno()
+    os.close(descriptor)
+    return 0
 
 
 def prctl(option: int, argument: int) -> int:

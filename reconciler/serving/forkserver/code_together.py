@@ -24,7 +24,7 @@ def put_together(
     named = {f"{module} {name}" for module, names in first.items() for name in names.split()}
     begin, others = [], []  # type: list[types.FunctionType], list[types.FunctionType]
     for each in gc.get_objects():
-        if isinstance(each, types.FunctionType):
+        if type(each) is types.FunctionType:  # and no proxy of one
             if f"{each.__module__} {each.__qualname__}" in named:
                 begin.append(each)
             elif str(each.__module__).partition(".")[0] in packages:

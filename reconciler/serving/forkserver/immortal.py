@@ -36,6 +36,16 @@ def make_immortal() -> None:
                 found.append(other)
 
 
+def number_types() -> None:
+    """Have Python give each type its number now, which it notes in the type as it first looks something up there."""
+    for each in gc.get_objects():
+        if issubclass(type(each), type):  # a proxy of one says that it is one, too
+            try:  # noqa: SIM105  as little as may be runs between
+                type.__getattribute__(each, "__reconciler__")
+            except AttributeError:
+                pass
+
+
 def _count_of(thing: object) -> ctypes.c_ssize_t:
     """Return the number of references to an object, where it is: the object begins with it."""
     return ctypes.c_ssize_t.from_address(id(thing))

@@ -415,6 +415,7 @@ def _settle_memory() -> None:
     gc.collect()
     holes.fill_holes()
     _code = together.put_together({"gunicorn", "reconciler", "reconciler_gate", __name__}, run.RUN, _code)
+    immortal.number_types()
     immortal.make_immortal()
     gc.freeze()
     gc.collect()  # what Python keeps of freed objects, to give it out again, goes back to its allocator

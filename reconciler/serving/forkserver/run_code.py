@@ -20,11 +20,12 @@ RUN = {
     ),
     "_frozen_importlib_external": (
         "FileFinder.__init__ FileFinder._fill_cache FileFinder._get_spec FileFinder.find_spec "
-        "PathFinder._get_spec PathFinder._path_hooks PathFinder._path_importer_cache PathFinder.find_spec "
-        "SourceFileLoader._cache_bytecode SourceFileLoader.set_data SourceLoader.get_code "
-        "SourceLoader.source_to_code _LoaderBasics.exec_module _calc_mode _classify_pyc _code_to_timestamp_pyc "
-        "_get_cached _pack_uint32 _path_is_mode_type _path_isdir _path_isfile _path_split _unpack_uint32 "
-        "_validate_timestamp_pyc cache_from_source spec_from_file_location"
+        "FileFinder.path_hook.<locals>.path_hook_for_FileFinder PathFinder._get_spec PathFinder._path_hooks "
+        "PathFinder._path_importer_cache PathFinder.find_spec SourceFileLoader._cache_bytecode "
+        "SourceFileLoader.set_data SourceLoader.get_code SourceLoader.source_to_code _LoaderBasics.exec_module "
+        "_calc_mode _classify_pyc _code_to_timestamp_pyc _get_cached _pack_uint32 _path_is_mode_type _path_isdir "
+        "_path_isfile _path_split _unpack_uint32 _validate_timestamp_pyc cache_from_source "
+        "spec_from_file_location"
     ),
     "_weakrefset": (
         "WeakSet.__iter__ WeakSet._commit_removals WeakSet.add _IterationGuard.__enter__ _IterationGuard.__exit__ "
@@ -168,7 +169,8 @@ RUN = {
     ),
     "os": (
         "PathLike.__subclasshook__ _Environ.__delitem__ _Environ.__getitem__ _Environ.__iter__ "
-        "_Environ.__setitem__ _Environ.copy _check_bytes _fscodec.<locals>.fsdecode fdopen"
+        "_Environ.__setitem__ _Environ.copy _check_bytes _fscodec.<locals>.fsdecode _fscodec.<locals>.fsencode "
+        "fdopen"
     ),
     "posixpath": "_get_sep abspath basename dirname expanduser join splitext",
     "random": "Random.__init__ Random.choices Random.seed",
@@ -188,14 +190,14 @@ RUN = {
     "reconciler.isolation.main": "given_by open_log prove read",
     "reconciler.isolation.refused_calls": "refusals",
     "reconciler.isolation.tries": (
-        "_bind _list_others _of_daemon _of_files _read _refused _same_user _send _steer _take_port _trying _write "
-        "got_through tries"
+        "_bind _files_through _gets_through _is_writable _list_others _of_daemon _read _refused _same_user _send "
+        "_steer _take_port _write got_through tries"
     ),
     "reconciler.isolation.view_maker": (
         "Asked.__init__ Asked.received Made.__init__ Made.enter ViewMaker._has_ended ViewMaker.ask "
         "ViewMaker.close ViewMaker.numbers ViewMaker.renew _passing _received"
     ),
-    "reconciler.linux.kernel_calls": "_checked _passed address_of call call_libc prctl",
+    "reconciler.linux.kernel_calls": "_checked _passed address_of call call_libc opening_fails prctl",
     "reconciler.linux.landlock": (
         "Ruleset.enforce Ruleset.keeps_from_network Ruleset.keeps_processes_apart Ruleset.of version"
     ),
