@@ -18,12 +18,25 @@ if TYPE_CHECKING:
 _leaving = threading.Lock()
 
 
+class _NoneYet:
+    """In the place of a class of which there is no instance before its module is loaded."""
+
+
+# Event loops compare each socket that they read or write with this class, plain ones too.
+_COMPARED_WITH = frozenset((("ssl", "SSLSocket"),))
+
+
 class _Late(ModuleType):
-    """In the place of a module until one of its contents is asked for, and then a way to them."""
+    """In the place of a module until one of its contents is asked for, and then a way to them.
+
+    A class that values are only compared with is no reason to load it.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # the import system asks for these
             raise AttributeError(name)
+        if (self.__name__, name) in _COMPARED_WITH and sys.modules.get(self.__name__) is self:
+            return _NoneYet
         with _leaving:
             if sys.modules.get(self.__name__) is self:
                 del sys.modules[self.__name__]

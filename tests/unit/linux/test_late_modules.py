@@ -1,6 +1,7 @@
 """A module that is imported in vain is loaded by its first use, once, whoever imported it before or after."""
 
 import importlib
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,3 +51,27 @@ def test_a_module_without_what_is_asked_for_says_so(slow: str) -> None:
         early = importlib.import_module(slow)
     with pytest.raises(AttributeError):
         early.absent  # noqa: B018  to look is what is tried
+
+
+def test_a_socket_that_is_compared_with_those_of_tls_does_not_load_it() -> None:
+    code = (
+        "import socket, sys\n"
+        "from reconciler.linux.late_modules import loaded_late\n"
+        "with loaded_late('ssl', 'asyncio.sslproto'):\n"
+        "    import asyncio\n"
+        "async def story():\n"
+        "    one, other = socket.socketpair()\n"
+        "    with one, other:\n"
+        "        one.setblocking(False)\n"
+        "        other.setblocking(False)\n"
+        "        await asyncio.get_running_loop().sock_sendall(one, b'x')\n"
+        "        assert await asyncio.get_running_loop().sock_recv(other, 1) == b'x'\n"
+        "asyncio.run(story())\n"
+        "assert '_ssl' not in sys.modules\n"
+        "import ssl\n"
+        "with socket.socket() as plain:\n"
+        "    context = ssl.create_default_context()\n"
+        "    made = context.wrap_socket(plain, server_hostname='x', do_handshake_on_connect=False)\n"
+        "    assert isinstance(made, ssl.SSLSocket) and isinstance(made, asyncio.base_events.ssl.SSLSocket)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
