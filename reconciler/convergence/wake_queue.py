@@ -11,6 +11,7 @@ from typing import Protocol
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.garbage import PacedCollections
+from reconciler.linux.lean_event import LeanEvent
 
 # Names looked at before the loop goes on with something else.
 _AT_ONCE = 200
@@ -64,7 +65,7 @@ class WakeQueue:
             return
         wakeup = self._wakeups.get(name)
         if wakeup is None:
-            wakeup = self._wakeups[name] = asyncio.Event()
+            wakeup = self._wakeups[name] = LeanEvent()
             self._start(name, wakeup)
         wakeup.set()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from reconciler.isolation.cells import Cell
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.lean_event import LeanEvent
 from reconciler.linux.listing import names_in
 from reconciler.linux.process_table import children
 from reconciler.linux.processes import Process
@@ -91,7 +92,7 @@ class LiveInstance:
     unsettled: bool = False
     kills: int = 0
     beyond: dict[str, str] = field(default_factory=dict)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=LeanEvent)
 
     @property
     def runs(self) -> bool:

@@ -21,6 +21,7 @@ from reconciler.isolation.cells import CELL_VARIABLE, Cells
 from reconciler.isolation.limiting import hold, in_force, memory_kills
 from reconciler.linux.control_groups import mount_table
 from reconciler.linux.error_words import in_words
+from reconciler.linux.lean_event import LeanEvent
 from reconciler.linux.oom import OomKillCounter
 from reconciler.linux.process_identity import start_ticks
 from reconciler.linux.process_table import family
@@ -84,7 +85,7 @@ class SupervisedInstances(HeldInstances):
         self._leftovers = Leftovers(state_id, removals, lambda: self.app_users())  # noqa: PLW0108  it is set later
         self._ended: set[str] = set()
         self.users = BuildUsers()
-        self.limited = asyncio.Event()
+        self.limited = LeanEvent()
         self._woken: set[str] = set()
         self.unadopted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
 
