@@ -24,13 +24,14 @@ import yaml
 from reconciler.host.network_kernel import remove_rules
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status
+from reconciler.isolation.app_users import app_users
 from reconciler.isolation.cells import Cells
 from reconciler.linux.process_identity import boot_id, start_ticks
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.subject import Subject
 from reconciler.routing.kept_caddy import dismiss as dismiss_proxy
 from reconciler.serving.keeper import dismiss
-from reconciler.serving.marks import marked
+from reconciler.serving.marks import NO_APPS, marked
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import InstanceRecord, Records
 from reconciler.state.revision_history import RevisionHistory
@@ -261,10 +262,10 @@ class Site:
         assert len(pids) == len(self.instances())
         return pids
 
-    def marked(self) -> set[int]:
-        """Every process that carries this state directory's mark."""
+    def marked(self, apps: Mapping[int, str] = NO_APPS) -> set[int]:
+        """Every process that carries this state directory's mark, and is its owner's or one of the `apps` by user."""
         state = self.state_id()
-        return {process.pid for process in marked(state, self.state.stat().st_uid)} if state else set()
+        return {process.pid for process in marked(state, self.state.stat().st_uid, apps=apps)} if state else set()
 
     def state_id(self) -> str | None:
         place = self.paths.state / "id"
@@ -326,7 +327,7 @@ class Site:
                 folder.chmod(0o755)
 
         def gone() -> bool:
-            left = self.marked()
+            left = self.marked(app_users(self.paths))
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
