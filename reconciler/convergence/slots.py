@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 
 class Slots:
@@ -25,13 +25,17 @@ class Slots:
         """As many others, for what takes as long as the author of an app likes: none of the rest waits for that."""
         return Slots(self._number, self._longest_s)
 
+    def times(self, number: int) -> "Slots":
+        """So many times as many others, given up after as long."""
+        return Slots(number * self._number, self._longest_s)
+
     def are_taken(self) -> bool:
         """Whether the next has to wait."""
         return self._free == 0
 
     @contextlib.asynccontextmanager
-    async def slot(self, *, goes_on: bool = False) -> AsyncIterator[None]:
-        """Wait for a slot; it is given up early by what takes long, so that others do not starve.
+    async def slot(self, *, goes_on: bool = False) -> AsyncIterator[Callable[[], None]]:
+        """Wait for a slot, and yield what gives it up early, as what takes long does, so that others do not starve.
 
         What `goes_on` had a slot before, for an earlier part of the same.
         """
@@ -44,7 +48,7 @@ class Slots:
 
         timer = asyncio.get_running_loop().call_later(self._longest_s, leave)
         try:
-            yield
+            yield leave
         finally:
             timer.cancel()
             leave()

@@ -6,7 +6,7 @@ An installation outlives its action: a crash of the app that has to be handled f
 import asyncio
 import shlex
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,7 +90,10 @@ class AppBuilds:
 
     async def stage(self, name: str, build: Build, app: App | None) -> str:
         """Make a build, and return what it consists of, as an app uses it. Raises StagingError, SourceChanged."""
-        staged = await self._staging.result(name, build.id, lambda: self._stage(name, build, self._cell(app)))
+        begun = self._staging.is_running(name)
+        made_of, progress = (build.content, build.recipe), partial(self._progress, name, "staging")
+        async with nullcontext() if begun else self._stager.entrance.inside(name, made_of, progress):
+            staged = await self._staging.result(name, build.id, lambda: self._stage(name, build, self._cell(app)))
         self._builds[name] = (*self._without(name, build.id), build.id)
         if staged.commands:
             self._commands[name] = {**self.commands(name), build.id: staged.commands}
@@ -182,6 +185,8 @@ class AppBuilds:
 
     async def _stage(self, name: str, build: Build, cell: "BuildCell | None") -> Staged:
         def progress(phase: Phase) -> None:
+            entrance = self._stager.entrance
+            (entrance.waits if phase.waits else entrance.goes_on)(name)
             if self._staging.is_awaited(name):
                 self._progress(name, "staging", phase)
 

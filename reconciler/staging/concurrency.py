@@ -29,6 +29,10 @@ class DetachedWork(Generic[T]):
         """Tell whether a caller awaits the work of that name now."""
         return name in self._awaited
 
+    def is_running(self, name: str) -> bool:
+        """Tell whether there is work of that name, awaited or not."""
+        return name in self._running
+
     async def result(self, name: str, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what `work` returns, joining the running task of that name if it has the same `key`.
 

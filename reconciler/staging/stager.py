@@ -4,6 +4,7 @@ A finished build is complete and never made again. What makes one is imported wi
 """
 
 import asyncio
+import functools
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from reconciler.staging import staged
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.interpreters import Interpreters
 from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.entrance import Entrance
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installer_env import secrets_of
 from reconciler.staging.environments.store import Environments
@@ -34,13 +36,17 @@ if TYPE_CHECKING:  # a daemon that only adopts makes no build
 
 __all__ = ["SourceChanged", "Staged", "Stager", "StagingError"]
 
+# So many times as many apps are half staged at once as are worked on: those that wait for slots go on at once.
+_BEGUN = 4
+
 
 class Stager:
     """Makes builds. `builds` returns the directory of an app's builds; all paths are on one file system.
 
     `interpreters` are programs or directories from the host's settings. `slots` bounds how many apps are staged at
     once; copying and installing may take `timeout_s` each, not counting the wait for a slot. `environ` returns the
-    variables that say where packages come from. An app is staged by one task at a time.
+    variables that say where packages come from. An app is staged by one task at a time,
+    which waits at the `entrance` first.
     """
 
     def __init__(  # noqa: PLR0913 -- collaborators, each named
@@ -67,6 +73,11 @@ class Stager:
         self._uv = uv
         self._maker: Maker | None = None
         self._loaded: dict[Path, tuple[tuple[int, int], Staged | None]] = {}
+
+    @functools.cached_property
+    def entrance(self) -> Entrance:
+        """Where apps wait until so few others are half staged that they may be."""
+        return Entrance(self._slots.times(_BEGUN))
 
     async def stage(  # noqa: PLR0913  each is another part of what is made
         self, app: str, build: Build, log: Path, progress: Progress, *, kept: Path, cell: "BuildCell | None" = None

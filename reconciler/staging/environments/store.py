@@ -24,7 +24,7 @@ from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.environments import integrity
 from reconciler.staging.environments.environment import RECORD, Environment, EnvironmentRequest
 from reconciler.staging.errors import StagingError
-from reconciler.staging.progress import Phase
+from reconciler.staging.progress import ENVIRONMENT_OF_ANOTHER, Phase
 from reconciler.staging.slots import slot_of
 
 if TYPE_CHECKING:  # a daemon whose environments all exist creates none
@@ -78,7 +78,7 @@ class Environments:
             return replace(finished, because=_why_reused(request), reused=True)
         if self._building.in_flight(key):
             request.log.step(f"environment {key}: waiting for another app that is creating it")
-            request.progress(Phase(activity="waiting for an environment that another app is creating"))
+            request.progress(ENVIRONMENT_OF_ANOTHER)
             made = await self._building.result(key, lambda: self._build(key, request, runtimes))
             return replace(made, because="shared with another app that created it", reused=False)
         return await self._building.result(key, lambda: self._build(key, request, runtimes))
@@ -191,7 +191,7 @@ class Environments:
 
     async def _build(self, key: str, request: EnvironmentRequest, runtimes: tuple[Runtime, ...]) -> Environment:
         directory = self._directory / key
-        waiting = Phase(activity="waiting for an installer of another process")
+        waiting = Phase(activity="waiting for an installer of another process", waits=True)
         async with (
             # Before the slot, which is for those who work: the holder may be another process, and take its time.
             locked(self._directory / f"{key}.lock", lambda: request.progress(waiting)) as lock,
