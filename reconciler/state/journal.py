@@ -49,8 +49,22 @@ _EVENTS = Table("event", Event, renamed=_SUBJECT)
 _NEW_EVENTS = Table("event", Event, renamed=_SUBJECT, without=("id",))
 
 
+_SHARE = 10
+_FORGET = "DELETE FROM event WHERE id <= (SELECT id FROM event ORDER BY id DESC LIMIT 1 OFFSET ?)"
+_FORGET_OF_ONE = """
+WITH many AS (SELECT subject, name FROM event GROUP BY subject, name HAVING count(*) > ?)
+DELETE FROM event WHERE id IN (
+    SELECT id FROM (
+        SELECT id, row_number() OVER (PARTITION BY subject, name ORDER BY id DESC) AS age
+        FROM event WHERE (subject, name) IN many
+    ) WHERE age > ?
+)"""
+
+
 class Journal:
     """Appends events to the state database, keeps the newest `keep`, and calls `followers` with each.
+
+    Of one subject, it keeps a tenth as many: one that fails without a pause displaces nothing of the others.
 
     `redact` returns a text about a subject without secrets.
     """
@@ -106,7 +120,9 @@ class Journal:
         event = Event(at=at, subject=subject, kind=kind, text=text, cause=cause, reason=str(reason), process=process)
         number = self._database.write(("event", next(self._written)), *_NEW_EVENTS.put(event))
         if number and number % 500 == 0:
-            self._database.write(("events",), "DELETE FROM event WHERE id <= ?", (number - self._keep,))
+            most = max(1, self._keep // _SHARE)
+            self._database.write(("events of one",), _FORGET_OF_ONE, (most, most))
+            self._database.write(("events",), _FORGET, (self._keep,))
         for follower in self.followers:
             follower(replace(event, id=number))
 
