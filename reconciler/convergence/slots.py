@@ -6,15 +6,30 @@ import functools
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from reconciler.linux.host_memory import host_memory
+
+_PATIENCE_S = 5.0
+_ROOM = 4  # a part of the host's memory
+
 
 class Slots:
     """A number of slots, each given up after `longest_s` by what takes longer.
 
-    What goes on comes before what begins: it is done sooner, and fewer are half done at a time.
+    What goes on comes before what begins: it is done sooner, and fewer are half done at a time. With `patience_s`,
+    the first that waits begins without a slot after so long, where `has_room` says that one more can be done.
     """
 
-    def __init__(self, number: int, longest_s: float) -> None:
+    def __init__(
+        self,
+        number: int,
+        longest_s: float,
+        *,
+        patience_s: float | None = None,
+        has_room: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._number = number
+        self._patience_s, self._has_room = patience_s, has_room
+        self._extra_at = float("-inf")
         self._free = number
         self._going_on: deque[asyncio.Future[None]] = deque()
         self._beginning: deque[asyncio.Future[None]] = deque()
@@ -22,16 +37,19 @@ class Slots:
 
     @functools.cached_property
     def apart(self) -> "Slots":
-        """As many others, for what takes as long as the author of an app likes: none of the rest waits for that."""
-        return Slots(self._number, self._longest_s)
+        """As many others, for what takes as long as the author of an app likes: none of the rest waits for that.
 
-    def times(self, number: int) -> "Slots":
-        """So many times as many others, given up after as long."""
-        return Slots(number * self._number, self._longest_s)
+        Nor does another of its kind for long: while the host has memory, one more begins every few seconds.
+        """
+        return Slots(self._number, self._longest_s, patience_s=_PATIENCE_S, has_room=_has_memory)
+
+    def times(self, number: int, longest_s: float) -> "Slots":
+        """So many times as many others, given up after `longest_s`."""
+        return Slots(number * self._number, longest_s)
 
     def are_taken(self) -> bool:
         """Whether the next has to wait."""
-        return self._free == 0
+        return self._free <= 0
 
     @contextlib.asynccontextmanager
     async def slot(self, *, goes_on: bool = False) -> AsyncIterator[Callable[[], None]]:
@@ -54,23 +72,54 @@ class Slots:
             leave()
 
     async def _acquire(self, waiting: deque[asyncio.Future[None]]) -> None:
-        if self._free:
+        if self._free > 0:
             self._free -= 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(turn)
         try:
-            await turn
+            while not await self._has_come(turn):
+                if waiting[0] is turn and self._may_be_more():
+                    waiting.popleft()
+                    self._free -= 1
+                    return
         except asyncio.CancelledError:
-            if not turn.cancelled():
+            if turn.done() and not turn.cancelled():
                 self._release()  # it came at the same moment
+            else:
+                turn.cancel()
+                with contextlib.suppress(ValueError):
+                    waiting.remove(turn)
             raise
 
+    async def _has_come(self, turn: asyncio.Future[None]) -> bool:
+        """Wait for a turn, and no longer than is patient; return whether it has come."""
+        if self._patience_s is None:
+            await turn
+            return True
+        return bool((await asyncio.wait((turn,), timeout=self._patience_s))[0])
+
+    def _may_be_more(self) -> bool:
+        """Whether one more may begin without a slot; it counts as begun then."""
+        now = asyncio.get_running_loop().time()
+        if now - self._extra_at < (self._patience_s or 0.0) or not self._has_room():
+            return False
+        self._extra_at = now
+        return True
+
     def _release(self) -> None:
-        """Hand the slot to the next that waits."""
+        """Hand the slot to the next that waits, unless more than the slots are taken."""
+        if self._free < 0:
+            self._free += 1
+            return
         while waiting := self._going_on or self._beginning:
             turn = waiting.popleft()
             if not turn.done():  # else it was cancelled
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+def _has_memory() -> bool:
+    most, available = host_memory()
+    return most is None or available is None or available * _ROOM >= most

@@ -38,6 +38,7 @@ __all__ = ["SourceChanged", "Staged", "Stager", "StagingError"]
 
 # So many times as many apps are half staged at once as are worked on: those that wait for slots go on at once.
 _BEGUN = 4
+_BEGUN_S = 2.0  # what takes longer is no longer waited for: an app may hang as long as it likes
 
 
 class Stager:
@@ -77,7 +78,7 @@ class Stager:
     @functools.cached_property
     def entrance(self) -> Entrance:
         """Where apps wait until so few others are half staged that they may be."""
-        return Entrance(self._slots.times(_BEGUN))
+        return Entrance(self._slots.times(_BEGUN, _BEGUN_S))
 
     async def stage(  # noqa: PLR0913  each is another part of what is made
         self, app: str, build: Build, log: Path, progress: Progress, *, kept: Path, cell: "BuildCell | None" = None

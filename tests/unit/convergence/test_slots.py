@@ -39,6 +39,51 @@ def test_a_slow_start_gives_its_slot_up_and_gives_it_back_once() -> None:
     asyncio.run(main())
 
 
+def test_the_first_that_waits_too_long_begins_without_a_slot_while_there_is_room() -> None:
+    room = False
+
+    async def story() -> None:
+        nonlocal room
+        slots, begun = Slots(1, 60.0, patience_s=0.01, has_room=lambda: room), list[int]()
+        ending = asyncio.Event()
+
+        async def work(number: int) -> None:
+            async with slots.slot():
+                begun.append(number)
+                await ending.wait()
+
+        works = [asyncio.create_task(work(number)) for number in range(4)]
+        await asyncio.sleep(0.05)
+        assert begun == [0]
+        works[1].cancel()
+        room = True
+        async with asyncio.timeout(60):
+            while begun != [0, 2, 3]:
+                await asyncio.sleep(0.01)
+        assert slots.are_taken()
+        ending.set()
+        await asyncio.gather(*works, return_exceptions=True)
+        async with slots.slot():
+            assert slots.are_taken()
+        assert not slots.are_taken()
+
+    asyncio.run(story())
+
+
+def test_what_waits_and_is_cancelled_gives_back_no_slot_that_it_never_had() -> None:
+    async def story() -> None:
+        slots = Slots(1, 60.0, patience_s=60.0)
+        async with slots.slot():
+            waits = asyncio.create_task(slots.slot().__aenter__())
+            await asyncio.sleep(0)
+            waits.cancel()
+            await asyncio.gather(waits, return_exceptions=True)
+            assert slots.are_taken()
+        assert not slots.are_taken()
+
+    asyncio.run(story())
+
+
 def test_what_has_slots_apart_keeps_nothing_else_waiting() -> None:
     async def story() -> tuple[bool, bool]:
         slots = Slots(1, 60.0)

@@ -57,6 +57,30 @@ def test_apps_that_are_staged_at_once_share_what_is_learned(tmp_path: Path, monk
     assert sorted(makers[0].asked) == ["blog", "shop", "wiki"]
 
 
+def test_apps_whose_staging_hangs_keep_no_other_outside_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.staging.stager._BEGUN_S", 0.01)
+
+    async def story() -> None:
+        entrance, begun = stager_below(tmp_path).entrance, list[str]()
+
+        async def hang(app: str) -> None:
+            async with entrance.inside(app, app, lambda _: None):
+                begun.append(app)
+                await asyncio.Event().wait()
+
+        hanging = [asyncio.create_task(hang(str(number))) for number in range(9)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(60), entrance.inside("shop", "shop", lambda _: None):
+            assert len(begun) > 4
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
+    asyncio.run(story())
+
+
 def test_a_daemon_whose_program_was_replaced_says_that_it_wants_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
