@@ -210,8 +210,8 @@ def _serve(line: "_socket.socket") -> None:
             os._exit(0)
         held.renew()
         given = given_by(order.decode("utf-8", "surrogateescape").split("\0"))
-        word = _HANDED_OUT if _is_handed_out(given) else _MADE
         made = _made(given, held, host)
+        word = _HANDED_OUT if _is_handed_out(given) else _MADE  # not before it has a view, in which alone it reads them
         connection = _socket.socket(fileno=answers[0])
         try:
             connection.sendmsg([word], [_passing(made)])
