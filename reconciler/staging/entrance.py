@@ -3,11 +3,11 @@
 An app that waits for what another one makes holds up none but those like it, which would wait for the same.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 
 from reconciler.convergence.slots import Slots
-from reconciler.linux.lean_event import LeanEvent
 from reconciler.staging.progress import ENVIRONMENT_OF_ANOTHER, Progress
 from reconciler.staging.slots import slot_of
 
@@ -19,7 +19,7 @@ class Entrance:
         self._slots = slots
         self._inside: dict[str, tuple[Hashable, Callable[[], None]]] = {}
         self._waiting: dict[str, Hashable] = {}
-        self._waited_for: dict[Hashable, LeanEvent] = {}
+        self._waited_for: dict[Hashable, asyncio.Event] = {}
 
     @asynccontextmanager
     async def inside(self, name: str, made_of: Hashable, progress: Progress) -> AsyncIterator[None]:
@@ -48,7 +48,7 @@ class Entrance:
         if (found := self._inside.pop(name, None)) is not None:
             made_of, leave = found
             self._waiting[name] = made_of
-            self._waited_for.setdefault(made_of, LeanEvent())
+            self._waited_for.setdefault(made_of, asyncio.Event())
             leave()
 
     def goes_on(self, name: str) -> None:
