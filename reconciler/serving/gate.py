@@ -33,8 +33,9 @@ class Refused(BaseException):
 class Gate(object):
     """The gate of one instance's workers. `path` is None when being imported is enough."""
 
-    # The configuration of earlier versions names an `app`.
+    # The configuration of earlier versions names an `app`, which wakes the daemon by a pipe.
     def __init__(self, passed, doorbell, path, host, timeout_s, start_timeout_s=60.0, umask=False, app=""):
+        self.app = app
         self.passed = passed
         self.doorbell = doorbell
         self.path = path
@@ -243,7 +244,12 @@ class Gate(object):
     def ring(self):
         """Wake the daemon, if one runs, which is told that this file is opened; another finds what the worker wrote."""
         try:
-            os.close(os.open(self.doorbell, os.O_RDONLY | os.O_NONBLOCK))
+            opened = os.open(self.doorbell, (os.O_WRONLY if self.app else os.O_RDONLY) | os.O_NONBLOCK)
+            try:
+                if self.app:
+                    os.write(opened, (self.app + "\n").encode("ascii"))
+            finally:
+                os.close(opened)
         except OSError:
             pass
 

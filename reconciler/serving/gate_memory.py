@@ -9,8 +9,9 @@ import os
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _AHEAD = 4  # more requests than the next one: the pace may grow, and what is at its limit may stay there
+_ALIKE = 4  # requests that leave something behind, one after the other
 _MB = float(1 << 20)
-_TOLD = "worker %d ends after %d requests: the instance has %d of %d MB, and each of the last two left %.1f MB or more"
+_TOLD = "worker %d ends after %d requests: the instance has %d of %d MB, and each of the last %d left %.1f MB or more"
 _APART = 64  # a part of the limit is left to the kernel's own memory of these processes
 
 
@@ -32,27 +33,31 @@ class _Memory(object):
         self._most = limit() or 0
         self._file = os.open("/proc/self/statm", os.O_RDONLY)
         self._shared = _of_other(os.getppid())
-        self._own = _of(self._file)
-        self._growth = 0
+        self._own = self._looked_at = _of(self._file)
+        self._growths = []
         self.answered = 0
 
     def look(self):
-        """Run after each request: end the worker if a few more like the last two would exceed the limit."""
-        own, growth = _of(self._file), self._growth
-        self._growth, self._own = own - self._own, own
-        self.answered += 1
-        pace = min(growth, self._growth)  # what grows once has none
-        if pace <= 0 or not self._is_due(own * max(1, self._worker.cfg.workers), pace):
-            return
-        self._most = self._limit() or 0
-        if self._most and self._is_due(self._together(own), pace):
-            self._worker.alive = False
-            self._gate.log(
-                _TOLD % (os.getpid(), self.answered, self._together(own) >> 20, self._most >> 20, pace / _MB)
-            )
+        """Run after each request: end the worker if a few more like the last ones would exceed the limit."""
+        try:
+            self._look()
+        except (IOError, OSError, IndexError, ValueError):  # the app has closed the descriptor, or has it for itself
+            self._gate.memory = None
 
-    def _is_due(self, used, pace):
-        return used + _AHEAD * pace >= self._most - self._most // _APART
+    def _look(self):
+        own = _of(self._file)
+        self._growths = self._growths[1 - _ALIKE :] + [own - self._own]
+        self._own = own
+        self.answered += 1
+        pace = min(self._growths)  # what fills caches at first has none
+        if pace <= 0 or len(self._growths) < _ALIKE or own - self._looked_at < self._most // _APART:
+            return
+        self._looked_at = own
+        self._most = self._limit() or 0
+        used = self._together(own)
+        if self._most and used + _AHEAD * pace >= self._most - self._most // _APART:
+            self._worker.alive = False
+            self._gate.log(_TOLD % (os.getpid(), self.answered, used >> 20, self._most >> 20, _ALIKE, pace / _MB))
 
     def _together(self, own):
         """Return the bytes of the master and its workers; what they share counts once."""

@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +31,11 @@ _PIPE_AT_ONCE = 65536
 
 class Woken(Protocol):
     """The instances whose workers are heard."""
+
+    @property
+    def unadopted(self) -> Mapping[str, object]:
+        """Those of an earlier daemon that could not be adopted yet."""
+        ...
 
     def all(self) -> Iterable[object]:
         """Return every instance."""
@@ -101,9 +106,10 @@ class _Heard:
     directory: Path
     apps: set[str]
     is_over: bool
+    look_from: float
 
     def __init__(self, directory: Path) -> None:
-        self.directory, self.apps, self.is_over = directory, set(), False
+        self.directory, self.apps, self.is_over, self.look_from = directory, set(), False, float("-inf")
 
     def on_event(self, event: Event) -> None:
         if event.name and not event.mask & ISDIR:
@@ -113,6 +119,9 @@ class _Heard:
         self.is_over = True
 
     def on_queue_overflow(self) -> None:
+        if (now := time.monotonic()) < self.look_from:
+            return
+        self.look_from = now + _AGAIN_S  # all are looked at: two apps of one author can have that as often as they like
         with contextlib.suppress(OSError):
             self.apps.update(names_in(self.directory, _MOST))
 
@@ -137,7 +146,7 @@ def hear_workers_of_before(pipe: Path, instances: Woken) -> None:
                 time.sleep(_PAUSE_S)
 
     with contextlib.suppress(OSError, RuntimeError):
-        if not any(instances.all()):
+        if not any(instances.all()) and not instances.unadopted:
             pipe.unlink()
             return
         opened = os.open(pipe, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -23,6 +23,7 @@ class _Instances:
     def __init__(self, names: tuple[str, ...], heard: list[str]) -> None:
         self._names = names
         self.on_wakeup = heard.append
+        self.unadopted: dict[str, str] = {}
 
     def all(self) -> tuple[str, ...]:
         return self._names

@@ -72,7 +72,7 @@ def test_a_leak_that_is_too_soon_for_a_hand_over_is_answered_by_the_worker_itsel
     assert not [text for _, kind, text in site.events("leak") if kind == "exceeded"]
     assert not _handovers(site)
     log = (site.paths.logs / "leak" / "app.log").read_text()
-    assert log.count("MB, and each of the last two left 10.0 MB or more") >= 3
+    assert log.count("MB, and each of the last 4 left 10.0 MB or more") >= 3
 
 
 def _ask(port: int, seen: Counter[str], dues: Iterator[float]) -> None:

@@ -44,12 +44,19 @@ def test_a_worker_whose_requests_leave_more_and_more_ends_in_time(monkeypatch: p
     assert grown.after(*[10] * 30) == 20
     (said,) = grown.said
     assert said.endswith(
-        "after 20 requests: the instance has 220 of 256 MB, and each of the last two left 10.0 MB or more"
+        "after 20 requests: the instance has 220 of 256 MB, and each of the last 4 left 10.0 MB or more"
     )
 
 
 @pytest.mark.parametrize(
-    "left", [[200, *[0] * 50], [10, -10] * 30, [220, 0.001, 0.001, 0, 0.002, 0.001] * 1, [100, 0, 100, 0, 0]]
+    "left",
+    [
+        [200, *[0] * 50],
+        [170, 15, 15, *[0] * 9],
+        [10, -10] * 30,
+        [220, 0.001, 0.001, 0, 0.002],
+        [100, 0, 100, 0, 0],
+    ],
 )
 def test_a_worker_that_needs_much_and_no_more_stays(monkeypatch: pytest.MonkeyPatch, left: list[float]) -> None:
     assert Grown(monkeypatch, 256 * _MB).after(*left) == 0
@@ -63,12 +70,25 @@ def test_what_its_siblings_have_counts_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert beside.after(*[10] * 30) == 10
 
 
-def test_a_limit_that_was_raised_holds_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_has_changed_holds_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    grown = Grown(monkeypatch, 256 * _MB)
+    grown.limit = 128 * _MB
+    assert grown.after(*[10] * 30) == 7
     grown = Grown(monkeypatch, 256 * _MB)
     grown.limit = 512 * _MB
     assert grown.after(*[10] * 44) == 0
     grown.limit = None
     assert grown.after(*[10] * 44) == 0
+
+
+def test_a_descriptor_that_the_app_has_closed_costs_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    grown = Grown(monkeypatch, 256 * _MB)
+
+    def closed(_: int) -> int:
+        raise OSError
+
+    monkeypatch.setattr(memory, "_of", closed)
+    assert grown.after(10) == 0
 
 
 def test_workers_of_other_kinds_are_left_to_hand_overs() -> None:
