@@ -56,8 +56,7 @@ def test_a_killed_program_is_restarted_no_connection_is_refused_and_clients_that
             load.await_more(20)
         assert is_gone(child)
         assert load.outcomes["refused"] == 0
-        # What both clients had under way, and what each sent before the end of the program was noticed.
-        assert sum(load.failed.values()) <= 4
+        assert sum(load.failed.values()) <= 2  # those that were being answered
     for said in (b"", b"GET / HT", b"\x16\x03\x01nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 50):
         for _ in range(20):
             with socket.create_connection(("127.0.0.1", port), 60) as connection:
