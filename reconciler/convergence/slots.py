@@ -87,7 +87,6 @@ class Slots:
             if turn.done() and not turn.cancelled():
                 self._release()  # it came at the same moment
             else:
-                turn.cancel()
                 with contextlib.suppress(ValueError):
                     waiting.remove(turn)
             raise

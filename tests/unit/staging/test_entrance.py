@@ -55,6 +55,15 @@ class Story:
             await asyncio.sleep(0)
 
 
+async def in_which_three_stays_outside_as_two_waits() -> Story:
+    here = Story()
+    for name in ("one", "two"):
+        await here.begin(name, "the same")
+    await here.wait("two")
+    await here.begin("three", "the same")
+    return here
+
+
 def test_no_more_apps_are_half_staged_than_the_entrance_lets_in() -> None:
     async def story() -> None:
         here = Story()
@@ -103,11 +112,7 @@ def test_apps_like_one_that_waits_stay_outside_until_it_ends_and_others_pass_the
 
 def test_apps_like_one_that_waited_are_let_in_as_soon_as_it_goes_on() -> None:
     async def story() -> None:
-        here = Story()
-        for name in ("one", "two"):
-            await here.begin(name, "the same")
-        await here.wait("two")
-        await here.begin("three", "the same")
+        here = await in_which_three_stays_outside_as_two_waits()
         here.entrance.goes_on("one")  # which makes what the others wait for
         await here.begin("four", "the same")
         assert here.inside == ["one", "two"]
@@ -124,11 +129,7 @@ def test_apps_like_one_that_waited_are_let_in_as_soon_as_it_goes_on() -> None:
 
 def test_those_outside_go_on_when_what_they_wait_for_is_cancelled() -> None:
     async def story() -> None:
-        here = Story()
-        for name in ("one", "two"):
-            await here.begin(name, "the same")
-        await here.wait("two")
-        await here.begin("three", "the same")
+        here = await in_which_three_stays_outside_as_two_waits()
         await here.begin("four", "the same")
         await here.end("three", cancelled=True)
         await here.end("one", "two", cancelled=True)
