@@ -83,7 +83,7 @@ class AppBuilds:
     def remove_leftovers(self) -> None:
         """Remove what staging or removal left half done: found now, before anything is staged, removed in threads."""
         builds = (self._paths.builds(name) for name in self._builds)
-        for directory in (self._paths.apps, self._paths.short_scratches, *builds):
+        for directory in (self._paths.apps, self._paths.short_scratches, self._paths.wakeups, *builds):
             with suppress(OSError, RuntimeError):
                 for found in filter(is_leftover, names_in(directory, _MOST)):
                     self._removals.begin(directory / found)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.linux import inotify_descriptor
+from reconciler.linux.files import set_aside
 from reconciler.linux.inotify_descriptor import Inotify
 from reconciler.serving import worker_wakeups
 from reconciler.serving.worker_wakeups import hear_workers, hear_workers_of_before, make_wakeup_file
@@ -62,6 +63,17 @@ async def test_only_apps_with_an_instance_are_looked_at_when_their_workers_wake_
         for name in ("blog", "shop", "../blog", "blog/worker", *map(str, range(100))):
             machine.instances.on_wakeup(name)
         assert woken == ["blog"]
+
+
+@on_the_loop
+async def test_what_a_removal_left_half_done_beside_the_wakeups_goes_as_the_next_daemon_starts(site: Site) -> None:
+    make_wakeup_file(site.paths.wakeups / "blog")
+    make_wakeup_file(site.paths.wakeups / "shop")
+    left = set_aside(site.paths.wakeups / "shop")
+    assert left is not None
+    with a_life(site):
+        await soon(lambda: not left.exists())
+        assert [path.name for path in site.paths.wakeups.iterdir()] == ["blog"]
 
 
 @on_the_loop
