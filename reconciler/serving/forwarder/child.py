@@ -7,9 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from reconciler.linux.error_words import in_words
+from reconciler.linux.proc_files import read_proc
 
 _FIRST = 3  # the first descriptor that socket activation hands over
 _PR_SET_PDEATHSIG = 1
+_FLAGS = 6  # of the fields that follow the name in proc_pid_stat(5)
+_EXITING = 0x4  # PF_EXITING of <linux/sched.h>, set before the first descriptor is closed
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as of a shell
 CANNOT_START = "cannot start "
 
@@ -40,6 +43,13 @@ class Child:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self._status = status if pid else None
         return self._status is not None
+
+    def is_ending(self) -> bool:
+        """Whether it has ended, or its main thread is about to, as it is before its end can be waited for."""
+        try:
+            return bool(int(read_proc(f"/proc/{self.pid}/stat").rpartition(")")[2].split()[_FLAGS]) & _EXITING)
+        except OSError:
+            return True
 
     def end(self) -> str:
         """Return how it ended, as the end of a sentence."""

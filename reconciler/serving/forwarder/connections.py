@@ -1,7 +1,9 @@
 """Accept connections at an app's listeners and pass each on to the program, until it is told to let them go.
 
 A connection is accepted only once there is one to the program: whatever happens to the program before that, the client
-waits in the listener's backlog for the next instance.
+waits in the listener's backlog for the next instance. A program that is killed closes its connections before its own
+listener, so that for an instant a client who tries again would be passed on to it: where it ends a connection that is
+not finished, no client is accepted unless it is known to live.
 
 Servers believe what a proxy at 127.0.0.1 says of its client. So only connections of the proxy reach a program from
 there, or those of this host, where the proxy cannot be told from them.
@@ -25,13 +27,22 @@ _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _AGAIN_S = 0.05
 _SPARE_S = 1.0
 _AT_ONCE = 256
+_ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 class Connections:
     """Every connection of an instance. `closing` has each answer from now on be the last of its connection."""
 
-    def __init__(self, listeners: Sequence[socket.socket], endpoint: Endpoint, figures: "Figures | None") -> None:
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        endpoint: Endpoint,
+        figures: "Figures | None",
+        is_ending: Callable[[], bool],
+    ) -> None:
+        """Pass no client on to a program that `is_ending`, which is asked when it breaks a connection off."""
         self.closing = False
+        self._is_ending = is_ending
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._endpoint = endpoint
         self._figures = figures
@@ -76,25 +87,34 @@ class Connections:
 
     def step(self, at_most_s: float | None) -> None:
         """Wait until something can be done, or so long, and do it."""
-        waits = [] if at_most_s is None else [at_most_s]
-        now = time.monotonic()
-        if self._accept_at is not None:
-            waits.append(max(0.0, self._accept_at - now))
-        if self._lingering:
-            waits.append(1.0)
-        for number, events in self._epoll.poll(min(waits, default=None), _AT_ONCE):
+        waiting = []
+        for number, events in self._epoll.poll(self._patience(at_most_s), _AT_ONCE):
             if number in self._listeners:
-                self._accept(self._listeners[number])
+                waiting.append(self._listeners[number])
             elif number in self._others:
                 self._others[number]()
             elif number in self._pairs:
                 self._move(*self._pairs[number], events)
+        for listener in waiting:
+            if self._accepts:
+                self._accept(listener)
         if self._accept_at is not None and time.monotonic() >= self._accept_at:
             self.begin()
         if self._lingering:
             self._end_lingering()
 
+    def _patience(self, at_most_s: float | None) -> float | None:
+        """Return after how long there is something to do by itself, None for never."""
+        waits = [] if at_most_s is None else [at_most_s]
+        if self._accept_at is not None:
+            waits.append(max(0.0, self._accept_at - time.monotonic()))
+        if self._lingering:
+            waits.append(1.0)
+        return min(waits, default=None)
+
     def _move(self, pair: Pair, side: int, events: int) -> None:
+        if side == 1 and events & _ENDED and not pair.answers.last and self._accepts and self._is_ending():
+            self._later()
         numbers = [each.fileno() for each in pair.sides]
         pair.ready(side, events, closing=self.closing)
         self._follow(pair, numbers)
@@ -162,7 +182,7 @@ class Connections:
         """Return a connection to the program: first one whose client another instance got."""
         if self._spare is not None:
             spare, made_at, was_believed = self._spare
-            if was_believed == believed and time.monotonic() - made_at < _SPARE_S:
+            if was_believed == believed and time.monotonic() - made_at < _SPARE_S and _is_open(spare):
                 self._spare = None
                 return spare
             self._drop_spare()
@@ -188,6 +208,15 @@ class Connections:
             self._accepts = False
             for number in self._listeners:
                 self._epoll.unregister(number)
+
+
+def _is_open(program: socket.socket) -> bool:
+    try:
+        return bool(program.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -203,7 +203,7 @@ class _Instance:
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         self._gate.write(str(os.getpid()), "")
         figures = figures_of(str(self._directory))
-        connections = Connections(listeners, self._endpoint, figures)
+        connections = Connections(listeners, self._endpoint, figures, child.is_ending)
         connections.watch(woken, lambda: _emptied(woken))
         connections.watch(child.ends, lambda: None)
         connections.begin()

@@ -1,8 +1,9 @@
-"""From which address a program's forwarder reaches it: servers believe what a proxy at 127.0.0.1 says of its client."""
+"""Which clients a forwarder passes on, and from where: servers believe what a proxy at 127.0.0.1 says of its client."""
 
+import select
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def seen(opened: ExitStack, listeners: list[socket.socket], asked: socket.socket
     """
     program = Descriptor()
     opened.callback(program.close)
-    connections = Connections(listeners, program, None)
+    connections = Connections(listeners, program, None, lambda: False)
     opened.callback(connections.close)
     connections.begin()
     client = opened.enter_context(socket.socket(asked.family))
@@ -81,3 +82,65 @@ def test_a_client_of_another_host_is_not_believed_at_a_port_alone(
     listener = at_port(opened, "0.0.0.0")
     monkeypatch.setattr("reconciler.serving.forwarder.connections._is_loopback", lambda _: False)
     assert seen(opened, [listener], listener) == "127.0.0.2"
+
+
+def is_waiting(program: Descriptor) -> bool:
+    """Whether a connection has reached the program that it has yet to accept."""
+    assert program.descriptor is not None
+    return bool(select.select([program.descriptor], [], [], 0)[0])
+
+
+def test_who_tries_again_as_a_program_ends_waits_for_the_next_one(opened: ExitStack) -> None:
+    program, listener, ends = Descriptor(), at_port(opened, "127.0.0.1"), list[bool]()
+    opened.callback(program.close)
+    connections = Connections([listener], program, None, lambda: bool(ends))
+    opened.callback(connections.close)
+    connections.begin()
+    client = opened.enter_context(socket.create_connection(listener.getsockname(), 60))
+    connections.step(10)
+    assert program.descriptor is not None
+    program.descriptor.settimeout(60)
+    served, _ = program.descriptor.accept()
+    client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    connections.step(10)
+    ends.append(True)
+    served.close()  # what it was asked is unread: the connection is reset
+    opened.enter_context(socket.create_connection(listener.getsockname(), 60))
+    connections.step(10)
+    assert not is_waiting(program)
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    ends.clear()
+    while not is_waiting(program):
+        connections.step(10)
+
+
+def test_a_connection_that_was_made_for_another_client_is_not_used_once_the_program_has_closed_it(
+    opened: ExitStack,
+) -> None:
+    program, listener = Descriptor(), at_port(opened, "127.0.0.1")
+    opened.callback(program.close)
+    connections = Connections([listener], program, None, lambda: False)
+    opened.callback(connections.close)
+    connections.begin()
+    assert program.descriptor is not None
+    program.descriptor.settimeout(60)
+    first = opened.enter_context(socket.create_connection(listener.getsockname(), 60))
+    with closing(select.epoll()) as ready:  # as when another instance of the app has got the client
+        ready.register(listener)
+        ready.poll(60)
+        listener.setblocking(False)
+        taken, _ = listener.accept()
+        opened.enter_context(taken)
+        connections._accept(listener)
+    made, _ = program.descriptor.accept()
+    made.close()
+    first.close()
+    client = opened.enter_context(socket.create_connection(listener.getsockname(), 60))
+    connections.step(10)
+    served, _ = program.descriptor.accept()
+    opened.enter_context(served)
+    client.sendall(b"x")
+    connections.step(10)
+    served.settimeout(60)
+    assert served.recv(1) == b"x"
