@@ -244,6 +244,24 @@ def test_an_app_whose_installation_hangs_keeps_no_other_from_being_staged(host: 
     asyncio.run(story())
 
 
+def test_an_edit_of_code_alone_waits_for_no_installation_of_another_app(host: Host) -> None:
+    hanging = {"wsgi.py": WSGI, "requirements.txt": "./lib\n", "lib/setup.py": "import time\ntime.sleep(600)\n"}
+
+    async def story() -> None:
+        stager = host.stager(Slots(1, 600))
+        await host.stage(stager, "shop", host.build("shop", {"wsgi.py": WSGI}))
+        host.progress.clear()
+        stuck = asyncio.create_task(host.stage(stager, "stuck", host.build("stuck", hanging)))
+        await soon(lambda: any(phase.activity.startswith("installing") for phase in host.progress))
+        async with asyncio.timeout(60):
+            await host.stage(stager, "shop", host.build("shop", {"wsgi.py": f"# changed\n{WSGI}"}))
+        assert not stuck.done()
+        stuck.cancel()
+        await asyncio.wait((stuck,))
+
+    asyncio.run(story())
+
+
 def test_an_environment_goes_once_nothing_needs_it_and_its_time_is_over(host: Host) -> None:
     stager = host.stager()
     old = asyncio.run(host.stage(stager, "shop", host.build("shop", {"wsgi.py": WSGI, "requirements.txt": "bottle\n"})))
