@@ -80,10 +80,12 @@ def command(settings: Settings, stop_apps: bool | None, events: str, page: bool,
     from dataclasses import replace
 
     from reconciler.linux.late_modules import loaded_late
+    from reconciler.linux.light_hashes import load_without_openssl
     from reconciler.serving.forkserver.ahead import begin
 
     fork_server = begin(settings.paths)  # it loads what it needs on another core while this process does
     with uncollected(), loaded_late(*_TLS):
+        load_without_openssl()
         import asyncio
 
         from reconciler.daemon.process import run

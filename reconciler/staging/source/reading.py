@@ -3,10 +3,12 @@
 Only a regular file is read, up to a bound, and every refusal names the file.
 """
 
+import os
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 
 from reconciler.linux.error_words import in_words
+from reconciler.linux.light_hashes import sha256_for
 from reconciler.linux.regular_files import opened_file, read_file
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source import allowance
@@ -40,9 +42,7 @@ def file_digest(path: Path) -> str:
 
 def digest_of_open(file: RawIOBase | BufferedReader, name: str) -> str:
     """Return the SHA-256 of an open file. Raises OSError."""
-    from hashlib import sha256  # which loads OpenSSL: most of what is read is never digested
-
-    digest, block = sha256(), bytearray(_BLOCK)
+    digest, block = sha256_for(os.fstat(file.fileno()).st_size), bytearray(_BLOCK)
     view = memoryview(block)
     while count := file.readinto(block):
         digest.update(view[:count])

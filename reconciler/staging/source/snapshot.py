@@ -16,6 +16,7 @@ from time import time_ns
 from typing import TypeAlias
 
 from reconciler.linux.error_words import with_file
+from reconciler.linux.light_hashes import sha256_for
 from reconciler.linux.readable_paths import readable_path
 from reconciler.linux.regular_files import read_file
 from reconciler.linux.remove_tree import remove_tree
@@ -283,7 +284,7 @@ def _copy(entry: Entry, origin: str, destination: str) -> str:
 
 
 def _copy_contents(reading: int, writing: int, size: int, name: str) -> str:
-    digest = hashlib.sha256()
+    digest = sha256_for(size)
     if size > _CHUNK:
         # A reflink where the file system has them. The copy is hashed, so the digest cannot differ from it.
         with suppress(OSError):
