@@ -67,6 +67,7 @@ def _is_package(path: Path) -> bool:
     from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
     from reconciler.staging.source import archive
+    from reconciler.staging.source.zip_files import opened_zip
 
     allowance.check(path.name)
     try:
@@ -75,8 +76,7 @@ def _is_package(path: Path) -> bool:
             return True
         parse_sdist_filename(path.name)
         if path.suffix == ".zip":
-            archive.refuse_many(path)
-            with zipfile.ZipFile(path) as zipped:
+            with opened_zip(path) as zipped:
                 return any(_SDIST_FILE.fullmatch(name) for name in zipped.namelist()[:_MEMBERS_LOOKED_AT])
         with tarfile.open(path, "r:gz", tarinfo=archive.BoundedHeader) as tarred:
             for member in itertools.islice(tarred, _MEMBERS_LOOKED_AT):

@@ -23,10 +23,10 @@ from reconciler.linux.error_words import in_words
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source import allowance
 from reconciler.staging.source.tree import refuse_sparse
+from reconciler.staging.source.zip_files import MAX_MEMBERS, opened_zip
 
 _ZIPS = (".zip", ".whl", ".bundle")
 _MAX_BYTES = 4 << 30
-_MAX_MEMBERS = 200_000
 # Regular content compresses to a tenth (text) or a hundredth (sparse data). Small archives may exceed that.
 _MAX_EXPANSION = 200
 _EXPANSION_CHECKED_FROM = 64 << 20
@@ -35,8 +35,7 @@ _WINDOWS = frozenset((0, 10, 14))  # FAT, NTFS and VFAT: APPNOTE.TXT, 4.4.2.2
 # No path on Linux is longer, and Python reads a whole header into memory.
 _MAX_PATH_BYTES = 4095
 _MAX_HEADER_BYTES = 1 << 20
-# For 200,000 members with names of a hundred characters; and where zipfile has the size of their list.
-_MAX_LIST_BYTES, _LIST_BYTES = 32 << 20, 5
+_MOST_OF_LINKS = 16 << 20  # which are in memory until the last member was seen
 _MAX_LINKS_FOLLOWED = 40  # the kernel's own limit: path_resolution(7)
 _MOST_REMEMBERED = 64
 # The other methods have no bound in zipfile: a small part of a member may become gigabytes in memory at once.
@@ -90,14 +89,6 @@ def refuse_unfit(archive: Path) -> None:
         raise SourceError(f"it is larger than {_MAX_BYTES >> 30} GB")
 
 
-def refuse_many(archive: Path) -> None:
-    """Raise SourceError for a zip file whose list of members is too long to be read into memory."""
-    with archive.open("rb") as file:
-        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001  ZipFile reads all first
-    if end and end[_LIST_BYTES] > _MAX_LIST_BYTES:
-        raise SourceError(f"its list of files is larger than {_MAX_LIST_BYTES >> 20} MiB")
-
-
 def content_root(directory: Path) -> Path:
     """Return the only directory in `directory` if there is nothing beside it, as in a tarball, else `directory`."""
     entries = list(directory.iterdir())
@@ -116,13 +107,14 @@ class _Checker:
         self._members = 0
         self._bytes = 0
         self._links: dict[str, str] = {}
+        self._of_links = 0
 
     def path(self, name: str) -> str:
         """Return the member's path, relative and safe."""
         allowance.check(self._name)
         self._members += 1
-        if self._members > _MAX_MEMBERS:
-            raise SourceError(f"it contains more than {_MAX_MEMBERS} files")
+        if self._members > MAX_MEMBERS:
+            raise SourceError(f"it contains more than {MAX_MEMBERS} files")
         if not name:
             raise SourceError("it contains a file without a name")
         pure = PurePosixPath(name)
@@ -150,6 +142,9 @@ class _Checker:
         if target.startswith("/"):
             raise _outside(path, target)
         self._links[path] = target
+        self._of_links += len(path) + len(target)
+        if self._of_links > _MOST_OF_LINKS:
+            raise SourceError(f"it contains links of more than {_MOST_OF_LINKS >> 20} MiB")
 
     def advance(self, position: int) -> None:
         """Count the bytes up to this position of the unpacked archive: headers can expand as well."""
@@ -237,8 +232,7 @@ def _members(archive: Path, checker: _Checker) -> Iterator[None]:
 
 
 def _of_zip(archive: Path, checker: _Checker) -> Iterator[None]:
-    refuse_many(archive)
-    with zipfile.ZipFile(archive) as zipped:
+    with opened_zip(archive) as zipped:
         for member in zipped.infolist():
             # Programs of Windows write its own separator, which no name there can contain.
             name = member.filename.replace("\\", "/") if member.create_system in _WINDOWS else member.filename

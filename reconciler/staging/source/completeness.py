@@ -38,12 +38,11 @@ def _ends_with_its_list(path: Path) -> bool:
     """Return whether the list of files in a zip file is whole and all that it lists is there."""
     import zipfile
 
-    from reconciler.staging.source.archive import refuse_many
+    from reconciler.staging.source.zip_files import opened_zip
 
-    refuse_many(path)
     size = os.stat(path).st_size  # noqa: PTH116  beside the open file
     try:
-        with zipfile.ZipFile(path) as zipped:
+        with opened_zip(path) as zipped:
             end = zipped.start_dir
             return (
                 all(member.header_offset + member.compress_size <= end for member in zipped.infolist()) and end < size

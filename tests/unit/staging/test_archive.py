@@ -4,9 +4,11 @@ import bz2
 import gzip
 import io
 import lzma
+import struct
 import tarfile
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from reconciler.staging.errors import SourceError
 from reconciler.staging.source import archive
 from reconciler.staging.source.completeness import is_complete
 from reconciler.staging.source.snapshot import fingerprint, snapshot
+from reconciler.staging.source.zip_files import opened_zip
 
 
 def a_tar(path: Path, *members: tarfile.TarInfo | tuple[str, bytes]) -> Path:
@@ -283,3 +286,52 @@ def test_a_tarball_of_a_directory_itself_is_unpacked(tmp_path: Path) -> None:
     packed = a_tar(tmp_path / "app.tgz", special(".", tarfile.DIRTYPE), ("./wsgi.py", b"x"))
     snapshot(str(packed), tmp_path / "copy")
     assert (tmp_path / "copy" / "wsgi.py").read_text() == "x"
+
+
+def listing(members: int, name: str = "x") -> bytes:
+    """A zip file that is all list: so many empty members of one name."""
+    member = struct.pack("<4s24xHHH12x", b"PK\1\2", len(name), 0, 0) + name.encode()
+    size, end = members * len(member), b""
+    if members > 0xFFFF:
+        end += struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, members, members, size, 0)
+        end += struct.pack("<4sIQI", b"PK\6\7", 0, size, 1)
+    count = min(members, 0xFFFF)
+    end += struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, count, count, size, 0, 0)
+    return member * members + end
+
+
+def test_a_list_of_too_many_files_is_refused_before_it_is_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "app.zip"
+    path.write_bytes(listing(600_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match="it contains more than 200000 files"):
+            archive.check(path)
+        assert not is_complete(str(path))
+        assert tracemalloc.get_traced_memory()[1] < 2 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_long_list_is_in_memory_at_a_time_and_short_ones_wait_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long, short = tmp_path / "long.zip", tmp_path / "short.zip"
+    long.write_bytes(listing(30_000))
+    short.write_bytes(listing(3))
+    monkeypatch.setattr("reconciler.staging.source.zip_files._PATIENCE_S", 0.01)
+    with opened_zip(long) as zipped:
+        assert len(zipped.namelist()) == 30_000
+        with ThreadPoolExecutor(1) as other, pytest.raises(SourceError, match="that of another app") as refused:
+            other.submit(archive.check, long).result()
+        assert refused.value.retry == "soon"
+        with opened_zip(short) as beside:
+            assert len(beside.namelist()) == 3
+    with opened_zip(long) as zipped:
+        assert len(zipped.namelist()) == 30_000
+
+
+def test_links_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    members = (special(f"link{number}", tarfile.SYMTYPE, "x/" * 2000) for number in range(5000))
+    with pytest.raises(SourceError, match="it contains links of more than 16 MiB"):
+        archive.check(a_tar(tmp_path / "app.tar", *members))
