@@ -5,6 +5,7 @@ reused.
 """
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -114,7 +115,19 @@ _collections = PacedCollections(every=50)
 
 def apart(work: Callable[[], T]) -> asyncio.Future[T]:
     """Run work in a thread of staging; it goes on when the future is cancelled. Raises RuntimeError."""
-    return asyncio.wrap_future(_threads.run(work))
+    return asyncio.wrap_future(_threads.run(lambda: _light_errors(work)))
+
+
+def _light_errors(work: Callable[[], T]) -> T:
+    """Do work; an error, which may be kept for long, holds nothing of what was read when it was raised."""
+    try:
+        return work()
+    except BaseException as error:
+        raised: BaseException | None = error
+        while raised is not None:
+            traceback.clear_frames(raised.__traceback__)
+            raised = raised.__cause__ or raised.__context__
+        raise
 
 
 async def in_thread(work: Callable[[Callable[[], bool]], T]) -> T:

@@ -37,7 +37,11 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
             raise SourceError("its list of files is long, and that of another app is being read", retry="soon")
         try:
             with zipfile.ZipFile(file) as zipped:
-                yield zipped
+                try:
+                    yield zipped
+                finally:  # it is part of a cycle, which lasts until garbage is collected
+                    zipped.filelist.clear()
+                    zipped.NameToInfo.clear()
         finally:
             if is_long:
                 _has_long_list.release()

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import weakref
 
 import pytest
 
@@ -174,3 +175,23 @@ def test_what_thousands_make_after_work_in_threads_is_collected_in_parts() -> No
 
     with none_by_itself():
         asyncio.run(story())
+
+
+def test_an_error_that_is_kept_keeps_nothing_of_what_was_read() -> None:
+    class Read:
+        """What a reader holds, and loses with its frame."""
+
+    held: list[weakref.ref[Read]] = []
+
+    def read() -> None:
+        content = Read()
+        held.append(weakref.ref(content))
+        try:
+            raise OSError("it ends early")
+        except OSError as error:
+            raise ValueError("broken") from error
+
+    with pytest.raises(ValueError, match="broken") as kept:
+        asyncio.run(in_thread(lambda _: read()))
+    assert isinstance(kept.value.__cause__, OSError)
+    assert held[0]() is None
