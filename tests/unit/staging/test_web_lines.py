@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.staging.detection.entry_point import detect
+from reconciler.staging.detection.web_line.command import understand
 from reconciler.staging.detection.web_line.shell import simple_commands
 from reconciler.staging.errors import StagingError
 
@@ -222,3 +223,34 @@ def test_a_shell_line_is_split_as_a_shell_does(line: str, commands: list[str]) -
 def test_a_hostile_line_is_read_in_one_pass(tmp_path: Path, text: str) -> None:
     code = plant(tmp_path, {"Procfile": f"web: {text}\n", "wsgi.py": "application = 1\n"})
     assert detect(code, None).target == "wsgi:application"
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The scripts that are read from now on."""
+    names = list[str]()
+
+    def text_of(path: Path, name: str, *, most: int) -> str:
+        names.append(name)
+        return path.read_text()[:most]
+
+    monkeypatch.setattr("reconciler.staging.detection.web_line.command.text_of", text_of)
+    return names
+
+
+def test_scripts_that_run_one_another_again_and_again_are_each_read_once(tmp_path: Path, read: list[str]) -> None:
+    for one, other in (("a.sh", "b.sh"), ("b.sh", "a.sh")):
+        (tmp_path / one).write_text(f"exec ./{other}\n" * 2000)
+    assert understand("./a.sh", tmp_path) is None
+    assert read == ["./a.sh", "./b.sh"]
+    (tmp_path / "b.sh").write_text("exec ./a.sh\nexec gunicorn web:app\n")
+    found = understand("./a.sh", tmp_path)
+    assert found is not None
+    assert found.target == "web:app"
+
+
+def test_no_more_than_a_few_scripts_are_read(tmp_path: Path, read: list[str]) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}.sh").write_text("true\n")
+    assert understand("\n".join(f"./{number}.sh" for number in range(50)), tmp_path) is None
+    assert len(read) == 20

@@ -43,6 +43,8 @@ _SILENT = frozenset(("cd", "exit", "wait", "true", ":", "set", "sleep", "echo", 
 _SILENT_TESTS = frozenset(("[", "[[", "test"))
 _OPTIONS_WITH_VALUE = frozenset(("-W", "-X", "--check-hash-based-pycs"))
 _MAX_DEPTH = 3
+_MAX_SCRIPTS = 20
+_LARGEST_SCRIPT = 128 << 10
 _MAX_REPORTED = 20
 
 
@@ -55,8 +57,27 @@ class _Candidate:
     command: SimpleCommand
 
 
-def understand(line: str, code: Path, depth: int = 0) -> WebProcess | None:
+class _Scripts:
+    """What the shell scripts start that one look has seen, each of them read once, up to so deep and so many."""
+
+    def __init__(self, depth: int = 0, seen: "dict[Path, tuple[WebProcess, int] | None] | None" = None) -> None:
+        self._depth = depth
+        self.seen = {} if seen is None else seen
+
+    @property
+    def are_enough(self) -> bool:
+        return self._depth >= _MAX_DEPTH or len(self.seen) >= _MAX_SCRIPTS
+
+    def deeper(self) -> "_Scripts":
+        return _Scripts(self._depth + 1, self.seen)
+
+
+def understand(line: str, code: Path) -> WebProcess | None:
     """Return the web process that a command line starts from the directory `code`; None if it cannot be told."""
+    return _understood(line, code, _Scripts())
+
+
+def _understood(line: str, code: Path, scripts: _Scripts) -> WebProcess | None:
     try:
         commands = simple_commands(line)
     except ValueError:
@@ -66,7 +87,7 @@ def understand(line: str, code: Path, depth: int = 0) -> WebProcess | None:
     for command in commands:
         if command.words[:1] == ("cd",) and len(command.words) > 1:
             directory = posixpath.join(directory, command.words[1])
-        elif (found := _candidate(command, code / directory, depth)) is not None:
+        elif (found := _candidate(command, code / directory, scripts)) is not None:
             chdir = posixpath.join(directory, found.process.chdir)
             candidates.append(replace(found, process=replace(found.process, chdir=_relative(chdir))))
     chosen = _choose(candidates)
@@ -113,7 +134,7 @@ def _choose(candidates: list[_Candidate]) -> _Candidate | None:
     return chosen[-1] if chosen else None
 
 
-def _candidate(command: SimpleCommand, directory: Path, depth: int) -> _Candidate | None:
+def _candidate(command: SimpleCommand, directory: Path, scripts: _Scripts) -> _Candidate | None:
     words = list(command.words)
     if not words or _base(words[0]) in _NEVER_START:
         return None
@@ -123,12 +144,12 @@ def _candidate(command: SimpleCommand, directory: Path, depth: int) -> _Candidat
         prefix = words[:index]
         if word.endswith(".py") and not _starts_files(prefix):
             break
-        found = _program(word, words[index + 1 :], directory, depth)
+        found = _program(word, words[index + 1 :], directory, scripts)
         if found is not None:
             process, rank = found
             reported = (*_prefix_report(prefix), *process.reported)
             return _Candidate(process=replace(process, reported=reported), rank=rank, command=command)
-    return _of_script(command, words, directory, depth)
+    return _of_script(command, words, directory, scripts)
 
 
 def _starts_files(prefix: list[str]) -> bool:
@@ -137,7 +158,7 @@ def _starts_files(prefix: list[str]) -> bool:
     return all(_base(word) in known or word.startswith("-") or ASSIGNMENT.fullmatch(word) for word in prefix)
 
 
-def _program(word: str, rest: list[str], directory: Path, depth: int) -> tuple[WebProcess, int] | None:
+def _program(word: str, rest: list[str], directory: Path, scripts: _Scripts) -> tuple[WebProcess, int] | None:
     base = _base(word)
     if base in SERVERS:
         return _of_server(base, rest)
@@ -146,7 +167,7 @@ def _program(word: str, rest: list[str], directory: Path, depth: int) -> tuple[W
     if word.endswith(".py") and not word.startswith("-"):
         return _of_file(word, rest)
     if base in _SHELLS or word in _SOURCING:
-        return _of_shell(rest, directory, depth)
+        return _of_shell(rest, directory, scripts)
     return None
 
 
@@ -185,28 +206,36 @@ def _of_file(file: str, words: list[str]) -> tuple[WebProcess, int] | None:
     return WebProcess(kind="file", target=file, server="python"), 0
 
 
-def _of_shell(words: list[str], directory: Path, depth: int) -> tuple[WebProcess, int] | None:
+def _of_shell(words: list[str], directory: Path, scripts: _Scripts) -> tuple[WebProcess, int] | None:
     """Return what a shell runs: the command behind its `-c`, or a script of the source."""
     for index, word in enumerate(words):
         if word.startswith("-") and not word.startswith("--") and "c" in word:
-            return _inner(" ".join(words[index + 1 : index + 2]), directory, depth)
+            return _inner(" ".join(words[index + 1 : index + 2]), directory, scripts)
         if not word.startswith("-"):
-            return _script(word, directory, depth)
+            return _script(word, directory, scripts)
     return None
 
 
-def _of_script(command: SimpleCommand, words: list[str], directory: Path, depth: int) -> _Candidate | None:
+def _of_script(command: SimpleCommand, words: list[str], directory: Path, scripts: _Scripts) -> _Candidate | None:
     """Return what a shell script of the source starts, if the command runs one."""
     at = next((index for index, word in enumerate(words) if word not in _HARMLESS), 0)
-    found = _script(words[at], directory, depth)
+    found = _script(words[at], directory, scripts)
     return None if found is None else _Candidate(process=found[0], rank=found[1], command=command)
 
 
-def _script(name: str, directory: Path, depth: int) -> tuple[WebProcess, int] | None:
-    if name.startswith("/") or ".." in Path(name).parts or depth >= _MAX_DEPTH:
+def _script(name: str, directory: Path, scripts: _Scripts) -> tuple[WebProcess, int] | None:
+    if name.startswith("/") or ".." in Path(name).parts:
         return None
+    if (directory / name) in scripts.seen or scripts.are_enough:
+        return scripts.seen.get(directory / name)
+    scripts.seen[directory / name] = None  # while it is looked at: it may run itself
+    found = scripts.seen[directory / name] = _of_script_file(name, directory, scripts)
+    return found
+
+
+def _of_script_file(name: str, directory: Path, scripts: _Scripts) -> tuple[WebProcess, int] | None:
     try:
-        text = text_of(directory / name, name)
+        text = text_of(directory / name, name, most=_LARGEST_SCRIPT)
     except (OSError, StagingError, ValueError):
         return None
     first = text.partition("\n")[0]
@@ -214,11 +243,11 @@ def _script(name: str, directory: Path, depth: int) -> tuple[WebProcess, int] | 
         return None
     if not first.startswith("#!") and not name.endswith((".sh", ".bash")):
         return None
-    return _inner(text, directory, depth)
+    return _inner(text, directory, scripts)
 
 
-def _inner(line: str, directory: Path, depth: int) -> tuple[WebProcess, int] | None:
-    found = understand(line, directory, depth + 1) if depth < _MAX_DEPTH else None
+def _inner(line: str, directory: Path, scripts: _Scripts) -> tuple[WebProcess, int] | None:
+    found = None if scripts.are_enough else _understood(line, directory, scripts.deeper())
     if found is None:
         return None
     development = found.server not in SERVERS or SERVERS[found.server].development
