@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 
 from reconciler.linux.host_memory import host_memory
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 3.0
+_MOST_REMEMBERED = 1000
 _ROOM = 4  # a part of the host's memory
 
 
@@ -16,7 +17,8 @@ class Slots:
     """A number of slots, each given up after `longest_s` by what takes longer.
 
     What goes on comes before what begins: it is done sooner, and fewer are half done at a time. With `patience_s`,
-    the first that waits begins without a slot after so long, where `has_room` says that one more can be done.
+    the first that waits begins without a slot after so long, where `has_room` says that one more can be done; and who
+    had a slot for longer than that waits for all others the next time.
     """
 
     def __init__(
@@ -33,15 +35,22 @@ class Slots:
         self._free = number
         self._going_on: deque[asyncio.Future[None]] = deque()
         self._beginning: deque[asyncio.Future[None]] = deque()
+        self._last: deque[asyncio.Future[None]] = deque()
+        self._slow: dict[str, None] = {}
         self._longest_s = longest_s
+
+    @classmethod
+    def patient(cls, number: int, longest_s: float) -> "Slots":
+        """Slots for what may take as long as the author of an app likes: nothing else waits for that for long.
+
+        While the host has memory, one more begins every few seconds.
+        """
+        return cls(number, longest_s, patience_s=_PATIENCE_S, has_room=_has_memory)
 
     @functools.cached_property
     def apart(self) -> "Slots":
-        """As many others, for what takes as long as the author of an app likes: none of the rest waits for that.
-
-        Nor does another of its kind for long: while the host has memory, one more begins every few seconds.
-        """
-        return Slots(self._number, self._longest_s, patience_s=_PATIENCE_S, has_room=_has_memory)
+        """As many others, patient ones: nothing that waits for these waits for those."""
+        return Slots.patient(self._number, self._longest_s)
 
     def times(self, number: int, longest_s: float) -> "Slots":
         """So many times as many others, given up after `longest_s`."""
@@ -52,13 +61,16 @@ class Slots:
         return self._free <= 0
 
     @contextlib.asynccontextmanager
-    async def slot(self, *, goes_on: bool = False) -> AsyncIterator[Callable[[], None]]:
+    async def slot(self, *, goes_on: bool = False, of: str = "") -> AsyncIterator[Callable[[], None]]:
         """Wait for a slot, and yield what gives it up early, as what takes long does, so that others do not starve.
 
-        What `goes_on` had a slot before, for an earlier part of the same.
+        What `goes_on` had a slot before, for an earlier part of the same; `of` is an app whose slowness counts.
         """
-        await self._acquire(self._going_on if goes_on else self._beginning)
+        in_time = self._going_on if goes_on else self._beginning
+        await self._acquire(self._last if of in self._slow else in_time)
         leaving = iter((self._release,))
+        now = asyncio.get_running_loop().time
+        began = now()
 
         def leave() -> None:
             for release in leaving:
@@ -70,6 +82,15 @@ class Slots:
         finally:
             timer.cancel()
             leave()
+            self._remember(of, now() - began)
+
+    def _remember(self, app: str, took_s: float) -> None:
+        """Remember whether an app took long."""
+        self._slow.pop(app, None)
+        if app and self._patience_s is not None and took_s > self._patience_s:
+            self._slow[app] = None
+            if len(self._slow) > _MOST_REMEMBERED:
+                del self._slow[next(iter(self._slow))]
 
     async def _acquire(self, waiting: deque[asyncio.Future[None]]) -> None:
         if self._free > 0:
@@ -79,7 +100,7 @@ class Slots:
         waiting.append(turn)
         try:
             while not await self._has_come(turn):
-                if waiting[0] is turn and self._may_be_more():
+                if self._next() is waiting and waiting[0] is turn and self._may_be_more():
                     waiting.popleft()
                     self._free -= 1
                     return
@@ -90,6 +111,10 @@ class Slots:
                 with contextlib.suppress(ValueError):
                     waiting.remove(turn)
             raise
+
+    def _next(self) -> deque[asyncio.Future[None]]:
+        """Return those of whom the first is the next, or an empty queue."""
+        return self._going_on or self._beginning or self._last
 
     async def _has_come(self, turn: asyncio.Future[None]) -> bool:
         """Wait for a turn, and no longer than is patient; return whether it has come."""
@@ -111,7 +136,7 @@ class Slots:
         if self._free < 0:
             self._free += 1
             return
-        while waiting := self._going_on or self._beginning:
+        while waiting := self._next():
             turn = waiting.popleft()
             if not turn.done():  # else it was cancelled
                 turn.set_result(None)

@@ -30,7 +30,7 @@ def stager_of(settings: Settings) -> "Stager":
         cache=paths.cache,
         interpreters=settings.interpreters,
         timeout_s=settings.staging_timeout_s,
-        slots=Slots(settings.staging_slots, settings.staging_slot_s),
+        slots=Slots.patient(settings.staging_slots, settings.staging_slot_s),
         uv=uv_program(),
         environ=package_environments(settings, dict(os.environ)),  # hundreds of apps that wait share it
     )

@@ -31,7 +31,7 @@ class Entrance:
             while (others := self._waited_for.get(made_of)) is not None:
                 progress(ENVIRONMENT_OF_ANOTHER)
                 await others.wait()
-            async with slot_of(self._slots, progress, goes_on=False) as leave:
+            async with slot_of(self._slots, name, progress, goes_on=False) as leave:
                 if made_of in self._waited_for:
                     continue
                 self._inside[name] = made_of, leave

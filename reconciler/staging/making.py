@@ -106,7 +106,7 @@ class Maker:
             changed = content != request.build.content
             return content, None if changed else serving_program(code, request.build.recipe)
 
-        async with slot_of(self.slots, request.progress, goes_on=False), asyncio.timeout(self.timeout_s):
+        async with slot_of(self.slots, request.app, request.progress, goes_on=False), asyncio.timeout(self.timeout_s):
             request.progress(Phase(activity="copying the source"))
             content, program = await look_in_thread(copy)
         if content != request.build.content:
@@ -121,7 +121,7 @@ class Maker:
         build = ProgramBuild(
             code=code, scripts=scripts, home=home, environment=for_builds(self.environ()), cell=request.cell
         )
-        async with slot_of(self.slots.apart, request.progress), asyncio.timeout(self.timeout_s):
+        async with slot_of(self.slots.apart, request.app, request.progress), asyncio.timeout(self.timeout_s):
             await build_program(build, program, request.log, request.progress)
         return await in_thread(lambda _: runtime_of(program.language_program, build.trusted()))
 
@@ -177,7 +177,7 @@ class Maker:
         instead: str = "",
     ) -> Selection:
         """Select from the code, and log it; `instead` says why it is not the Python that was chosen first."""
-        async with slot_of(self.slots, request.progress):
+        async with slot_of(self.slots, request.app, request.progress):
             recipe = request.build.recipe
             found = await look_in_thread(lambda: select(code, recipe, runtimes, previous, program), self.timeout_s)
         if instead:
@@ -194,6 +194,7 @@ class Maker:
         environ = self.environ()
         ingredients = await in_thread(lambda _: ingredients_of(selection, installer(self.uv), environ))
         needed = EnvironmentRequest(
+            app=request.app,
             ingredients=ingredients,
             code=code,
             previous=self._previous(request.app),

@@ -10,12 +10,14 @@ _WAITING = Phase(activity="waiting until other apps are staged")
 
 
 @asynccontextmanager
-async def slot_of(slots: Slots, progress: Progress, *, goes_on: bool = True) -> AsyncIterator[Callable[[], None]]:
-    """Hold a slot, and yield what gives it up early; `progress` is told if all of them are taken.
+async def slot_of(
+    slots: Slots, app: str, progress: Progress, *, goes_on: bool = True
+) -> AsyncIterator[Callable[[], None]]:
+    """Hold a slot for an app, and yield what gives it up early; `progress` is told if all of them are taken.
 
     All but the first of an app `goes_on`.
     """
     if slots.are_taken():
         progress(_WAITING)
-    async with slots.slot(goes_on=goes_on) as leave:
+    async with slots.slot(goes_on=goes_on, of=app) as leave:
         yield leave

@@ -131,6 +131,7 @@ class _Bundling:
         )
         versions = await asyncio.to_thread(installer, self._request.uv)
         request = EnvironmentRequest(
+            app="",
             ingredients=ingredients_of(selection, versions, self._request.environ),
             code=self._code,
             previous={},

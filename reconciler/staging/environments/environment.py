@@ -22,13 +22,14 @@ WITHOUT_BUILDS = "wheels only"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRequest:
-    """The environment that an app needs: its ingredients, and `previous`, those of the one it had ({} for none).
+    """The environment that an `app` needs: its ingredients, and `previous`, those of the one it had ({} for none).
 
     `environ` are the variables of which an installer may see some, `offline` the packages in the app's source.
     `python_advice` says how to get another Python where neither a manifest nor a file of the app names it. What runs
     code of an isolated app's packages runs in its `cell`; the others have none.
     """
 
+    app: str
     ingredients: "Ingredients"
     code: Path
     previous: Mapping[str, str]

@@ -195,7 +195,7 @@ class Environments:
         async with (
             # Before the slot, which is for those who work: the holder may be another process, and take its time.
             locked(self._directory / f"{key}.lock", lambda: request.progress(waiting)) as lock,
-            slot_of(self._slots.apart, request.progress),  # an installer runs what packages bring for their builds
+            slot_of(self._slots.apart, request.app, request.progress),  # it may run what packages bring
             asyncio.timeout(self._timeout_s),
         ):
             finished = self.finished(key)

@@ -114,3 +114,29 @@ def test_what_goes_on_comes_before_what_begins_and_what_is_cancelled_takes_no_sl
     asyncio.run(story())
     assert done[0] == "first"
     assert done[-1] == "two"
+
+
+def test_who_was_slow_waits_for_all_others_until_it_was_quick_again() -> None:
+    done: list[str] = []
+
+    async def work(slots: Slots, name: str, *, goes_on: bool = False) -> None:
+        async with slots.slot(goes_on=goes_on, of=name):
+            done.append(name)
+
+    async def round_of(slots: Slots, *names: str) -> list[str]:
+        done.clear()
+        async with slots.slot():
+            waiting = [asyncio.create_task(work(slots, name, goes_on=name == "slow")) for name in names]
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+        return [*done]
+
+    async def story() -> None:
+        slots = Slots(1, 60.0, patience_s=0.01)
+        async with slots.slot(of="slow"):
+            await asyncio.sleep(0.02)
+        slots._patience_s = 60.0
+        assert await round_of(slots, "slow", "one", "two") == ["one", "two", "slow"]
+        assert await round_of(slots, "one", "slow", "two") == ["slow", "one", "two"]
+
+    asyncio.run(story())
