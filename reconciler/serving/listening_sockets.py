@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NOWHERE: frozenset[Address] = frozenset()
 _PIDFD_GETFD = 438
-_BACKLOG = 2048
+BACKLOG = 2048
 _LOOK_S = 0.25  # of processor time
 
 
@@ -191,7 +191,8 @@ class Listeners:
         if held is None or held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return False
         with contextlib.suppress(OSError):
-            held.listen(_BACKLOG)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # beside the socket of a canary, it has to
+            held.listen(BACKLOG)
             return True
         return False
 
@@ -286,7 +287,7 @@ def bound_beside(address: Address) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         opened.bind(sockaddr(address))
-        opened.listen(_BACKLOG)
+        opened.listen(BACKLOG)
     except OSError:
         opened.close()
         raise
@@ -316,7 +317,7 @@ def _refuse_taken(address: Address, own: frozenset[int] = frozenset()) -> None:
 def _bound(address: Address) -> socket.socket:
     if address.path:
         try:
-            return listen_at(Path(address.path), _BACKLOG)
+            return listen_at(Path(address.path), BACKLOG)
         except OSError as error:
             raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
     try:

@@ -14,7 +14,7 @@ from reconciler.linux.process_table import sockets_of
 from reconciler.linux.shared_listeners import close_shared
 from reconciler.planning.address import Address
 from reconciler.planning.canary.weights import WHOLE, By
-from reconciler.serving.listening_sockets import Listeners, bound_beside, is_alone
+from reconciler.serving.listening_sockets import BACKLOG, Listeners, bound_beside, is_alone
 
 _LOOK_S = 0.05
 _EMPTY_LOOKS = 3
@@ -68,13 +68,24 @@ class SecondListeners:
         self._sockets[address] = opened
 
     def weigh(self, address: Address, weight: int, by: By) -> None:
-        """Give the second socket so many thousandths of new connections, from now on. Raises CannotDivide."""
+        """Give the second socket so many thousandths of new connections, from now on. Raises CannotDivide.
+
+        If a process of the app has shut it down, the first has all; it listens again if it is to get any.
+        """
         from reconciler.linux.shared_ports import divide
 
+        is_shut = self._is_shut(address)
+        if is_shut and not weight:
+            return
+        held = self._sockets[address]
         try:
-            divide(self._sockets[address], weight, by)
+            if is_shut:
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                held.listen(BACKLOG)
+            divide(held, weight, by)
         except OSError as error:
-            raise CannotDivide(f"the kernel does not divide connections: {error.strerror or error}") from error
+            if weight:  # else it gets some until it is closed: what ends it is not held up
+                raise CannotDivide(f"the kernel does not divide connections: {error.strerror or error}") from error
 
     def is_known_to(self, address: Address, pid: int) -> bool:
         """Return whether a process has the second socket of an address."""
@@ -98,6 +109,8 @@ class SecondListeners:
         if address not in self._sockets:
             return
         self.weigh(address, WHOLE if promoted else 0, "connection")
+        if not promoted and self._is_shut(address):
+            return  # nothing comes to it
         leaving = self._first.opened_at(address) if promoted else self._sockets[address]
         relay = Relay(leaving, address, back=True)
         try:
@@ -121,6 +134,9 @@ class SecondListeners:
             self._first.take(address, self._sockets.pop(address))
         else:
             self.close(address)
+
+    def _is_shut(self, address: Address) -> bool:
+        return not self._sockets[address].getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 
     def close(self, address: Address) -> None:
         """Close this process's copy, if it has one."""
