@@ -6,6 +6,7 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.ticks import next_tick
@@ -14,6 +15,7 @@ from reconciler.daemon.reports import Reports
 from reconciler.host.staging_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
+from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.garbage import CalmCollections
 from reconciler.linux.heap import own_heap
 from reconciler.linux.next_changes import NextChanges
@@ -27,6 +29,9 @@ from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.settings.settings import Settings
 from reconciler.staging.stager import Stager
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _COLLECT_EVERY_S = 3600.0
 _COLLECT_AGAIN_S = 86400.0  # after a registry has deleted nothing
@@ -71,10 +76,11 @@ class Housekeeping:
             keep=self._settings.logs_kept,
             changes=NextChanges(asyncio.get_running_loop().call_soon_threadsafe, content=True),
             record=self._on_cut_log,
-            apart=asyncio.to_thread,
+            apart=_in_thread_of_logs,
         )
         reports.listeners += [rotation.on_report, self._apps.files.on_report]
         tasks.keep("rotate logs", rotation.run)
+        tasks.keep("cut flooded logs", rotation.cut)
         tasks.keep("collect environments", self._collect)
         if self._settings.clusters:
             tasks.keep("collect images", self._collect_images)
@@ -172,6 +178,14 @@ class Housekeeping:
                 await owed.wait()
             await next_tick(_WRITE_EVERY_S)
             self._journal.catch_up()
+
+
+# As many may be flooded at once: whoever waits for a thread of asyncio's does not wait for gigabytes to be cut.
+_threads_of_logs = DaemonThreads("logs", most=8)
+
+
+async def _in_thread_of_logs(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.wrap_future(_threads_of_logs.run(partial(function, *args, **kwargs)))
 
 
 async def _collect_garbage() -> None:

@@ -18,6 +18,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from reconciler.convergence.ticks import next_tick, next_tick_or
 from reconciler.convergence.world import Report
+from reconciler.linux.lean_event import LeanEvent
 from reconciler.linux.listing import names_in
 from reconciler.linux.next_changes import NextChanges
 from reconciler.planning.subject import Subject
@@ -35,6 +36,7 @@ _LIST_EVERY_S = 3600.0
 _LISTED_AT_A_TIME = 50
 _MOST_LISTED = 100_000
 _QUIET_FOR = 30  # looks
+_NEW_FOR = 10  # looks
 _STILL_AFTER_S = 10.0  # without a write, an app is taken for quiet
 _TIMED = ("app.log", "access.log")
 _ROTATED = ("app.log.1", "access.log.1")
@@ -76,9 +78,12 @@ class LogRotation:
         self._record = record
         self._apart = apart
         self._growing: dict[str, int] = {}  # by app: how many more looks it is looked at each time
+        self._new: dict[str, int] = {}  # the same, of those that have just been reported on
+        self._reported = LeanEvent()
         self._quiet: set[str] = set()  # apps that have written nothing for a while, and will be told of once they do
         self._awake = True
         self._cut: set[str] = set()
+        self._flood = LeanEvent()
         self._flooded: set[str] = set()  # apps of whose logs something was dropped, while they grow
         self._to_tell: set[str] = set()  # apps with a process that still starts, and is to open its log again
         self._rotated: set[str] = set()  # apps that have a rotated log, to which something may still write
@@ -91,7 +96,8 @@ class LogRotation:
         loop, due_at, list_at = asyncio.get_running_loop(), 0.0, 0.0
         while True:
             await self._pause()
-            names = {*self._growing, *self._instances.take_ended()}
+            names = {*self._growing, *self._new, *self._instances.take_ended()}
+            self._new = {name: looks - 1 for name, looks in self._new.items() if looks > 1}
             if loop.time() >= due_at or (self._awake and self._disk_shrank()):
                 due_at = loop.time() + _LOOK_AT_ALL_EVERY_S
                 names |= self._over_limit()
@@ -105,10 +111,31 @@ class LogRotation:
                 if name in self._growing or self._is_over_limit(name):
                     await self._look(name)
 
+    async def cut(self) -> None:
+        """Cut flooded logs again and again, whatever else is waited for, until cancelled."""
+        while True:
+            await self._flood.wait()
+            await next_tick(_CUT_EVERY_S)
+            await self._cut_at_once(self._flooded)
+            if not self._flooded:
+                self._flood.clear()
+
+    async def _cut_at_once(self, names: Iterable[str]) -> int:
+        """Cut the logs of apps to what is rotated next, side by side; return how many bytes were dropped.
+
+        Whoever writes to a log waits while that is cut: one after the other, all others would write on meanwhile.
+        """
+        beyond = self._limit_bytes + logs.SLACK_BYTES
+        files = [f"{self._directory}/{name}/{file}" for name in names for file in self._timed(name)]
+        large = [Path(file) for file in files if logs.size(file) > beyond]
+        return sum(await asyncio.gather(*(self._apart(logs.cut, each, beyond, beyond) for each in large)))
+
     def on_report(self, subject: Subject, _: Report | None) -> None:
         """Look at the logs of an app again: what starts writes, and what failed may have written much."""
         if subject.kind == "app":
             self._changes.tell(subject.name)
+            self._new[subject.name] = _NEW_FOR
+            self._reported.set()
 
     async def _pause(self) -> None:
         """Wait for the next look."""
@@ -121,16 +148,13 @@ class LogRotation:
             await self._next_look()
 
     async def _next_look(self) -> None:
-        """Wait for the next look at what grows; until then, cut logs that are flooded."""
-        now = asyncio.get_running_loop().time
-        every_s = _LOOK_EVERY_S if self._growing or self._listed else _SELDOM * _LOOK_EVERY_S
-        every_s = min(every_s, _LOOK_AT_ALL_EVERY_S)
-        due_at = (now() // every_s + 1) * every_s
-        while self._flooded and now() < due_at - _CUT_EVERY_S:
-            await next_tick(_CUT_EVERY_S)
-            files = [f"{self._directory}/{name}/{file}" for name in self._flooded for file in self._timed(name)]
-            await self._apart(self._cut_all, files, self._limit_bytes + logs.SLACK_BYTES)  # which the look then rotates
-        await next_tick(every_s)
+        """Wait for the next look at what grows, or may grow now that it was reported on."""
+        if not (self._growing or self._new or self._listed):
+            await next_tick_or(self._reported, min(_SELDOM * _LOOK_EVERY_S, _LOOK_AT_ALL_EVERY_S))
+            if not self._reported.is_set():
+                return
+        self._reported.clear()
+        await next_tick(_LOOK_EVERY_S)
 
     def _over_limit(self) -> set[str]:
         """Return the apps one of whose logs is too large; those that were quiet at the last look and are, are quiet."""
@@ -183,7 +207,12 @@ class LogRotation:
         opened_again = [paths.log, paths.access_log]
         if any(live.record.isolation for live in self._instances.lives(name)):  # which sees no log to open again
             kept, opened_again = [*kept, *opened_again], []
-        rotated, emptied, cut = await self._apart(self._brought_within, kept, opened_again)
+        if dropped := await self._cut_at_once((name,)):
+            self._flooded.add(name)
+            self._flood.set()
+        durable = name not in self._flooded
+        rotated, emptied, cut = await self._apart(self._brought_within, kept, opened_again, durable=durable)
+        cut += dropped
         if rotated:
             self._rotated.add(name)
         if rotated or name in self._to_tell:
@@ -198,22 +227,26 @@ class LogRotation:
                 self._flooded.discard(name)
         if cut:
             self._flooded.add(name)
+            self._flood.set()
         if cut and name not in self._cut:
             self._cut.add(name)
             limit = f"{self._limit_bytes / 2**20:.3g} MiB"
             self._record(name, f"its log grows faster than it is rotated: lines were dropped beyond {limit} a file")
 
-    def _brought_within(self, kept: Iterable[Path], opened_again: Iterable[Path]) -> tuple[bool, bool, int]:
+    def _brought_within(
+        self, kept: Iterable[Path], opened_again: Iterable[Path], *, durable: bool
+    ) -> tuple[bool, bool, int]:
         """Bring logs within the limit: those that stay open are copied and emptied, the others renamed.
 
-        Returns whether one was renamed, whether one was emptied, and how many bytes were dropped.
+        To wait until a copy is `durable` takes seconds while gigabytes are written to the disk. Returns whether one was
+        renamed, whether one was emptied, and how many bytes were dropped.
         """
         rotated, emptied, cut, beyond = False, False, 0, self._limit_bytes + logs.SLACK_BYTES
         for log, in_place in (*((each, True) for each in kept), *((each, False) for each in opened_again)):
             if in_place:  # no more than that is copied, and what is dropped counts
                 cut += logs.cut(log, beyond, beyond)
             with contextlib.suppress(OSError):  # a log that cannot be copied or renamed is cut
-                moved = logs.rotate(log, self._limit_bytes, self._keep, in_place=in_place)
+                moved = logs.rotate(log, self._limit_bytes, self._keep, in_place=in_place, durable=durable)
                 rotated |= moved and not in_place
                 emptied |= moved and in_place
             cut += self._cut_all([str(log)], self._limit_bytes)

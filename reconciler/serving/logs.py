@@ -129,13 +129,14 @@ def _last(lines: list[str]) -> str:
     return next(plain, "")[:_LONGEST]
 
 
-def rotate(log: Path, limit_bytes: int, keep: int, *, in_place: bool = False) -> bool:
+def rotate(log: Path, limit_bytes: int, keep: int, *, in_place: bool = False, durable: bool = True) -> bool:
     """Rename a log over its limit to `.1`, and earlier ones up to `.keep`; return whether its writers must reopen.
 
-    With `in_place` it is copied and emptied instead, and the writers need not.
+    With `in_place` it is copied and emptied instead, and the writers need not; unless it is to be `durable`, the copy
+    may be lost with the host's power.
     """
     if in_place:
-        return rotate_in_place(log, limit_bytes, keep)
+        return rotate_in_place(log, limit_bytes, keep, durable=durable)
     if size(log) <= limit_bytes:
         return False
     _move_earlier(log, keep)
@@ -151,7 +152,7 @@ def _move_earlier(log: Path, keep: int) -> None:
             older.replace(log.with_name(f"{log.name}.{number + 1}"))
 
 
-def rotate_in_place(log: Path, limit_bytes: int, keep: int) -> bool:
+def rotate_in_place(log: Path, limit_bytes: int, keep: int, *, durable: bool = True) -> bool:
     """Copy a log over its limit to `.1`, and empty it: its writers append, and cannot be told to open it again.
 
     What is written between the two is lost. Raises OSError.
@@ -163,7 +164,7 @@ def rotate_in_place(log: Path, limit_bytes: int, keep: int) -> bool:
     try:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             return False
-        with replacing(log.with_name(f"{log.name}.1")) as draft:
+        with replacing(log.with_name(f"{log.name}.1"), durable=durable) as draft:
             copy = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 at = 0

@@ -111,6 +111,7 @@ def rotated(
     changes: Changes | None = None,
     apart: Apart = at_once,
     every_s: float = 1,
+    reported_at: int | None = None,
 ) -> tuple[Writers, list[tuple[str, str]]]:
     """Rotate for so long; `write` is called each second, or as often as it says, and gets its number."""
     writers, told = writers or Writers(files={"blog": paths.log("blog", "app")}), list[tuple[str, str]]()
@@ -125,11 +126,14 @@ def rotated(
             record=lambda *what: told.append(what),
             apart=apart,
         )
-        running = asyncio.get_running_loop().create_task(rotation.run())
+        running = [asyncio.get_running_loop().create_task(each()) for each in (rotation.run, rotation.cut)]
         for number in range(int(seconds / every_s)):
+            if number == reported_at:
+                rotation.on_report(Subject("app", "blog"), None)
             write(number)
             await asyncio.sleep(every_s)
-        running.cancel()
+        for each in running:
+            each.cancel()
 
     run(story())
     return writers, told
@@ -182,6 +186,29 @@ def test_a_log_that_is_flooded_is_cut_several_times_a_second(
     assert max(largest) <= 5_100_000  # within the first five seconds
     assert max(largest[60:]) <= 2 * 100_000 + 2 * _LIMIT
     assert len(told) == 1
+
+
+def test_a_log_that_is_flooded_from_the_start_is_cut_within_a_second_and_whatever_a_rotation_waits_for(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "SLACK_BYTES", 1000)
+    largest, log = list[int](), paths.logs / "blog" / "worker.log"
+    writers = Writers(files={"blog": paths.log("blog", "app")}, workers=[log])
+
+    async def slowly(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if function.__name__ == "_brought_within":
+            await asyncio.sleep(5)
+        return function(*args, **kwargs)
+
+    def flood(number: int) -> None:
+        """1 MB a second, from the sixth on."""
+        if number >= 50:
+            append(log, 100_000)
+            largest.append(max(each.stat().st_size for each in log.parent.iterdir()))
+
+    rotated(paths, flood, 20, writers, every_s=0.1, apart=slowly, reported_at=50)
+    assert max(largest) <= 1_100_000
+    assert max(largest[12:]) <= 2 * 100_000 + 2 * _LIMIT
 
 
 def test_a_process_that_still_starts_is_told_to_open_its_log_again_once_it_listens(paths: StatePaths) -> None:
