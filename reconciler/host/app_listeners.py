@@ -345,7 +345,7 @@ class AppListeners:
         if address.path and self._listeners.is_dead(address):
             self._give_up(address)
             self._tell_shut(name, f"opening {address} again")
-        elif not address.path and self._listeners.listen_again(address):
+        elif not address.path and self.second.listen_again(address):
             self._tell_shut(name, f"listening on {address} again")
 
     def _give_up(self, address: Address) -> None:

@@ -5,6 +5,7 @@ is emptied first: what waits at it is passed on to the other.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -80,12 +81,27 @@ class SecondListeners:
         held = self._sockets[address]
         try:
             if is_shut:
-                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                held.listen(BACKLOG)
+                _listen_again(held)
             divide(held, weight, by)
         except OSError as error:
             if weight:  # else it gets some until it is closed: what ends it is not held up
                 raise CannotDivide(f"the kernel does not divide connections: {error.strerror or error}") from error
+
+    def listen_again(self, address: Address) -> bool:
+        """Let the first socket listen again if it was shut down, with the second behind it; return whether it was.
+
+        The kernel numbers them in the order in which they listen. What waits at the second is lost, as it was at the
+        first.
+        """
+        if not self._first.listen_again(address):
+            return False
+        if address in self._sockets:
+            held = self._sockets[address]
+            with contextlib.suppress(OSError):  # it was shut down as well
+                held.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                _listen_again(held)
+        return True
 
     def is_known_to(self, address: Address, pid: int) -> bool:
         """Return whether a process has the second socket of an address."""
@@ -148,3 +164,9 @@ class SecondListeners:
         """Close every copy of this process; instances keep theirs."""
         for address in list(self._sockets):
             self.close(address)
+
+
+def _listen_again(held: socket.socket) -> None:
+    """Have a socket listen that was shut down, behind the one that listens beside it. Raises OSError."""
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # which a process of the app may have changed
+    held.listen(BACKLOG)

@@ -81,8 +81,15 @@ def test_a_canary_ends_though_its_socket_was_shut_down(held: Held, promoted: boo
     assert held.reached() == {"first"}
 
 
-def test_the_first_socket_listens_again_beside_the_second(held: Held) -> None:
+@pytest.mark.parametrize(("weight", "reached"), [(0, {"first"}), (WHOLE, {"second"})])
+def test_a_first_socket_that_was_shut_down_gets_its_own_part_again(held: Held, weight: int, reached: set[str]) -> None:
+    held.second.weigh(held.address, weight, "connection")
     held.shut(held.first.fd(held.address))
-    assert held.first.listen_again(held.address)
-    held.second.close(held.address)
+    assert held.second.listen_again(held.address)
+    assert not held.second.listen_again(held.address)
+    assert held.reached() == reached
+    held.second.weigh(held.address, weight, "connection")
+    assert held.reached() == reached
+    asyncio.run(held.second.join(held.address, promoted=False))
+    held.second.joined(held.address, promoted=False)
     assert held.reached() == {"first"}
