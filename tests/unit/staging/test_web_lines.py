@@ -251,6 +251,26 @@ def test_scripts_that_run_one_another_again_and_again_are_each_read_once(tmp_pat
 
 def test_no_more_than_a_few_scripts_are_read(tmp_path: Path, read: list[str]) -> None:
     for number in range(50):
-        (tmp_path / f"{number}.sh").write_text("true\n")
-    assert understand("\n".join(f"./{number}.sh" for number in range(50)), tmp_path) is None
-    assert len(read) == 20
+        (tmp_path / f"{number}.sh").write_text("exec gunicorn web:app\n" if number == 19 else "true\n")
+    line = "\n".join(f"./{number}.sh" for number in range(50))
+    found = understand(line, tmp_path)
+    assert found is not None
+    assert found.target == "web:app"
+    assert len([name for name in read if name.endswith(".sh")]) == 20
+
+
+@pytest.mark.parametrize("last", ["exec ./serve.sh", 'exec bash -c "gunicorn web:app"'])
+def test_other_commands_of_a_script_are_no_scripts(tmp_path: Path, last: str) -> None:
+    (tmp_path / "serve.sh").write_text("exec gunicorn web:app\n")
+    (tmp_path / "start.sh").write_text("".join(f"command{number} x\n" for number in range(40)) + last)
+    found = understand("./start.sh", tmp_path)
+    assert found is not None
+    assert found.target == "web:app"
+
+
+def test_what_is_too_deep_in_one_place_is_found_in_another(tmp_path: Path) -> None:
+    for name, content in {"a": "./b.sh", "b": "./c.sh", "c": "exec sh -c 'gunicorn web:app'"}.items():
+        (tmp_path / f"{name}.sh").write_text(content)
+    found = understand("./a.sh\n./c.sh", tmp_path)
+    assert found is not None
+    assert found.target == "web:app"

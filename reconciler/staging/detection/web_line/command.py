@@ -7,6 +7,7 @@ are looked through. Of several commands the server for production counts, then o
 import posixpath
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,26 +59,26 @@ class _Candidate:
 
 
 class _Scripts:
-    """What the shell scripts start that one look has seen, each of them read once, up to so deep and so many."""
+    """The shell scripts that one look leads through: each is read once, and what it starts is found once at a depth."""
 
-    def __init__(self, depth: int = 0, seen: "dict[Path, tuple[WebProcess, int] | None] | None" = None) -> None:
-        self._depth = depth
-        self.seen = {} if seen is None else seen
+    def __init__(self) -> None:
+        self.found: dict[tuple[Path, int], tuple[WebProcess, int] | None] = {}
+        self._texts: dict[Path, str] = {}
 
-    @property
-    def are_enough(self) -> bool:
-        return self._depth >= _MAX_DEPTH or len(self.seen) >= _MAX_SCRIPTS
-
-    def deeper(self) -> "_Scripts":
-        return _Scripts(self._depth + 1, self.seen)
+    def text(self, path: Path, name: str) -> str | None:
+        """Return the text of a script, None if there is none, or were too many before it."""
+        if path not in self._texts and len(self._texts) < _MAX_SCRIPTS:
+            with suppress(OSError, StagingError, ValueError):
+                self._texts[path] = text_of(path, name, most=_LARGEST_SCRIPT)
+        return self._texts.get(path)
 
 
 def understand(line: str, code: Path) -> WebProcess | None:
     """Return the web process that a command line starts from the directory `code`; None if it cannot be told."""
-    return _understood(line, code, _Scripts())
+    return _understood(line, code, _Scripts(), 0)
 
 
-def _understood(line: str, code: Path, scripts: _Scripts) -> WebProcess | None:
+def _understood(line: str, code: Path, scripts: _Scripts, depth: int) -> WebProcess | None:
     try:
         commands = simple_commands(line)
     except ValueError:
@@ -87,7 +88,7 @@ def _understood(line: str, code: Path, scripts: _Scripts) -> WebProcess | None:
     for command in commands:
         if command.words[:1] == ("cd",) and len(command.words) > 1:
             directory = posixpath.join(directory, command.words[1])
-        elif (found := _candidate(command, code / directory, scripts)) is not None:
+        elif (found := _candidate(command, code / directory, scripts, depth)) is not None:
             chdir = posixpath.join(directory, found.process.chdir)
             candidates.append(replace(found, process=replace(found.process, chdir=_relative(chdir))))
     chosen = _choose(candidates)
@@ -134,7 +135,7 @@ def _choose(candidates: list[_Candidate]) -> _Candidate | None:
     return chosen[-1] if chosen else None
 
 
-def _candidate(command: SimpleCommand, directory: Path, scripts: _Scripts) -> _Candidate | None:
+def _candidate(command: SimpleCommand, directory: Path, scripts: _Scripts, depth: int) -> _Candidate | None:
     words = list(command.words)
     if not words or _base(words[0]) in _NEVER_START:
         return None
@@ -144,12 +145,12 @@ def _candidate(command: SimpleCommand, directory: Path, scripts: _Scripts) -> _C
         prefix = words[:index]
         if word.endswith(".py") and not _starts_files(prefix):
             break
-        found = _program(word, words[index + 1 :], directory, scripts)
+        found = _program(word, words[index + 1 :], directory, scripts, depth)
         if found is not None:
             process, rank = found
             reported = (*_prefix_report(prefix), *process.reported)
             return _Candidate(process=replace(process, reported=reported), rank=rank, command=command)
-    return _of_script(command, words, directory, scripts)
+    return _of_script(command, words, directory, scripts, depth)
 
 
 def _starts_files(prefix: list[str]) -> bool:
@@ -158,7 +159,9 @@ def _starts_files(prefix: list[str]) -> bool:
     return all(_base(word) in known or word.startswith("-") or ASSIGNMENT.fullmatch(word) for word in prefix)
 
 
-def _program(word: str, rest: list[str], directory: Path, scripts: _Scripts) -> tuple[WebProcess, int] | None:
+def _program(
+    word: str, rest: list[str], directory: Path, scripts: _Scripts, depth: int
+) -> tuple[WebProcess, int] | None:
     base = _base(word)
     if base in SERVERS:
         return _of_server(base, rest)
@@ -167,7 +170,7 @@ def _program(word: str, rest: list[str], directory: Path, scripts: _Scripts) -> 
     if word.endswith(".py") and not word.startswith("-"):
         return _of_file(word, rest)
     if base in _SHELLS or word in _SOURCING:
-        return _of_shell(rest, directory, scripts)
+        return _of_shell(rest, directory, scripts, depth)
     return None
 
 
@@ -206,48 +209,48 @@ def _of_file(file: str, words: list[str]) -> tuple[WebProcess, int] | None:
     return WebProcess(kind="file", target=file, server="python"), 0
 
 
-def _of_shell(words: list[str], directory: Path, scripts: _Scripts) -> tuple[WebProcess, int] | None:
+def _of_shell(words: list[str], directory: Path, scripts: _Scripts, depth: int) -> tuple[WebProcess, int] | None:
     """Return what a shell runs: the command behind its `-c`, or a script of the source."""
     for index, word in enumerate(words):
         if word.startswith("-") and not word.startswith("--") and "c" in word:
-            return _inner(" ".join(words[index + 1 : index + 2]), directory, scripts)
+            return _inner(" ".join(words[index + 1 : index + 2]), directory, scripts, depth)
         if not word.startswith("-"):
-            return _script(word, directory, scripts)
+            return _script(word, directory, scripts, depth)
     return None
 
 
-def _of_script(command: SimpleCommand, words: list[str], directory: Path, scripts: _Scripts) -> _Candidate | None:
+def _of_script(
+    command: SimpleCommand, words: list[str], directory: Path, scripts: _Scripts, depth: int
+) -> _Candidate | None:
     """Return what a shell script of the source starts, if the command runs one."""
     at = next((index for index, word in enumerate(words) if word not in _HARMLESS), 0)
-    found = _script(words[at], directory, scripts)
+    found = _script(words[at], directory, scripts, depth)
     return None if found is None else _Candidate(process=found[0], rank=found[1], command=command)
 
 
-def _script(name: str, directory: Path, scripts: _Scripts) -> tuple[WebProcess, int] | None:
-    if name.startswith("/") or ".." in Path(name).parts:
+def _script(name: str, directory: Path, scripts: _Scripts, depth: int) -> tuple[WebProcess, int] | None:
+    if name.startswith("/") or ".." in Path(name).parts or depth >= _MAX_DEPTH:
         return None
-    if (directory / name) in scripts.seen or scripts.are_enough:
-        return scripts.seen.get(directory / name)
-    scripts.seen[directory / name] = None  # while it is looked at: it may run itself
-    found = scripts.seen[directory / name] = _of_script_file(name, directory, scripts)
-    return found
+    key = (directory / name, depth)
+    if key not in scripts.found:
+        text = scripts.text(directory / name, name)
+        scripts.found[key] = None if text is None else _of_script_text(name, text, directory, scripts, depth)
+    return scripts.found[key]
 
 
-def _of_script_file(name: str, directory: Path, scripts: _Scripts) -> tuple[WebProcess, int] | None:
-    try:
-        text = text_of(directory / name, name, most=_LARGEST_SCRIPT)
-    except (OSError, StagingError, ValueError):
-        return None
+def _of_script_text(
+    name: str, text: str, directory: Path, scripts: _Scripts, depth: int
+) -> tuple[WebProcess, int] | None:
     first = text.partition("\n")[0]
     if first.startswith("#!") and not any(f"/{shell}" in first or f" {shell}" in first for shell in _SHELLS):
         return None
     if not first.startswith("#!") and not name.endswith((".sh", ".bash")):
         return None
-    return _inner(text, directory, scripts)
+    return _inner(text, directory, scripts, depth)
 
 
-def _inner(line: str, directory: Path, scripts: _Scripts) -> tuple[WebProcess, int] | None:
-    found = None if scripts.are_enough else _understood(line, directory, scripts.deeper())
+def _inner(line: str, directory: Path, scripts: _Scripts, depth: int) -> tuple[WebProcess, int] | None:
+    found = _understood(line, directory, scripts, depth + 1) if depth < _MAX_DEPTH else None
     if found is None:
         return None
     development = found.server not in SERVERS or SERVERS[found.server].development
