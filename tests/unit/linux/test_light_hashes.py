@@ -65,3 +65,30 @@ def test_a_digest_is_the_same_whatever_the_size() -> None:
         digest = sha256_for(size)
         digest.update(b"x")
         assert digest.hexdigest() == OF_X
+
+
+def test_openssl_is_loaded_once_there_was_much_in_many_small_parts() -> None:
+    code = (
+        "import sys\n"
+        "from reconciler.linux.light_hashes import load_without_openssl, sha256_for\n"
+        "load_without_openssl()\n"
+        "for _ in range(31): sha256_for(1 << 19)\n"
+        "print('_hashlib' in sys.modules)\n"
+        "for _ in range(40): sha256_for(1 << 19)\n"
+        "print('_hashlib' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_the_daemon_loads_hashes_without_openssl() -> None:
+    code = (
+        "import sys\n"
+        "from reconciler.linux.light_hashes import load_without_openssl\n"
+        "load_without_openssl()\n"
+        "import reconciler.daemon.process, reconciler.cli.run, hashlib\n"
+        "print(hashlib.sha256.__module__, '_hashlib' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split()[0] in {"_sha256", "_sha2"}
+    assert done.stdout.split()[1] == "False"
