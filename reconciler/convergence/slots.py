@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
@@ -11,14 +12,16 @@ from reconciler.linux.host_memory import host_memory
 _PATIENCE_S = 3.0
 _MOST_REMEMBERED = 1000
 _ROOM = 4  # a part of the host's memory
+_BUSY = 2  # times as much to do as there are processors
+_TURNS = 4
 
 
 class Slots:
     """A number of slots, each given up after `longest_s` by what takes longer.
 
     What goes on comes before what begins: it is done sooner, and fewer are half done at a time. With `patience_s`,
-    the first that waits begins without a slot after so long, where `has_room` says that one more can be done; and who
-    had a slot for longer than that waits for all others the next time.
+    the first that waits begins without a slot after so long, where `has_room` for so many more says that it may; and
+    who had a slot for longer than that comes after others the next time, but for each fourth turn.
     """
 
     def __init__(
@@ -27,7 +30,7 @@ class Slots:
         longest_s: float,
         *,
         patience_s: float | None = None,
-        has_room: Callable[[], bool] = lambda: True,
+        has_room: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._number = number
         self._patience_s, self._has_room = patience_s, has_room
@@ -37,15 +40,17 @@ class Slots:
         self._beginning: deque[asyncio.Future[None]] = deque()
         self._last: deque[asyncio.Future[None]] = deque()
         self._slow: dict[str, None] = {}
+        self._turns = 1
         self._longest_s = longest_s
 
     @classmethod
     def patient(cls, number: int, longest_s: float) -> "Slots":
         """Slots for what may take as long as the author of an app likes: nothing else waits for that for long.
 
-        While the host has memory, one more begins every few seconds.
+        While the host has memory, one more begins every few seconds; beyond twice as many, while its processors are
+        not busy.
         """
-        return cls(number, longest_s, patience_s=_PATIENCE_S, has_room=_has_memory)
+        return cls(number, longest_s, patience_s=_PATIENCE_S, has_room=lambda more: _has_room(more, number))
 
     @functools.cached_property
     def apart(self) -> "Slots":
@@ -77,17 +82,21 @@ class Slots:
                 release()
 
         timer = asyncio.get_running_loop().call_later(self._longest_s, leave)
+        is_done = False
         try:
             yield leave
+            is_done = True
         finally:
             timer.cancel()
             leave()
-            self._remember(of, now() - began)
+            self._remember(of, now() - began, is_done=is_done)
 
-    def _remember(self, app: str, took_s: float) -> None:
-        """Remember whether an app took long."""
-        self._slow.pop(app, None)
-        if app and self._patience_s is not None and took_s > self._patience_s:
+    def _remember(self, app: str, took_s: float, *, is_done: bool) -> None:
+        """Remember whether an app took long; one that was ended earlier may be as slow as it was."""
+        is_slow = self._patience_s is not None and took_s > self._patience_s
+        if is_slow or is_done:
+            self._slow.pop(app, None)
+        if is_slow and app:
             self._slow[app] = None
             if len(self._slow) > _MOST_REMEMBERED:
                 del self._slow[next(iter(self._slow))]
@@ -114,6 +123,8 @@ class Slots:
 
     def _next(self) -> deque[asyncio.Future[None]]:
         """Return those of whom the first is the next, or an empty queue."""
+        if self._last and self._turns % _TURNS == 0:
+            return self._last
         return self._going_on or self._beginning or self._last
 
     async def _has_come(self, turn: asyncio.Future[None]) -> bool:
@@ -126,9 +137,10 @@ class Slots:
     def _may_be_more(self) -> bool:
         """Whether one more may begin without a slot; it counts as begun then."""
         now = asyncio.get_running_loop().time()
-        if now - self._extra_at < (self._patience_s or 0.0) or not self._has_room():
+        if now - self._extra_at < (self._patience_s or 0.0) or not self._has_room(1 - self._free):
             return False
         self._extra_at = now
+        self._turns += 1
         return True
 
     def _release(self) -> None:
@@ -137,6 +149,7 @@ class Slots:
             self._free += 1
             return
         while waiting := self._next():
+            self._turns += 1
             turn = waiting.popleft()
             if not turn.done():  # else it was cancelled
                 turn.set_result(None)
@@ -144,6 +157,8 @@ class Slots:
         self._free += 1
 
 
-def _has_memory() -> bool:
+def _has_room(more: int, number: int) -> bool:
+    """Whether the host can do so many more than `number` at a time."""
     most, available = host_memory()
-    return most is None or available is None or available * _ROOM >= most
+    has_memory = most is None or available is None or available * _ROOM >= most
+    return has_memory and (more <= number or os.getloadavg()[0] < _BUSY * (os.cpu_count() or 1))

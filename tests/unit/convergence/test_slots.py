@@ -1,6 +1,9 @@
 """How many instances start at the same time, and that a slow one keeps no other waiting."""
 
 import asyncio
+from contextlib import suppress
+
+import pytest
 
 from reconciler.convergence.slots import Slots
 
@@ -44,7 +47,7 @@ def test_the_first_that_waits_too_long_begins_without_a_slot_while_there_is_room
 
     async def story() -> None:
         nonlocal room
-        slots, begun = Slots(1, 60.0, patience_s=0.01, has_room=lambda: room), list[int]()
+        slots, begun = Slots(1, 60.0, patience_s=0.01, has_room=lambda _: room), list[int]()
         ending = asyncio.Event()
 
         async def work(number: int) -> None:
@@ -116,17 +119,17 @@ def test_what_goes_on_comes_before_what_begins_and_what_is_cancelled_takes_no_sl
     assert done[-1] == "two"
 
 
-def test_who_was_slow_waits_for_all_others_until_it_was_quick_again() -> None:
+def test_who_was_slow_comes_after_others_until_it_was_quick_again_but_is_not_left_out() -> None:
     done: list[str] = []
 
-    async def work(slots: Slots, name: str, *, goes_on: bool = False) -> None:
-        async with slots.slot(goes_on=goes_on, of=name):
+    async def work(slots: Slots, name: str) -> None:
+        async with slots.slot(goes_on=name == "slow", of=name):
             done.append(name)
 
     async def round_of(slots: Slots, *names: str) -> list[str]:
         done.clear()
         async with slots.slot():
-            waiting = [asyncio.create_task(work(slots, name, goes_on=name == "slow")) for name in names]
+            waiting = [asyncio.create_task(work(slots, name)) for name in names]
             await asyncio.sleep(0)
         await asyncio.gather(*waiting)
         return [*done]
@@ -136,7 +139,32 @@ def test_who_was_slow_waits_for_all_others_until_it_was_quick_again() -> None:
         async with slots.slot(of="slow"):
             await asyncio.sleep(0.02)
         slots._patience_s = 60.0
+        with suppress(OSError):
+            async with slots.slot(of="slow"):
+                raise OSError("it fails, however soon")
         assert await round_of(slots, "slow", "one", "two") == ["one", "two", "slow"]
         assert await round_of(slots, "one", "slow", "two") == ["slow", "one", "two"]
+        slots._slow["slow"] = None
+        many = [str(number) for number in range(8)]
+        assert "slow" in (await round_of(slots, "slow", *many))[:4]
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("available", "load", "more", "is_allowed"),
+    [(50, 99.0, 2, True), (20, 0.0, 1, False), (50, 99.0, 3, False), (50, 3.9, 3, True), (20, 3.9, 3, False)],
+)
+def test_one_more_begins_while_there_is_memory_and_beyond_twice_as_many_while_processors_are_idle(
+    monkeypatch: pytest.MonkeyPatch, available: int, load: float, more: int, is_allowed: bool
+) -> None:
+    monkeypatch.setattr("reconciler.convergence.slots.host_memory", lambda: (100, available))
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+    async def story() -> bool:
+        slots = Slots.patient(2, 60.0)
+        slots._free = 1 - more
+        return slots._may_be_more()
+
+    assert asyncio.run(story()) == is_allowed
