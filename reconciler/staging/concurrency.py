@@ -119,14 +119,18 @@ def apart(work: Callable[[], T]) -> asyncio.Future[T]:
 
 
 def _light_errors(work: Callable[[], T]) -> T:
-    """Do work; an error, which may be kept for long, holds nothing of what was read when it was raised."""
+    """Do work; an error, which may be kept for long, and what caused it hold no frame that was left by then."""
     try:
         return work()
     except BaseException as error:
-        raised: BaseException | None = error
-        while raised is not None:
+        known, todo = {id(error)}, [error]
+        while todo:
+            raised = todo.pop()
             traceback.clear_frames(raised.__traceback__)
-            raised = raised.__cause__ or raised.__context__
+            for each in (raised.__cause__, raised.__context__):
+                if each is not None and id(each) not in known:
+                    known.add(id(each))
+                    todo.append(each)
         raise
 
 

@@ -88,7 +88,11 @@ def _is_package(path: Path) -> bool:
             return False
     except (InvalidWheelFilename, InvalidSdistFilename):
         return False
-    except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, SourceError):
+    except SourceError as error:
+        if error.retry == "soon":
+            raise  # it could not be looked at now
+        return True
+    except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError):
         return True  # a package by its name: the installer says what is wrong with it
 
 

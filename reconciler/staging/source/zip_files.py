@@ -6,7 +6,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from reconciler.linux.regular_files import opened_file
 from reconciler.staging.errors import SourceError
@@ -32,10 +31,19 @@ _has_long_list = threading.Lock()
 def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip file. Raises SourceError if its list is too long, or while another long one is in memory."""
     with opened_file(path) as file:
-        is_long = _checked_size(file) > _LONG_LIST_BYTES
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001  ZipFile reads all first
+        size = int(end[_SIZE]) if end else 0
+        if size > _MAX_LIST_BYTES:
+            raise SourceError(f"its list of files is larger than {_MAX_LIST_BYTES >> 20} MiB")
+        is_long = size > _LONG_LIST_BYTES
         if is_long and not _has_long_list.acquire(timeout=_PATIENCE_S):
             raise SourceError("its list of files is long, and that of another app is being read", retry="soon")
         try:
+            if size > MAX_MEMBERS * _MEMBER.size:
+                begin = end[_LOCATION] - size - (_END64_BYTES if end[_SIGNATURE] == _END64_MARK else 0)
+                file.seek(max(0, begin))
+                if _holds_too_many(file.read(size)):
+                    raise SourceError(f"it contains more than {MAX_MEMBERS} files")
             with zipfile.ZipFile(file) as zipped:
                 try:
                     yield zipped
@@ -45,22 +53,6 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         finally:
             if is_long:
                 _has_long_list.release()
-
-
-def _checked_size(file: IO[bytes]) -> int:
-    """Return how many bytes the list has, 0 for no zip file. Raises SourceError if they are too many."""
-    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001  ZipFile reads all first
-    if not end:
-        return 0
-    size = int(end[_SIZE])
-    if size > _MAX_LIST_BYTES:
-        raise SourceError(f"its list of files is larger than {_MAX_LIST_BYTES >> 20} MiB")
-    if size > MAX_MEMBERS * _MEMBER.size:
-        begin = end[_LOCATION] - size - (_END64_BYTES if end[_SIGNATURE] == _END64_MARK else 0)
-        file.seek(max(0, begin))
-        if _holds_too_many(file.read(size)):
-            raise SourceError(f"it contains more than {MAX_MEMBERS} files")
-    return size
 
 
 def _holds_too_many(listed: bytes) -> bool:

@@ -111,8 +111,9 @@ def test_who_tries_again_as_a_program_ends_waits_for_the_next_one(opened: ExitSt
     with pytest.raises(ConnectionResetError):
         client.recv(1)
     ends.clear()
-    while not is_waiting(program):
-        connections.step(10)
+    for _ in range(10):
+        connections.step(1)
+    assert is_waiting(program)
 
 
 def test_a_connection_that_was_made_for_another_client_is_not_used_once_the_program_has_closed_it(
