@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
-from reconciler.staging.errors import SourceError
+from reconciler.staging.errors import StagingError
+from reconciler.staging.source.allowance import Allowance, allowing
 from reconciler.staging.source.tree import is_archive, refuse_sparse
 
 # A zip file ends with the list of its files; any other archive has to be read to its end, which must not take long.
 _ZIPS = (".zip", ".whl", ".bundle")
 _MOST_READ_BYTES = 4 << 20
+_LONGEST_S = 2.0
 
 
 def is_complete(place: str) -> bool:
@@ -23,14 +25,15 @@ def is_complete(place: str) -> bool:
         if path.name.endswith(_ZIPS):
             return _ends_with_its_list(path)
         return path.stat().st_size <= _MOST_READ_BYTES and _can_be_unpacked(path)
-    except (OSError, SourceError):
+    except (OSError, StagingError):
         return False
 
 
 def _can_be_unpacked(path: Path) -> bool:
     from reconciler.staging.source.archive import check_once  # most sources are directories
 
-    check_once(path)
+    with allowing(Allowance(within_s=_LONGEST_S)):
+        check_once(path)
     return True
 
 

@@ -49,8 +49,9 @@ class _Source:
     """One followed source with its apps, and the timer that fires once it has been quiet.
 
     `burst` is what happens to it, None while nothing does. `turned` says that a step of its path changed: what it leads
-    to has to be watched before it is read. `is_locked` says that git is writing there. `arrived_at` is when it was last
-    reported because it was moved into place. `mounts` is the table of before it was last read because of no event.
+    to has to be watched before it is read. `is_locked` says that git is writing there, `is_read` that a step is read to
+    tell whether it is complete, and `to_read` is one to read after that. `arrived_at` is when it was last reported
+    because it was moved into place. `mounts` is the table of before it was last read because of no event.
     """
 
     names: frozenset[str]
@@ -59,6 +60,8 @@ class _Source:
     burst: Burst | None = None
     turned: bool = True
     is_locked: bool = False
+    is_read: bool = False
+    to_read: str = ""
     arrived_at: float = float("-inf")
     mounts: Mounts | None = None
 
@@ -228,16 +231,27 @@ class SourceWatches:
         source = self._sources.get(path)
         if source is None or source.burst is None or source.is_locked:
             return
+        if source.is_read:  # for an earlier end
+            source.to_read = step
+            return
         try:
             looking = apart(partial(is_complete, step))
         except RuntimeError:  # no thread: it is complete once it has been quiet
             return
+        source.is_read = True
         looking.add_done_callback(partial(self._known, path, source.burst, source.burst.changes))
 
     def _known(self, path: str, burst: Burst, changes: int, looking: "asyncio.Future[bool]") -> None:
         """Take a step that is complete as moved into place, unless something happened to it meanwhile."""
         source = self._sources.get(path)
-        if source is None or source.burst is not burst or burst.changes != changes:
+        if source is None:
+            return
+        source.is_read = False
+        if source.to_read:
+            step, source.to_read = source.to_read, ""
+            self._on_ended(path, step)
+            return
+        if source.burst is not burst or burst.changes != changes:
             return
         if not looking.cancelled() and looking.exception() is None and looking.result():
             self._on_arrival(path)

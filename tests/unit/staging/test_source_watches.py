@@ -390,6 +390,51 @@ def test_an_archive_of_which_a_part_is_missing_has_to_rest(tmp_path: Path, name:
     asyncio.run(within(story()))
 
 
+def test_an_archive_that_is_written_again_and_again_is_read_by_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, reading, may_end = tmp_path / "app.zip", list[str](), threading.Event()
+    source.write_bytes(a_zip())
+
+    def slowly(place: str) -> bool:
+        reading.append(place)
+        return may_end.wait(60) and is_complete(place)
+
+    monkeypatch.setattr("reconciler.staging.source.watches.is_complete", slowly)
+
+    async def story() -> None:
+        async with following(source, NEVER) as (followed, suspected):
+            ended, tell = list[str](), followed._sources[str(source)].followed.on_ended
+            assert tell is not None
+
+            def on_ended(place: str) -> None:
+                ended.append(place)
+                tell(place)
+
+            followed._sources[str(source)].followed.on_ended = on_ended
+            for _ in range(5):
+                ended.clear()
+                source.write_bytes(a_zip())
+                await soon(lambda: ended)
+            assert len(reading) == 1
+            may_end.set()
+            await soon(lambda: suspected)
+            assert len(reading) == 2
+
+    asyncio.run(within(story()))
+
+
+def test_an_archive_that_takes_long_to_read_is_not_known_to_be_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "app.tar.gz"
+    source.write_bytes(a_tar())
+    assert is_complete(str(source))
+    monkeypatch.setattr("reconciler.staging.source.completeness._LONGEST_S", -1.0)
+    monkeypatch.setattr("reconciler.staging.source.archive._good", {})
+    assert not is_complete(str(source))
+
+
 def test_a_directory_that_is_made_again_has_to_rest(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
 
