@@ -102,7 +102,7 @@ def select(
         runtime_named=choice.named,
         python_advice=choice.advice,
         notes=tuple(filter(None, (choice.note,))),
-        entry=replace(entry, reported=(*entry.reported, *static.reported, *unread)),
+        entry=replace(entry, reported=(*entry.reported, *static.reported, *unread, *_unused(recipe))),
         missing=missing_packages(code, entry) if found.kind == "none" and choice.runtime.release >= (3,) else "",
         commands=CodeCommands(
             collect="" if "collectstatic" in entry.release else static.collect, release=entry.release
@@ -111,6 +111,13 @@ def select(
         offline=find_offline_packages(code),
         imports_pkg_resources=imports_pkg_resources(code),
     )
+
+
+def _unused(recipe: Recipe) -> tuple[str, ...]:
+    """Return what of the manifest has no effect on an app that gunicorn serves."""
+    if not recipe.build:
+        return ()
+    return ("`build` of the manifest (it does not run where gunicorn serves; build before the source is copied)",)
 
 
 def python_of_lock(found: Dependencies) -> PythonConstraint | None:

@@ -90,3 +90,9 @@ def test_the_files_beside_the_dependency_file_are_looked_at_too(tmp_path: Path) 
         "api/nltk.txt",
         "api/environment.yml",
     ]
+
+
+def test_a_build_command_that_does_not_run_is_named(tmp_path: Path) -> None:
+    code = plant(tmp_path, {"wsgi.py": "def application(environ, start_response): ...\n"})
+    told = "`build` of the manifest (it does not run where gunicorn serves; build before the source is copied)"
+    assert list(select(code, Recipe(build=("make",)), HOST).entry.reported) == [told]
