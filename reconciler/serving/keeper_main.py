@@ -1,6 +1,6 @@
 """Hold listening sockets for a daemon that may die, and hand them to the next one.
 
-A script, run as `python -I -S keeper_main.py SECONDS` with its own listening socket as standard input. It imports
+A script, run as `python -I -S … keeper_main.py SECONDS` with its own listening socket as standard input. It imports
 little, not even `socket`, for its memory is all it costs. A daemon that connects is sent `have NAME`, with the
 descriptor, for each socket held, then `all`; it sends `keep NAME` with a descriptor, `drop NAME`, or `end`. The newest
 connection counts. After SECONDS without one it ends, so that clients do not wait for ever at a host without a daemon.
@@ -97,4 +97,4 @@ def _close(number: int) -> None:
 if __name__ == "__main__":
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    main(_socket.socket(fileno=0), float(sys.argv[1]))
+    main(_socket.socket(fileno=0), float(sys.argv[-1]))
