@@ -123,7 +123,7 @@ class LogRotation:
     async def _cut_at_once(self, names: Iterable[str]) -> int:
         """Cut the logs of apps to what is rotated next, side by side; return how many bytes were dropped.
 
-        Whoever writes to a log waits while that is cut: one after the other, all others would write on meanwhile.
+        A writer waits while its log is cut: one after the other, all others would write on meanwhile.
         """
         beyond = self._limit_bytes + logs.SLACK_BYTES
         files = [f"{self._directory}/{name}/{file}" for name in names for file in self._timed(name)]

@@ -7,8 +7,9 @@ other threads run meanwhile, which Python's own does not before 3.12.
 import contextlib
 import importlib
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from reconciler.linux.proc_files import read_proc
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -19,7 +20,7 @@ _OPENSSL = "_hashlib"
 # Of hashlib; an interpreter that is to hash by OpenSSL alone has none of them, and one before 3.12 has the first two.
 _OWN = ("_md5", "_sha1", "_blake2", "_sha3")
 _OWN_SHA2 = ("_sha256", "_sha512") if sys.version_info < (3, 12) else ("_sha2",)
-_FIPS = Path("/proc/sys/crypto/fips_enabled")
+_FIPS = "/proc/sys/crypto/fips_enabled"
 
 
 class _Counted:
@@ -59,7 +60,7 @@ def sha256_for(size: int) -> "_Hash":
 def _is_bound_to_openssl() -> bool:
     """Whether this interpreter, or its host, hashes by OpenSSL alone."""
     with contextlib.suppress(OSError):
-        if _FIPS.read_text().strip() == "1":
+        if read_proc(_FIPS).strip() == "1":
             return True
     try:
         for name in (*_OWN, *_OWN_SHA2):
