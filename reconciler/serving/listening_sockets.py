@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NOWHERE: frozenset[Address] = frozenset()
 _PIDFD_GETFD = 438
-BACKLOG = 2048
+_BACKLOG = 2048
 _LOOK_S = 0.25  # of processor time
 
 
@@ -59,6 +59,17 @@ def is_shut(opened: socket.socket) -> bool:
     hung_up = select.poll()
     hung_up.register(opened, select.POLLRDHUP)
     return bool(hung_up.poll(0))
+
+
+def accepts(opened: socket.socket) -> bool:
+    """Return whether a socket listens: that of a port no longer does once any process that has it shut it down."""
+    return bool(opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def listen_beside(opened: socket.socket) -> None:
+    """Have the socket of a port listen, behind others of ours that do so there. Raises OSError."""
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # a process of the app may have changed it
+    opened.listen(_BACKLOG)
 
 
 class Listeners:
@@ -188,11 +199,10 @@ class Listeners:
     def listen_again(self, address: Address) -> bool:
         """Let a port accept connections again that was shut down; return whether that was needed, and done."""
         held = self._sockets.get(address)
-        if held is None or held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        if held is None or accepts(held):
             return False
         with contextlib.suppress(OSError):
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # beside the socket of a canary, it has to
-            held.listen(BACKLOG)
+            listen_beside(held)
             return True
         return False
 
@@ -268,7 +278,7 @@ def fetched_from(address: Address, pidfd: int, pid: int) -> socket.socket | None
         fetched = _fetch(pidfd, number)
         if fetched is None:
             continue
-        listens = fetched.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and _listens_at(fetched, address)
+        listens = accepts(fetched) and _listens_at(fetched, address)
         if listens and is_reached(address, fetched):
             return fetched
         forbid_lingering(fetched)
@@ -287,7 +297,7 @@ def bound_beside(address: Address) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         opened.bind(sockaddr(address))
-        opened.listen(BACKLOG)
+        opened.listen(_BACKLOG)
     except OSError:
         opened.close()
         raise
@@ -317,7 +327,7 @@ def _refuse_taken(address: Address, own: frozenset[int] = frozenset()) -> None:
 def _bound(address: Address) -> socket.socket:
     if address.path:
         try:
-            return listen_at(Path(address.path), BACKLOG)
+            return listen_at(Path(address.path), _BACKLOG)
         except OSError as error:
             raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
     try:

@@ -15,7 +15,7 @@ from reconciler.linux.process_table import sockets_of
 from reconciler.linux.shared_listeners import close_shared
 from reconciler.planning.address import Address
 from reconciler.planning.canary.weights import WHOLE, By
-from reconciler.serving.listening_sockets import BACKLOG, Listeners, bound_beside, is_alone
+from reconciler.serving.listening_sockets import Listeners, accepts, bound_beside, is_alone, listen_beside
 
 _LOOK_S = 0.05
 _EMPTY_LOOKS = 3
@@ -75,13 +75,13 @@ class SecondListeners:
         """
         from reconciler.linux.shared_ports import divide
 
-        is_shut = self._is_shut(address)
+        held = self._sockets[address]
+        is_shut = not accepts(held)
         if is_shut and not weight:
             return
-        held = self._sockets[address]
         try:
             if is_shut:
-                _listen_again(held)
+                listen_beside(held)
             divide(held, weight, by)
         except OSError as error:
             if weight:  # else it gets some until it is closed: what ends it is not held up
@@ -100,7 +100,7 @@ class SecondListeners:
             with contextlib.suppress(OSError):  # it was shut down as well
                 held.shutdown(socket.SHUT_RDWR)
             with contextlib.suppress(OSError):
-                _listen_again(held)
+                listen_beside(held)
         return True
 
     def is_known_to(self, address: Address, pid: int) -> bool:
@@ -125,7 +125,7 @@ class SecondListeners:
         if address not in self._sockets:
             return
         self.weigh(address, WHOLE if promoted else 0, "connection")
-        if not promoted and self._is_shut(address):
+        if not promoted and not accepts(self._sockets[address]):
             return  # nothing comes to it
         leaving = self._first.opened_at(address) if promoted else self._sockets[address]
         relay = Relay(leaving, address, back=True)
@@ -151,9 +151,6 @@ class SecondListeners:
         else:
             self.close(address)
 
-    def _is_shut(self, address: Address) -> bool:
-        return not self._sockets[address].getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-
     def close(self, address: Address) -> None:
         """Close this process's copy, if it has one."""
         held = self._sockets.pop(address, None)
@@ -164,9 +161,3 @@ class SecondListeners:
         """Close every copy of this process; instances keep theirs."""
         for address in list(self._sockets):
             self.close(address)
-
-
-def _listen_again(held: socket.socket) -> None:
-    """Have a socket listen that was shut down, behind the one that listens beside it. Raises OSError."""
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # which a process of the app may have changed
-    held.listen(BACKLOG)
