@@ -123,11 +123,12 @@ class LogRotation:
     async def _cut_at_once(self, names: Iterable[str]) -> int:
         """Cut the logs of apps to what is rotated next, side by side; return how many bytes were dropped.
 
-        A writer waits while its log is cut: one after the other, all others would write on meanwhile.
+        A writer waits while its log is cut: one after the other, all others would write on meanwhile. One that was not
+        told to open its log again yet writes to what that was renamed to.
         """
         beyond = self._limit_bytes + logs.SLACK_BYTES
         files = [f"{self._directory}/{name}/{file}" for name in names for file in self._timed(name)]
-        large = [Path(file) for file in files if logs.size(file) > beyond]
+        large = [Path(each) for file in files for each in (file, f"{file}.1") if logs.size(each) > beyond]
         return sum(await asyncio.gather(*(self._apart(logs.cut, each, beyond, beyond) for each in large)))
 
     def on_report(self, subject: Subject, _: Report | None) -> None:
@@ -208,8 +209,7 @@ class LogRotation:
         if any(live.record.isolation for live in self._instances.lives(name)):  # which sees no log to open again
             kept, opened_again = [*kept, *opened_again], []
         if dropped := await self._cut_at_once((name,)):
-            self._flooded.add(name)
-            self._flood.set()
+            self._begin_flood(name)
         durable = name not in self._flooded
         rotated, emptied, cut = await self._apart(self._brought_within, kept, opened_again, durable=durable)
         cut += dropped
@@ -226,12 +226,16 @@ class LogRotation:
                 self._to_tell.discard(name)
                 self._flooded.discard(name)
         if cut:
-            self._flooded.add(name)
-            self._flood.set()
+            self._begin_flood(name)
         if cut and name not in self._cut:
             self._cut.add(name)
             limit = f"{self._limit_bytes / 2**20:.3g} MiB"
             self._record(name, f"its log grows faster than it is rotated: lines were dropped beyond {limit} a file")
+
+    def _begin_flood(self, name: str) -> None:
+        """Cut an app's logs again and again, until they no longer grow."""
+        self._flooded.add(name)
+        self._flood.set()
 
     def _brought_within(
         self, kept: Iterable[Path], opened_again: Iterable[Path], *, durable: bool
@@ -249,13 +253,9 @@ class LogRotation:
                 moved = logs.rotate(log, self._limit_bytes, self._keep, in_place=in_place, durable=durable)
                 rotated |= moved and not in_place
                 emptied |= moved and in_place
-            cut += self._cut_all([str(log)], self._limit_bytes)
+            renamed = log.with_name(f"{log.name}.1")
+            cut += sum(logs.cut(each, beyond, self._limit_bytes) for each in (log, renamed))
         return rotated, emptied, cut
-
-    def _cut_all(self, files: Iterable[str], to_bytes: int) -> int:
-        """Cut logs, and those that they were renamed to, that are beyond the limit and some slack; return the bytes."""
-        beyond = self._limit_bytes + logs.SLACK_BYTES
-        return sum(logs.cut(Path(each), beyond, to_bytes) for log in files for each in (log, f"{log}.1"))
 
     def _open_again(self, name: str) -> None:
         """Have an app's processes open their logs again; those that could not be told yet are told at the next look."""

@@ -211,6 +211,25 @@ def test_a_log_that_is_flooded_from_the_start_is_cut_within_a_second_and_whateve
     assert max(largest[12:]) <= 2 * 100_000 + 2 * _LIMIT
 
 
+def test_a_log_that_was_renamed_is_cut_as_often_as_long_as_it_is_written_to(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "SLACK_BYTES", 1000)
+    free, largest, log = [10**9], list[int](), paths.log("blog", "app")
+    monkeypatch.setattr(LogRotation, "_free", lambda _: free[0])
+
+    def flood(number: int) -> None:
+        """1 MB a second, to what the log was renamed to once it was, as a process that opens none again."""
+        renamed = log.with_name("app.log.1")
+        append(renamed if renamed.exists() else log, 100_000)
+        free[0] -= 100_000
+        if number >= 60:
+            largest.append(max(each.stat().st_size for each in log.parent.iterdir()))
+
+    rotated(paths, flood, 20, every_s=0.1)
+    assert max(largest) <= 2 * 100_000 + 2 * _LIMIT
+
+
 def test_a_process_that_still_starts_is_told_to_open_its_log_again_once_it_listens(paths: StatePaths) -> None:
     """Before, the signal would end it."""
     writers = Writers(files={"blog": paths.log("blog", "app")}, starting=5)
