@@ -99,6 +99,7 @@ class ApplyProgress:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per app and service at the end.")
 def command(settings: Settings, timeout_s: float, as_json: bool) -> None:
     from reconciler.daemon.process import apply
+    from reconciler.linux import loops
     from reconciler.state.lock import AlreadyRunning
     from reconciler.state.schema import OtherVersion
 
@@ -110,7 +111,7 @@ def command(settings: Settings, timeout_s: float, as_json: bool) -> None:
     progress = ApplyProgress(console, _serving(settings.paths))
     began = time.monotonic()
     try:
-        rows = asyncio.run(apply(settings, progress, timeout_s))
+        rows = loops.run(apply(settings, progress, timeout_s))
     except AlreadyRunning as running:
         _wait_for_daemon(settings, running.pid, timeout_s - (time.monotonic() - began), as_json=as_json)
         return

@@ -81,10 +81,9 @@ def prepared(
     settings: "Settings", wanted: "Wanted", timeout_s: float, then: "Callable[[ForegroundDaemon], Made]"
 ) -> Made:
     """Prepare an app, and return what `then` makes of it. Raises ClickException."""
-    import asyncio
-
     from reconciler.daemon.foreground.prepare import prepare
     from reconciler.daemon.foreground.preparing import NotPrepared
+    from reconciler.linux import loops
     from reconciler.state.lock import AlreadyRunning
 
     said = _Said(wanted.app)
@@ -92,7 +91,7 @@ def prepared(
     with failures(settings):
         while True:
             try:
-                return asyncio.run(prepare(settings, wanted, said.report, max(0.0, until - time.monotonic()), then))
+                return loops.run(prepare(settings, wanted, said.report, max(0.0, until - time.monotonic()), then))
             except NotPrepared as error:
                 raise Failure(error.reason, f"cannot run {wanted.app}: {plain(str(error))}") from error
             except AlreadyRunning as running:  # only a daemon answers requests, whatever its command line says

@@ -86,10 +86,9 @@ def command(settings: Settings, stop_apps: bool | None, events: str, page: bool,
     fork_server = begin(settings.paths)  # it loads what it needs on another core while this process does
     with uncollected(), loaded_late(*_TLS):
         load_without_openssl()
-        import asyncio
-
         from reconciler.daemon.process import run
         from reconciler.daemon.web_process import page_of_its_own
+        from reconciler.linux import loops
         from reconciler.state.lock import AlreadyRunning
         from reconciler.state.schema import OtherVersion
 
@@ -103,7 +102,7 @@ def command(settings: Settings, stop_apps: bool | None, events: str, page: bool,
         stops = os.getpid() == 1 if stop_apps is None else stop_apps
         print_text = functools.partial(print_progress, stops=stops)
         tell = _export if events == "json" else print_text
-        down = asyncio.run(run(settings, tell, stop_apps=stops, fork_server=fork_server))
+        down = loops.run(run(settings, tell, stop_apps=stops, fork_server=fork_server))
     except (AlreadyRunning, OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     except sqlite3.Error as error:

@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from reconciler.daemon.web_process import SIGN_OF_LIFE_EVERY_S
+from reconciler.linux import loops
 from reconciler.settings.settings import Settings
 from reconciler.web.app import application
 from reconciler.web.connection import Connection
@@ -21,7 +22,7 @@ _DRAIN_WITHIN_S = 10.0
 
 def serve(settings: Settings, line: socket.socket, listeners: Sequence[socket.socket]) -> None:
     """Serve on the listeners. `line` closes when the daemon ends, and carries a heartbeat to it."""
-    asyncio.run(_serve(settings, line, listeners))
+    loops.run(_serve(settings, line, listeners))
 
 
 async def _serve(settings: Settings, line: socket.socket, listeners: Sequence[socket.socket]) -> None:

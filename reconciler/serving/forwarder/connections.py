@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from reconciler.linux.readiness import Readiness
 from reconciler.serving.forwarder.endpoints import Endpoint
 from reconciler.serving.forwarder.pair import Pair
 
@@ -46,7 +47,7 @@ class Connections:
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._endpoint = endpoint
         self._figures = figures
-        self._epoll = select.epoll()
+        self._epoll = Readiness()
         self._pairs: dict[int, tuple[Pair, int]] = {}
         self._others: dict[int, Callable[[], None]] = {}
         self._lingering: set[Pair] = set()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from reconciler.serving.forwarder.answers import Answers
 
 if TYPE_CHECKING:
+    from reconciler.linux.readiness import Readiness
     from reconciler.serving.gate_figures import Figures
 
 _CHUNK = 64 * 1024
@@ -44,7 +45,7 @@ class Pair:
     )
 
     def __init__(
-        self, client: socket.socket, program: socket.socket, epoll: select.epoll, figures: "Figures | None"
+        self, client: socket.socket, program: socket.socket, epoll: "Readiness", figures: "Figures | None"
     ) -> None:
         self.sides = (client, program)
         self.answers = Answers()

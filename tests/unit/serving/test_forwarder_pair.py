@@ -1,6 +1,5 @@
 """A client and a program with a forwarder between them: what each of them gets, and when the forwarder has rest."""
 
-import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from reconciler.linux.readiness import Readiness
 from reconciler.serving.forwarder.pair import Pair
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -22,7 +22,7 @@ class Line:
     client: socket.socket
     program: socket.socket
     pair: Pair
-    epoll: select.epoll
+    epoll: Readiness
 
     def pump(self, *, closing: bool = False, rounds: int = 200) -> int:
         """Do what can be done; return after how many rounds nothing is left."""
@@ -53,7 +53,7 @@ def line(request: pytest.FixtureRequest) -> Iterator[Line]:
         each.setblocking(False)
     for each in (client, program):
         each.settimeout(60)
-    epoll = select.epoll()
+    epoll = Readiness()
     pair = Pair(front, back, epoll, None)
     yield Line(client, program, pair, epoll)
     pair.close()
