@@ -19,6 +19,7 @@ from reconciler.daemon.summary import HostSummary
 from reconciler.isolation.app_namespace import become_warded
 from reconciler.isolation.app_users import app_users
 from reconciler.linux.heap import share_one_heap
+from reconciler.linux.loop_threads import LoopThreads
 from reconciler.linux.open_files import allow_many_open_files
 from reconciler.linux.processes import adopt_orphans, keep_descriptors
 from reconciler.linux.systemd import ServiceManager
@@ -80,6 +81,7 @@ async def built(settings: Settings, kind: type[DaemonT]) -> AsyncIterator[tuple[
 
     Leaving the context ends every task and stops no app.
     """
+    asyncio.get_running_loop().set_default_executor(LoopThreads())
     keep_descriptors()
     allow_many_open_files()  # a sleeping app costs one
     share_one_heap()

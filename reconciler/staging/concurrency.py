@@ -109,7 +109,7 @@ class SingleFlight(Generic[K, T]):
 
 
 # Of staging alone: no other part of the daemon waits for a thread that reads what strangers wrote.
-_threads = DaemonThreads("staging", most=32)
+_threads = DaemonThreads("staging", most=32, at_all=512)
 _collections = PacedCollections(every=50)
 
 

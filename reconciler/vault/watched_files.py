@@ -1,12 +1,12 @@
 """Single files in, and what each is read for; a call on the loop out, with its path, once what happened has settled.
 
 A file is what its path leads to: one that is missing, replaced or behind a link anywhere on its path is seen, too. What
-sends no events is found whenever `follow` is called.
+sends no events is found whenever `follow` is called. A file whose disk does not answer holds up no other.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -18,6 +18,9 @@ Use: TypeAlias = tuple[str, str]
 
 # What differs whenever a file was written or replaced.
 _Stamp: TypeAlias = tuple[int, int, int, int, int]
+
+# A look at a file that has not ended by then is not waited for.
+_HANGS_S = 1.0
 
 
 class Files:
@@ -31,6 +34,7 @@ class Files:
         self._followed: dict[str, FollowedPath] = {}
         self._stamps: dict[str, _Stamp | None] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._apart: dict[str, bool] = {}  # the paths that are looked at apart now; whether once more, then
 
     async def follow(self, uses: frozenset[Use]) -> None:
         """Follow exactly these. The file of a new use is suspected, and one that differs from when it was last."""
@@ -42,9 +46,10 @@ class Files:
         for path in paths - self._followed.keys():
             stir = partial(self._stir, path)
             self._followed[path] = self._paths.follow(path, "file", on_step=stir, on_change=stir)
-        if paths:
-            changed = await asyncio.to_thread(self._look, sorted(paths))
-            for path in sorted(new.union(changed)):
+        self._apart |= dict.fromkeys(new & self._apart.keys(), True)
+        if due := sorted(paths - self._apart.keys()):
+            changed = await self._looked_at(due)
+            for path in sorted((new - self._apart.keys()).union(changed)):
                 self._suspect(path)
         self._uses = uses  # last: after an error, all are new at the next call
 
@@ -60,9 +65,22 @@ class Files:
             timer.cancel()
         self._followed, self._timers = {}, {}
 
-    def _look(self, paths: Collection[str]) -> list[str]:
-        """Watch what the paths lead to now, and return those whose file is another, or was written."""
-        changed = []
+    async def _looked_at(self, paths: Sequence[str]) -> Collection[str]:
+        """Return those of the paths whose file is another, or was written; once one hangs, the rest is done apart."""
+        each, changed = iter(paths), list[str]()
+        looking = asyncio.get_running_loop().run_in_executor(None, self._look, each, changed)
+        await asyncio.wait((looking,), timeout=_HANGS_S)
+        if looking.done():
+            looking.result()
+            return changed
+        rest = list(each)  # so that the thread ends after the one that hangs
+        self._wait_apart(paths[len(paths) - len(rest) - 1], looking)
+        for path in rest:
+            self._look_apart(path)
+        return tuple(changed)
+
+    def _look(self, paths: Iterator[str], changed: list[str]) -> None:
+        """Watch what the paths lead to now, and note those whose file is another, or was written. Blocks."""
         for path in paths:
             followed = self._followed.get(path)
             if followed is None:
@@ -72,7 +90,6 @@ class Files:
             if path in self._stamps and self._stamps[path] != stamp:
                 changed.append(path)
             self._stamps[path] = stamp
-        return changed
 
     def _stir(self, path: str, _: Change | None = None) -> None:
         """Have a file looked at once nothing has happened to it for a moment."""
@@ -84,14 +101,28 @@ class Files:
 
     def _settled(self, path: str) -> None:
         self._timers.pop(path, None)
-        looking = asyncio.get_running_loop().run_in_executor(None, self._look, [path])
+        if path in self._apart:
+            self._apart[path] = True
+        else:
+            self._look_apart(path)
+
+    def _look_apart(self, path: str) -> None:
+        """Look at a file on its own, and suspect it then."""
+        looking = asyncio.get_running_loop().run_in_executor(None, self._look, iter((path,)), [])
+        self._wait_apart(path, looking)
+
+    def _wait_apart(self, path: str, looking: "asyncio.Future[None]") -> None:
+        self._apart[path] = False
         looking.add_done_callback(partial(self._looked, path))
 
-    def _looked(self, path: str, looking: "asyncio.Future[list[str]]") -> None:
+    def _looked(self, path: str, looking: "asyncio.Future[None]") -> None:
         """Suspect a file, whatever the look at its path has come to."""
+        again = self._apart.pop(path, False)
         if not looking.cancelled():
             looking.exception()  # no thread, no descriptor: reading it tells
-            if path in self._followed:
+            if again:
+                self._look_apart(path)
+            elif path in self._followed:
                 self._suspect(path)
 
 

@@ -220,7 +220,7 @@ class SourceTracker:
         source, problem = self._never_read[name]
         began = time.monotonic()
         try:
-            await asyncio.to_thread(fingerprint, source.path, DigestCache())
+            await look_in_thread(lambda: fingerprint(source.path, DigestCache()))
         except SourceError as error:
             if str(error) == problem:
                 await asyncio.sleep(_PAUSE_S + _PAUSES_PER_READING * (time.monotonic() - began))

@@ -28,7 +28,7 @@ from reconciler.staging.source.tree import ignored
 _PARTS = 10
 _SELDOM = 12
 # The file system of a source that takes longer to answer hangs: no other source, and no manifest, waits for it.
-_HANGS_S = 5.0
+_HANGS_S = 1.0
 # What is moved into place again and again is read no more often than this without a rest.
 _ARRIVALS_S = 1.0
 # How often a lock of git is looked at, and how long it may be held.

@@ -1,13 +1,16 @@
 """Work runs in a bounded number of threads, in order, and ends no differently for its caller than a call would."""
 
+import itertools
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import CancelledError, Future
 from functools import partial
 
 import pytest
 
+from reconciler.linux import daemon_threads
 from reconciler.linux.daemon_threads import DaemonThreads
 
 _WITHIN_S = 30.0
@@ -105,3 +108,39 @@ def test_a_process_ends_without_waiting_for_work_that_hangs() -> None:
         "assert begun.wait(60)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=_WITHIN_S * 2, check=False).returncode == 0
+
+
+def test_what_waits_behind_work_that_hangs_gets_threads_of_its_own_up_to_a_number() -> None:
+    threads = DaemonThreads("work", 2, at_all=5, hangs_s=0.01)
+    release, hung = held(threads, 5)  # the third to the fifth begin only because the first two hang
+    beyond = threads.run(lambda: "beyond")
+    assert not any(future.done() for future in (*hung, beyond))
+    release.set()
+    assert beyond.result(_WITHIN_S) == "beyond"
+    assert len({future.result(_WITHIN_S) for future in hung}) == 5
+
+
+def test_work_that_gets_a_processor_does_not_hang_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = itertools.count()
+    monkeypatch.setattr(daemon_threads, "_processor_s", lambda _: float(next(looks)))
+    threads = DaemonThreads("work", 2, at_all=5, hangs_s=0.001)
+    release, busy = held(threads, 2)
+    behind = threads.run(lambda: "behind")
+    while next(looks) < 100:
+        time.sleep(0.001)
+    assert not behind.running()
+    assert not behind.done()
+    release.set()
+    for future in (*busy, behind):
+        future.result(_WITHIN_S)
+
+
+def test_all_but_what_hangs_is_waited_for() -> None:
+    threads = DaemonThreads("work", 1, at_all=3, hangs_s=0.01)
+    release, hung = held(threads, 2)
+    done: list[int] = []
+    threads.run(partial(done.append, 1)).result(_WITHIN_S)
+    threads.settle(_WITHIN_S)
+    assert done == [1]
+    assert not any(future.done() for future in hung)
+    release.set()
