@@ -5,7 +5,7 @@ What it said last is all that is known: an error of the operating system, as Pyt
 
 import re
 
-_PATH = r"[^'\n]*'(?P<path>/[^'\n]{1,300})'"
+_PATH = r"[^'\n]{0,300}'(?P<path>/[^'\n]{1,300})'"
 _READ_ONLY = re.compile(rf"(?:\[Errno 30\]|EROFS\b){_PATH}")
 _ABSENT = re.compile(rf"(?:\[Errno 2\]|ENOENT\b|\[Errno 13\]|EACCES\b){_PATH}")
 _OUT_OF_SIGHT = ("/srv/", "/opt/", "/var/", "/home/", "/root/", "/run/", "/mnt/", "/media/")
