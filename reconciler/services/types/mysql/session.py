@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import field
 from typing import Any, TypeAlias, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import pymysql
 from pymysql.constants import CR, ER
 
+from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.error_words import in_words
 from reconciler.services.provisioner import ServiceError, ServiceSpec
@@ -83,7 +83,7 @@ class Session:
 
     def __init__(self, params: MysqlParams, statement_s: float = _STATEMENT_S) -> None:
         self._params = params
-        self._thread = ThreadPoolExecutor(1, "mysql")
+        self._thread = DaemonThreads("mysql", 1, kept_s=1.0)
         self._socket: socket.socket | None = None
         self._connection: pymysql.Connection[Any] = pymysql.Connection(
             host=params.host,
@@ -133,12 +133,11 @@ class Session:
         return str(self._connection.escape(text))
 
     def close(self, *, waiting: bool) -> None:
-        """Close the connection and end the thread; `waiting` says that a statement may still run in it."""
+        """Close the connection in its thread, which ends then; `waiting` says that a statement may still run in it."""
         if waiting and self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.submit(self._disconnect)
-        self._thread.shutdown(wait=False)
+        self._thread.run(self._disconnect)
 
     def _disconnect(self) -> None:
         with suppress(pymysql.Error):
@@ -146,7 +145,7 @@ class Session:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await asyncio.wrap_future(self._thread.run(work))
         except (pymysql.Error, OSError) as error:
             raise _service_error(self._params, error) from None
 
