@@ -1,7 +1,8 @@
 """Stop the daemon, and every app and task it started.
 
 Each app gets its stop timeout to finish its requests. Each task gets 8 s after SIGTERM, and is recorded as failed.
-'reconciler run' starts the apps again.
+'reconciler run' starts the apps again. The command fails, and says what is left, unless the daemon's process, those of
+its apps, their control groups and their rules of the kernel are gone; a daemon that takes longer than 30 s is killed.
 """
 
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @json_option
 @state_option
 def command(as_json: bool, state: Path | None) -> None:
-    from reconciler.daemon.shutdown import Stopped, shut_down
+    from reconciler.daemon.shutdown import StillRunning, Stopped, shut_down
     from reconciler.state.lock import AlreadyRunning
 
     paths = paths_of(state)
@@ -35,9 +36,14 @@ def command(as_json: bool, state: Path | None) -> None:
             stopped = shut_down(paths, lambda text: click.echo(text, err=True))
     except AlreadyRunning as error:
         raise click.ClickException(f"{error}: it was started just now; try again") from error
-    if as_json:
-        _show_json(stopped)
-        return
+    except StillRunning as error:
+        raise click.ClickException(str(error)) from error
+    _show_json(stopped) if as_json else _show(stopped)
+    if stopped.left:
+        raise click.ClickException(stopped.left)
+
+
+def _show(stopped: "Stopped") -> None:
     parts = [f"the daemon (pid {stopped.daemon})"] if stopped.daemon else []
     parts += [counted(stopped.instances, "app instance")] if stopped.instances else []
     parts += [counted(stopped.processes, "process")] if stopped.processes else []

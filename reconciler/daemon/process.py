@@ -76,21 +76,26 @@ def _only(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 @contextlib.asynccontextmanager
-async def built(settings: Settings, kind: type[DaemonT]) -> AsyncIterator[tuple[DaemonT, StandingTasks, asyncio.Event]]:
+async def built(
+    settings: Settings, kind: type[DaemonT], *, to_the_end: bool = False
+) -> AsyncIterator[tuple[DaemonT, StandingTasks, asyncio.Event]]:
     """Build a daemon of a kind that owns its state directory, with its tasks, and an event that SIGTERM and SIGINT set.
 
-    Leaving the context ends every task and stops no app.
+    Leaving the context ends every task and stops no app. The state directory is another daemon's to use from then on,
+    or `to_the_end` only once this process has ended, with every thread that still reads or writes there.
     """
-    asyncio.get_running_loop().set_default_executor(LoopThreads())
     keep_descriptors()
     allow_many_open_files()  # a sleeping app costs one
     share_one_heap()
     adopt_orphans()
+    asyncio.get_running_loop().set_default_executor(LoopThreads())
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     with contextlib.ExitStack() as held:
         lock = held.enter_context(acquire(settings.paths))
+        if to_the_end:
+            lock.keep()
         become_warded(app_users(settings.paths).keys(), partial(_pythons, settings))
         database, lost = held.enter_context(_opened(settings.paths))
         if settings.manifests == settings.paths.manifests:
@@ -140,7 +145,7 @@ async def run(
     The `fork_server` is one that was begun for the first of them.
     """
     manager, summary = ServiceManager(os.environ), HostSummary()
-    async with built(settings, Daemon) as (daemon, tasks, ending):
+    async with built(settings, Daemon, to_the_end=True) as (daemon, tasks, ending):
 
         def look_now() -> None:
             manager.reloading()

@@ -26,11 +26,19 @@ if TYPE_CHECKING:
     from reconciler.state.database import Database
     from reconciler.state.records import InstanceRecord
 
-_DAEMON_S = 30.0
+_DAEMON_S, _KILLED_S = 30.0, 30.0
 _DEFAULT_STOP_S = 30.0
 _MARGIN_S = 2.0
 _POLL_S = 0.05
 _LONGEST_PID = 20
+
+
+_LEFT = "its apps were left as they are"
+_ELSEWHERE = f"no such process is seen here; run this command where the daemon runs, as in its container; {_LEFT}"
+
+
+class StillRunning(Exception):
+    """The daemon has not ended, and nothing else was stopped; the text names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,7 @@ class Stopped:
     """What was stopped: the daemon's pid, None when none ran, and how many of what it had started.
 
     `instances` are those of web programs, `processes` those of an app's other programs, and a stray is of neither.
+    `left` says what could not be removed.
     """
 
     daemon: int | None = None
@@ -58,19 +67,21 @@ class Stopped:
     processes: int = 0
     tasks: int = 0
     strays: int = 0
+    left: str = ""
 
 
 def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
     """Stop the daemon, then every app it started, each with its own stop timeout; `warn` gets what takes too long.
 
-    Raises AlreadyRunning if another daemon starts meanwhile, PermissionError if the directory or the daemon belongs to
-    another user.
+    Raises StillRunning if the daemon has not ended, AlreadyRunning if another one starts meanwhile, PermissionError if
+    the directory or the daemon belongs to another user.
     """
     from reconciler.serving.keeper import dismiss
 
     require_ours(paths.state)
     places = _layout_of_daemon(paths)
     daemon = _end_daemon(paths, warn)
+    kept = ""
     with acquire(paths):
         stopped = _end_apps(paths, places)
         dismiss(paths.keeper)
@@ -79,8 +90,8 @@ def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
 
             dismiss_proxy(paths.proxy)
         if paths.network_rules.exists():
-            _remove_rules(paths, warn)
-    return replace(stopped, daemon=daemon)
+            kept = _remove_rules(paths)
+    return replace(stopped, daemon=daemon, left=" and ".join(filter(None, (stopped.left, kept))))
 
 
 def is_going_down(paths: StatePaths) -> bool:
@@ -90,14 +101,15 @@ def is_going_down(paths: StatePaths) -> bool:
     return False
 
 
-def _remove_rules(paths: StatePaths, warn: Callable[[str], None]) -> None:
-    """Remove the rules by which the kernel held apps that have ended by now."""
+def _remove_rules(paths: StatePaths) -> str:
+    """Remove the rules by which the kernel held apps that have ended by now; return why it keeps them, "" if not."""
     from reconciler.host.network_kernel import remove_rules
 
     try:
         remove_rules(paths)
     except OSError as error:
-        warn(f"the kernel keeps the rules for network.connect: {error.strerror or error}")
+        return f"the kernel keeps the rules for network.connect: {error.strerror or error}"
+    return ""
 
 
 def _layout_of_daemon(paths: StatePaths) -> "Layout | None":
@@ -109,38 +121,41 @@ def _layout_of_daemon(paths: StatePaths) -> "Layout | None":
 
 
 def _end_daemon(paths: StatePaths, warn: Callable[[str], None]) -> int | None:
-    """Return the pid of the daemon that was ended, None if none was running."""
+    """Return the pid of the daemon once its process has ended, None if none was running. Raises StillRunning."""
     pid = holder(paths)
     if not pid:
         return None
-    deadline = time.monotonic() + _DAEMON_S
     with contextlib.suppress(OSError):  # what the daemon says last is all that depends on it
         replace_file(paths.down, str(pid), durable=False)
-    _signal_daemon(paths, pid, signal.SIGTERM)
-    while holder(paths) == pid:
-        if time.monotonic() > deadline:
-            warn(f"the daemon (pid {pid}) did not exit within {_DAEMON_S:g} s; killing it")
-            _signal_daemon(paths, pid, signal.SIGKILL)
-            deadline += _DAEMON_S
-        time.sleep(_POLL_S)
-    paths.down.unlink(missing_ok=True)
+    try:
+        daemon = os.pidfd_open(pid)
+        try:
+            # Once more, so the descriptor is the daemon's, not that of a process that reused its pid.
+            if holder(paths) == pid and not _is_ended(daemon, pid, warn):
+                raise StillRunning(f"the daemon (pid {pid}) still runs, though it was killed: {_LEFT}")
+        finally:
+            os.close(daemon)
+    except ProcessLookupError:
+        if holder(paths) == pid:
+            raise StillRunning(f"cannot stop the daemon (pid {pid}): {_ELSEWHERE}") from None
+    finally:
+        paths.down.unlink(missing_ok=True)
     return pid
 
 
-def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
+def _is_ended(daemon: int, pid: int, warn: Callable[[str], None]) -> bool:
+    """End the process of a descriptor, and return whether it has ended, with all of its threads."""
     try:
-        fd = os.pidfd_open(pid)
+        signal.pidfd_send_signal(daemon, signal.SIGTERM)
+        if _ended([daemon], time.monotonic() + _DAEMON_S):
+            return True
+        warn(f"the daemon (pid {pid}) did not exit within {_DAEMON_S:g} s; killing it")
+        signal.pidfd_send_signal(daemon, signal.SIGKILL)
     except ProcessLookupError:
-        return
-    try:
-        if holder(paths) == pid:  # so the descriptor is the daemon's, not that of a process that reused its pid
-            signal.pidfd_send_signal(fd, number)
-    except ProcessLookupError:
-        pass
+        return True
     except PermissionError as error:
         raise PermissionError(f"cannot stop the daemon (pid {pid}): it belongs to another user") from error
-    finally:
-        os.close(fd)
+    return bool(_ended([daemon], time.monotonic() + _KILLED_S))
 
 
 def _end_apps(paths: StatePaths, places: "Layout | None") -> Stopped:
@@ -166,14 +181,18 @@ def _end_apps(paths: StatePaths, places: "Layout | None") -> Stopped:
             trees = cells.trees_of(process.pid for process in found)
             _mark_stopping(database, [known[p.instance] for p in masters if p.instance in known])
             _end_masters(masters, known)
-        for cell in cells.left_over((), trees):
-            cell.end()
+        left = (
+            "" if cells.end_all(trees, _KILLED_S) else "the kernel keeps control groups of apps, with what is in them"
+        )
         tasks = {process.task for process in masters if process.task}
-        strays = _kill_strays(paths) + sum(1 for process in masters if not (process.instance or process.task))
+        killed, alive = _kill_strays(paths)
+        strays = len(killed) + sum(1 for process in masters if not (process.instance or process.task))
         _record(paths, database, known)
     ended = {process.instance for process in masters if process.instance}
     others = {each for each in ended if each in known and known[each].process}
-    return Stopped(instances=len(ended - others), processes=len(others), tasks=len(tasks), strays=strays)
+    if alive:
+        left = f"what was killed still runs: pid {', '.join(map(str, sorted(alive)))}"
+    return Stopped(instances=len(ended - others), processes=len(others), tasks=len(tasks), strays=strays, left=left)
 
 
 @contextlib.contextmanager
@@ -255,17 +274,18 @@ def _ended(descriptors: list[int], until: float) -> set[int]:
     return {fd for fd, _ in poll.poll(left_s * 1000)}
 
 
-def _kill_strays(paths: StatePaths) -> int:
-    """Send SIGKILL to every process that still carries the marks; return their number."""
-    ended: set[int] = set()
+def _kill_strays(paths: StatePaths) -> tuple[set[int], set[int]]:
+    """Send SIGKILL to every process that still carries the marks; return each, and those that have not ended of it."""
+    ended, until = set[int](), time.monotonic() + _KILLED_S
     while True:
         with _marked(paths) as found:
-            if not found:
-                return len(ended)
+            alive = {process.pid for process in found}
+            ended |= alive
             for process in found:
-                ended.add(process.pid)
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(process.fd, signal.SIGKILL)
+        if not alive or time.monotonic() > until:
+            return ended - alive, alive
         time.sleep(_POLL_S)
 
 

@@ -5,6 +5,7 @@ control groups, a cell holds nothing, and everything works as without one.
 """
 
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import field
@@ -194,6 +195,20 @@ class Cells:
                 if name not in known:
                     found.setdefault((app, name), Cell()).groups[place.path] = Group(Path(path), place.version)
         return list(found.values())
+
+    def end_all(self, besides: Iterable[Place], within_s: float) -> bool:
+        """End every cell, and remove what there is for them; return whether all is gone. Blocks."""
+        places, until = list(besides), time.monotonic() + within_s
+        while True:
+            for cell in (left := self.left_over((), places)):
+                cell.kill()  # all of them, before the first is waited for
+            if all(cell.end() for cell in left) or time.monotonic() > until:
+                break
+        trees = [
+            Group(Path(place.path) / self._tree, place.version) for place in (*places, *dict(self._by_use()).values())
+        ]
+        gone = [tree.remove() for tree in trees if tree.exists()]
+        return all(gone)
 
     def _by_use(self) -> Iterator[tuple[str, Place]]:
         if self.layout.ending is not None:

@@ -39,6 +39,10 @@ class Lock:
             return error.errno not in (errno.ENOENT, errno.ENOTDIR)
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
+    def keep(self) -> None:
+        """Hold it until this process has ended, whatever a thread of it is still doing by then."""
+        os.dup(self._descriptor)
+
 
 @contextlib.contextmanager
 def acquire(paths: StatePaths) -> Iterator[Lock]:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,8 @@ def test_down_ends_detached_processes_of_a_daemon_in_another_group(site: Site, d
             site.end(running, signal.SIGKILL)
         cell = Cells(str(site.state_id())).make("blog", "f" * 12)
         assert all(group.add(left_over.pid) for group in cell.groups.values())
+        for group in cell.groups.values():
+            replace(group, path=group.path.parent.with_name("empty")).make()  # its daemon was killed before it went on
         assert elsewhere.add(os.getpid())
         try:
             done = subprocess.run(site.command("down"), capture_output=True, text=True, timeout=60, check=False)

@@ -22,6 +22,7 @@ import reconciler.planning.services.backups
 import reconciler.staging.source.snapshot
 import reconciler.state.schema
 from reconciler.cli.run import print_progress
+from reconciler.daemon.daemon import Daemon
 from reconciler.daemon.process import run
 from reconciler.manifests.directory_origin import Directory
 from reconciler.manifests.origin import Look
@@ -47,7 +48,7 @@ class Cues:
     that counts. `kill_first`: a process it knows that ends before it has looked at the manifests for the first time.
     `jumping`: the time of day is a month off, forwards or back, and another way at every look; `ahead_s`: it is so many
     seconds off. `backing_up_at_once`: first backups are not spread over some seconds. `constants` are other values of
-    module constants, by their dotted names.
+    module constants, by their dotted names. `reads_on`: a thread of its loop reads something that never ends.
     """
 
     die_at: int | None = None
@@ -60,6 +61,7 @@ class Cues:
     backing_up_at_once: bool = False
     ahead_s: float | None = None
     constants: Mapping[str, float] = field(default_factory=dict)
+    reads_on: bool = False
 
 
 def relieve(state: Path) -> None:
@@ -106,7 +108,12 @@ def live(manifests: str, state: str, settings: dict[str, Any], console: str, cue
     if cues.ahead_s is not None:
         _set_clock(lambda ahead_s=cues.ahead_s: ahead_s)  # type: ignore[misc]
     here = Settings(manifests=Path(manifests), paths=StatePaths(state=Path(state)))
-    asyncio.run(run(replace(here, **settings), print_progress))
+    asyncio.run(run(replace(here, **settings), _read_on if cues.reads_on else print_progress))
+
+
+def _read_on(daemon: Daemon) -> None:
+    print_progress(daemon)
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
 
 
 def _before_effect(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.state.lock import holder
 from tests.support.eventually import eventually
 from tests.support.life import Cues
 from tests.support.load import under_load
@@ -186,6 +187,27 @@ def test_the_daemon_is_told_to_look_again_by_sighup(site: Site) -> None:
     site.app("shop")
     site.await_settled("blog", "shop")
     assert daemon.poll() is None
+
+
+def test_down_returns_once_the_daemon_has_ended_whatever_a_thread_of_it_still_reads(site: Site) -> None:
+    port = site.app("blog")
+    daemon = site.live(Cues(reads_on=True))
+    eventually(site.serves("blog", "1", port))
+    app = site.pid("blog")
+    down = site.cli("down")
+    assert (down.returncode, down.stderr) == (0, "")
+    assert down.stdout == f"stopped the daemon (pid {daemon.pid}) and 1 app instance\n"
+    assert is_gone(daemon.pid)
+    assert is_gone(app)
+
+
+def test_a_daemon_holds_its_state_directory_until_its_process_has_ended(site: Site) -> None:
+    port = site.app("blog")
+    daemon = site.live(Cues(reads_on=True))
+    eventually(site.serves("blog", "1", port))
+    daemon.send_signal(signal.SIGTERM)
+    eventually(lambda: holder(site.paths) is None)
+    assert is_gone(daemon.pid)
 
 
 def test_a_state_directory_of_a_newer_version_is_refused(site: Site) -> None:

@@ -150,6 +150,36 @@ def test_an_app_reaches_what_its_list_has_and_an_edit_of_that_restarts_nothing(s
 
 
 @pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
+def test_down_removes_the_rules_of_a_daemon_of_which_a_thread_reads_on(site: Site, table: str) -> None:
+    client(site, network={"connect": ["127.0.0.9"]})
+    site.live(Cues(reads_on=True))
+    site.await_settled("client", within=120)
+    name = f"{table}{site.state_id()}"
+    assert name in nftables.tables()
+    down = site.cli("down")
+    assert (down.returncode, down.stderr) == (0, "")
+    assert name not in nftables.tables()
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
+def test_down_fails_and_says_so_where_the_kernel_keeps_the_rules(site: Site, table: str) -> None:
+    client(site, network={"connect": ["127.0.0.9"]})
+    daemon = site.live()
+    site.await_settled("client", within=120)
+    name = f"{table}{site.state_id()}"
+    site.end(daemon, signal.SIGKILL)
+    other = nftables.OwnedTables()
+    if not eventually(lambda: other.take(name)):
+        pytest.skip("this kernel knows no owners of tables")
+    down = site.cli("down")
+    assert down.returncode == 1
+    assert "the kernel keeps the rules for network.connect: Operation not permitted" in down.stderr
+    assert down.stdout == "stopped 1 app instance\n"
+    other.replace(name, Table(), "")
+    assert site.cli("down").returncode == 0
+
+
+@pytest.mark.skipif(bool(NO_USERS), reason=f"no users of their own here: {NO_USERS}")
 def test_all_of_an_app_is_held_to_its_list(site: Site, table: str) -> None:
     one, other = site.app("one"), site.app("other")
     say = f"python -c \"import os, wsgi; open(os.environ['HOME'] + '/WHO', 'w').write(wsgi.found([{one}, {other}]))\""

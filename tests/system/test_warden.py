@@ -167,8 +167,13 @@ def test_an_app_of_a_daemon_that_is_not_root_has_a_user_of_its_own_whoever_is_ki
     assert f"isolated apps get users of their own from the warden, {_FIRST} to {_LAST}" in checked
     pids = [site.pid(app) for app in ("shop", "blog", "plain")]
     down = run_as_daemon(site, warden, "down")
-    assert down.returncode == 0, down.stdout + down.stderr
+    assert down.returncode == 1, "without its warden the kernel keeps the rules"
+    assert "the kernel keeps the rules for network.connect" in down.stderr
     assert all(map(is_gone, pids))
+    warden.start()
+    down = run_as_daemon(site, warden, "down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert f"reconciler-{_USER}-{site.state_id()}" not in nftables.tables()
 
 
 def test_an_isolated_app_beside_a_warden_is_forked_and_cannot_tell(site: Site, warden: Warden) -> None:

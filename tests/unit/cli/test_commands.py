@@ -5,10 +5,12 @@ import json
 import os
 import re
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reconciler.cli.main import _COMMANDS, _TASKS, group
+from reconciler.linux.control_groups import Group, hierarchies
 from reconciler.linux.process_identity import boot_id
 from reconciler.linux.unix_sockets import reachable
 from reconciler.planning.address import Address
@@ -475,6 +478,69 @@ def test_down_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
         assert Journal(database).newest(None, 9, kinds=["exited"]) == []
         stopped = [event.text for event in Journal(database).newest(None, 9, kinds=["stopped"])]
         assert set(stopped) == {f"node {master.pid} stopped", f"worker.1 (pid {stubborn.pid}) stopped"}
+
+
+_DAEMON = """
+import pathlib, signal, sys
+from reconciler.state.lock import acquire
+from reconciler.state.paths import StatePaths
+with acquire(StatePaths(state=pathlib.Path(sys.argv[1]))):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print(flush=True)
+    signal.pause()
+"""
+
+
+@contextlib.contextmanager
+def _deaf(state: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A daemon that does not end when it is told to."""
+    with subprocess.Popen([sys.executable, "-c", _DAEMON, state], stdout=subprocess.PIPE) as daemon:
+        try:
+            assert daemon.stdout is not None
+            daemon.stdout.readline()
+            yield daemon
+        finally:
+            daemon.kill()
+
+
+def test_down_kills_a_daemon_that_does_not_end(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.daemon.shutdown._DAEMON_S", 0.1)
+    with _deaf(state) as daemon:
+        done = run("down", "--state", state)
+        assert done.stderr == f"the daemon (pid {daemon.pid}) did not exit within 0.1 s; killing it\n"
+        assert done.stdout == f"stopped the daemon (pid {daemon.pid})\n"
+        assert daemon.wait(60) == -signal.SIGKILL
+
+
+def test_down_fails_and_names_a_daemon_that_is_still_there_though_it_was_killed(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [each for each in hierarchies() if "freezer" in each.controllers and os.access(each.mount, os.W_OK)]
+    if not found:
+        pytest.skip("there is no freezer of version 1 here, in which no process ends")
+    monkeypatch.setattr("reconciler.daemon.shutdown._DAEMON_S", 0.1)
+    monkeypatch.setattr("reconciler.daemon.shutdown._KILLED_S", 0.1)
+    frozen = Group(found[0].mount / f"frozen-{os.getpid()}", 1)
+    frozen.make()
+    with _deaf(state) as daemon:
+        try:
+            assert frozen.add(daemon.pid)
+            frozen.write("freezer.state", "FROZEN")
+            said = run("down", "--state", state, code=1).output
+        finally:
+            frozen.write("freezer.state", "THAWED")
+            daemon.wait(60)
+            frozen.remove()
+    assert f"Error: the daemon (pid {daemon.pid}) still runs, though it was killed" in said
+    assert "stopped" not in said
+
+
+def test_down_fails_where_it_does_not_see_the_process_of_the_daemon(state: Path) -> None:
+    paths = StatePaths(state=state)
+    with acquire(paths):
+        paths.lock.write_text(str((1 << 22) + 1))  # beyond what the kernel gives: of another namespace
+        said = run("down", "--state", state, code=1).output
+    assert "Error: cannot stop the daemon (pid 4194305): no such process is seen here" in said
 
 
 # init
