@@ -43,6 +43,8 @@ _SETPRIORITY, _IOPRIO_SET, _PRIO_USER = (141, 140), (251, 30), 2
 # does not take for TCP, and of which rules of packets may not know the user. So does SMC by TCP_ULP.
 _OF_THE_KERNEL = 0xFFFFFF00
 _TCP, _TCP_ULP = 6, 31
+# With IP_LOCAL_PORT_RANGE, listen() without bind(), of which Landlock knows nothing, gets any port that is asked for.
+_IP, _LOCAL_PORT_RANGE = 0, 51
 _MSG_FASTOPEN = 0x20000000  # connects as it sends, past what looks at connections
 # SO_ATTACH_FILTER, DETACH_FILTER, LOCK_FILTER, ATTACH_BPF, ATTACH_REUSEPORT_CBPF and EBPF, DETACH_REUSEPORT_BPF: the
 # listener is the daemon's, and of all instances.
@@ -81,6 +83,7 @@ def _made(machine: str, *, connects: bool, sends_first: bool) -> bytes:
         Rule(_SETPRIORITY[at], errno.EPERM, (0, "in", (_PRIO_USER,))),
         Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_SOL_SOCKET,)), (2, "in", _FILTERS)),
         Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_TCP,)), (2, "in", (_TCP_ULP,))),
+        Rule(_SETSOCKOPT[at], errno.EPERM, (1, "in", (_IP,)), (2, "in", (_LOCAL_PORT_RANGE,))),
         Rule(_IOCTL[at], errno.EPERM, (1, "in", _TERMINAL_INPUT)),
         Rule(_FCNTL[at], errno.EACCES, (1, "in", (_SETLEASE,))),
     ]

@@ -33,6 +33,7 @@ _NICE = 10  # it gives way to instances
 _MAX_LINE_BYTES = 1 << 16
 _LINES_AT_ONCE = 500
 _REST = 4.0  # times as long as the lines before took
+_BRIEF_S = 0.002
 
 
 # Returns a command and its variables as those of a command that confines itself first.
@@ -124,14 +125,31 @@ async def _log_output(process: Child, log: Log, reporter: "_Reporter") -> tuple[
 
 
 async def _log_lines(lines: Sequence[bytes], last: deque[str], log: Log, reporter: "_Reporter") -> None:
-    """Write lines down: of a command that prints as fast as it can, so slowly that it keeps nothing else waiting."""
+    """Write lines down: of commands that print as fast as they can, so slowly that they keep nothing else waiting."""
     now = asyncio.get_running_loop().time
     for first in range(0, len(lines), _LINES_AT_ONCE):
         began = now()
         for line in lines[first : first + _LINES_AT_ONCE]:
             _log_line(line, last, log, reporter)
-        if len(lines) > _LINES_AT_ONCE:
-            await asyncio.sleep(_REST * (now() - began))
+        took_s = now() - began
+        if len(lines) > _LINES_AT_ONCE or took_s > _BRIEF_S:  # as a long one of what is no text does
+            await _resting.rest(_REST * took_s)
+
+
+class _Rests:
+    """Rests of all commands together, one after the other: several that print a lot take no more than one does."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    async def rest(self, seconds: float) -> None:
+        """Wait for so long, after those that rest already."""
+        now = asyncio.get_running_loop().time()
+        self._until = max(now, self._until) + seconds
+        await asyncio.sleep(self._until - now)
+
+
+_resting = _Rests()
 
 
 def _log_line(line: bytes, last: deque[str], log: Log, reporter: "_Reporter") -> None:

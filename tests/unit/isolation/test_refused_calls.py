@@ -85,6 +85,8 @@ def test_what_landlock_does_not_take_for_tcp_is_refused(machine: str, socket: in
         assert run(machine, socket, 2, 1, protocol) == errno.EPROTONOSUPPORT
     assert run(machine, option, 3, 6, 1) == ALLOWED  # TCP_NODELAY
     assert run(machine, option, 3, 6, 31) == errno.EPERM  # TCP_ULP, which makes SMC of TCP
+    assert run(machine, option, 3, 0, 1) == ALLOWED  # IP_TOS
+    assert run(machine, option, 3, 0, 51) == errno.EPERM  # IP_LOCAL_PORT_RANGE: any port, without bind()
 
 
 @pytest.mark.parametrize(("machine", "sends"), [("x86_64", (44, 46, 307)), ("aarch64", (206, 211, 269))])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.staging import command as of_commands
 from reconciler.staging.command import _LINES_AT_ONCE, Command, run
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
@@ -61,3 +62,30 @@ def test_a_command_that_prints_as_fast_as_it_can_keeps_nothing_else_waiting(tmp_
 
     assert asyncio.run(story()) == 40_000
     assert turns > 40_000 / _LINES_AT_ONCE
+
+
+def test_a_command_that_prints_what_is_no_text_rests_after_each_block_that_took_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+
+    class Resting:
+        async def rest(self, seconds: float) -> None:
+            rests.append(seconds)
+
+    monkeypatch.setattr(of_commands, "_resting", Resting())
+    monkeypatch.setattr(of_commands, "_BRIEF_S", 0.0)
+    with Log(tmp_path / "staging.log") as log:
+        script = "head -c 400000 /dev/zero"  # no line ever ends
+        asyncio.run(run(Command(activity="shouting", arguments=("/bin/sh", "-c", script)), log, lambda _: None))
+    assert len(rests) >= 3
+
+
+def test_commands_that_print_a_lot_rest_one_after_the_other() -> None:
+    async def story() -> float:
+        resting, now = of_commands._Rests(), asyncio.get_running_loop().time
+        began = now()
+        await asyncio.gather(*(resting.rest(0.02) for _ in range(5)))
+        return now() - began
+
+    assert asyncio.run(story()) >= 0.1  # never sooner, however fast the host is
