@@ -16,6 +16,7 @@ from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.world import Report
 from reconciler.daemon.daemon import Daemon
 from reconciler.daemon.summary import HostSummary
+from reconciler.isolation.app_counts import hold_counts
 from reconciler.isolation.app_namespace import become_warded
 from reconciler.isolation.app_users import app_users
 from reconciler.linux.heap import share_one_heap
@@ -97,6 +98,7 @@ async def built(
         if to_the_end:
             lock.keep()
         become_warded(app_users(settings.paths).keys(), partial(_pythons, settings))
+        hold_counts()
         database, lost = held.enter_context(_opened(settings.paths))
         if settings.manifests == settings.paths.manifests:
             settings.manifests.mkdir(mode=0o700, exist_ok=True)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.isolation.roots_files import note_roots_files
+from reconciler.linux.kernel_counts import bound_watches
 from reconciler.linux.privileges import SETPCAP, SYS_ADMIN, SYS_CHROOT, may
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.user_namespaces import (
@@ -17,8 +18,8 @@ from reconciler.linux.user_namespaces import (
     join_users,
     keep_capabilities,
     leave_users,
+    namespace_above,
     owner_of_namespace,
-    share_watches,
     users_of,
 )
 
@@ -42,7 +43,7 @@ def become_warded(leased: Collection[int], noted: Callable[[], Iterable[str | Pa
             with suppress(OSError):  # without that, apps are executed
                 note_roots_files(noted())
             join_users(namespace)
-            share_watches()
+            bound_watches(of_all=True)
         finally:
             os.close(namespace)
         keep_capabilities((*NEEDED.values(), SETPCAP, SYS_ADMIN, SYS_CHROOT))
@@ -76,13 +77,36 @@ def _running(leased: Collection[int]) -> int | None:
     own = os.stat("/proc/self/ns/user").st_ino  # noqa: PTH116  very many of its kind below
     for pid in _pids():
         with suppress(OSError):
-            if os.stat(f"/proc/{pid}").st_uid not in leased:  # noqa: PTH116  as above
-                continue
-            found = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-            if os.fstat(found).st_ino != own and owner_of_namespace(found) == os.geteuid() and len(users_of(pid)) > 1:
+            found = _made_here(pid)
+            if (
+                os.fstat(found).st_ino != own
+                and owner_of_namespace(found) == os.geteuid()
+                and len(users_of(pid)) > 1
+                and _user_of(pid) in leased
+            ):
                 return found
             os.close(found)
     return None
+
+
+def _made_here(pid: str) -> int:
+    """Return a descriptor of the namespace of an app, or of the one above, of which this user is the owner.
+
+    Apps count in one of their own, but for those that an earlier version started. Raises OSError.
+    """
+    found = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if owner_of_namespace(found) != os.geteuid():
+            return namespace_above(found)
+        return os.dup(found)
+    finally:
+        os.close(found)
+
+
+def _user_of(pid: str) -> int:
+    """Return the user of a process; its files of /proc are root's if it makes itself unreadable. Raises OSError."""
+    lines = read_proc(f"/proc/{pid}/status").splitlines()
+    return int(next(line for line in lines if line.startswith("Uid:")).split()[1])
 
 
 def _pids() -> Iterator[str]:

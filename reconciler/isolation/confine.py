@@ -9,12 +9,14 @@ import os
 import resource
 import sys
 
+from reconciler.isolation.app_counts import counts_of
 from reconciler.isolation.fence import fence
 from reconciler.isolation.giving import hand_out
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.tries import got_through
 from reconciler.isolation.view import closed_ways, enter_view, open_ways, view_for
 from reconciler.linux.kernel_calls import address_of, call_libc, prctl
+from reconciler.linux.kernel_counts import enter as enter_users
 from reconciler.linux.privileges import SETGID, SETPCAP, drop_bounding_set, drop_capabilities, gain_no_more, may_each
 from reconciler.linux.seccomp import install
 
@@ -51,6 +53,7 @@ def confine(given: "Confinement", begun: "Beginning | None" = None) -> str:
     if owner is None and given.no_user:
         reasons.setdefault("user", []).append(given.no_user)
     made = None if begun.asked is None else begun.asked.received()
+    apart = counts_of(given.uid) if made is None or made.apart is None else made.apart
     sees = _see(given, reasons, made) if given.isolation == "strict" else owner is not None and _reach(given, reasons)
     if owner is not None and not sees:
         # The directories of the daemon are its user's alone: only by mounts does another user get to what is below.
@@ -63,14 +66,14 @@ def confine(given: "Confinement", begun: "Beginning | None" = None) -> str:
     if given.connects == "none":
         outside = _socket.socket(_socket.AF_INET)  # as the connections that the app is going to accept
         _leave_network(reasons)
-    if drops and (made is None or not begun.is_bounded):  # it is full in a user namespace that this has made
+    ends_with_parent = _death_signal()
+    if apart is not None:
+        enter_users(apart)
+    if drops and (made is None or apart is not None or not begun.is_bounded):  # it is full in another user namespace
         drop_bounding_set()
-    if owner is not None:
-        _become(*owner, [int(each.partition(":")[0]) for each in given.shared])
-    elif has_groups:
-        os.setgroups([] if given.gid is None else [os.getgid()])
-        if given.gid is not None:  # rules of the kernel know by it what builds an app
-            os.setresgid(given.gid, given.gid, given.gid)
+    _become(given, owner, sets_groups=has_groups)
+    if ends_with_parent:
+        prctl(_SET_DEATH_SIGNAL, ends_with_parent)
     drop_capabilities()
     gain_no_more()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -115,16 +118,24 @@ def _reach(given: "Confinement", reasons: "dict[str, list[str]]") -> bool:
     return True
 
 
-def _become(uid: int, gid: int, groups: "list[int]") -> None:
-    """Become another user for good; what ends this process with its parent goes on to. Raises OSError."""
+def _become(given: "Confinement", owner: "tuple[int, int] | None", *, sets_groups: bool) -> None:
+    """Become another user for good, or have no group but its own. Raises OSError."""
+    if owner is not None:
+        uid, gid = owner
+        os.setgroups([int(each.partition(":")[0]) for each in given.shared])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    elif sets_groups:
+        os.setgroups([] if given.gid is None else [os.getgid()])
+        if given.gid is not None:  # rules of the kernel know by it what builds an app
+            os.setresgid(given.gid, given.gid, given.gid)
+
+
+def _death_signal() -> int:
+    """Return the signal that ends this process with its parent, 0 for none; it is lost with user and namespace."""
     kept, address = address_of(bytes(4))
     call_libc("prctl", _GET_DEATH_SIGNAL, address)
-    os.setgroups(groups)
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
-    number = int.from_bytes(bytes(kept), sys.byteorder)  # type: ignore[call-overload]  # a buffer
-    if number:
-        prctl(_SET_DEATH_SIGNAL, number)
+    return int.from_bytes(bytes(kept), sys.byteorder)  # type: ignore[call-overload]  # a buffer
 
 
 def enter(entrances: "tuple[str, ...] | list[str]", *, is_inside: bool = False) -> None:

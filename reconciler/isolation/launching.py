@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from reconciler.isolation.main import HELD_BACK, OURS
+from reconciler.isolation.app_counts import held_counts
+from reconciler.isolation.main import COUNTS, HELD_BACK, OURS
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.package_files import package_directory
 from reconciler.planning.isolation.confinement import Confinement, Proof, proof_of
@@ -22,8 +23,9 @@ def confined(argv: Sequence[str], confinement: Confinement, report: int | None =
     It writes its proof to the descriptor `report`, or else to 4; to none if that is 0.
     """
     told = () if report is None else (f"report={report}",)
+    counts = (f"{COUNTS}={held}",) if (held := held_counts()) else ()
     program = str(package_directory("reconciler.isolation") / "main.py")
-    return (sys.executable, "-I", "-S", program, *confinement.as_arguments(), *told, "--", *argv)
+    return (sys.executable, "-I", "-S", program, *confinement.as_arguments(), *told, *counts, "--", *argv)
 
 
 def held_back(environment: Mapping[str, str]) -> dict[str, str]:

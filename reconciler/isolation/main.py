@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 HELD_BACK, OURS = "+", "RECONCILER_"
 LOG_VARIABLE = "RECONCILER_ACCESS_LOG"
 REPORT, NO_REPORT = 4, 0
+COUNTS = (
+    "counts"  # the name of a path that leads to the namespace in which all apps count, for a process without rights
+)
 REFUSED, _NOT_EXECUTABLE, _NOT_FOUND = 78, 126, 127  # the last two as shells say it
 _LISTS = {
     "ro": "visible", "rw": "writable", "hide": "hidden", "cell": "cells", "shut": "shut", "alone": "alone",
@@ -61,9 +64,12 @@ def given_back(environment: "dict[str, str]") -> "dict[str, str]":
 
 def main(arguments: "list[str]", environment: "dict[str, str]") -> None:
     """Confine this process as its arguments say, and become the rest of them."""
+    from reconciler.isolation.app_counts import enter_counts
     from reconciler.isolation.confine import confine
 
     middle = arguments.index("--")
+    for path in [each.partition("=")[2] for each in arguments[:middle] if each.startswith(f"{COUNTS}=")]:
+        enter_counts(path)
     given = given_by(arguments[:middle])
     command = arguments[middle + 1 :]
     report = _report(arguments[:middle])

@@ -11,11 +11,13 @@ import gc
 import os
 import select
 
+from reconciler.isolation.app_counts import counts_of
 from reconciler.isolation.fence import Held, rules_of
 from reconciler.isolation.giving import hand_out_little
 from reconciler.isolation.main import given_by
 from reconciler.isolation.view import enter_view, view_for
 from reconciler.linux.kernel_calls import call, call_libc, prctl
+from reconciler.linux.kernel_counts import is_hosts
 from reconciler.linux.landlock import Ruleset, version
 from reconciler.linux.mount_trees import join_mounts, leave_mounts
 from reconciler.linux.open_numbers import close_from
@@ -41,9 +43,9 @@ class Made:
     Its files are its user's by then if they are `handed_out`.
     """
 
-    def __init__(self, mounts: int, queues: int, rules: int, *, handed_out: bool) -> None:
-        """Take on their descriptors."""
-        self.handed_out = handed_out
+    def __init__(self, mounts: int, queues: int, rules: int, *apart: int, handed_out: bool) -> None:
+        """Take on their descriptors; with that of the user namespace in which it counts, where it is to enter one."""
+        self.handed_out, self.apart = handed_out, apart[0] if apart else None
         self._namespaces = (mounts, queues)
         self.rules = Ruleset.of(rules)
 
@@ -65,8 +67,8 @@ class Asked:
         """Wait for it; None if it was not made. A process that does not answer is ended: another takes its place."""
         try:
             self._line.settimeout(_WITHIN_S)
-            word, numbers = _received(self._line, 3)
-            return Made(*numbers, handed_out=word == _HANDED_OUT) if len(numbers) == 3 else None
+            word, numbers = _received(self._line, 4)
+            return Made(*numbers, handed_out=word == _HANDED_OUT) if len(numbers) >= 3 else None
         except TimeoutError:
             _end(self._maker)
             return None
@@ -199,6 +201,8 @@ def _serve(line: "_socket.socket") -> None:
     close_from(3, {line.fileno()})
     gc.freeze()
     gc.enable()
+    counts = None if is_hosts() else counts_of(None)
+    apart = [] if counts is None else [counts]
     try:
         host = _Host()
     except OSError:
@@ -214,7 +218,7 @@ def _serve(line: "_socket.socket") -> None:
         word = _HANDED_OUT if _is_handed_out(given) else _MADE  # not before it has a view, in which alone it reads them
         connection = _socket.socket(fileno=answers[0])
         try:
-            connection.sendmsg([word], [_passing(made)])
+            connection.sendmsg([word], [_passing([*made, *apart])])
         except OSError:  # it has ended meanwhile
             pass
         finally:

@@ -7,6 +7,7 @@ rights before it is seen anywhere.
 import os
 
 from reconciler.linux.kernel_calls import call, call_libc
+from reconciler.linux.kernel_counts import bound_watches
 
 READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC = 1, 2, 4, 8
 
@@ -31,9 +32,7 @@ def leave_mounts(*, as_user: bool) -> None:
     uid, gid = os.geteuid(), os.getegid()
     call_libc("unshare", _CLONE_NEWNS | _CLONE_NEWIPC | (_CLONE_NEWUSER if as_user else 0))
     if as_user:
-        from reconciler.linux.user_namespaces import share_watches  # root has no such namespace
-
-        share_watches()
+        bound_watches()
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             _write(f"/proc/self/{name}", text)
     call_libc("mount", None, b"/", None, _MS_REC | _MS_PRIVATE, None)

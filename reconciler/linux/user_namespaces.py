@@ -11,7 +11,7 @@ from reconciler.linux.privileges import set_capabilities
 from reconciler.linux.proc_files import read_proc
 
 _NEW_USER = 0x10000000
-_OWNER_UID = 0xB704  # linux/nsfs.h
+_PARENT, _OWNER_UID = 0xB702, 0xB704  # linux/nsfs.h
 # What a host may have set to keep its users from namespaces, and the value that does.
 _FORBIDS = {
     "user.max_user_namespaces": "0",
@@ -40,17 +40,6 @@ def join_users(namespace: int) -> None:
     call_libc("setns", namespace, _NEW_USER)
 
 
-def share_watches(settings: Path = Path("/proc/sys")) -> None:
-    """Let no user of this namespace have all the watches of inotify(7) that its owner may have with all of them.
-
-    Each has a quarter of the instances, of which one needs few, and half of the watches. Needs CAP_SYS_RESOURCE there.
-    """
-    for name, parts in (("instances", 4), ("watches", 2)):
-        with suppress(OSError, ValueError):
-            most = int(read_proc(str(settings / f"fs/inotify/max_user_{name}")))
-            (settings / f"user/max_inotify_{name}").write_text(str(max(1, most // parts)))
-
-
 def keep_capabilities(numbers: Iterable[int]) -> None:
     """Have these capabilities, which this process has, and every program that it executes, too. Raises OSError."""
     numbers = tuple(numbers)
@@ -64,6 +53,11 @@ def owner_of_namespace(namespace: int) -> int:
     """Return the user who made a user namespace, by its descriptor. Raises OSError."""
     found: bytes = fcntl.ioctl(namespace, _OWNER_UID, bytes(4))
     return int(struct.unpack("I", found)[0])
+
+
+def namespace_above(namespace: int) -> int:
+    """Return a descriptor of the user namespace in which another was made, by its descriptor. Raises OSError."""
+    return int(fcntl.ioctl(namespace, _PARENT))
 
 
 def users_of(pid: int | str = "self") -> list[range]:

@@ -310,10 +310,11 @@ _KINDS = ("instances", "watches")
 _TAKES_INSTANCES = """
 import ctypes, sys
 from reconciler.linux.mount_trees import leave_mounts
-from reconciler.linux.user_namespaces import leave_users, share_watches
+from reconciler.linux.kernel_counts import bound_watches
+from reconciler.linux.user_namespaces import leave_users
 if sys.argv[1] == "given":
     leave_users()
-    share_watches()
+    bound_watches()
 else:
     leave_mounts(as_user=True)
 taken = 0

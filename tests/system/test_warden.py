@@ -13,6 +13,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,45 @@ def test_an_app_of_a_daemon_that_is_not_root_has_a_user_of_its_own_whoever_is_ki
     down = run_as_daemon(site, warden, "down")
     assert down.returncode == 0, down.stdout + down.stderr
     assert f"reconciler-{_USER}-{site.state_id()}" not in nftables.tables()
+
+
+_TAKES = """
+import ctypes
+taken = 0
+while ctypes.CDLL(None).inotify_init1(0) >= 0:
+    taken += 1
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [str(taken).encode()]
+"""
+
+
+def test_isolated_apps_that_take_all_watchers_of_files_leave_the_daemons_user_some(site: Site, warden: Warden) -> None:
+    warden.start()
+    ports = [a_port() for _ in range(4)]
+    for port in ports:
+        (site.root / f"apps/app{port}").mkdir()
+        site.save(site.root / f"apps/app{port}/wsgi.py", _TAKES)
+        site.manifest(f"app{port}", port=port, isolation="strict")
+    daemon = start(site, warden)
+    for port in ports:
+        eventually(partial(get, port), _STAGED_S)
+    for _ in range(2):  # some are executed, the others forked
+        for port in ports:
+            site.await_settled(f"app{port}")
+            os.kill(pid := site.pid(f"app{port}"), signal.SIGKILL)
+            site.await_successor(f"app{port}", pid)
+        most = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+        assert sum(int(get(port)) for port in ports) <= most * 3 // 4
+        namespaces = {Path(f"/proc/{site.pid(f'app{port}')}/ns/user").stat().st_ino for port in ports}
+        assert Path(f"/proc/{daemon.pid}/ns/user").stat().st_ino not in namespaces
+        takes = f"import ctypes\n{_TAKES.partition('def')[0]}print(taken)"
+        command = [*_BECOME, *_NOTHING, str(site.root / "venv/bin/python"), "-c", takes]
+        assert int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) > most // 8
+        site.end(daemon, signal.SIGKILL)
+        daemon = start(site, warden)
+        site.await_settled(*(f"app{port}" for port in ports))
 
 
 def test_an_isolated_app_beside_a_warden_is_forked_and_cannot_tell(site: Site, warden: Warden) -> None:
