@@ -27,6 +27,10 @@ class LoginLinks:
         self._digests.add(_digest(link, token))
         return link
 
+    def is_open(self, link: str, token: str) -> bool:
+        """Return whether `use` would."""
+        return self._digests.holds(_digest(link, token))
+
     def use(self, link: str, token: str) -> bool:
         """Return whether a link was made with this token and was neither used nor outlived; it opens nothing more."""
         return self._digests.remove(_digest(link, token))

@@ -143,6 +143,23 @@ def test_wrong_tokens_are_limited_by_address_and_keep_no_other_address_out(acces
     assert asyncio.run(access.log_in(_request(peer="192.0.2.2"), TOKEN))
 
 
+def test_a_right_token_that_is_long_gets_through_beside_a_guesser_of_the_same_address(
+    access: Access, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(long := TOKEN + "-of-some-length")
+    link = access.login_link(access.authenticate(_request(transport="unix"))).rpartition("/")[2]
+    for n in range(50):
+        _status(access, peer="192.0.2.1", authorization=f"Bearer guess-{n}")
+    assert _status(access, peer="192.0.2.1", authorization="Bearer guess") == 429
+    assert _status(access, peer="192.0.2.1", authorization=f"Bearer {long}") == 200
+    assert asyncio.run(access.log_in(_request(), long))
+    assert asyncio.run(access.log_in(_request(), "", link))
+    with pytest.raises(Problem) as refused:
+        asyncio.run(access.log_in(_request(), "", link))
+    assert refused.value.status_code == 429
+    assert _status(access, peer="192.0.2.1", authorization="Bearer guess") == 429
+
+
 def test_who_is_logged_in_stays_so_beside_a_guesser_of_the_same_address(access: Access) -> None:
     session = _session(access)
     for n in range(50):
