@@ -8,9 +8,10 @@ import asyncio
 import os
 import subprocess
 from contextlib import suppress
+from functools import partial
 from typing import IO, Any
 
-from reconciler.linux.processes import watched_or_killed
+from reconciler.linux.processes import end_marked_orphans, watched_or_killed
 
 _UNKNOWN = 255  # as a shell's; it has ended, and only its tracer has learnt how
 _TRACED_S = 1.0
@@ -20,7 +21,8 @@ _LOOK_EVERY_S = 0.01
 class Child:
     """A child process that leads a session of its own; `connect` makes streams of its pipes.
 
-    `returncode` is None until it has ended, then its exit code, or the negated number of the signal that ended it.
+    `returncode` is None until it has ended, then its exit code, or the negated number of the signal that ended it. What
+    it was to end with it, and could not as it was killed, has ended by then as well.
     """
 
     def __init__(self, argv: tuple[str, ...], **options: Any) -> None:
@@ -114,6 +116,12 @@ class Child:
                 self._loop.call_later(_LOOK_EVERY_S, self._reap, until)
                 return
             code = os.waitstatus_to_exitcode(status) if pid else _UNKNOWN
+        if code < 0 or code == _UNKNOWN:  # what it was to end, it may have left
+            end_marked_orphans(partial(self._has_ended, code))
+        else:
+            self._has_ended(code)
+
+    def _has_ended(self, code: int) -> None:
         self._process.returncode = code
         self._ended.set()
 

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import resource
 import select
 import signal
 import time
@@ -24,6 +25,8 @@ _BEYOND = 10  # the descriptors that a command is given
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _ORPHANS_END_S = 0.1
 _ORPHAN_CHECKS = 20
+_MARKED_END_S, _LOOK_AGAIN_S = 5.0, 0.01
+_EMPTY_ROUNDS = 2  # the kernel may pass over a child while its sibling exits
 
 
 class Process:
@@ -160,6 +163,40 @@ def descendants() -> frozenset[int] | None:
         found |= below
         waiting += below
     return frozenset(found)
+
+
+def end_marked_orphans(then: Callable[[], None] = _nothing) -> None:
+    """Kill what became a child of this process as the process that was to end it was killed; call `then` once it ended.
+
+    On a running loop. What those have started becomes a child of this process in turn, and is killed as well.
+    """
+    from asyncio import get_running_loop  # programs that only read the process table start faster without it
+
+    loop = get_running_loop()
+    until = loop.time() + _MARKED_END_S
+
+    def look(empty_rounds: int) -> None:
+        empty_rounds = 0 if _kill_marked_orphans() else empty_rounds + 1
+        if empty_rounds == _EMPTY_ROUNDS or loop.time() >= until:
+            then()
+        else:
+            loop.call_later(_LOOK_AGAIN_S, look, empty_rounds)
+
+    look(0)
+
+
+def _kill_marked_orphans() -> bool:
+    """Kill the children that bear the mark, a lower limit than this process has; return whether there was any."""
+    _, own = resource.getrlimit(resource.RLIMIT_RTTIME)
+    found = False
+    for pid in _children(os.getpid()):
+        with contextlib.suppress(OSError):
+            _, limit = resource.prlimit(pid, resource.RLIMIT_RTTIME)
+            if limit in {own, resource.RLIM_INFINITY} or (stat_of(pid) or "Z")[0] in "ZX":
+                continue
+            found = True
+            send_to(pid, signal.SIGKILL)
+    return found
 
 
 class Orphans:

@@ -113,6 +113,8 @@ async def _log_output(process: Child, log: Log, reporter: "_Reporter") -> tuple[
             async with asyncio.timeout(_TICK_S):
                 block = await output.read(_MAX_LINE_BYTES)
         except TimeoutError:
+            if process.returncode is not None:  # what escaped with it may hold its output open
+                break
             continue
         if not block:
             break

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from reconciler.linux.tree_exec import end_descendants, kill, reaped
+from reconciler.linux.tree_exec import be_marked, end_descendants, kill, reaped
 from reconciler.tasks.output import END, ERRORS, OUTPUT, OutputLog, Terminal
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
@@ -101,6 +101,7 @@ def _become(order: Mapping[str, Any], outputs: tuple[int, int], tell: int, runne
         os.dup2(outputs[1], 2)
         libc = ctypes.CDLL(None)
         os.nice(order["nice"])
+        be_marked()
         umask, soft, hard, data, *owner = (int(number) for number in order["sandbox"].split())
         _enter(order["cell"])
         os.umask(umask)

@@ -23,7 +23,7 @@ from reconciler.isolation.limiting import hold, memory_kills
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.memory_files import memory_files
 from reconciler.linux.process_identity import start_ticks
-from reconciler.linux.processes import Command, Process, adopt, spawn
+from reconciler.linux.processes import Command, Process, adopt, end_marked_orphans, spawn
 from reconciler.planning.command_line import Command as CommandLine
 from reconciler.planning.isolation.limits import size
 from reconciler.planning.tasks.task import Task
@@ -228,6 +228,7 @@ class Runners:
         runner = self._running.pop(task)
         self._out_of_memory[task] = memory_kills(runner.cell) > 0
         _end(runner.cell)
+        end_marked_orphans()  # of a runner that was killed
         self._ended(runner.task, runner.process.end or "")
 
 

@@ -14,6 +14,8 @@ import psutil
 import pytest
 
 from reconciler.serving.keeper import dismiss
+from tests.support.escaping import end as end_escaped
+from tests.support.escaping import escaping, have_ended
 from tests.support.eventually import eventually
 from tests.support.hosts import explained
 from tests.support.load import under_load
@@ -134,3 +136,26 @@ def test_a_host_that_grants_no_more_processes_is_waited_for_and_told(site: Site)
     allow_processes(daemon.pid, 1000)
     eventually(site.serves("blog", "2", port))
     eventually(lambda: len(site.marked()) == 2)
+
+
+def test_nothing_of_a_release_command_or_a_task_outlives_it_though_it_kills_what_was_to_end_it(site: Site) -> None:
+    (_, program, _), left = escaping(site.root)
+    by_task = site.root / "left-by-task"
+    try:
+        port = site.app("blog", isolation="none")
+        site.app("shop", isolation="none", release=f"python {program} {left}")
+        os.chown(site.root, _USER, _USER)
+        start(site)
+        eventually(site.serves("blog", "1", port), 60)
+        eventually(lambda: "killed by SIGKILL" in site.told("shop")["message"], 60)
+        eventually(lambda: have_ended(left))
+        task = ("-m", "reconciler", "task", "--state", site.state, "blog", "--", "python", program, by_task)
+        told = subprocess.run(
+            [*_BECOME, *_NOTHING, site.root / "venv/bin/python", *task],
+            capture_output=True, text=True, cwd=site.root, env={**os.environ, "HOME": str(site.root)}, check=False,
+        )  # fmt: skip
+        assert "its runner was killed" in told.stderr
+        eventually(lambda: have_ended(by_task))
+    finally:
+        for each in (left, by_task):
+            end_escaped(each)

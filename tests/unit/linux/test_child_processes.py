@@ -13,6 +13,8 @@ import pytest
 
 from reconciler.linux.child import Child
 from reconciler.linux.child_processes import bound_to_us, bound_with_descendants, end, running, start
+from tests.support.escaping import end as end_escaped
+from tests.support.escaping import escaping, have_ended
 from tests.support.eventually import eventually
 
 _LONG_S = 60.0
@@ -315,6 +317,38 @@ def test_what_a_command_started_ends_with_the_process_that_started_the_command()
     pids = [int(pid) for pid in run.stdout.split()]
     assert (run.returncode, len(pids)) == (-9, 2)
     eventually(lambda: all(gone(pid) for pid in pids))
+
+
+_ESCAPED = """
+import asyncio, subprocess, sys
+from reconciler.linux.child_processes import bound_with_descendants, start
+from reconciler.linux.processes import adopt_orphans
+
+adopt_orphans()
+
+async def story():
+    one = await start(bound_with_descendants(sys.argv[1:]), stdout=asyncio.subprocess.PIPE)
+    await one.wait()
+    printed, _ = await one.communicate()  # to the end: none of them holds the pipe open
+    print(one.returncode, printed)
+
+other = subprocess.Popen(["sleep", "1000"])
+asyncio.run(story())
+print(other.poll())
+other.kill()
+"""
+
+
+def test_what_a_command_started_ends_though_it_kills_what_was_to_end_it(tmp_path: Path) -> None:
+    words, left = escaping(tmp_path)
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", _ESCAPED, *words], capture_output=True, text=True, check=False, timeout=_LONG_S
+        )
+        assert (run.stdout, run.stderr) == ("-9 b''\nNone\n", "")
+        assert have_ended(left)
+    finally:
+        end_escaped(left)
 
 
 _FORKS = """
