@@ -56,7 +56,7 @@ def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str,
     """
     from reconciler.staging.environments.installer_env import MEMORY, SECRETS, VARIABLES
 
-    given, reader = settings.staging_env, SecretReader(settings, may_wait=False)
+    given, reader = settings.staging_env, SecretReader(settings, may_wait=False, of_host=True)
     found = {
         **environ,
         MEMORY: str(settings.staging_memory_bytes),

@@ -13,6 +13,7 @@ from reconciler.documents.problem import Path as Place
 from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.schema_checks import suggestion
 from reconciler.linux.listing import is_directory, is_file
+from reconciler.linux.named_files import withheld
 from reconciler.linux.readable_paths import readable_path
 from reconciler.planning.wording import persist_field, unnamed
 
@@ -28,6 +29,7 @@ _Found: TypeAlias = tuple[Place, str]
 
 _NOTHING_THERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 _PATH: Place = ("path",)
+_PAGE: Place = ("holding_page",)
 
 
 def warnings_of(
@@ -144,7 +146,7 @@ def _of_app(app: "App", names: _Names) -> Iterator[_Found]:
     for kind, parts in (("processes", app.processes), ("schedules", app.schedules)):
         for part in parts:
             files += [((kind, part.name, "env", name, "file"), path) for name, path in part.env_files.items()]
-    files += [(("holding_page",), app.holding_page)] if app.holding_page else []
+    files += [(_PAGE, app.holding_page)] if app.holding_page else []
     if app.schedules:
         from reconciler.inspection.changed_nights import files_of_pings, nights  # most apps have none
 
@@ -171,6 +173,8 @@ def _absent(files: Iterable[tuple[Place, str]]) -> Iterator[_Found]:
     for place, path in files:
         if _is_absent(Path(path)):
             yield place, f"there is no file {readable_path(path)}"
+        elif why := withheld(path, public=place == _PAGE):
+            yield place, f"{readable_path(path)} is not read: {why}"
 
 
 class _Sources:

@@ -43,11 +43,16 @@ def read_file(path: str | Path, most: int, *, within: str | Path | None = None) 
     With `within`, the file has to be in that directory once every link is followed.
     """
     with opened_file(path, within=within) as file:
-        size = os.fstat(file.fileno()).st_size
-        # As much memory as is asked for is taken: the most is a thousand times what most files have.
-        content = b"" if size > most else read_now(file, size + 1 if size else most + 1)
-        if 0 < size < len(content):  # it has grown
-            content += read_now(file, most + 1 - len(content))
+        return read_all(file, path, most)
+
+
+def read_all(file: BinaryIO, path: str | Path, most: int) -> bytes:
+    """Return all bytes of an opened file that has at most `most` of them. Raises OSError; UnfitFile is one."""
+    size = os.fstat(file.fileno()).st_size
+    # As much memory as is asked for is taken: the most is a thousand times what most files have.
+    content = b"" if size > most else read_now(file, size + 1 if size else most + 1)
+    if 0 < size < len(content):  # it has grown
+        content += read_now(file, most + 1 - len(content))
     if size > most or len(content) > most:
         raise UnfitFile(f"it is larger than {shown_size(most)}", path)
     return content

@@ -5,7 +5,7 @@ import re
 import ssl
 
 from reconciler.linux.error_words import in_words
-from reconciler.linux.regular_files import read_file
+from reconciler.linux.named_files import read_named
 from reconciler.planning.routing.file_words import is_plain_path
 from reconciler.planning.routing.observed import AppFiles
 from reconciler.planning.routing.routing import Certificate, Routing
@@ -40,7 +40,7 @@ def read_app_files(app: str, routing: Routing) -> AppFiles | None:
 
 def _accounts(path: str) -> tuple[tuple[str, str], ...]:
     try:
-        text = read_file(path, _MOST).decode("utf-8", "replace")
+        text = read_named(path, _MOST).decode("utf-8", "replace")
     except OSError as error:
         raise _Unfit(f"cannot read {path}: {in_words(error)}") from error
     found: dict[str, str] = {}
@@ -63,7 +63,7 @@ def _certificate(certificate: Certificate) -> str:
     digest = hashlib.sha256()
     for path in (certificate.chain, certificate.key):
         try:
-            digest.update(read_file(path, _MOST))
+            digest.update(read_named(path, _MOST))
         except OSError as error:
             raise _Unfit(f"cannot read {path}: {in_words(error)}") from error
     try:

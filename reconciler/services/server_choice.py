@@ -80,7 +80,7 @@ def spec_of(record: ServiceRecord, asked: Mapping[str, Json], settings: Settings
         known = settings.servers.get(record.server)
         if known is None:
             raise Misconfigured(f"its server '{record.server}' was removed from the host's settings")
-        server = server_of(known, SecretReader(settings, may_wait=False))
+        server = server_of(known, SecretReader(settings, may_wait=False, of_host=True))
     return ServiceSpec(
         id=record.id,
         name=record.name,

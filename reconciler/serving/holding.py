@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from reconciler.linux.named_files import read_named
 from reconciler.linux.package_files import package_directory
 from reconciler.linux.passed_files import close_then
-from reconciler.linux.regular_files import read_file
 from reconciler.serving.accepting import Accepting
 
 _AT_ONCE = 128
@@ -119,15 +119,15 @@ def _answer_of(body: bytes) -> Callable[[bytes], bytes]:
 def _stamp(page: str) -> tuple[int, ...]:
     """Return what stat knows of a file's content, to be compared."""
     with contextlib.suppress(OSError):
-        facts = Path(page).stat()
-        return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
+        facts, named = Path(page).stat(), Path(page).lstat()  # whose link it is counts
+        return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino, named.st_ctime_ns, named.st_ino
     return ()
 
 
 def _content(page: str) -> bytes:
-    """Return the app's own page, or the plain one if that cannot be read or is too large."""
+    """Return the app's own page, or the plain one if that cannot be read, is too large or is not for everyone."""
     with contextlib.suppress(OSError):
-        return read_file(page, _MOST_OF_A_PAGE)
+        return read_named(page, _MOST_OF_A_PAGE, public=True)
     return _plain()
 
 

@@ -3,16 +3,15 @@
 What a file holds never stands in a message.
 """
 
-import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.documents.encoding import Undecodable, decoded
 from reconciler.linux.error_words import in_words
+from reconciler.linux.named_files import opened_named
 from reconciler.linux.readable_paths import readable_path
-from reconciler.linux.regular_files import read_now
+from reconciler.linux.regular_files import opened_file, read_now
 
 _LARGEST = 1024 * 1024
 _NOTHING = re.compile(r"(?:\s+|#[^\n]*)*+")
@@ -33,13 +32,13 @@ class Unusable(Exception):
     """A file that cannot be read or does not say what it must."""
 
 
-def bytes_of(file: Path) -> bytes:
-    """Return the content of a file of at most 1 MiB, as it is on the disk. Raises Unusable."""
+def bytes_of(file: Path, *, of_host: bool = False) -> bytes:
+    """Return the content of a file of at most 1 MiB, as it is on the disk. Raises Unusable.
+
+    One `of_host` is named by the settings of the host, and may be anywhere.
+    """
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with open(descriptor, "rb") as opened:  # noqa: PTH123  a descriptor, not a path
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Unusable(f"{readable_path(file)} is not a file")
+        with opened_file(file) if of_host else opened_named(file) as opened:
             content = read_now(opened, _LARGEST + 1)
     except OSError as error:
         raise Unusable(f"cannot read {readable_path(file)}: {in_words(error)}") from error

@@ -58,11 +58,13 @@ class _WithoutIdentities:
 class SecretReader:
     """Reads files of at most 1 MiB. Every method raises Unusable, and blocks.
 
-    Without `may_wait`, as on the loop, it runs no program to open one.
+    Without `may_wait`, as on the loop, it runs no program to open one. Those `of_host` are named by the settings of the
+    host, not by a manifest.
     """
 
-    def __init__(self, host: Decryption | None = None, *, may_wait: bool = True) -> None:
+    def __init__(self, host: Decryption | None = None, *, may_wait: bool = True, of_host: bool = False) -> None:
         self._host = host or _WithoutIdentities()
+        self._of_host = of_host
         self._words = self._host.open_command if may_wait else ()
         self._threads = DaemonThreads("secrets", _MOST_THREADS, kept_s=1.0) if self._words else None
 
@@ -104,7 +106,7 @@ class SecretReader:
 
     def _opened(self, file: Path) -> "tuple[str, Opened | None]":
         """Return the text of a file, and what it is if it was encrypted."""
-        content = dotenv.bytes_of(file)
+        content = dotenv.bytes_of(file, of_host=self._of_host)
         encryption = encryption_of(content)
         if encryption is None:
             if problem := unencrypted(file.name):

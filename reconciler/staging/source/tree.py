@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from reconciler.documents.encoding import Undecodable, decoded
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.encodable import encodable
+from reconciler.linux.named_files import state_owner
 from reconciler.linux.regular_files import shown_size
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source import allowance
@@ -188,8 +189,7 @@ def _excluded(entry: os.DirEntry[str], path: str, rules: "IgnoreRules | None", *
 
 def _is_environment_or_state(directory: str) -> bool:
     """Return whether it is a virtual environment, or a state directory of a daemon, which holds every app."""
-    lies = os.path.lexists
-    return lies(f"{directory}/pyvenv.cfg") or (lies(f"{directory}/reconciler.db") and lies(f"{directory}/lock"))
+    return os.path.lexists(f"{directory}/pyvenv.cfg") or state_owner(directory) is not None
 
 
 def check_link(root: str, path: str) -> str:

@@ -83,6 +83,18 @@ def test_the_files_of_a_service_are_warned_of(place: Path) -> None:
     ]
 
 
+def test_a_file_that_the_daemon_does_not_read_is_warned_of_with_the_reason(place: Path) -> None:
+    (place / "s").mkdir()
+    for name in ("reconciler.db", "lock", "key"):
+        (place / "s" / name).touch()
+    (place / "private").touch(mode=0o640)
+    (place / "page").symlink_to("private")
+    assert warned(place, app="path: ../app\nenv: {B: {file: ../s/key}}\nholding_page: ../page\n") == [
+        "m/app.yaml:2:17: env.B.file: s/key is not read: it is in the state directory of the daemon",
+        "m/app.yaml:3:15: holding_page: page is not read: it is a link to private, which other users may not read",
+    ]
+
+
 def test_a_source_with_the_daemons_state_in_it_is_told_that_this_is_left_out(place: Path) -> None:
     assert any(
         "path: contains the daemon's state directory; it is left out" in warning

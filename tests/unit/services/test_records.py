@@ -298,5 +298,5 @@ def test_what_is_no_text_of_a_sensible_size_is_unusable(tmp_path: Path, content:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "f")
-    with pytest.raises(Unusable, match="is not a file"):
+    with pytest.raises(Unusable, match="it is a named pipe, not a file"):
         SecretReader().text_of(tmp_path / "f")

@@ -1,0 +1,154 @@
+"""Open files that manifests name: none of a daemon's own, and by a link of a user none that the user may not read.
+
+What is judged is what was opened, link by link: a link that is turned meanwhile gains nothing.
+"""
+
+import errno
+import os
+import pwd
+import stat
+from contextlib import suppress
+from io import BufferedReader
+from pathlib import Path
+
+from reconciler.linux.regular_files import UnfitFile, opened_file, read_all
+
+_MOST_LINKS = 40  # as the kernel follows
+_STEP = os.O_NOFOLLOW | os.O_CLOEXEC
+# What of a state directory is not the daemon's: manifests, with what they name, of a directory and of origins in git.
+_OF_MANIFESTS = ("manifests", "origins")
+
+
+def read_named(path: str | Path, most: int, *, public: bool = False) -> bytes:
+    """Return all bytes of a regular file that has at most `most` of them. Raises OSError; UnfitFile is one."""
+    with opened_named(path, public=public) as file:
+        return read_all(file, path, most)
+
+
+def opened_named(path: str | Path, *, public: bool = False) -> BufferedReader:
+    """Open a regular file for reading. Raises OSError; UnfitFile is one.
+
+    A `public` one is shown to everyone: what a link leads to has to be readable by every user.
+    """
+    file = opened_file(path)
+    try:
+        place = _place(file.fileno())
+        if place == os.path.abspath(path):  # noqa: PTH100  as it is: no link was on the way
+            _refuse_state(place, path)
+            return file
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    found, links = _followed(path)
+    try:
+        _judge(found, links, path, public=public)
+        return opened_file(f"/proc/self/fd/{found}")
+    finally:
+        os.close(found)
+
+
+def withheld(path: str | Path, *, public: bool = False) -> str:
+    """Return why `opened_named` opens no file at a path that others may open, "" if it does. Reads nothing of it."""
+    try:
+        found, links = _followed(path)
+    except OSError:
+        return ""
+    try:
+        _judge(found, links, path, public=public)
+    except UnfitFile as refusal:
+        return str(refusal.strerror)
+    except OSError:
+        return ""
+    finally:
+        os.close(found)
+    return ""
+
+
+def state_owner(directory: str) -> int | None:
+    """Return the user of a daemon whose state directory this is, None if it is none."""
+    with suppress(OSError):
+        owner = os.lstat(f"{directory}/reconciler.db").st_uid
+        os.lstat(f"{directory}/lock")
+        return owner
+    return None
+
+
+def _place(opened: int) -> str:
+    return os.readlink(f"/proc/self/fd/{opened}")  # noqa: PTH115  as it is
+
+
+def _trusted(user: int) -> bool:
+    return user in (0, os.geteuid())
+
+
+def _followed(path: str | Path) -> tuple[int, frozenset[int]]:
+    """Return a descriptor of what a path leads to, to look at it, and the owners of the links on the way."""
+    at = os.open("/", os.O_PATH | _STEP)
+    try:
+        left = os.path.join(os.getcwd(), path).split("/")[::-1]  # noqa: PTH118, PTH109  with each `..`, as the kernel has it
+        owners: list[int] = []
+        while left:
+            name = left.pop()
+            if name in ("", "."):
+                continue
+            found = os.open(name, os.O_PATH | _STEP, dir_fd=at)
+            facts = os.fstat(found)
+            if not stat.S_ISLNK(facts.st_mode):
+                os.close(at)
+                at = found
+                continue
+            try:
+                target = os.readlink("", dir_fd=found)
+            finally:
+                os.close(found)
+            owners.append(facts.st_uid)
+            if len(owners) > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            left += target.split("/")[::-1]
+            if target.startswith("/"):
+                os.close(at)
+                at = os.open("/", os.O_PATH | _STEP)
+    except BaseException:
+        os.close(at)
+        raise
+    return at, frozenset(owners)
+
+
+def _judge(found: int, links: frozenset[int], path: str | Path, *, public: bool) -> None:
+    """Raise UnfitFile for what is not opened by way of links of these users."""
+    place, facts = _place(found), os.fstat(found)
+    _refuse_state(place, path)
+    for user in links:
+        if not _trusted(user) and not _may_read(user, place, facts):
+            reason = f"it is reached by a link of user {_name(user)} to {place}, which that user may not read"
+            raise UnfitFile(reason, path)
+    if public and links and not facts.st_mode & stat.S_IROTH:
+        raise UnfitFile(f"it is a link to {place}, which other users may not read", path)
+
+
+def _refuse_state(place: str, path: str | Path) -> None:
+    below = place
+    while below != "/":
+        directory = os.path.dirname(below)  # noqa: PTH120  many
+        # One that a user makes believe in a directory of all users refuses nothing.
+        if (owner := state_owner(directory)) is not None and _trusted(owner):
+            name = place[len(directory) :].strip("/").partition("/")[0]
+            if name not in _OF_MANIFESTS:
+                raise UnfitFile("it is in the state directory of the daemon", path)
+        below = directory
+
+
+def _may_read(user: int, place: str, facts: os.stat_result) -> bool:
+    """Return whether a file belongs to a user, or is one that every user can read."""
+    if facts.st_uid == user:
+        return True
+    return bool(facts.st_mode & stat.S_IROTH) and all(
+        parent.stat().st_mode & stat.S_IXOTH or parent.stat().st_uid == user for parent in Path(place).parents
+    )
+
+
+def _name(user: int) -> str:
+    with suppress(KeyError):
+        return pwd.getpwuid(user).pw_name
+    return str(user)
