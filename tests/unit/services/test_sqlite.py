@@ -56,6 +56,23 @@ def test_a_backup_is_its_owners_alone_from_its_first_byte(
     assert b"Ada" in (tmp_path / "dump").read_bytes()
 
 
+def test_a_database_of_holes_is_not_copied_until_the_disk_is_full(service: ServiceSpec, tmp_path: Path) -> None:
+    file, pages = service.directory / "db.sqlite3", 1 << 20
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA journal_mode=DELETE")
+    with file.open("r+b") as written:  # as its app may: the number of pages, and that it is the one to go by
+        counter = file.read_bytes()[24:28]
+        for at, value in ((28, pages.to_bytes(4, "big")), (92, counter)):
+            written.seek(at)
+            written.write(value)
+        written.truncate(pages * 4096)
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        assert database.execute("PRAGMA page_count").fetchone() == (pages,)
+    with pytest.raises(ServiceError, match=r"^cannot back up db: .* 4294967296 bytes, of which \d+ are on the disk$"):
+        asyncio.run(Sqlite().back_up(service, tmp_path / "dump"))
+    assert (tmp_path / "dump").stat().st_size < 1 << 20
+
+
 def test_a_backup_is_written_to_no_file_that_someone_else_put_there(service: ServiceSpec, tmp_path: Path) -> None:
     (tmp_path / "dump").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ServiceError, match="File exists"):

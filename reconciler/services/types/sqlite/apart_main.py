@@ -22,6 +22,10 @@ _LOCKED_S = 30.0
 _CHECKING_S = 3600
 _PAGES_AT_ONCE = 1024
 _MEMORY = 1 << 30  # bytes
+_BLOCK = 512  # of what stat(2) counts
+# A database beyond this size is copied only if it is no more than so many times as large as what is on the disk of it.
+# A file system that compresses does not reach that.
+_LARGE, _MOST_TIMES_STORED = 1 << 30, 64
 
 
 class _Damaged(Exception):
@@ -63,7 +67,19 @@ def _copy(held: sqlite3.Connection, taken: sqlite3.Connection, patience_s: int) 
     # Within one transaction: otherwise each write of an app would have the copy begin again.
     held.execute("BEGIN")
     held.execute("SELECT 1 FROM sqlite_master").fetchone()
+    _require_stored(held)
     held.backup(taken, pages=_PAGES_AT_ONCE, progress=go_on)
+
+
+def _require_stored(held: sqlite3.Connection) -> None:
+    """Raise _Damaged if next to nothing of a large database is on the disk: a copy of its holes would fill that."""
+    pages, page_size = (held.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    file, stored = held.execute("PRAGMA database_list").fetchone()[2], 0
+    for place in (file, f"{file}-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            stored += os.stat(place).st_blocks * _BLOCK  # noqa: PTH116  as in the rest of this script
+    if pages * page_size > max(_LARGE, _MOST_TIMES_STORED * stored):
+        raise _Damaged(f"it says that it has {pages * page_size} bytes, of which {stored} are on the disk")
 
 
 def _make(asked: dict[str, Any]) -> dict[str, Any]:
