@@ -19,13 +19,15 @@ from reconciler.convergence.converge import ActionFailed, Key, converge
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
-from reconciler.convergence.world import INTERNAL_ERROR, Action, Asked, Plan, Report, World
+from reconciler.convergence.world import INTERNAL_ERROR, NO_FILES_LEFT, Action, Asked, Plan, Report, World
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import without_files
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
 
 _RETRY = "trying again"
+_NO_FILES_S = 4.0
 # A resync looks at the names in so many parts, each at a tick that all Worlds share.
 _PARTS = 10
 
@@ -57,6 +59,7 @@ class Controller:
         self._wakeups = wakeups
         self._tasks = tasks
         self._backoff = backoff
+        self._no_files_s = min(_NO_FILES_S, backoff.cap_s)
         self._resync_s = resync_s
         self._noise = noise
         self._resyncing: asyncio.Task[None] | None = None
@@ -192,6 +195,8 @@ class Controller:
         again = before is not None and before.failure.action.counted_as == failure.action.counted_as
         count = before.count + 1 if before is not None and again else 1
         delay_s = self._backoff.delay_s(count, self._noise.random())
+        if failure.reason == NO_FILES_LEFT:
+            delay_s = min(delay_s, self._no_files_s)
         self._failing[key.name] = _Failing(failure=failure, count=count, until=now + delay_s)
         return delay_s
 
@@ -212,14 +217,19 @@ class Controller:
         self._failing[key.name] = replace(failing, reported=True)
 
     async def _survive(self, key: Key, error: Exception) -> None:
-        """Report an internal error, and converge again after the longest back-off; after the shortest when woken."""
-        loop = asyncio.get_running_loop()
-        loop.call_exception_handler({"message": f"cannot keep {key.name} as desired", "exception": error})
-        again_at = self._world.now() + self._backoff.cap_s
+        """Report an internal error, and converge again after the longest back-off; after the shortest when woken.
+
+        No room for one more open file is none, and may pass at any moment: what failed then is tried again soon.
+        """
+        full = without_files(error)
+        if not full:
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler({"message": f"cannot keep {key.name} as desired", "exception": error})
+        again_at = self._world.now() + (self._no_files_s if full else self._backoff.cap_s)
         report = Report(
             state="failing",
-            reason=INTERNAL_ERROR,
-            message=f"internal error in reconciler, please report it: {error!r}",
+            reason=NO_FILES_LEFT if full else INTERNAL_ERROR,
+            message=full or f"internal error in reconciler, please report it: {error!r}",
             next_try_at=again_at,
             failures=1,
             failed_now=True,

@@ -6,8 +6,9 @@ Nothing is remembered between two rounds, and an action is cancelled as soon as 
 import asyncio
 from collections.abc import Callable
 
-from reconciler.convergence.world import ACTION_FAILED, NO_EFFECT, Action, Asked, Plan, Report, World
+from reconciler.convergence.world import ACTION_FAILED, NO_EFFECT, NO_FILES_LEFT, Action, Asked, Plan, Report, World
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import without_files
 
 
 class ActionFailed(Exception):
@@ -115,7 +116,10 @@ async def _done_while_first(key: Key, world: World, planned: Plan) -> bool:
         try:
             await world.do(key.name, action)
         except Exception as error:  # noqa: BLE001  it rises to the controller as an ActionFailed
-            failure = ActionFailed(action, str(error) or type(error).__name__)
+            full = without_files(error)
+            failure = ActionFailed(
+                action, full or str(error) or type(error).__name__, NO_FILES_LEFT if full else ACTION_FAILED
+            )
             failure.__cause__ = error
             failures.append(failure)
         finally:

@@ -15,6 +15,7 @@ Asked: TypeAlias = Any
 ACTION_FAILED: Final = "action-failed"
 NO_EFFECT: Final = "no-effect"
 INTERNAL_ERROR: Final = "internal-error"
+NO_FILES_LEFT: Final = "no-files-left"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,14 @@ from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.ticks import next_tick
 from reconciler.daemon.log_rotation import LogRotation
 from reconciler.daemon.reports import Reports
+from reconciler.host.host_files_watch import HostFilesWatch
 from reconciler.host.staging_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
 from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.garbage import CalmCollections
 from reconciler.linux.heap import own_heap
+from reconciler.linux.host_files import HostFiles
 from reconciler.linux.next_changes import NextChanges
 from reconciler.linux.processes import Orphans
 from reconciler.metrics.load_recorder import LoadRecorder
@@ -58,6 +60,7 @@ class Housekeeping:
         apps: AppWorld,
     ) -> None:
         self._settings = settings
+        self._stores = stores
         self._journal = stores.journal
         self._history = stores.history
         self._stager = stager
@@ -91,6 +94,8 @@ class Housekeeping:
         tasks.keep("look for files in builds", self._apps.files.run)
         tasks.keep("watch the limits", self._apps.limits.run)
         tasks.keep("scale the workers", self._apps.scaling.run)
+        with contextlib.suppress(OSError):  # a container may hide the figures
+            tasks.keep("watch the open files", HostFilesWatch(self._stores, self._instances, HostFiles()).run)
         tasks.keep("watch the disks", self._apps.limits.watch_disks)
         tasks.keep("record loads", self._loads().run)
 

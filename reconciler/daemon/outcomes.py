@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
-from reconciler.convergence.world import INTERNAL_ERROR, Report
+from reconciler.convergence.world import INTERNAL_ERROR, NO_FILES_LEFT, Report
 from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.worlds import Converging
 from reconciler.documents.problem import Problem
+from reconciler.linux.error_words import without_files
 from reconciler.manifests.manifest_file import ManifestFile
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
@@ -129,8 +130,10 @@ class Outcomes:
         try:
             row = judged(subject.name)
         except Exception as error:  # noqa: BLE001  an internal error in one is told of that one
-            row = _row_of(subject, "failed", "failing", f"internal error in reconciler, please report it: {error!r}")
-            row["reason"] = INTERNAL_ERROR
+            full = without_files(error)
+            said = full or f"internal error in reconciler, please report it: {error!r}"
+            row = _row_of(subject, "failed", "failing", said)
+            row["reason"] = NO_FILES_LEFT if full else INTERNAL_ERROR
         if problems:
             row |= _refusal(problems)
         return row

@@ -1,6 +1,9 @@
 """Say in a message why the kernel, or what stands for it, refused something."""
 
+import errno
 import os
+
+_FULL = {errno.ENFILE: "the host", errno.EMFILE: "the daemon"}
 
 
 def in_words(error: BaseException) -> str:
@@ -24,3 +27,18 @@ def with_file(error: OSError) -> str:
     """
     file = error.filename if isinstance(error.filename, str | bytes) else ""
     return f"{in_words(error)}{f': {os.fsdecode(file)}' if file else ''}"
+
+
+def without_files(error: BaseException | None) -> str:
+    """Return that there is no room for one more open file if an error comes of that, "" if it does not.
+
+    >>> without_files(OSError(23, "Too many open files in system"))
+    'the host has no room for more open files'
+    >>> without_files(FileNotFoundError(2, "No such file or directory"))
+    ''
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return f"{_FULL[error.errno]} has no room for more open files"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return ""

@@ -47,6 +47,12 @@ def catches(pid: int, number: int) -> bool | None:
     return bool(int(caught, 16) >> (number - 1) & 1) if caught else None
 
 
+def status_number(pid: int, field: bytes) -> int:
+    """Return a number of a process's status, 0 when it is gone."""
+    found = _of_status(pid, field).split()
+    return int(found[0]) if found else 0
+
+
 def _of_status(pid: int, field: bytes) -> bytes:
     """Return a line of a process's status, b"" when it is gone."""
     try:

@@ -120,6 +120,7 @@ class Reason(StrEnum):
     ACTION_FAILED = "action-failed"
     NO_EFFECT = "no-effect"
     INTERNAL_ERROR = "internal-error"
+    NO_FILES_LEFT = "no-files-left"
     LOG_CUT = "log-cut"
     DRAIN_FAILED = "drain-failed"
     DRAIN_RECOVERED = "drain-recovered"

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from reconciler.linux.named_files import read_named
@@ -131,5 +131,7 @@ def _content(page: str) -> bytes:
     return _plain()
 
 
+@cache
 def _plain() -> bytes:
+    """Return the plain page: read once, so that it is there when no file can be opened."""
     return (package_directory("reconciler.serving") / "holding.html").read_bytes()

@@ -40,6 +40,7 @@ _EXEMPT = {
     "isolation/confine.py": "it writes to files of the kernel, before it becomes the program of an app",
     "isolation/main.py": "it opens a log to append to, and no link",
     "isolation/view.py": "it opens paths of a file system that it has just made",
+    "linux/host_files.py": _KERNELS,
     "linux/kernel_counts.py": "it opens files of the kernel about this process and a child that runs nothing else",
     "linux/mount_trees.py": "it writes to files of the kernel",
     "serving/gate_log.py": "it takes a descriptor that it was given",

@@ -1,6 +1,7 @@
 """The controller's promises to one app and to all of them: retry politely, look again, never be taken down."""
 
 import asyncio
+import errno
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -458,6 +459,45 @@ def test_a_bug_is_told_as_such() -> None:
         await asyncio.sleep(0.1)
         assert world.told("blog").state == "failing"
         assert "a bug in observe" in world.told("blog").message
+
+    told(world, story)
+
+
+class Full(FakeWorld):
+    """A World on a host that has no room for more open files until a time."""
+
+    until = 0.0
+    planning = False
+
+    def observe(self, name: str) -> Observed:
+        if self.planning and self.now() < self.until:
+            self.tracker += 1
+            raise OSError(errno.ENFILE, "Too many open files in system", "holding.html")
+        return super().observe(name)
+
+    async def do(self, name: str, action: Action) -> None:
+        if not self.planning and isinstance(action, Stage) and self.now() < self.until:
+            self.begun.append((self.now(), name, action))
+            raise RuntimeError(f"cannot stage {name}") from OSError(errno.EMFILE, "Too many open files")
+        await super().do(name, action)
+
+
+@pytest.mark.parametrize("planning", [True, False])
+def test_no_room_for_open_files_is_no_bug_and_is_tried_again_within_seconds(planning: bool) -> None:
+    world = Full()
+    shown: list[dict[str, Any]] = []
+
+    async def story(controller: Controller) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: shown.append(context))
+        world.planning, world.until = planning, world.now() + 1000
+        controller.replace({"blog": APP})
+        await asyncio.sleep(990)
+        who = "host" if planning else "daemon"
+        assert world.told("blog").reason == "no-files-left"
+        assert world.told("blog").message.startswith(f"the {who} has no room for more open files")
+        await asyncio.sleep(20)
+        assert is_served(APP, "c1", world.seen["blog"])
+        assert not shown
 
     told(world, story)
 

@@ -87,11 +87,11 @@ def test_a_reason_makes_no_difference_to_what_an_action_is() -> None:
 
 
 def test_what_convergence_gives_as_a_reason_is_one() -> None:
-    for reason in (world.ACTION_FAILED, world.NO_EFFECT, world.INTERNAL_ERROR):
+    for reason in (world.ACTION_FAILED, world.NO_EFFECT, world.INTERNAL_ERROR, world.NO_FILES_LEFT):
         assert Reason(reason) == reason
 
 
 def test_no_reason_is_dead() -> None:
     source = "".join(file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py"))
-    given_by_convergence = {Reason.ACTION_FAILED, Reason.NO_EFFECT, Reason.INTERNAL_ERROR}
+    given_by_convergence = {Reason.ACTION_FAILED, Reason.NO_EFFECT, Reason.INTERNAL_ERROR, Reason.NO_FILES_LEFT}
     assert [r.name for r in Reason if f"Reason.{r.name}" not in source and r not in given_by_convergence] == []

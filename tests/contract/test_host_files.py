@@ -1,0 +1,89 @@
+"""An app that takes the open files of the host is ended, and its neighbour serves on; the figures are made up."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+
+from reconciler.host.host_files_watch import HostFilesWatch
+from reconciler.host.stores import Stores
+from reconciler.linux.host_files import HostFiles, Opener
+from reconciler.state.journal import Journal
+from reconciler.state.revision_history import RevisionHistory
+from tests.contract.machine import Machine, a_life, on_the_loop
+from tests.support.eventually import soon
+from tests.support.site import Site
+
+NO_USERS: Mapping[int, int] = {}
+A_USER = 3_000_000_000
+
+
+class Made(HostFiles):
+    """A host of which so many files are open, and so many by each of some processes."""
+
+    def __init__(self, used: int, by_pid: Mapping[int, int], users: Mapping[int, int] = NO_USERS) -> None:
+        super().__init__()
+        self.used, self._users = used, users
+        self._by_pid = by_pid
+
+    def figures(self) -> tuple[int, int]:
+        return self.used, 100_000
+
+    def openers(self) -> Iterator[Opener]:
+        for each in super().openers():
+            yield each._replace(files=self._by_pid.get(each.pid, 0), user=self._users.get(each.pid, each.user))
+
+
+def _watch(machine: Machine, files: HostFiles) -> HostFilesWatch:
+    history = RevisionHistory(machine.records, machine.boot)
+    stores = Stores(records=machine.records, history=history, journal=Journal(machine.database))
+    return HostFilesWatch(stores, machine.instances, files)
+
+
+def _events(machine: Machine) -> list[tuple[str, str]]:
+    return [(kind, text) for _, kind, text in machine.site.events("blog") if kind == "exceeded"]
+
+
+@on_the_loop
+async def test_the_app_with_the_most_is_ended_with_a_word_once_the_host_fills(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        machine.follow(app)
+        instance = await machine.started(app)
+        files = Made(50_000, {instance.pid: 55_000})
+        watch = _watch(machine, files)
+        assert await watch.look() == ""
+        assert machine.only().end is None
+        files.used = 61_000
+        assert await watch.look() == "blog"
+        text = "its processes have 55,000 of the host's 100,000 open files, and were ended"
+        await soon(lambda: machine.only().end is not None)
+        assert text in str(machine.only().end)
+        assert _events(machine) == [("exceeded", text)]
+
+
+@on_the_loop
+async def test_an_app_is_not_ended_for_what_others_have_open(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        machine.follow(app)
+        instance = await machine.started(app)
+        watch = _watch(machine, Made(99_000, {1: 90_000, instance.pid: 900}))
+        assert await watch.look() == ""
+        await asyncio.sleep(0)
+        assert machine.only().end is None
+        assert _events(machine) == []
+
+
+@on_the_loop
+async def test_of_an_app_with_a_user_of_its_own_all_that_runs_as_that_is_ended(site: Site) -> None:
+    with a_life(site) as machine, subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as build:
+        app = machine.app()
+        machine.follow(app)
+        neighbour = await machine.started(app)
+        machine.instances.app_users = lambda: {A_USER: "shop"}
+        watch = _watch(machine, Made(61_000, {build.pid: 40_000, neighbour.pid: 900}, {build.pid: A_USER}))
+        assert await watch.look() == "shop"
+        assert await asyncio.to_thread(build.wait) == -9
+        assert machine.only().end is None
+        assert [kind for _, kind, _ in machine.site.events("shop")] == ["exceeded"]
