@@ -15,8 +15,17 @@ from reconciler.linux.regular_files import UnfitFile, opened_file, read_all
 
 _MOST_LINKS = 40  # as the kernel follows
 _STEP = os.O_NOFOLLOW | os.O_CLOEXEC
-# What of a state directory is not the daemon's: manifests, with what they name, of a directory and of origins in git.
-_OF_MANIFESTS = ("manifests", "origins")
+# What of a state directory is the daemon's own, but for its database. Not manifests, what they name, and sources.
+_OWN = frozenset(
+    (
+        "api.sock", "apps", "backups", "cache", "clusters", "control.sock", "down",
+        "drained.json", "environments", "fork-server.json", "fork-servers", "git", "images", "keeper.sock",
+        "key", "listeners", "lock", "login-links.json", "logs", "network-rules", "page-port", "page-token",
+        "proxy", "services", "sessions.json", "tasks", "templates.log", "tmp", "users.json", "wakeups",
+        "web.log",
+    )
+)  # fmt: skip
+_DATABASE = "reconciler.db"  # and what lies beside it
 
 
 def read_named(path: str | Path, most: int, *, public: bool = False) -> bytes:
@@ -72,6 +81,32 @@ def state_owner(directory: str) -> int | None:
         os.lstat(f"{directory}/lock")
         return owner
     return None
+
+
+def is_own(name: str) -> bool:
+    """Return whether what has a name in a state directory is the daemon's own; "" and "." are the directory itself."""
+    return name in _OWN or name in ("", ".") or name.startswith((_DATABASE, f".{_DATABASE}"))
+
+
+def guests_of(tree: str, path: str) -> frozenset[int]:
+    """Return the users but root and ours whose links lead from a path to a tree. Raises OSError.
+
+    UnfitFile if the tree is a daemon's own, or if such a user may not read it.
+    """
+    _refuse_state(f"{tree}/.", path)
+    if tree == os.path.abspath(path):  # noqa: PTH100  as it is
+        return frozenset()
+    found, links = _followed(path)
+    try:
+        _judge(found, links, path, public=False)
+    finally:
+        os.close(found)
+    return frozenset(user for user in links if not _trusted(user))
+
+
+def is_readable(facts: os.stat_result, users: frozenset[int]) -> bool:
+    """Return whether every user, or each of these, can read a file in a directory that they can read."""
+    return bool(facts.st_mode & stat.S_IROTH) or all(facts.st_uid == user for user in users)
 
 
 def _place(opened: int) -> str:
@@ -134,7 +169,7 @@ def _refuse_state(place: str, path: str | Path) -> None:
         # One that a user makes believe in a directory of all users refuses nothing.
         if (owner := state_owner(directory)) is not None and _trusted(owner):
             name = place[len(directory) :].strip("/").partition("/")[0]
-            if name not in _OF_MANIFESTS:
+            if is_own(name):
                 raise UnfitFile("it is in the state directory of the daemon", path)
         below = directory
 

@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time_ns
@@ -17,8 +17,9 @@ from typing import TypeAlias
 
 from reconciler.linux.error_words import with_file
 from reconciler.linux.light_hashes import sha256_for
+from reconciler.linux.named_files import guests_of, is_readable
 from reconciler.linux.readable_paths import readable_path
-from reconciler.linux.regular_files import read_file
+from reconciler.linux.regular_files import UnfitFile, read_file
 from reconciler.linux.remove_tree import remove_tree
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source import allowance
@@ -111,10 +112,10 @@ def fingerprint(path: str, digests: DigestCache | None = None) -> str:
     tree = _TreeDigest()
     known: dict[str, _Known] = {}
     changed_ns = 0
-    with _opened(path) as root:
+    with _opened(path) as (root, guests):
         if root.is_file():
             return _of_archive(root, digests)
-        for entry in entries(root):
+        for entry in _readable(entries(root), guests):
             digest = ""
             if entry.kind == "file":
                 digest = digests.known(entry) or _digest(f"{root}/{entry.path}")
@@ -133,12 +134,12 @@ def snapshot(path: str, destination: Path) -> str:
     Raises SourceError or OSError. Where the allowance of the context ends it, `destination` is left incomplete.
     """
     tree = _TreeDigest()
-    with _opened(path) as root:
+    with _opened(path) as (root, guests):
         if root.is_file():
             return _unpacked(root, destination)
         destination.mkdir(parents=True)
         links = []
-        for entry in entries(root):
+        for entry in _readable(entries(root), guests):
             tree.add(entry, _copy(entry, f"{root}/{entry.path}", f"{destination}/{entry.path}"))
             if entry.kind == "link":
                 links.append(entry.path)
@@ -235,15 +236,21 @@ class _TreeDigest:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Path]:
-    """Resolve a source's path, and add it to the errors that are raised meanwhile."""
+def _opened(path: str) -> Iterator[tuple[Path, frozenset[int]]]:
+    """Resolve a source's path, and add it to the errors that are raised meanwhile.
+
+    Returns as well the users but root and ours who led there by links, who get nothing that they may not read.
+    """
     try:
         root = Path(os.path.realpath(path, strict=True))
+        guests = guests_of(str(root), path)
         if not root.is_dir() and not (root.is_file() and is_archive(root.name)):
             raise SourceError(f"it is neither a directory nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
-        yield root
+        yield root, guests
     except SourceError as error:
         raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {error}") from error
+    except UnfitFile as error:
+        raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {error.strerror}") from error
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
             raise
@@ -252,6 +259,17 @@ def _opened(path: str) -> Iterator[Path]:
         reason = "it does not exist" if missing else detail
         why = f"cannot read the source at {printable(readable_path(path))}: {reason}"
         raise SourceError(why, retry="soon") from error
+
+
+def _readable(found: Iterable[Entry], guests: frozenset[int]) -> Iterable[Entry]:
+    """Return the entries of a tree; raise SourceError at a file that the users who led there may not read."""
+    return (_of_guests(entry, guests) for entry in found) if guests else found
+
+
+def _of_guests(entry: Entry, guests: frozenset[int]) -> Entry:
+    if not is_readable(entry.stat, guests):
+        raise SourceError(f"it is reached by a link of a user who may not read {printable(entry.path)} in it")
+    return entry
 
 
 def _digest(path: str) -> str:

@@ -2,12 +2,14 @@
 
 import os
 import threading
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
-from reconciler.linux.named_files import read_named, withheld
+from reconciler.linux.named_files import is_own, read_named, withheld
 from reconciler.linux.regular_files import UnfitFile
+from reconciler.state.paths import StatePaths
 from reconciler.vault.dotenv import Unusable
 from reconciler.vault.secret_reader import SecretReader
 
@@ -23,7 +25,15 @@ def place(tmp_path: Path) -> Path:
         if above.stat().st_uid == os.geteuid():
             above.chmod(above.stat().st_mode | 0o111)
     state = tmp_path / "state"
-    for name in ("reconciler.db", "lock", "key", "manifests/secret", "origins/fleet/secret", "apps/shop/secret"):
+    for name in (
+        "reconciler.db",
+        "lock",
+        "key",
+        "manifests/secret",
+        "origins/a/secret",
+        "conf/secret",
+        "apps/a/secret",
+    ):
         (state / name).parent.mkdir(parents=True, exist_ok=True)
         (state / name).write_text("of the daemon")
     for name, mode in (("private", 0o600), ("shown", 0o644)):
@@ -39,7 +49,7 @@ def a_link(at: Path, to: Path | str, user: int = _USER) -> Path:
     return at
 
 
-@pytest.mark.parametrize("name", ["key", "reconciler.db", "apps/shop/secret"])
+@pytest.mark.parametrize("name", ["key", "reconciler.db", "apps/a/secret"])
 def test_no_file_of_a_daemon_is_read_by_its_path_or_by_a_link(place: Path, name: str) -> None:
     (place / "link").symlink_to(place / "state" / name)
     (place / "directory").symlink_to(place / "state")
@@ -50,10 +60,21 @@ def test_no_file_of_a_daemon_is_read_by_its_path_or_by_a_link(place: Path, name:
         assert withheld(path) == "it is in the state directory of the daemon"
 
 
-@pytest.mark.parametrize("name", ["manifests/secret", "origins/fleet/secret"])
+@pytest.mark.parametrize("name", ["manifests/secret", "origins/a/secret", "conf/secret"])
 def test_what_manifests_in_a_state_directory_name_beside_them_is_read(place: Path, name: str) -> None:
     assert read_named(place / "state" / name, _MOST) == b"of the daemon"
     assert withheld(place / "state" / name, public=True) == ""
+
+
+def test_every_file_and_directory_of_a_state_directory_is_known_by_its_name() -> None:
+    paths = StatePaths(state=Path("/state"))
+    known = [
+        getattr(paths, name) for name, each in vars(StatePaths).items() if isinstance(each, property | cached_property)
+    ]
+    names = {path.relative_to("/state").parts[0] for path in known if isinstance(path, Path) and path != Path("/state")}
+    assert {name for name in names if not is_own(name)} == {"manifests", "sources", paths.earlier_wakeup_pipe.name}
+    assert is_own("reconciler.db-wal")
+    assert is_own("reconciler.db.version-2")
 
 
 @as_root

@@ -1,6 +1,7 @@
 """What a snapshot holds, and what its fingerprint depends on."""
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -200,3 +201,46 @@ def test_an_ignore_file_is_read_in_the_encoding_of_any_editor(tmp_path: Path, en
     (tmp_path / "media").mkdir()
     (tmp_path / ".reconcilerignore").write_bytes("media\r\n".encode(encoding))
     assert [entry.path for entry in entries(tmp_path)] == [".reconcilerignore"]
+
+
+def test_no_source_is_in_a_state_directory_but_those_that_the_daemon_keeps_there(tmp_path: Path) -> None:
+    state = plant(tmp_path / "state", {"reconciler.db": "", "lock": "", "key": "secret", "sources/blog/wsgi.py": "app"})
+    (tmp_path / "link").symlink_to(state)
+    for path in (state, tmp_path / "link", state / "apps"):
+        (state / "apps").mkdir(exist_ok=True)
+        with pytest.raises(SourceError, match="it is in the state directory of the daemon"):
+            snapshot(str(path), tmp_path / "copy")
+        assert not (tmp_path / "copy").exists()
+    fingerprint(str(state / "sources/blog"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives links away")
+def test_a_link_of_a_user_leads_to_no_source_that_the_user_may_not_read(tmp_path: Path) -> None:
+    for above in (tmp_path, *tmp_path.parents):
+        if above.stat().st_uid == os.geteuid():
+            above.chmod(above.stat().st_mode | 0o111)
+    tree = plant(tmp_path / "tree", {"wsgi.py": "app", "deep/key": "secret"})
+    (tmp_path / "link").symlink_to(tree)
+    for each in (tree, tree / "deep"):
+        each.chmod(0o755)
+    for each in (tree / "wsgi.py", tree / "deep/key"):
+        each.chmod(0o644)
+    whole = fingerprint(str(tmp_path / "link"))
+    os.lchown(tmp_path / "link", 4711, 4711)
+    assert fingerprint(str(tmp_path / "link")) == whole
+
+    for private, mode, why in (
+        ("deep/key", 0o600, "a user who may not read deep/key in it"),
+        ("deep", 0o700, "a user who may not read deep in it"),
+        ("", 0o700, f"to {re.escape(str(tree))}, which that user may not read"),
+    ):
+        (tree / private).chmod(mode)
+        with pytest.raises(SourceError, match=f"by a link of .*{why}"):
+            fingerprint(str(tmp_path / "link"))
+        with pytest.raises(SourceError, match=f"by a link of .*{why}"):
+            snapshot(str(tmp_path / "link"), tmp_path / f"copy{mode}{len(private)}")
+        (tree / private).chmod(0o755)
+    (tree / "deep/key").chmod(0o600)
+    os.chown(tree / "deep/key", 4711, 4711)
+    fingerprint(str(tmp_path / "link"))
+    assert fingerprint(str(tree)) == fingerprint(str(tmp_path / "link"))
