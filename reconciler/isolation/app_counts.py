@@ -7,7 +7,7 @@ finds it by them.
 
 import os
 
-from reconciler.linux.kernel_counts import count_as_one, count_below, enter, is_hosts
+from reconciler.linux.kernel_counts import count_as_one, count_below, enter, has_user, is_hosts
 from reconciler.linux.privileges import SYS_ADMIN, drop_capabilities, may
 
 TYPE_CHECKING = False  # as that of `typing`, which takes a while to load
@@ -73,6 +73,7 @@ def _running() -> "Iterator[int]":
                 _number_of(namespace_above(above)) == own
                 and owner_of_namespace(innermost) == owner_of_namespace(above) == uid
                 and users_of(pid) == [range(uid, uid + 1)]
+                and has_user(above, uid)
             ):
                 yield os.dup(above)
         except OSError:

@@ -68,7 +68,10 @@ def confine(given: "Confinement", begun: "Beginning | None" = None) -> str:
         _leave_network(reasons)
     ends_with_parent = _death_signal()
     if apart is not None:
-        enter_users(apart)
+        try:
+            enter_users(apart)
+        except OSError:  # it counts as it would without one
+            apart = None
     if drops and (made is None or apart is not None or not begun.is_bounded):  # it is full in another user namespace
         drop_bounding_set()
     _become(given, owner, sets_groups=has_groups)

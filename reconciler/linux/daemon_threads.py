@@ -22,19 +22,28 @@ class DaemonThreads:
     """At most `most` threads, started when needed; work beyond that waits in order.
 
     One whose work has hung for `hangs_s`, as its thread took no time of a processor, is not counted any more, so that
-    others take what waits; there are never more than `at_all` threads, which is `most` unless it is said.
+    others take what waits. There are never more than `at_all` threads, `most` without it.
 
     A thread ends when it has had nothing to do for `kept_s`: its stack is memory that an idle daemon can do without.
+    The last `least` stay, so that there are some where the kernel gives no other.
     """
 
-    def __init__(
-        self, name: str, most: int, *, kept_s: float = 10.0, at_all: int | None = None, hangs_s: float = 1.0
+    def __init__(  # noqa: PLR0913  numbers, each named
+        self,
+        name: str,
+        most: int,
+        *,
+        kept_s: float = 10.0,
+        at_all: int | None = None,
+        hangs_s: float = 1.0,
+        least: int = 0,
     ) -> None:
         self._name = name
         self._most = most
         self._at_all = most if at_all is None else at_all
         self._kept_s = kept_s
         self._hangs_s = hangs_s
+        self._least = least
         self._numbers = itertools.count()
         self._changing = threading.Condition()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
@@ -45,12 +54,16 @@ class DaemonThreads:
         self._is_watched = False
 
     def run(self, work: Callable[[], T]) -> Future[T]:
-        """Return the future of what `work` returns; raises RuntimeError if no thread can be started."""
+        """Return the future of what `work` returns; raises RuntimeError if there is no thread, nor can be one."""
         future: Future[T] = Future()
         with self._changing:
             if self._idle <= len(self._waiting):
                 if self._started < self._allowed():
-                    self._start()
+                    try:
+                        self._start()
+                    except RuntimeError:
+                        if not self._started:
+                            raise
                 elif not self._is_watched and self._started < self._at_all:
                     with contextlib.suppress(RuntimeError):  # no thread: as if none hung
                         threading.Thread(target=self._watch, name=f"{self._name} watch", daemon=True).start()
@@ -61,12 +74,25 @@ class DaemonThreads:
 
     def settle(self, within_s: float) -> None:
         """Wait until all work is done but what hangs, at most so long. Blocks."""
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline and len(self._working) + len(self._waiting) > len(self._hung):
+        deadline, before, look_at = time.monotonic() + within_s, dict[int, tuple[Future[Any], float]](), 0.0
+        while (now_s := time.monotonic()) < deadline:
+            with self._changing:
+                if not self._working and not self._waiting:
+                    return
+                if now_s >= look_at:
+                    now, look_at = self._work(), now_s + self._hangs_s
+                    if now == before and not self._waiting:
+                        return
+                    before = now
             time.sleep(_SETTLING_S)
 
+    def _work(self) -> dict[int, tuple[Future[Any], float]]:
+        """Return the work of each thread, and how long the thread has had a processor; what hangs stays the same."""
+        return {thread: (future, _processor_s(thread)) for thread, future in self._working.items()}
+
     def _allowed(self) -> int:
-        return min(self._most + len(self._hung), self._at_all)
+        """Return how many threads there may be: twice as many more as hang, as what waits may hang as well."""
+        return min(self._most + 2 * len(self._hung), self._at_all)
 
     def _start(self) -> None:
         threading.Thread(target=self._serve, name=f"{self._name}-{next(self._numbers)}", daemon=True).start()
@@ -81,7 +107,7 @@ class DaemonThreads:
                 if not self._waiting:
                     self._is_watched = False
                     return
-                now = {thread: (future, _processor_s(thread)) for thread, future in self._working.items()}
+                now = self._work()
                 self._hung = {thread for thread, work in now.items() if before.get(thread) == work}
                 with contextlib.suppress(RuntimeError):
                     for _ in range(min(self._allowed() - self._started, len(self._waiting) - self._idle)):
@@ -95,7 +121,8 @@ class DaemonThreads:
             with self._changing:
                 while not self._waiting:
                     # A notice may reach a thread whose wait is just over: what waits is looked at once more.
-                    if not self._changing.wait(self._kept_s) and not self._waiting:
+                    told = self._changing.wait(self._kept_s if self._started > self._least else None)
+                    if not told and not self._waiting:
                         self._idle -= 1
                         self._started -= 1
                         return

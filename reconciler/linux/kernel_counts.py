@@ -89,6 +89,18 @@ def enter(namespace: int) -> None:
         os.close(namespace)
 
 
+def has_user(namespace: int, uid: int) -> bool:
+    """Return whether a process of this one's user has the number `uid` in a user namespace, by its descriptor."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            call_libc("setns", namespace, _NEW_USER)
+            os._exit(0 if os.geteuid() == uid else 1)
+        finally:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
 def _made(leave: "Callable[[], None]", give: "Callable[[int], None]") -> int:
     """Have another process leave this namespace; return a descriptor of its own, once that was given what it needs."""
     asked, waits = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)

@@ -11,8 +11,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST = 8
-# Files that hang are looked at one by one: each app may have some.
-_AT_ALL = 256
+_AT_ALL = 64
 _SETTLES_WITHIN_S = 5.0
 
 
@@ -21,7 +20,7 @@ class LoopThreads(ThreadPoolExecutor):
 
     def __init__(self) -> None:
         super().__init__(1)  # it starts no thread of its own
-        self._work = DaemonThreads("work", _MOST, at_all=_AT_ALL)
+        self._work = DaemonThreads("work", _MOST, at_all=_AT_ALL, least=1)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a function in a thread; raises RuntimeError if none can be started."""

@@ -7,25 +7,29 @@ import errno
 import os
 import pwd
 import stat
+from collections.abc import Collection
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
+from reconciler.linux.kernel_counts import is_hosts
 from reconciler.linux.regular_files import UnfitFile, opened_file, read_all
 
+_OVERFLOW = 65534  # what a user has for a number in a namespace that has none for it
 _MOST_LINKS = 40  # as the kernel follows
 _STEP = os.O_NOFOLLOW | os.O_CLOEXEC
-# What of a state directory is the daemon's own, but for its database. Not manifests, what they name, and sources.
+# What of a state directory is the daemon's own, but for its database. Not manifests, and what they name.
 _OWN = frozenset(
     (
         "api.sock", "apps", "backups", "cache", "clusters", "control.sock", "down",
-        "drained.json", "environments", "fork-server.json", "fork-servers", "git", "images", "keeper.sock",
+        "drained.json", "environments", "fork-server.json", "fork-servers", "git", "homes", "images", "keeper.sock",
         "key", "listeners", "lock", "login-links.json", "logs", "network-rules", "page-port", "page-token",
-        "proxy", "services", "sessions.json", "tasks", "templates.log", "tmp", "users.json", "wakeups",
+        "proxy", "services", "sessions.json", "sources", "tasks", "templates.log", "tmp", "users.json", "wakeups",
         "web.log",
     )
 )  # fmt: skip
 _DATABASE = "reconciler.db"  # and what lies beside it
+_SOURCES = frozenset(("sources",))  # what is fetched from git, for the apps alone that name it
 
 
 def read_named(path: str | Path, most: int, *, public: bool = False) -> bytes:
@@ -93,20 +97,20 @@ def guests_of(tree: str, path: str) -> frozenset[int]:
 
     UnfitFile if the tree is a daemon's own, or if such a user may not read it.
     """
-    _refuse_state(f"{tree}/.", path)
+    _refuse_state(f"{tree}/.", path, but_for=_SOURCES)
     if tree == os.path.abspath(path):  # noqa: PTH100  as it is
         return frozenset()
     found, links = _followed(path)
     try:
-        _judge(found, links, path, public=False)
+        _judge(found, links, path, public=False, but_for=_SOURCES)
     finally:
         os.close(found)
     return frozenset(user for user in links if not _trusted(user))
 
 
 def is_readable(facts: os.stat_result, users: frozenset[int]) -> bool:
-    """Return whether every user, or each of these, can read a file in a directory that they can read."""
-    return bool(facts.st_mode & stat.S_IROTH) or all(facts.st_uid == user for user in users)
+    """Return whether each of these users can read a file in a directory that they can read."""
+    return all(_is_given(user, facts, stat.S_IRUSR) for user in users)
 
 
 def _place(opened: int) -> str:
@@ -114,7 +118,11 @@ def _place(opened: int) -> str:
 
 
 def _trusted(user: int) -> bool:
-    return user in (0, os.geteuid())
+    """Whether links of a user lead anywhere: root's, ours, and those of whom this namespace knows no number.
+
+    Beside a warden, that is root, too, and what this process may read is no secret of root's.
+    """
+    return user in (0, os.geteuid()) or (user == _OVERFLOW and not is_hosts())
 
 
 def _followed(path: str | Path) -> tuple[int, frozenset[int]]:
@@ -150,10 +158,12 @@ def _followed(path: str | Path) -> tuple[int, frozenset[int]]:
     return at, frozenset(owners)
 
 
-def _judge(found: int, links: frozenset[int], path: str | Path, *, public: bool) -> None:
+def _judge(
+    found: int, links: frozenset[int], path: str | Path, *, public: bool, but_for: frozenset[str] = frozenset()
+) -> None:
     """Raise UnfitFile for what is not opened by way of links of these users."""
     place, facts = _place(found), os.fstat(found)
-    _refuse_state(place, path)
+    _refuse_state(f"{place}/." if stat.S_ISDIR(facts.st_mode) else place, path, but_for)
     for user in links:
         if not _trusted(user) and not _may_read(user, place, facts):
             reason = f"it is reached by a link of user {_name(user)} to {place}, which that user may not read"
@@ -162,25 +172,37 @@ def _judge(found: int, links: frozenset[int], path: str | Path, *, public: bool)
         raise UnfitFile(f"it is a link to {place}, which other users may not read", path)
 
 
-def _refuse_state(place: str, path: str | Path) -> None:
+def _refuse_state(place: str, path: str | Path, but_for: frozenset[str] = frozenset()) -> None:
     below = place
     while below != "/":
         directory = os.path.dirname(below)  # noqa: PTH120  many
         # One that a user makes believe in a directory of all users refuses nothing.
         if (owner := state_owner(directory)) is not None and _trusted(owner):
             name = place[len(directory) :].strip("/").partition("/")[0]
-            if is_own(name):
+            if is_own(name) and name not in but_for:
                 raise UnfitFile("it is in the state directory of the daemon", path)
         below = directory
 
 
 def _may_read(user: int, place: str, facts: os.stat_result) -> bool:
-    """Return whether a file belongs to a user, or is one that every user can read."""
-    if facts.st_uid == user:
-        return True
-    return bool(facts.st_mode & stat.S_IROTH) and all(
-        parent.stat().st_mode & stat.S_IXOTH or parent.stat().st_uid == user for parent in Path(place).parents
+    """Return whether a user can read what is at a place, all directories above included."""
+    return _is_given(user, facts, stat.S_IRUSR) and all(
+        _is_given(user, parent.stat(), stat.S_IXUSR) for parent in Path(place).parents
     )
+
+
+def _is_given(user: int, facts: os.stat_result, right: int) -> bool:
+    """Return whether a file gives a user a right, by that of its owner: to its owner, its group, or everyone."""
+    if facts.st_uid == user:
+        return True  # who can give it to themselves
+    return bool(facts.st_mode & right >> 6) or bool(facts.st_mode & right >> 3 and facts.st_gid in _groups(user))
+
+
+def _groups(user: int) -> Collection[int]:
+    with suppress(KeyError):
+        entry = pwd.getpwuid(user)
+        return os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return ()
 
 
 def _name(user: int) -> str:

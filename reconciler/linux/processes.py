@@ -8,7 +8,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import resource
 import select
 import signal
 import time
@@ -26,7 +25,12 @@ _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _ORPHANS_END_S = 0.1
 _ORPHAN_CHECKS = 20
 _MARKED_END_S, _LOOK_AGAIN_S = 5.0, 0.01
+_LIMIT = "Max realtime timeout"
 _EMPTY_ROUNDS = 2  # the kernel may pass over a child while its sibling exits
+
+
+# The leaders that this process watches, by their pids.
+_watched: set[int] = set()
 
 
 class Process:
@@ -48,6 +52,7 @@ class Process:
         self._ended = ended
         self._loop = get_running_loop()
         self._loop.add_reader(fd, self._on_end)
+        _watched.add(pid)
 
     def signal(self, number: int) -> None:
         """Send a signal to the leader, if it is still there."""
@@ -73,6 +78,7 @@ class Process:
 
     def forget(self) -> None:
         """Stop watching; the process keeps running."""
+        _watched.discard(self.pid)
         if self.fd >= 0:
             self._loop.remove_reader(self.fd)
             os.close(self.fd)
@@ -186,17 +192,25 @@ def end_marked_orphans(then: Callable[[], None] = _nothing) -> None:
 
 
 def _kill_marked_orphans() -> bool:
-    """Kill the children that bear the mark, a lower limit than this process has; return whether there was any."""
-    _, own = resource.getrlimit(resource.RLIMIT_RTTIME)
-    found = False
+    """Kill the children that bear the mark, a limit that this process has not; return whether there was any.
+
+    What this process watches is none: a program may have lowered that limit for itself.
+    """
+    own, found = _mark_of("self"), False
     for pid in _children(os.getpid()):
-        with contextlib.suppress(OSError):
-            _, limit = resource.prlimit(pid, resource.RLIMIT_RTTIME)
-            if limit in {own, resource.RLIM_INFINITY} or (stat_of(pid) or "Z")[0] in "ZX":
-                continue
-            found = True
-            send_to(pid, signal.SIGKILL)
+        if pid in _watched or (stat_of(pid) or "Z")[0] in "ZX":
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            if _mark_of(pid) not in {own, "unlimited"}:
+                found = True
+                send_to(pid, signal.SIGKILL)
     return found
+
+
+def _mark_of(pid: int | str) -> str:
+    """Return the hard limit for real-time programs of a process, of whatever user: prlimit(2) tells it of few."""
+    limits = read_proc(f"/proc/{pid}/limits")
+    return limits[limits.index(_LIMIT) :].partition("\n")[0].split()[-2]
 
 
 class Orphans:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
+from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.named_files import read_named
 from reconciler.linux.package_files import package_directory
 from reconciler.linux.passed_files import close_then
@@ -23,6 +24,10 @@ _MOST_OF_A_PAGE = 512 * 1024
 _RETRY_AFTER_S = 5
 _LOOK_S = 1.0
 _UNREAD = (-1,)
+
+
+# Of holding pages alone: one whose disk hangs keeps no other work.
+_threads = DaemonThreads("holding", most=4, at_all=128)
 
 
 class Holding:
@@ -47,9 +52,9 @@ class Holding:
         """Read the page if it has changed: in a thread, and without waiting long, as its disk may hang."""
         if self._page is None:
             return
-        if self._looking is None or self._looking.done():
-            self._looking = self._loop.run_in_executor(None, self._read, self._page)
         with contextlib.suppress(TimeoutError, RuntimeError):  # no thread: with what is known
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.wrap_future(_threads.run(partial(self._read, self._page)))
             async with asyncio.timeout(_LOOK_S):
                 await asyncio.shield(self._looking)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_MOST_THREADS = 16
+_MOST_THREADS, _AT_ALL = 16, 256
 
 
 class Decryption(Protocol):
@@ -66,12 +66,10 @@ class SecretReader:
         self._host = host or _WithoutIdentities()
         self._of_host = of_host
         self._words = self._host.open_command if may_wait else ()
-        self._threads = DaemonThreads("secrets", _MOST_THREADS, kept_s=1.0) if self._words else None
+        self._threads = DaemonThreads("secrets", _MOST_THREADS, kept_s=1.0, at_all=_AT_ALL)
 
     async def in_thread(self, read: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> T:
-        """Run what reads in a thread: in one of our own where a program may hang, so that it keeps no other work."""
-        if self._threads is None:
-            return await asyncio.to_thread(read, *arguments, **named)
+        """Run what reads in a thread of our own: a program, or a disk, that hangs keeps no other work."""
         return await asyncio.wrap_future(self._threads.run(partial(read, *arguments, **named)))
 
     def text_of(self, file: Path) -> str:

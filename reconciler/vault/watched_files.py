@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
 
+from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.followed_paths import FollowedPath, FollowedPaths
 from reconciler.linux.inotify import Change, WatchProblem
 
@@ -21,6 +22,8 @@ _Stamp: TypeAlias = tuple[int, int, int, int, int]
 
 # A look at a file that has not ended by then is not waited for.
 _HANGS_S = 1.0
+
+_threads = DaemonThreads("files", most=8, at_all=256)
 
 
 class Files:
@@ -68,7 +71,7 @@ class Files:
     async def _looked_at(self, paths: Sequence[str]) -> Collection[str]:
         """Return those of the paths whose file is another, or was written; once one hangs, the rest is done apart."""
         each, changed = iter(paths), list[str]()
-        looking = asyncio.get_running_loop().run_in_executor(None, self._look, each, changed)
+        looking = asyncio.wrap_future(_threads.run(partial(self._look, each, changed)))
         await asyncio.wait((looking,), timeout=_HANGS_S)
         if looking.done():
             looking.result()
@@ -108,8 +111,12 @@ class Files:
 
     def _look_apart(self, path: str) -> None:
         """Look at a file on its own, and suspect it then."""
-        looking = asyncio.get_running_loop().run_in_executor(None, self._look, iter((path,)), [])
-        self._wait_apart(path, looking)
+        try:
+            looking = asyncio.wrap_future(_threads.run(partial(self._look, iter((path,)), [])))
+        except RuntimeError:  # no thread: reading it tells
+            self._suspect(path)
+        else:
+            self._wait_apart(path, looking)
 
     def _wait_apart(self, path: str, looking: "asyncio.Future[None]") -> None:
         self._apart[path] = False

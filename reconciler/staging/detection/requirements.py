@@ -70,7 +70,7 @@ def tree_digest(path: Path, name: str, *, retry: Retry | None = None) -> str:
     """Return a digest of a file, or of all files of a directory; `name` is what an error calls it."""
     try:
         if path.is_dir():
-            return fingerprint(str(path))
+            return fingerprint(str(path), of_build=True)
         return file_digest(path)
     except (OSError, SourceError) as error:
         why = getattr(error, "strerror", None) or error

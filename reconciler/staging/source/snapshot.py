@@ -15,7 +15,7 @@ from pathlib import Path
 from time import time_ns
 from typing import TypeAlias
 
-from reconciler.linux.error_words import with_file
+from reconciler.linux.error_words import in_words, with_file
 from reconciler.linux.light_hashes import sha256_for
 from reconciler.linux.named_files import guests_of, is_readable
 from reconciler.linux.readable_paths import readable_path
@@ -106,13 +106,16 @@ class DigestCache:
         self._changed_ns = min(changed_ns, time_ns())
 
 
-def fingerprint(path: str, digests: DigestCache | None = None) -> str:
-    """Return the fingerprint that a snapshot of `path` would have now, 64 hexadecimal digits; raises SourceError."""
+def fingerprint(path: str, digests: DigestCache | None = None, *, of_build: bool = False) -> str:
+    """Return the fingerprint that a snapshot of `path` would have now, 64 hexadecimal digits; raises SourceError.
+
+    `of_build` says that it is in a build, and so in the state directory, where no other source is.
+    """
     digests = digests or DigestCache()
     tree = _TreeDigest()
     known: dict[str, _Known] = {}
     changed_ns = 0
-    with _opened(path) as (root, guests):
+    with _opened(path, of_build=of_build) as (root, guests):
         if root.is_file():
             return _of_archive(root, digests)
         for entry in _readable(entries(root), guests):
@@ -236,21 +239,21 @@ class _TreeDigest:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[tuple[Path, frozenset[int]]]:
+def _opened(path: str, *, of_build: bool = False) -> Iterator[tuple[Path, frozenset[int]]]:
     """Resolve a source's path, and add it to the errors that are raised meanwhile.
 
     Returns as well the users but root and ours who led there by links, who get nothing that they may not read.
     """
     try:
         root = Path(os.path.realpath(path, strict=True))
-        guests = guests_of(str(root), path)
+        guests = frozenset() if of_build else guests_of(str(root), path)
         if not root.is_dir() and not (root.is_file() and is_archive(root.name)):
             raise SourceError(f"it is neither a directory nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
         yield root, guests
     except SourceError as error:
         raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {error}") from error
     except UnfitFile as error:
-        raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {error.strerror}") from error
+        raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {in_words(error)}") from error
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
             raise

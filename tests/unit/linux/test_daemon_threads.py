@@ -144,3 +144,22 @@ def test_all_but_what_hangs_is_waited_for() -> None:
     assert done == [1]
     assert not any(future.done() for future in hung)
     release.set()
+
+
+def test_the_last_thread_stays_and_does_what_comes_where_there_can_be_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = DaemonThreads("work", 4, kept_s=0.01, least=1)
+    first = threads.run(threading.current_thread).result(_WITHIN_S)
+    first.join(0.1)
+    assert first.is_alive()
+    release, busy = held(threads, 1)
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    waiting = threads.run(threading.current_thread)
+    release.set()
+    assert waiting.result(_WITHIN_S) is first
+    assert busy[0].result(_WITHIN_S) == first.name
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        DaemonThreads("work", 1).run(int)

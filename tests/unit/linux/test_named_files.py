@@ -3,10 +3,12 @@
 import os
 import threading
 from functools import cached_property
+from inspect import isfunction, signature
 from pathlib import Path
 
 import pytest
 
+from reconciler.linux import named_files
 from reconciler.linux.named_files import is_own, read_named, withheld
 from reconciler.linux.regular_files import UnfitFile
 from reconciler.state.paths import StatePaths
@@ -33,6 +35,8 @@ def place(tmp_path: Path) -> Path:
         "origins/a/secret",
         "conf/secret",
         "apps/a/secret",
+        "homes/a/x",
+        "sources/a/x",
     ):
         (state / name).parent.mkdir(parents=True, exist_ok=True)
         (state / name).write_text("of the daemon")
@@ -49,7 +53,7 @@ def a_link(at: Path, to: Path | str, user: int = _USER) -> Path:
     return at
 
 
-@pytest.mark.parametrize("name", ["key", "reconciler.db", "apps/a/secret"])
+@pytest.mark.parametrize("name", ["key", "reconciler.db", "apps/a/secret", "homes/a/x", "sources/a/x"])
 def test_no_file_of_a_daemon_is_read_by_its_path_or_by_a_link(place: Path, name: str) -> None:
     (place / "link").symlink_to(place / "state" / name)
     (place / "directory").symlink_to(place / "state")
@@ -71,8 +75,11 @@ def test_every_file_and_directory_of_a_state_directory_is_known_by_its_name() ->
     known = [
         getattr(paths, name) for name, each in vars(StatePaths).items() if isinstance(each, property | cached_property)
     ]
+    for name, each in vars(StatePaths).items():
+        if isfunction(each) and not name.startswith("_"):
+            known.append(each(paths, *["x"] * (len(signature(each).parameters) - 1)))
     names = {path.relative_to("/state").parts[0] for path in known if isinstance(path, Path) and path != Path("/state")}
-    assert {name for name in names if not is_own(name)} == {"manifests", "sources", paths.earlier_wakeup_pipe.name}
+    assert {name for name in names if not is_own(name)} == {"manifests", "origins", paths.earlier_wakeup_pipe.name}
     assert is_own("reconciler.db-wal")
     assert is_own("reconciler.db.version-2")
 
@@ -193,3 +200,16 @@ def test_a_secret_that_is_refused_tells_nothing_of_its_content(place: Path) -> N
             with pytest.raises(Unusable, match="which that user may not read") as refused:
                 read(link)
             assert "hunter2" not in str(refused.value)
+
+
+@as_root
+def test_a_link_of_a_user_leads_to_what_a_group_of_the_user_may_read(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named_files, "_groups", lambda user: [4712] if user == _USER else [])
+    (place / "private").chmod(0o640)
+    link = a_link(place / "link", place / "private")
+    with pytest.raises(UnfitFile, match="which that user may not read"):
+        read_named(link, _MOST)
+    os.chown(place / "private", 0, 4712)
+    assert read_named(link, _MOST) == b"private"

@@ -13,11 +13,14 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reconciler.linux import processes
 from reconciler.linux.child import Child
 from reconciler.linux.processes import Command, Process, reap_killed, spawn
+from reconciler.linux.tree_exec import be_marked
 from tests.support.eventually import soon
 
 _SEIZE = 0x4206  # PTRACE_SEIZE of <linux/ptrace.h>
@@ -186,3 +189,32 @@ def test_a_process_that_has_ended_lets_go_of_whoever_waited_for_it_without_a_col
         assert not asyncio.run(outlived())
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "group", [None, pytest.param(4711, marks=pytest.mark.skipif(os.geteuid() != 0, reason="root"))]
+)
+def test_a_marked_orphan_of_any_group_is_killed_and_what_is_watched_is_not(group: int | None) -> None:
+    options: dict[str, Any] = {} if group is None else {"group": group, "extra_groups": []}
+    script = (
+        f"import time; from {be_marked.__module__} import be_marked; be_marked(); print(flush=True); time.sleep(600)"
+    )
+    orphan, ours = (
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, **options) for _ in range(2)
+    )
+    try:
+        for each in (orphan, ours):
+            assert each.stdout is not None
+            assert each.stdout.readline() == b"\n"
+        processes._watched.add(ours.pid)
+        assert processes._kill_marked_orphans()
+        assert orphan.wait(60) == -signal.SIGKILL
+        assert not processes._kill_marked_orphans()
+        assert ours.poll() is None
+    finally:
+        processes._watched.discard(ours.pid)
+        for each in (orphan, ours):
+            each.kill()
+            each.wait()
+            assert each.stdout is not None
+            each.stdout.close()

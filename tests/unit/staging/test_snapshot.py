@@ -212,6 +212,8 @@ def test_no_source_is_in_a_state_directory_but_those_that_the_daemon_keeps_there
             snapshot(str(path), tmp_path / "copy")
         assert not (tmp_path / "copy").exists()
     fingerprint(str(state / "sources/blog"))
+    plant(state / "apps/blog", {"setup.py": ""})
+    fingerprint(str(state / "apps/blog"), of_build=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives links away")
