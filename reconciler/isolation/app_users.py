@@ -177,15 +177,12 @@ class AppUsers:
         return *self._ours(), *_SHARED
 
     def _free(self, taken: Collection[int]) -> int | None:
-        """Return a number that nothing here has; two state directories begin at different ones.
-
-        The last one only where there is no other: all apps may count as it (app_counts.py).
-        """
+        """Return a number that nothing here has; two state directories begin at different ones."""
         used, others = {*taken, *self._running()}, list(subordinate())
         size = len(self._numbers)
         start = zlib.crc32(os.fsencode(self._paths.state))
-        for offset in (*range(size - 1), None):
-            number = self._numbers[-1 if offset is None else (start + offset) % (size - 1)]
+        for offset in range(size):
+            number = self._numbers[(start + offset) % size]
             if number in used or any(number in each for each in others) or is_known(number):
                 continue
             if not self._claims.other(number, leased=False):

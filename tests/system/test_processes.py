@@ -56,6 +56,7 @@ def test_workers_follow_a_deploy_finish_what_they_work_on_and_outlive_the_daemon
     port = site.app("blog", probation="1s", processes={"worker": workers})
     daemon = site.start()
     eventually(lambda: row(site)["running"] == 2)
+    eventually(lambda: all(pid_of(site, f"worker.{number}.1") for number in (1, 2)))  # they write it once they run
     before = [pid_of(site, f"worker.{number}.1") for number in (1, 2)]
     assert row(site)["pids"] == before
     release(site, "2")
