@@ -12,7 +12,6 @@ from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
-from reconciler.linux.kernel_counts import is_hosts
 from reconciler.linux.regular_files import UnfitFile, opened_file, read_all
 
 _OVERFLOW = 65534  # what a user has for a number in a namespace that has none for it
@@ -122,7 +121,11 @@ def _trusted(user: int) -> bool:
 
     Beside a warden, that is root, too, and what this process may read is no secret of root's.
     """
-    return user in (0, os.geteuid()) or (user == _OVERFLOW and not is_hosts())
+    if user != _OVERFLOW or user == os.geteuid():
+        return user in (0, os.geteuid())
+    from reconciler.linux.kernel_counts import is_hosts  # few links belong to such a user
+
+    return not is_hosts()
 
 
 def _followed(path: str | Path) -> tuple[int, frozenset[int]]:
