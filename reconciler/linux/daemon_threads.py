@@ -122,7 +122,7 @@ class DaemonThreads:
                 while not self._waiting:
                     # A notice may reach a thread whose wait is just over: what waits is looked at once more.
                     told = self._changing.wait(self._kept_s if self._started > self._least else None)
-                    if not told and not self._waiting:
+                    if not told and not self._waiting and self._started > self._least:
                         self._idle -= 1
                         self._started -= 1
                         return

@@ -163,3 +163,16 @@ def test_the_last_thread_stays_and_does_what_comes_where_there_can_be_no_other(m
     assert busy[0].result(_WITHIN_S) == first.name
     with pytest.raises(RuntimeError, match="can't start new thread"):
         DaemonThreads("work", 1).run(int)
+
+
+def test_as_many_threads_stay_as_are_asked_for_when_all_have_nothing_to_do_at_once() -> None:
+    threads = DaemonThreads("staying", 4, kept_s=0.01, least=1)
+    for _ in range(20):
+        release, busy = held(threads, 4)
+        before = [thread for thread in threading.enumerate() if thread.name.startswith("staying-")]
+        release.set()
+        for future in busy:
+            future.result(_WITHIN_S)
+        for thread in before:
+            thread.join(0.1)
+        assert threads.run(threading.current_thread).result(_WITHIN_S) in before
