@@ -246,14 +246,12 @@ def _opened(path: str, *, of_build: bool = False) -> Iterator[tuple[Path, frozen
     """
     try:
         root = Path(os.path.realpath(path, strict=True))
-        guests = frozenset() if of_build else guests_of(str(root), path)
+        guests = frozenset() if of_build else _guests(root, path)
         if not root.is_dir() and not (root.is_file() and is_archive(root.name)):
             raise SourceError(f"it is neither a directory nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
         yield root, guests
     except SourceError as error:
         raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {error}") from error
-    except UnfitFile as error:
-        raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {in_words(error)}") from error
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
             raise
@@ -262,6 +260,13 @@ def _opened(path: str, *, of_build: bool = False) -> Iterator[tuple[Path, frozen
         reason = "it does not exist" if missing else detail
         why = f"cannot read the source at {printable(readable_path(path))}: {reason}"
         raise SourceError(why, retry="soon") from error
+
+
+def _guests(root: Path, path: str) -> frozenset[int]:
+    try:
+        return guests_of(str(root), path)
+    except UnfitFile as error:
+        raise SourceError(in_words(error)) from error
 
 
 def _readable(found: Iterable[Entry], guests: frozenset[int]) -> Iterable[Entry]:
