@@ -38,7 +38,10 @@ def command(as_json: bool, state: Path | None) -> None:
         raise click.ClickException(f"{error}: it was started just now; try again") from error
     except StillRunning as error:
         raise click.ClickException(str(error)) from error
-    _show_json(stopped) if as_json else _show(stopped)
+    if as_json:
+        _show_json(stopped)
+    else:
+        _show(stopped)
     if stopped.left:
         raise click.ClickException(stopped.left)
 

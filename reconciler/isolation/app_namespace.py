@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.isolation.roots_files import note_roots_files
-from reconciler.linux.kernel_counts import bound_watches
+from reconciler.linux.kernel_counts import bound_watches, made_by_another
 from reconciler.linux.privileges import SETPCAP, SYS_ADMIN, SYS_CHROOT, may
 from reconciler.linux.proc_files import read_proc
+from reconciler.linux.process_identity import owner_of
 from reconciler.linux.user_namespaces import (
     forbidden,
     join_users,
@@ -82,7 +83,7 @@ def _running(leased: Collection[int]) -> int | None:
                 os.fstat(found).st_ino != own
                 and owner_of_namespace(found) == os.geteuid()
                 and len(users_of(pid)) > 1
-                and _user_of(pid) in leased
+                and owner_of(int(pid)) in leased
             ):
                 return found
             os.close(found)
@@ -103,41 +104,14 @@ def _made_here(pid: str) -> int:
         os.close(found)
 
 
-def _user_of(pid: str) -> int:
-    """Return the user of a process; its files of /proc are root's if it makes itself unreadable. Raises OSError."""
-    lines = read_proc(f"/proc/{pid}/status").splitlines()
-    return int(next(line for line in lines if line.startswith("Uid:")).split()[1])
-
-
 def _pids() -> Iterator[str]:
     return filter(str.isdecimal, os.listdir("/proc"))  # noqa: PTH208  names are all there is to know
 
 
 def _given() -> int:
-    """Return a descriptor of a new namespace that the warden has given users. Raises OSError.
-
-    Another process makes it: one that was given none would leave this one without its own user.
-    """
+    """Return a descriptor of a new namespace that the warden has given users. Raises OSError."""
     _path().stat()  # most hosts have no warden, and are spared that process
-    asked, waits = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(waits[1])
-            _ask()
-            os.write(asked[1], b"g")
-            os.read(waits[0], 1)
-        finally:
-            os._exit(0)
-    try:
-        os.close(asked[1])
-        if not os.read(asked[0], 1):
-            raise PermissionError("the warden gave no users")
-        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        for each in (asked[0], *waits):
-            os.close(each)
-        os.waitpid(pid, 0)
+    return made_by_another(_ask, lambda _: None, "the warden gave no users")
 
 
 def _ask() -> None:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 HELD_BACK, OURS = "+", "RECONCILER_"
 LOG_VARIABLE = "RECONCILER_ACCESS_LOG"
 REPORT, NO_REPORT = 4, 0
-COUNTS = (
-    "counts"  # the name of a path that leads to the namespace in which all apps count, for a process without rights
-)
+COUNTS = "counts"  # names the path of the namespace in which all apps count, for a process without rights
 REFUSED, _NOT_EXECUTABLE, _NOT_FOUND = 78, 126, 127  # the last two as shells say it
 _LISTS = {
     "ro": "visible", "rw": "writable", "hide": "hidden", "cell": "cells", "shut": "shut", "alone": "alone",

@@ -62,7 +62,7 @@ def count_as_one() -> int:
         for name, ranges in (("gid_map", groups), ("uid_map", users)):
             _write(f"/proc/{pid}/{name}", "".join(f"{each[0]} {each[0]} {len(each)}\n" for each in ranges))
 
-    return _made(leave, give)
+    return made_by_another(leave, give, "no user namespace can be made")
 
 
 def count_below() -> int:
@@ -75,10 +75,15 @@ def count_below() -> int:
     def leave() -> None:
         _leave_users()
         bound_watches(of_all=True)
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-            _write(f"/proc/self/{name}", text)
+        know_only(uid, gid)
 
-    return _made(leave, lambda _: None)
+    return made_by_another(leave, lambda _: None, "no user namespace can be made")
+
+
+def know_only(uid: int, gid: int) -> None:
+    """Have no user and no group but these, which were this process's own, in its new user namespace. Raises OSError."""
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        _write(f"/proc/self/{name}", text)
 
 
 def enter(namespace: int) -> None:
@@ -101,8 +106,12 @@ def has_user(namespace: int, uid: int) -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
-def _made(leave: "Callable[[], None]", give: "Callable[[int], None]") -> int:
-    """Have another process leave this namespace; return a descriptor of its own, once that was given what it needs."""
+def made_by_another(leave: "Callable[[], None]", give: "Callable[[int], None]", refused: str) -> int:
+    """Have another process leave this user namespace; return a descriptor of its own, once that was given its users.
+
+    One that was given none would leave this process without its own user. Raises OSError, which says `refused` if it
+    could not leave.
+    """
     asked, waits = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
@@ -116,7 +125,7 @@ def _made(leave: "Callable[[], None]", give: "Callable[[int], None]") -> int:
     try:
         os.close(asked[1])
         if not os.read(asked[0], 1):
-            raise PermissionError("no user namespace can be made")
+            raise PermissionError(refused)
         give(pid)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:

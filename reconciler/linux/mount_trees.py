@@ -7,7 +7,7 @@ rights before it is seen anywhere.
 import os
 
 from reconciler.linux.kernel_calls import call, call_libc
-from reconciler.linux.kernel_counts import bound_watches
+from reconciler.linux.kernel_counts import bound_watches, know_only
 
 READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC = 1, 2, 4, 8
 
@@ -33,8 +33,7 @@ def leave_mounts(*, as_user: bool) -> None:
     call_libc("unshare", _CLONE_NEWNS | _CLONE_NEWIPC | (_CLONE_NEWUSER if as_user else 0))
     if as_user:
         bound_watches()
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-            _write(f"/proc/self/{name}", text)
+        know_only(uid, gid)
     call_libc("mount", None, b"/", None, _MS_REC | _MS_PRIVATE, None)
 
 
@@ -85,11 +84,3 @@ def become_root(tree: int) -> None:
     call(_PIVOT_ROOT[os.uname().machine], b".", b".")
     call_libc("umount2", b".", _MNT_DETACH)
     os.chdir("/")
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)

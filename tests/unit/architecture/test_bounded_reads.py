@@ -42,7 +42,6 @@ _EXEMPT = {
     "isolation/view.py": "it opens paths of a file system that it has just made",
     "linux/host_files.py": _KERNELS,
     "linux/kernel_counts.py": "it opens files of the kernel about this process and a child that runs nothing else",
-    "linux/mount_trees.py": "it writes to files of the kernel",
     "serving/gate_log.py": "it takes a descriptor that it was given",
     "linux/control_groups.py": "it writes to a file of the kernel, which no process has a say in",
     "linux/mounts.py": _KERNELS,
