@@ -21,7 +21,7 @@ from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import INTERNAL_ERROR, NO_FILES_LEFT, Action, Asked, Plan, Report, World
 from reconciler.linux.dataclass import dataclass
-from reconciler.linux.error_words import without_files
+from reconciler.linux.error_words import as_internal, without_files
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
@@ -229,7 +229,7 @@ class Controller:
         report = Report(
             state="failing",
             reason=NO_FILES_LEFT if full else INTERNAL_ERROR,
-            message=full or f"internal error in reconciler, please report it: {error!r}",
+            message=full or as_internal(error),
             next_try_at=again_at,
             failures=1,
             failed_now=True,

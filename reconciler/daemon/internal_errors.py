@@ -5,6 +5,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.error_words import as_internal
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST
 from reconciler.state.journal import Journal
@@ -42,7 +43,7 @@ def _text(context: dict[str, Any]) -> str:
     elif isinstance(error, OSError):
         said = f"{message}: {error}"
     else:
-        said = f"{message}: internal error in reconciler, please report it: {error!r}{_raised_at(error)}"
+        said = f"{message}: {as_internal(error)}{_raised_at(error)}"
     return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
 
 

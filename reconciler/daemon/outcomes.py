@@ -14,7 +14,7 @@ from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.worlds import Converging
 from reconciler.documents.problem import Problem
-from reconciler.linux.error_words import without_files
+from reconciler.linux.error_words import as_internal, without_files
 from reconciler.manifests.manifest_file import ManifestFile
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
@@ -131,7 +131,7 @@ class Outcomes:
             row = judged(subject.name)
         except Exception as error:  # noqa: BLE001  an internal error in one is told of that one
             full = without_files(error)
-            said = full or f"internal error in reconciler, please report it: {error!r}"
+            said = full or as_internal(error)
             row = _row_of(subject, "failed", "failing", said)
             row["reason"] = NO_FILES_LEFT if full else INTERNAL_ERROR
         if problems:

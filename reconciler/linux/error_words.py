@@ -29,6 +29,15 @@ def with_file(error: OSError) -> str:
     return f"{in_words(error)}{f': {os.fsdecode(file)}' if file else ''}"
 
 
+def as_internal(error: BaseException) -> str:
+    """Return what is said of an error that was not expected.
+
+    >>> as_internal(KeyError("x"))
+    "internal error in reconciler, please report it: KeyError('x')"
+    """
+    return f"internal error in reconciler, please report it: {error!r}"
+
+
 def without_files(error: BaseException | None) -> str:
     """Return that there is no room for one more open file if an error comes of that, "" if it does not.
 

@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 
 from reconciler.documents.problem import Problem, with_free_name
 from reconciler.linux.dataclass import dataclass
+from reconciler.linux.error_words import as_internal
 from reconciler.manifests.allocation import Allocation, Ports, Proposal, apps_of
 from reconciler.manifests.app_document import AppDocument, HostDefaults
 from reconciler.manifests.manifest_file import ManifestFile
@@ -202,8 +203,7 @@ def _parsed(file: str, content: bytes, host: HostDefaults) -> Parsed:
     try:
         return parse(file, content, host)
     except Exception as error:  # noqa: BLE001  whatever it is, the other files take effect
-        message = f"internal error in reconciler, please report it: {error!r}"
-        return Parsed(problems=(Problem(file=file, line=1, column=1, path="", message=message),))
+        return Parsed(problems=(Problem(file=file, line=1, column=1, path="", message=as_internal(error)),))
 
 
 def _unseen(previous: Catalog, read: Mapping[str, ManifestFile], looks: Sequence[Look]) -> dict[str, ManifestFile]:
