@@ -187,6 +187,8 @@ class NetworkLists:
             paths = self._settings.paths
             kernel, name = kernel_of(paths)
             self._rules = NetworkRules(name, paths.network_rules, tell, resolve=resolve, kernel=kernel)
+            if self._instances.confinements is not None:
+                self._rules.builder = self._instances.confinements.builder
             self._held = self._rules.former | self._held
         return self._rules
 

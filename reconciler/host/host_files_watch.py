@@ -24,8 +24,8 @@ _CLOSING_S = 5.0  # the kernel closes what was open after an end: until then the
 class HostFilesWatch:
     """Ends all of the app with the most open files before the host has none left.
 
-    That of an app with a user of its own is whatever runs as that: instances, tasks, builds. That of another one is
-    what runs in its instances.
+    That of an app with a user of its own is whatever runs as that, as instances and tasks do, or with that as its group
+    (builds). That of another one is what runs in its instances.
     """
 
     def __init__(self, stores: Stores, instances: SupervisedInstances, files: HostFiles) -> None:
@@ -74,8 +74,11 @@ class HostFilesWatch:
 
     def _openers(self, users: Mapping[int, str], lives: list[LiveInstance]) -> list[tuple[str, Opener]]:
         inside = {pid: live.record.app for live in lives for pid in _pids(live)}
-        found = [(users.get(each.user) or inside.get(each.pid, ""), each) for each in self._files.openers()]
-        return [(app, opener) for app, opener in found if app]
+        openers = [
+            (users.get(each.user) or users.get(each.group) or inside.get(each.pid, ""), each)
+            for each in self._files.openers()
+        ]
+        return [(app, opener) for app, opener in openers if app]
 
 
 def _pids(live: LiveInstance) -> frozenset[int]:

@@ -14,9 +14,16 @@ _UNLISTED = (("127.255.83.9", 9),)
 
 
 def table_of(
-    held: Iterable[Held], known: Mapping[str, Collection[str]], resolvers: Iterable[str], apps: frozenset[Destination]
+    held: Iterable[Held],
+    known: Mapping[str, Collection[str]],
+    resolvers: Iterable[str],
+    apps: frozenset[Destination],
+    builder: int | None = None,
 ) -> Table:
-    """Return the table for apps that are held; `known` are the addresses of names, `apps` where any of this host is."""
+    """Return the table for apps that are held; `known` are the addresses of names, `apps` where any of this host is.
+
+    `builder` is the user of what builds apps, None without one of its own.
+    """
     of_dns = [(address, _DNS) for address in resolvers]
     some = list(held)
     users = {each.user: each for each in some if each.user is not None}
@@ -44,6 +51,7 @@ def table_of(
         closed=ADMIN_PORTS,
         beyond=METADATA,
         never=_UNLISTED,
+        builder=builder,
     )
 
 
@@ -55,4 +63,5 @@ def described(table: Table) -> list[object]:
         [*map(list, sorted(table.own))],
         [*map(list, sorted(table.listeners))],
         [sorted(table.others), sorted(table.builders), list(table.closed), list(table.beyond)],
+        *([] if table.builder is None else [table.builder]),
     ]

@@ -15,6 +15,7 @@ from reconciler.isolation.app_namespace import NEEDED, no_warden
 from reconciler.isolation.user_claims import Claims
 from reconciler.isolation.user_leases import (
     APP,
+    BUILDER,
     LOST,
     SERVICE,
     alone,
@@ -65,6 +66,14 @@ class AppUsers:
     def of_service(self, name: str, service: str) -> int:
         """Return the group of those that share the files of a service. Raises NoUser, OSError."""
         return self._lease(f"{SERVICE}{name}.{service}")
+
+    def of_builds(self) -> int:
+        """Return the user of what builds apps, which owns no file. Raises NoUser, OSError."""
+        return self._lease(BUILDER)
+
+    def known_of_builds(self) -> int | None:
+        """Return the user of what builds apps, None if there is none yet."""
+        return leases(self._paths).get(BUILDER)
 
     def known(self, app: str) -> int | None:
         """Return the user of an app, None if it has none."""
@@ -161,6 +170,8 @@ class AppUsers:
 
     def _is_used(self, name: str, number: int) -> bool:
         """Whether something is left of a lease: directories of the app, a process, or a file of that user."""
+        if name == BUILDER:  # the next build has it
+            return True
         kind, _, rest = name.partition(":")
         if f"{kind}:" == SERVICE:
             service, _, id_ = rest.rpartition(".")

@@ -7,6 +7,7 @@ refuses is reported, and the others stand all the same.
 import _socket  # without the module around it, which takes longer to load than all else takes
 import os
 import resource
+import stat
 import sys
 
 from reconciler.isolation.app_counts import counts_of
@@ -17,6 +18,7 @@ from reconciler.isolation.tries import got_through
 from reconciler.isolation.view import closed_ways, enter_view, open_ways, view_for
 from reconciler.linux.kernel_calls import address_of, call_libc, prctl
 from reconciler.linux.kernel_counts import enter as enter_users
+from reconciler.linux.mapped_users import in_place_of_root, not_mapped
 from reconciler.linux.privileges import SETGID, SETPCAP, drop_bounding_set, drop_capabilities, gain_no_more, may_each
 from reconciler.linux.seccomp import install
 
@@ -49,12 +51,15 @@ def confine(given: "Confinement", begun: "Beginning | None" = None) -> str:
     _give_way_to_others()
     reasons: dict[str, list[str]] = {}
     drops, has_groups = may_each(SETPCAP, SETGID)  # a view of its own may give rights that are good for nothing else
-    owner = None if given.uid is None or given.gid is None else (given.uid, given.gid)
+    users = _in_place_of_root(given)
+    uid = None if given.mapped and users is None else given.uid
+    owner = None if uid is None or given.gid is None else (uid, given.gid)
     if owner is None and given.no_user:
         reasons.setdefault("user", []).append(given.no_user)
     made = None if begun.asked is None else begun.asked.received()
-    apart = counts_of(given.uid) if made is None or made.apart is None else made.apart
-    sees = _see(given, reasons, made) if given.isolation == "strict" else owner is not None and _reach(given, reasons)
+    apart = counts_of(None if given.mapped else uid) if made is None or made.apart is None else made.apart
+    strict = given.isolation == "strict"
+    sees = _see(given, reasons, made, users) if strict else owner is not None and _reach(given, reasons)
     if owner is not None and not sees:
         # The directories of the daemon are its user's alone: only by mounts does another user get to what is below.
         reasons.setdefault("user", []).append("without mounts of its own it is kept from its files")
@@ -80,13 +85,28 @@ def confine(given: "Confinement", begun: "Beginning | None" = None) -> str:
     drop_capabilities()
     gain_no_more()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if given.isolation == "strict":
+    if strict:
         fence(given, reasons, sees=sees, held=begun.held, rules=None if made is None else made.rules)
         _refuse_calls(reasons, connects=given.connects != "none", sends_first=given.connects != "ports")
     return _proof(given, reasons, outside)
 
 
-def _see(given: "Confinement", reasons: "dict[str, list[str]]", made: "Made | None") -> bool:
+def _in_place_of_root(given: "Confinement") -> "int | None":
+    """Return a descriptor of the users that what is mapped shows; None where a file system cannot show them."""
+    if not given.mapped or given.uid is None or given.gid is None:
+        return None
+    try:
+        users = in_place_of_root(given.uid, given.gid)
+    except OSError:
+        return None
+    if unmapped := not_mapped(given.mapped, users):
+        os.close(users)
+        os.write(2, f"reconciler: runs as root: {unmapped} cannot be shown with another owner\n".encode())
+        return None
+    return users
+
+
+def _see(given: "Confinement", reasons: "dict[str, list[str]]", made: "Made | None", users: "int | None") -> bool:
     """Leave the host's files for what is listed, its user's by then. Raises OSError if that could not be given."""
     if made is not None:
         if not made.handed_out:
@@ -94,7 +114,7 @@ def _see(given: "Confinement", reasons: "dict[str, list[str]]", made: "Made | No
         made.enter()
         return True
     try:
-        tree = view_for(given)
+        tree = view_for(given, users)
     except OSError as error:
         reasons.setdefault("files", []).append(f"this host allows no mounts of its own ({error.strerror})")
         return False
@@ -102,7 +122,7 @@ def _see(given: "Confinement", reasons: "dict[str, list[str]]", made: "Made | No
     try:
         enter_view(tree)
     except OSError as error:
-        if given.uid is not None:  # to which its files belong by now
+        if given.uid is not None and not given.mapped:  # to which its files belong by now
             raise
         reasons.setdefault("files", []).append(f"this host allows no root of its own ({error.strerror})")
         return False
@@ -125,13 +145,22 @@ def _become(given: "Confinement", owner: "tuple[int, int] | None", *, sets_group
     """Become another user for good, or have no group but its own. Raises OSError."""
     if owner is not None:
         uid, gid = owner
-        os.setgroups([int(each.partition(":")[0]) for each in given.shared])
+        if given.mapped:  # a script opens them again by their names in /dev
+            _give_pipes(uid)
+        # What has its group on the disk shows as that of root in what is mapped.
+        os.setgroups([0] if given.mapped else [int(each.partition(":")[0]) for each in given.shared])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     elif sets_groups:
         os.setgroups([] if given.gid is None else [os.getgid()])
         if given.gid is not None:  # rules of the kernel know by it what builds an app
             os.setresgid(given.gid, given.gid, given.gid)
+
+
+def _give_pipes(uid: int) -> None:
+    for number in (1, 2):
+        if stat.S_ISFIFO(os.fstat(number).st_mode):
+            os.fchown(number, uid, -1)
 
 
 def _death_signal() -> int:

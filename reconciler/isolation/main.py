@@ -22,7 +22,7 @@ REFUSED, _NOT_EXECUTABLE, _NOT_FOUND = 78, 126, 127  # the last two as shells sa
 _LISTS = {
     "ro": "visible", "rw": "writable", "hide": "hidden", "cell": "cells", "shut": "shut", "alone": "alone",
     "fixed": "fixed", "require": "required", "own": "owned", "mix": "mixed", "grant": "granted", "open": "opened",
-    "share": "shared", "port": "ports",
+    "share": "shared", "port": "ports", "map": "mapped",
 }  # fmt: skip
 _TEXTS = {
     "isolation": "isolation",

@@ -19,8 +19,8 @@ from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.state.paths import StatePaths
 
-# A lease of an app, of a service, and of a number that some file has while no lease says whose it is.
-APP, SERVICE, LOST = "app:", "service:", "lost:"
+# A lease of an app, of a service, of what builds apps, and of a number that a file has while no lease says whose it is.
+APP, SERVICE, BUILDER, LOST = "app:", "service:", "builder:what builds apps", "lost:"
 _MOST_OF_A_FILE = 4 << 20
 _MOST_LOOKED_AT = 100_000
 
@@ -103,7 +103,8 @@ def _lock_of(paths: StatePaths) -> Path:
 
 
 def _is_lease(name: str, number: object) -> bool:
-    return name.startswith((APP, SERVICE, LOST)) and type(number) is int and 0 < number < 2**32 - 1
+    is_one = name == BUILDER or name.startswith((APP, SERVICE, LOST))
+    return is_one and type(number) is int and 0 < number < 2**32 - 1
 
 
 def _foreign(paths: StatePaths) -> str:

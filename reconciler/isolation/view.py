@@ -6,6 +6,7 @@ Every path has the name that it has on the host. What is not listed is not there
 import os
 
 from reconciler.linux.mount_trees import (
+    MAPPED,
     NO_DEVICES,
     NO_EXEC,
     NO_SUID,
@@ -97,9 +98,21 @@ class _Root:
             at = path.find("/", at + 1)
 
 
-def view_for(given: "Confinement") -> int:
-    """Make the tree that a confinement shows, to be entered. Raises OSError."""
-    return view_of(list(given.visible), list(given.writable), list(given.hidden), _accounts(given))
+def view_for(given: "Confinement", users: "int | None" = None) -> int:
+    """Make the tree that a confinement shows, in mounts of this process's own, to be entered. Raises OSError.
+
+    Paths that are not there are left out. Hidden ones are covered by something empty; those that are mapped show the
+    `users` of a namespace, by its descriptor, unless there is none.
+    """
+    before = os.umask(0o022)  # whichever user enters passes through what is made here
+    try:
+        root = _made(given, users)
+        for path, text in _accounts(given).items():
+            _lengthen(root, path, text)
+        restrict(root.tree, READ_ONLY)
+        return root.tree
+    finally:
+        os.umask(before)
 
 
 def _accounts(given: "Confinement") -> "dict[str, str]":
@@ -109,23 +122,6 @@ def _accounts(given: "Confinement") -> "dict[str, str]":
         return {}
     users, groups = LENGTHENED
     return {users: f"{name}:x:{given.uid}:{given.gid}::{home}:/bin/sh\n", groups: f"{name}:x:{given.gid}:\n"}
-
-
-def view_of(visible: "list[str]", writable: "list[str]", hidden: "list[str]", added: "dict[str, str]") -> int:
-    """Make a tree of these paths in mounts of this process's own; return it, to be entered. Raises OSError.
-
-    Those that are not there are left out. Hidden ones are covered by something empty; the text that is `added` to a
-    file shows at its end.
-    """
-    before = os.umask(0o022)  # whichever user enters passes through what is made here
-    try:
-        root = _made(visible, writable, hidden)
-        for path, text in added.items():
-            _lengthen(root, path, text)
-        restrict(root.tree, READ_ONLY)
-        return root.tree
-    finally:
-        os.umask(before)
 
 
 class Ways:
@@ -192,17 +188,19 @@ def enter_view(tree: int) -> None:
     os.close(tree)
 
 
-def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> _Root:
+def _made(given: "Confinement", users: "int | None") -> _Root:
     as_user = not may(SYS_ADMIN)
     leave_mounts(as_user=as_user)
     trees: list[tuple[str, int, bool]] = []
     links: dict[str, str] = {}
     plain: set[str] = set()
-    shown = {real(path, links, plain): _FENCED | READ_ONLY for path in visible}
-    shown.update({real(path, links, plain): _FENCED for path in writable})
+    shown = {real(path, links, plain): _FENCED | READ_ONLY for path in given.visible}
+    shown.update({real(path, links, plain): _FENCED for path in given.writable})
+    mapped = set() if users is None else {real(path, links, plain) for path in given.mapped}
+    shown = {path: attributes | (MAPPED if path in mapped else 0) for path, attributes in shown.items()}
     for path, attributes in shown.items():
         if not _is_shown_above(path, attributes, shown) and os.path.lexists(path):
-            trees.append((path, copy_of(path, attributes), os.path.isdir(path)))  # noqa: PTH112
+            trees.append((path, copy_of(path, attributes, users=users), os.path.isdir(path)))  # noqa: PTH112
     trees += [(path, copy_of(path, NO_SUID | NO_EXEC), False) for path in DEVICES if os.path.exists(path)]  # noqa: PTH110
     for path, size in _OWN.items():
         trees.append((path, new_file_system("tmpfs", _FENCED, mode="1777", size=size), True))
@@ -215,7 +213,7 @@ def _made(visible: "list[str]", writable: "list[str]", hidden: "list[str]") -> _
         root.link(path, target)
     for name, target in _DEVICE_LINKS:
         root.link(f"/dev/{name}", target)
-    _cover(root, hidden, plain)
+    _cover(root, list(given.hidden), plain)
     return root
 
 

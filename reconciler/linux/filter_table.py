@@ -86,7 +86,7 @@ class Chain:
 
     A connection that is open, and an answer to one, is let through. Of what is refused to all users of a table, a place
     with an address allows that; one of a port alone allows what listens there on this host. One that `builds` is of a
-    group instead, which processes of the opener have, and says what these reach besides those of `builders`.
+    group instead, which processes of opener and builder have, and says what these reach besides those of `builders`.
     """
 
     user: int
@@ -103,8 +103,8 @@ class Table:
     ports of it, by UDP as well; and addresses `beyond`, of which port 53 may be asked. To `others`, nothing of `never`
     is allowed. From where `listeners` are bound, "" for any address, nothing connects: to the kernel a listener is the
     socket of its opener, no user of this table, and a program that was given one may connect by it. That holds sockets
-    of one `opener`, or of all users without one. Processes of the opener, or of root, that have one of the groups
-    `builders` reach nothing of this host but port 53, and nothing `beyond`.
+    of one `opener`, or of all users without one. Processes of the opener, or of root, or of the user `builder`, that
+    have one of the groups `builders` reach nothing of this host but port 53, and nothing `beyond`.
     """
 
     chains: tuple[Chain, ...] = ()
@@ -117,6 +117,7 @@ class Table:
     beyond: tuple[str, ...] = ()
     never: tuple[Destination, ...] = ()
     opener: int | None = None
+    builder: int | None = None
 
     def __bool__(self) -> bool:
         return bool(self.chains or self.others or self.builders)
@@ -124,7 +125,7 @@ class Table:
     @property
     def fixed(self) -> tuple[object, ...]:
         """What of it takes a new table: all but what is in sets, and the chains of users."""
-        return self.closed, self.beyond, self.never, self.opener
+        return self.closed, self.beyond, self.never, self.opener, self.builder
 
 
 def made(name: str, *, owned: bool) -> Message:
@@ -269,12 +270,17 @@ def _differences(
 
 
 def _rules(table: Table) -> Iterator[tuple[str, bytes]]:
-    """Yield the expressions of each rule, in order, each with its chain."""
+    """Yield the expressions of each rule, in order, each with its chain.
+
+    A group alone would not do: an app that no rule knows by its user has it, too.
+    """
     opened = b"" if table.opener is None else meta(SKUID) + compare(_user(table.opener))
     yield _BASE, first_packets(EQUAL) + opened + decide(JUMP, _LISTENERS)
     yield from ((_LISTENERS, rule) for rule in _from_listeners())
     yield _BASE, meta(SKUID) + chosen_by(USERS)
-    yield _BASE, meta(SKUID) + compare(_user(table.opener or 0)) + meta(SKGID) + chosen_by(GROUPS)
+    for user in (table.opener or 0, table.builder):
+        if user is not None:
+            yield _BASE, meta(SKUID) + compare(_user(user)) + meta(SKGID) + chosen_by(GROUPS)
     yield from ((_BEYOND, rule) for rule in _beyond())
     yield from ((_HERE, rule) for rule in _here(table.closed))
     yield from ((_INSIDE, rule) for rule in _inside())

@@ -6,17 +6,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from reconciler.linux.process_identity import owner_of, status_number
+from reconciler.linux.process_identity import status_number, user_and_group
 
 _ROOT = 0
 _LONGEST = 256
 
 
 class Opener(NamedTuple):
-    """A process, its user, and how many files it has open."""
+    """A process, its user and group, and how many files it has open."""
 
     pid: int
     user: int
+    group: int
     files: int
 
 
@@ -48,10 +49,10 @@ class HostFiles:
                 os.kill(pid, signal.SIGKILL)
 
     def _opener(self, pid: int) -> Opener:
-        user = os.stat(str(pid), dir_fd=self._processes).st_uid
+        facts = os.stat(str(pid), dir_fd=self._processes)
+        user, group = facts.st_uid, facts.st_gid
         if user == _ROOT:  # as of any process that forbids to be traced
-            found = owner_of(pid)
-            user = _ROOT if found is None else found
+            user, group = user_and_group(pid) or (_ROOT, _ROOT)
         if not self._are_counted:
-            return Opener(pid, user, status_number(pid, b"FDSize"))
-        return Opener(pid, user, os.stat(f"{pid}/fd", dir_fd=self._processes).st_size)
+            return Opener(pid, user, group, status_number(pid, b"FDSize"))
+        return Opener(pid, user, group, os.stat(f"{pid}/fd", dir_fd=self._processes).st_size)

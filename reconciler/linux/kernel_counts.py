@@ -37,7 +37,7 @@ def bound_watches(*, of_all: bool = False, settings: str = "/proc/sys") -> None:
         try:
             with open(f"{settings}/fs/inotify/max_user_{name}", encoding="utf-8") as file:  # noqa: PTH123  as above
                 most = int(file.read(32))
-            _write(f"{settings}/user/max_inotify_{name}", str(max(1, most * some // parts)))
+            write_once(f"{settings}/user/max_inotify_{name}", str(max(1, most * some // parts)))
         except (OSError, ValueError):
             pass
 
@@ -60,7 +60,7 @@ def count_as_one() -> int:
 
     def give(pid: int) -> None:
         for name, ranges in (("gid_map", groups), ("uid_map", users)):
-            _write(f"/proc/{pid}/{name}", "".join(f"{each[0]} {each[0]} {len(each)}\n" for each in ranges))
+            write_once(f"/proc/{pid}/{name}", "".join(f"{each[0]} {each[0]} {len(each)}\n" for each in ranges))
 
     return made_by_another(leave, give, "no user namespace can be made")
 
@@ -83,7 +83,7 @@ def count_below() -> int:
 def know_only(uid: int, gid: int) -> None:
     """Have no user and no group but these, which were this process's own, in its new user namespace. Raises OSError."""
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        _write(f"/proc/self/{name}", text)
+        write_once(f"/proc/self/{name}", text)
 
 
 def enter(namespace: int) -> None:
@@ -148,7 +148,8 @@ def _ranges(name: str) -> "list[range]":
     return [range(int(first), int(first) + int(count)) for first, _, count in lines]
 
 
-def _write(path: str, text: str) -> None:
+def write_once(path: str, text: str) -> None:
+    """Write a file of the kernel by one call, as it asks for. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, text.encode())

@@ -9,7 +9,7 @@ import os
 from reconciler.linux.kernel_calls import call, call_libc
 from reconciler.linux.kernel_counts import bound_watches, know_only
 
-READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC = 1, 2, 4, 8
+READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC, MAPPED = 1, 2, 4, 8, 0x100000
 
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER = 0x20000, 0x08000000, 0x10000000
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
@@ -43,12 +43,16 @@ def join_mounts(mounts: int, queues: int) -> None:
     call_libc("setns", queues, _CLONE_NEWIPC)
 
 
-def copy_of(path: str, attributes: int, *, below: int = _AT_FDCWD) -> int:
-    """Copy what is at a path with all that is mounted below it; return its descriptor. Raises OSError."""
+def copy_of(path: str, attributes: int, *, below: int = _AT_FDCWD, users: "int | None" = None) -> int:
+    """Copy what is at a path with all that is mounted below it; return its descriptor. Raises OSError.
+
+    One that is `MAPPED` shows the `users` of a namespace, by its descriptor: what a user has on the disk belongs to the
+    one whom that user is outside of the namespace.
+    """
     flags = _TREE_CLONE | _TREE_CLOEXEC | _AT_RECURSIVE
     tree = call(_OPEN_TREE, below, os.fsencode(path), flags)
     try:
-        restrict(tree, attributes, all_below=True)
+        restrict(tree, attributes, all_below=True, users=users if attributes & MAPPED else None)
     except OSError:
         os.close(tree)
         raise
@@ -67,9 +71,9 @@ def new_file_system(kind: str, attributes: int, **options: str) -> int:
         os.close(context)
 
 
-def restrict(tree: int, attributes: int, *, all_below: bool = False) -> None:
-    """Add attributes to a mount, by its descriptor. Raises OSError."""
-    asked = b"".join(value.to_bytes(8, "little") for value in (attributes, 0, 0, 0))
+def restrict(tree: int, attributes: int, *, all_below: bool = False, users: "int | None" = None) -> None:
+    """Add attributes to a mount, by its descriptor; one that is `MAPPED` gets `users`. Raises OSError."""
+    asked = b"".join(value.to_bytes(8, "little") for value in (attributes, 0, 0, 0 if users is None else users))
     call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | (_AT_RECURSIVE if all_below else 0), asked, len(asked))
 
 

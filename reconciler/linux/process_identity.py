@@ -41,6 +41,13 @@ def owner_of(pid: int) -> int | None:
     return int(users.pop()) if len(users) == 1 else None
 
 
+def user_and_group(pid: int) -> tuple[int, int] | None:
+    """Return the real user and group of a process, by one look, None when it is gone."""
+    found = _status(pid)
+    users, groups = (_field(found, name).split() for name in (b"Uid", b"Gid"))
+    return (int(users[0]), int(groups[0])) if users and groups else None
+
+
 def catches(pid: int, number: int) -> bool | None:
     """Return whether a process has a handler of its own for a signal, None when it is gone."""
     caught = _of_status(pid, b"SigCgt")
@@ -55,8 +62,15 @@ def status_number(pid: int, field: bytes) -> int:
 
 def _of_status(pid: int, field: bytes) -> bytes:
     """Return a line of a process's status, b"" when it is gone."""
+    return _field(_status(pid), field)
+
+
+def _status(pid: int) -> bytes:
     try:
-        _, _, rest = proc_bytes(f"/proc/{pid}/status").partition(b"\n%s:" % field)
+        return proc_bytes(f"/proc/{pid}/status")
     except OSError:
         return b""
-    return rest.partition(b"\n")[0]
+
+
+def _field(status: bytes, name: bytes) -> bytes:
+    return status.partition(b"\n%s:" % name)[2].partition(b"\n")[0]

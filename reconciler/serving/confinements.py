@@ -40,6 +40,7 @@ from reconciler.state.paths import StatePaths
 _OF_THE_KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 _RESOLVER = "/etc/resolv.conf"  # a link to what /run has, where systemd resolves names
 _OF_BUILDS: tuple[Part, ...] = ("files", "processes", "syscalls")
+_BUILDER = "builder:/tmp"  # its home is what a command is told
 _FREELY: Mapping[str, Any] = MappingProxyType({})
 _NO_USER = "rules of the kernel know an app by a user of its own, which it lacks"
 _NOT_YET = "what runs of it has the daemon's user; it gets its own once it is stopped and started again"
@@ -79,6 +80,7 @@ class Confinements:
         self.admit: Callable[[str, int, bool], bool] = lambda _, __, ___: False
         self.admit_builds: Callable[[str, int], tuple[bool, str]] = lambda _, __: (False, "")
         self.looked_up: Callable[[], Awaitable[None]] = _at_once
+        self._builder: int | None = None
         self._paths = paths
         self._secrets = tuple(map(str, secrets))
         self._sockets = sockets
@@ -160,9 +162,27 @@ class Confinements:
 
         Where rules of the kernel know them by their group, they reach no more of this host than the manifest says.
         """
+        user = self._user_of_builds()  # before rules are made that know it
         group, why = self._group_of_builds(app, isolation)
         held = builds_held_to(isolation, [place.port for place in self.packages], group=group, why=why)
+        if user is not None and self._users is not None:
+            held = {"gid": self._users.known(app) or user, **held, "uid": user}
         return partial(self.of_builds, isolation, held=held)
+
+    def _user_of_builds(self) -> int | None:
+        """Return whom commands run as that build apps; None if that is the daemon's user, as no other could do it."""
+        if self._users is None or os.geteuid() != 0 or self._users.lacks():
+            return None
+        try:
+            return self._users.of_builds()
+        except (NoUser, OSError):  # told when an app asks for its own
+            return None
+
+    def builder(self) -> int | None:
+        """Return the user of what builds apps, None while there is none; as it was, should no file tell any more."""
+        if self._users is not None and os.geteuid() == 0:
+            self._builder = self._users.known_of_builds() or self._builder
+        return self._builder
 
     def _group_of_builds(self, app: str, isolation: Isolated) -> tuple[int | None, str]:
         """Return the group of what builds an app, None if no rules of the kernel hold that, and why."""
@@ -196,15 +216,20 @@ class Confinements:
         """Return what confines a command that builds for an app of that isolation, and begins in `directory`.
 
         It reaches the network for packages as it is `held`, and sees these paths and what the app may see of the host,
-        no app's own. It enters the control groups of `cells`.
+        no app's own. It enters the control groups of `cells`. As a user of its own, it has root's rights on what it is
+        given, and what it makes is root's.
         """
         parts = (*_OF_BUILDS, *(("network",) if isolation.kind == "strict" else ()))
         by_list: tuple[Part, ...] = ("network",) if isolation.by_user and "gid" in held else ()
         mounts = [mount for mount in isolation.mounts if self._may_see(mount.path)]
-        seen = Confinement(
+        seen = (*(each.path for each in mounts if not each.write), *visible)
+        changed = (*(each.path for each in mounts if each.write), *writable)
+        if "uid" in held:
+            held = {**held, "mapped": ("/etc", *ours(), *seen, *changed), "account": _BUILDER}
+        given = Confinement(
             isolation="strict",
-            visible=(*_of_the_system(), *ours(), *(each.path for each in mounts if not each.write), *visible),
-            writable=(*(each.path for each in mounts if each.write), *writable),
+            visible=(*_of_the_system(), *ours(), *seen),
+            writable=changed,
             hidden=self._hidden(),
             shut=(str(self._paths.database), str(self._paths.control), *self._secrets),
             alone=(str(self._paths.apps), str(self._paths.home("any").parent)),
@@ -214,7 +239,7 @@ class Confinements:
             required=tuple(dict.fromkeys((*(part for part in self.required if part in parts), *by_list))),
             **held,
         )
-        return lambda words, environment: (confined(words, seen, NO_REPORT), held_back(environment))
+        return lambda words, environment: (confined(words, given, NO_REPORT), held_back(environment))
 
     def _hidden(self) -> tuple[str, ...]:
         from reconciler.isolation.fence import SECRET  # apps without isolation see all there is

@@ -217,6 +217,19 @@ def test_the_user_of_a_removed_app_is_given_again_only_once_its_home_and_files_a
 
 
 @as_root
+def test_what_builds_has_one_user_which_no_app_gets_and_which_stays(paths: StatePaths) -> None:
+    few = users(paths, many=2)
+    assert few.known_of_builds() is None
+    builder = few.of_builds()
+    assert few.of("shop") != builder
+    a_home(paths, "shop", few.of("shop"))
+    with pytest.raises(NoUser):  # nothing runs as it, and nothing is its
+        few.of("blog")
+    assert builder == few.of_builds() == users(paths, many=2).known_of_builds()
+    assert app_users(paths) == {few.known("shop"): "shop"}
+
+
+@as_root
 def test_what_an_app_has_written_into_its_build_is_known_to_be_and_what_it_may_read_is_not(tmp_path: Path) -> None:
     build = tmp_path / "build"
     (build / "code/deep").mkdir(parents=True)

@@ -8,9 +8,11 @@ import shutil
 import sys
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,13 +29,15 @@ from reconciler.staging.staged import Staged
 from reconciler.staging.stager import Stager
 from reconciler.state.paths import StatePaths
 from tests.contract.test_staging import WSGI, Host, host, shared, version_of
-from tests.support.probe_of_isolation import LACKS, NO_MOUNTS
+from tests.support.probe_of_isolation import LACKS, NO_BUILDER, NO_MOUNTS
 
 __all__ = ["host", "shared"]
 
 pytestmark = [pytest.mark.network, pytest.mark.skipif(bool(LACKS), reason=f"no files of its own here: {LACKS}")]
 
 STRICT = Isolated(kind="strict")
+BUILDER = 79_991
+HELD: Mapping[str, Any] = {} if NO_BUILDER else {"uid": BUILDER, "gid": BUILDER}
 # What code tries while it is built, each with whether it got through; the list is left beside the code.
 TRIES = """
 import json, os
@@ -62,7 +66,8 @@ SETUP = "from setuptools import setup\nsetup(name='pkg', version='1', py_modules
 
 def cell_of(host: Host, app: str) -> BuildCell:
     confinements = Confinements(StatePaths(state=host.root))
-    return BuildCell(app=app, directory=host.root / "cells" / app, confines=partial(confinements.of_builds, STRICT))
+    confines = partial(confinements.of_builds, STRICT, held=HELD)
+    return BuildCell(app=app, directory=host.root / "cells" / app, confines=confines)
 
 
 def staged(
@@ -91,6 +96,45 @@ def others(host: Host) -> None:
 
 def hostile(host: Host) -> str:
     return TRIES.format(state=str(host.root), cache=str(host.root.parent / "cache"), pid=os.getpid()) + SETUP
+
+
+SAYS_WHO = """
+import getpass, json, os
+from pathlib import Path
+Path("/dev/stdout").write_text("said")
+mine = os.stat(__file__)
+Path(__file__).with_name("who.json").write_text(
+    json.dumps([os.getuid(), os.getgid(), getpass.getuser(), mine.st_uid])
+)
+"""
+
+
+@pytest.mark.skipif(bool(NO_BUILDER), reason=NO_BUILDER or "-")
+def test_what_builds_is_another_user_than_root_and_what_it_makes_is_roots(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    made = staged(host, "apart", {"requirements.txt": "./pkg\n", "pkg/setup.py": SAYS_WHO + SETUP})
+    who = Path(made.code, "pkg/who.json")
+    assert json.loads(who.read_text()) == [BUILDER, BUILDER, "builder", BUILDER]
+    owners = {path.lstat().st_uid for top in (made.code, made.environment) for path in Path(top).rglob("*")}
+    assert owners == {0}
+    assert version_of(made, "pkg") == "1"
+
+
+@pytest.mark.skipif(bool(NO_BUILDER), reason=NO_BUILDER or "-")
+def test_where_a_file_system_cannot_show_another_owner_builds_run_as_the_daemon(host: Host) -> None:
+    seen = "/sys/kernel/mm"
+    confinements = Confinements(StatePaths(state=host.root), mounts=(seen,))
+    mounted = replace(STRICT, mounts=(Mount(path=seen),))
+    cell = replace(cell_of(host, "plain"), confines=partial(confinements.of_builds, mounted, held=HELD))
+    files = {"wsgi.py": WSGI, "requirements.txt": "./pkg\n", "pkg/setup.py": SAYS_WHO + SETUP}
+    build = host.build("plain", files, runtime="3.12")
+    made = asyncio.run(
+        host.stager().stage("plain", build, host.log("plain"), host.progress.append, kept=host.root / "kept", cell=cell)
+    )
+    assert json.loads(Path(made.code, "pkg/who.json").read_text())[:1] == [0]
 
 
 @pytest.mark.parametrize("requirement", ["./pkg", "-e ./pkg"])
@@ -255,7 +299,7 @@ def test_a_package_outside_the_code_is_out_of_sight_unless_mounts_name_it(host: 
         staged(host, "outside", files)
     mounted = replace(STRICT, mounts=(Mount(path=str(tmp_path), write=True),))
     confinements = Confinements(StatePaths(state=host.root), mounts=(str(tmp_path),))
-    cell = replace(cell_of(host, "outside"), confines=partial(confinements.of_builds, mounted))
+    cell = replace(cell_of(host, "outside"), confines=partial(confinements.of_builds, mounted, held=HELD))
     build = host.build("outside", files, runtime="3.12")
     made = asyncio.run(
         host.stager().stage(

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
+import pytest
+
 from reconciler.host.host_files_watch import HostFilesWatch
 from reconciler.host.stores import Stores
 from reconciler.linux.host_files import HostFiles, Opener
@@ -14,16 +16,18 @@ from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.support.eventually import soon
 from tests.support.site import Site
 
-NO_USERS: Mapping[int, int] = {}
+AS_IT_IS: Mapping[int, Mapping[str, int]] = {}
 A_USER = 3_000_000_000
 
 
 class Made(HostFiles):
     """A host of which so many files are open, and so many by each of some processes."""
 
-    def __init__(self, used: int, by_pid: Mapping[int, int], users: Mapping[int, int] = NO_USERS) -> None:
+    def __init__(
+        self, used: int, by_pid: Mapping[int, int], owners: Mapping[int, Mapping[str, int]] = AS_IT_IS
+    ) -> None:
         super().__init__()
-        self.used, self._users = used, users
+        self.used, self._owners = used, owners
         self._by_pid = by_pid
 
     def figures(self) -> tuple[int, int]:
@@ -31,7 +35,7 @@ class Made(HostFiles):
 
     def openers(self) -> Iterator[Opener]:
         for each in super().openers():
-            yield each._replace(files=self._by_pid.get(each.pid, 0), user=self._users.get(each.pid, each.user))
+            yield each._replace(files=self._by_pid.get(each.pid, 0), **self._owners.get(each.pid, {}))
 
 
 def _watch(machine: Machine, files: HostFiles) -> HostFilesWatch:
@@ -75,14 +79,15 @@ async def test_an_app_is_not_ended_for_what_others_have_open(site: Site) -> None
         assert _events(machine) == []
 
 
+@pytest.mark.parametrize("owner", ["user", "group"])  # as instances have it, and what builds the app
 @on_the_loop
-async def test_of_an_app_with_a_user_of_its_own_all_that_runs_as_that_is_ended(site: Site) -> None:
+async def test_of_an_app_with_a_user_of_its_own_all_that_runs_as_that_is_ended(site: Site, owner: str) -> None:
     with a_life(site) as machine, subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as build:
         app = machine.app()
         machine.follow(app)
         neighbour = await machine.started(app)
         machine.instances.app_users = lambda: {A_USER: "shop"}
-        watch = _watch(machine, Made(61_000, {build.pid: 40_000, neighbour.pid: 900}, {build.pid: A_USER}))
+        watch = _watch(machine, Made(61_000, {build.pid: 40_000, neighbour.pid: 900}, {build.pid: {owner: A_USER}}))
         assert await watch.look() == "shop"
         assert await asyncio.to_thread(build.wait) == -9
         assert machine.only().end is None

@@ -64,6 +64,32 @@ print(json.dumps(said))
     ]
 
 
+def test_what_builds_as_a_user_of_its_own_is_held_by_its_group(tmp_path: Path) -> None:
+    found = apart(
+        _BUILDS
+        + """
+def by_builder(group, *place):
+    def become():
+        os.setgroups([])
+        os.setresgid(group, group, group)
+        os.setresuid(79991, 79991, 79991)
+    return connected(become, *place, socket.SOCK_STREAM) == "through"
+app, plain = listen("127.0.0.1"), listen("127.0.0.1")
+said, table = [], None
+for builder in (None, 79991):
+    table = table_of([building(str(plain))], {}, [], frozenset(), builder)
+    replace("reconciler-a", table, "mark")
+    said.append([by_builder(user, "127.0.0.1", app), by_builder(user, "127.0.0.1", plain)])
+    said[-1] += [by_builder(other, "127.0.0.1", app), mark_of("reconciler-a") == ("mark", checksum(table))]
+    said[-1] += [built(user, "127.0.0.1", plain), built(user, "127.0.0.1", app)]
+print(json.dumps(said))
+""",
+        tmp_path,
+    )
+    refused = ["through", "ConnectionRefusedError"]
+    assert found == [[True, True, True, True, *refused], [False, True, True, True, *refused]]
+
+
 def test_what_leaves_this_host_is_not_refused_and_a_change_keeps_the_rest_of_the_table(tmp_path: Path) -> None:
     found = apart(
         _BUILDS

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from reconciler.isolation.app_users import AppUsers
@@ -39,11 +40,27 @@ def _no_mounts() -> str:
     return "" if tried.returncode == 0 else "no program has mounts of its own here"
 
 
+_MAPS = """
+import tempfile
+from reconciler.linux.mapped_users import in_place_of_root, not_mapped
+with tempfile.TemporaryDirectory() as directory:
+    print("" if not_mapped((directory, "/etc"), in_place_of_root(79991, 79991)) else "maps")
+"""
+
+
+def _no_mapping() -> str:
+    tried = subprocess.run([sys.executable, "-c", _MAPS], check=False, capture_output=True, timeout=60)
+    return "" if tried.stdout.strip() == b"maps" else "no directory can be shown with other owners here"
+
+
 LACKS = _lacks()
 # Landlock alone keeps files apart where a program gets no mounts; a user of its own, and a name for it, take both.
 NO_MOUNTS = _no_mounts()
 # Why apps get no users of their own from a daemon here, "" if they do.
 NO_USERS = AppUsers(StatePaths(state=Path("/")), range(70_000, 80_000)).lacks()
+
+# Why what builds apps gets no user of its own from a daemon here, "" if it does.
+NO_BUILDER = NO_USERS or NO_MOUNTS or _no_mapping()
 
 # An app that writes its user into a database that it shares, and answers with all that are in it.
 SHARED_NOTES = """

@@ -390,9 +390,9 @@ def test_what_builds_an_app_of_a_daemon_that_is_not_root_is_kept_from_this_host(
     one = site.app("one")
     with socket.create_server(("127.0.0.1", 0)) as of_nobody:
         named = {"connect": ["all", f"127.0.0.1:{one}"]}
-        building(site, one, of_nobody.getsockname()[1], network=named, daemon=_USER)
+        building(site, one, of_nobody.getsockname()[1], network=named)
         start(site, warden)
         site.await_settled("one", "client", within=_STAGED_S)
         found = tries(site)
     assert found[:4] == ["through", "ConnectionRefusedError", "through", "PermissionError"]
-    assert found[4:] == [True, 1]
+    assert found[4:] == [_USER, 1]

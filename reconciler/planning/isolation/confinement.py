@@ -47,6 +47,7 @@ _FLAGS = {
     "open": "opened",
     "share": "shared",
     "port": "ports",
+    "map": "mapped",
 }
 _NETWORK = "network.connect"
 _NO_RULES = "no rules of the kernel know its user, as that takes a daemon of root, or a warden, and nftables"
@@ -107,7 +108,8 @@ class Confinement:
     `gid` are None for those of the daemon, and `no_user` says why. That user gets what is `owned`, and
     what is `mixed`, in which something of the app writes as the daemon's user; it may read what is
     `granted` to it and what is `opened` to all, and is in the groups of what is `shared`,
-    each as GID:PATH. Its `account` is NAME:HOME, by which programs find that user. Of `ports` it may connect to
+    each as GID:PATH. In what is `mapped`, it and root change places; where one of these cannot be shown so, it is none.
+    Its `account` is NAME:HOME, by which programs find that user. Of `ports` it may connect to
     those by TCP, to all without any; `loose` says what that does not hold.
     """
 
@@ -134,6 +136,7 @@ class Confinement:
     granted: tuple[str, ...] = ()
     opened: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    mapped: tuple[str, ...] = ()
     account: str = ""
     required: tuple[Part, ...] = ()
 

@@ -34,7 +34,7 @@ def test_each_process_has_its_user_and_how_many_files_it_has_open(
     files = HostFiles()
     files._are_counted &= counted
     (found,) = [each for each in files.openers() if each.pid == holder.pid]
-    assert found.user == os.geteuid()
+    assert (found.user, found.group) == (os.geteuid(), os.getegid())
     assert 200 < found.files <= 512
 
 
