@@ -122,7 +122,7 @@ def _tell(kind: str, compared: Compared) -> bool:
 def _itself_us(kind: str) -> float:
     """Microseconds of CPU that counting adds to one request; the best of several goes, as nothing makes it quicker."""
     with tempfile.TemporaryDirectory() as directory:
-        counting: Any = _Gate("bench", directory, "/nowhere", None, "host", 1)
+        counting: Any = _Gate(passed=directory, doorbell="/nowhere", path=None, host="host", timeout_s=1)
         counting.let_in()
         if kind == "asgi":
             counted = _counted(counting, _answer)

@@ -91,6 +91,12 @@ def test_what_counting_costs_is_measured_with_our_configuration_as_instances_rea
         assert (figures.stat().st_size > 0) is counting
 
 
+@pytest.mark.parametrize("kind", ["sync", "asgi"])
+def test_what_counting_takes_by_itself_is_measured_with_our_gate(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_cost, "_TIMES", 3)
+    assert metrics_cost._itself_us(kind) == pytest.approx(0, abs=1e5)  # far from a second, however busy the host is
+
+
 def test_ours_is_ahead_only_when_everybody_else_takes_longer() -> None:
     bound = ahead("taken")
     assert bound.verdict(figures(reconciler=1, runit=2, s6=3)).holds is True
