@@ -39,6 +39,7 @@ from reconciler.state.paths import StatePaths
 
 _OF_THE_KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 _RESOLVER = "/etc/resolv.conf"  # a link to what /run has, where systemd resolves names
+_BY_RULES = {"rules", "most"}
 _OF_BUILDS: tuple[Part, ...] = ("files", "processes", "syscalls")
 _BUILDER = "builder:/tmp"  # its home is what a command is told
 _FREELY: Mapping[str, Any] = MappingProxyType({})
@@ -220,7 +221,7 @@ class Confinements:
         given, and what it makes is root's.
         """
         parts = (*_OF_BUILDS, *(("network",) if isolation.kind == "strict" else ()))
-        by_list: tuple[Part, ...] = ("network",) if isolation.by_user and "gid" in held else ()
+        by_list: tuple[Part, ...] = ("network",) if isolation.by_user and held.get("connects") in _BY_RULES else ()
         mounts = [mount for mount in isolation.mounts if self._may_see(mount.path)]
         seen = (*(each.path for each in mounts if not each.write), *visible)
         changed = (*(each.path for each in mounts if each.write), *writable)

@@ -291,6 +291,14 @@ def test_a_required_part_that_is_missing_keeps_packages_from_being_built(
         )
 
 
+@pytest.mark.parametrize(("connects", "needs"), [("ports", False), ("rules", True), ("most", True)])
+def test_only_a_build_that_rules_know_needs_to_be_held_by_them(tmp_path: Path, connects: str, needs: bool) -> None:
+    listed = replace(STRICT, places=("10.0.0.1",), connects="listed", by_user=True)
+    held = {"uid": BUILDER, "gid": BUILDER, "connects": connects}
+    confine = Confinements(StatePaths(state=tmp_path)).of_builds(listed, "/", visible=(), writable=(), held=held)
+    assert ("require=network" in confine(("true",), {})[0]) is needs
+
+
 def test_a_package_outside_the_code_is_out_of_sight_unless_mounts_name_it(host: Host, tmp_path: Path) -> None:
     (tmp_path / "setup.py").write_text(SETUP)
     files = {"wsgi.py": WSGI, "requirements.txt": f"pkg @ file://{tmp_path}\n"}
