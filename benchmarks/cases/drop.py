@@ -1,4 +1,4 @@
-"""A new app is asked for, until its first 200: at random phases of everybody's own timers, one of each in turn."""
+"""A new app is asked for, until its first 200: at random phases of every program's own timers, one of each in turn."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""The manager is killed and started again: do the apps serve meanwhile, and are they taken back or started anew?"""
+"""The manager is killed and started again: do the apps serve meanwhile, and are they adopted or started again?"""
 
 import time
 

@@ -165,7 +165,7 @@ CASE = Case(
         "while its code is replaced six times; then ten names are added, one by one, and each is "
         "asked for until it answers; then `wrk` with eight kept connections, in turn. By hand, gunicorn is told of new "
         "code by HUP. Piku "
-        "writes nginx's file anew at each deploy and reloads; gunicorn takes the place of its uWSGI."
+        "writes nginx's file again at each deploy and reloads; gunicorn takes the place of its uWSGI."
     ),
     bounds=(
         Bound(says="no request of ours fails", check=_none_failed),

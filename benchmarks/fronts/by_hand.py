@@ -92,14 +92,14 @@ server {{
 
 
 class LikePiku(NginxByHand):
-    """A deploy as Piku does it: another port, the site's file anew, nginx reloaded, and the old server ended.
+    """A deploy as Piku does it: another port, the site's file again, nginx reloaded, and the old server ended.
 
     gunicorn serves in place of uWSGI, so that all serve the same app.
     """
 
     name = "nginx, as Piku deploys"
     ways = {  # noqa: RUF012
-        "deploy": "another port, its file anew, nginx -s reload, the server before is ended",
+        "deploy": "another port, its file again, nginx -s reload, the server before is ended",
         "name": "a file, then nginx -s reload",
     }
 

@@ -1,4 +1,4 @@
-"""gunicorn without a manager: started from a shell, and started again by whoever sees that it is gone."""
+"""gunicorn without a manager: started from a shell, and started again by a client who sees that it is gone."""
 
 import contextlib
 import os

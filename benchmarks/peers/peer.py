@@ -79,7 +79,7 @@ class Peer(ABC):
         return f"127.0.0.1:{app.port}"
 
     def masters(self) -> dict[str, int]:
-        """The first process of each app that runs, whoever watches over it."""
+        """The first process of each app that runs, be it watched or not."""
         lines = {pid: processes.command_line(pid) for pid in processes.marked(self.mark)}
         found: dict[str, int] = {}
         for app in self.apps:

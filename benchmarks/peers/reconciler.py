@@ -1,4 +1,4 @@
-"""Ourselves, through the same manifests and commands as anybody."""
+"""Ourselves, through the same manifests and commands as any operator."""
 
 import contextlib
 import sqlite3

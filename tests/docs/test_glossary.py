@@ -137,3 +137,9 @@ def test_what_is_allowed_is_there() -> None:
 )
 def test_a_replaced_word_is_found_as_a_whole_word_over_lines(text: str, found: list[str]) -> None:
     assert [*said("x", text)] == found
+
+
+@pytest.mark.parametrize("folder", ["cases", "fronts", "peers"])
+def test_what_benchmarks_write_into_the_page_uses_the_words_of_the_glossary(folder: str) -> None:
+    modules = sorted((REPOSITORY / "benchmarks" / folder).glob("*.py"))
+    assert [each for path in modules for line, text in literals(path) for each in said(named(path), text, line)] == []
