@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.isolation.roots_files import note_roots_files
-from reconciler.linux.kernel_counts import bound_watches, made_by_another
+from reconciler.linux.kernel_counts import bound_watches, leave_users, made_by_another
 from reconciler.linux.privileges import SETPCAP, SYS_ADMIN, SYS_CHROOT, may
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.process_identity import owner_of
@@ -18,7 +18,6 @@ from reconciler.linux.user_namespaces import (
     forbidden,
     join_users,
     keep_capabilities,
-    leave_users,
     namespace_above,
     owner_of_namespace,
     users_of,

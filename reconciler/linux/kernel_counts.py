@@ -54,7 +54,7 @@ def count_as_one() -> int:
         os.setgroups([])
         os.setresgid(groups[-1][-1], groups[-1][-1], groups[-1][-1])
         os.setresuid(users[-1][-1], users[-1][-1], users[-1][-1])
-        _leave_users()
+        _leave_bounded()
         prctl(_SET_DUMPABLE, 1)  # its parent writes into files of it
         bound_watches()
 
@@ -73,7 +73,7 @@ def count_below() -> int:
     uid, gid = os.geteuid(), os.getegid()
 
     def leave() -> None:
-        _leave_users()
+        _leave_bounded()
         bound_watches(of_all=True)
         know_only(uid, gid)
 
@@ -134,12 +134,17 @@ def made_by_another(leave: "Callable[[], None]", give: "Callable[[int], None]", 
         os.waitpid(pid, 0)
 
 
-def _leave_users() -> None:
+def leave_users() -> None:
+    """Have a user namespace of its own, in which no user is known yet. Raises OSError."""
+    call_libc("unshare", _NEW_USER)
+
+
+def _leave_bounded() -> None:
     """Have a user namespace of its own; all in it together may run three quarters of what its user may run."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     if soft != resource.RLIM_INFINITY:  # the new one has that as its bound, from Linux 5.14 on
         resource.setrlimit(resource.RLIMIT_NPROC, (soft * 3 // 4, hard))
-    call_libc("unshare", _NEW_USER)
+    leave_users()
 
 
 def _ranges(name: str) -> "list[range]":

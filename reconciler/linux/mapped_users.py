@@ -6,12 +6,9 @@ takes. Little is imported here: processes that are about to become other program
 
 import os
 
-from reconciler.linux.kernel_calls import call_libc, prctl
-from reconciler.linux.kernel_counts import made_by_another, write_once
+from reconciler.linux.kernel_counts import leave_users, made_by_another, write_once
 from reconciler.linux.mount_trees import MAPPED, copy_of
 
-_NEW_USER = 0x10000000
-_SET_DUMPABLE = 4  # linux/prctl.h
 _NUMBERS = 2**32 - 1  # that a user or a group may have
 
 
@@ -20,10 +17,6 @@ def in_place_of_root(uid: int, gid: int) -> int:
 
     All others are there what they are on the disk. Raises OSError.
     """
-
-    def leave() -> None:
-        call_libc("unshare", _NEW_USER)
-        prctl(_SET_DUMPABLE, 1)  # its parent writes into files of it
 
     def give(pid: int) -> None:
         for name, number in (("gid_map", gid), ("uid_map", uid)):
@@ -35,7 +28,7 @@ def in_place_of_root(uid: int, gid: int) -> int:
             )
             write_once(f"/proc/{pid}/{name}", "".join(f"{inside} {here} {count}\n" for inside, here, count in ranges))
 
-    return made_by_another(leave, give, "no user namespace can be made")
+    return made_by_another(leave_users, give, "no user namespace can be made")
 
 
 def not_mapped(paths: "tuple[str, ...]", users: int) -> str:

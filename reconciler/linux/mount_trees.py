@@ -52,7 +52,7 @@ def copy_of(path: str, attributes: int, *, below: int = _AT_FDCWD, users: "int |
     flags = _TREE_CLONE | _TREE_CLOEXEC | _AT_RECURSIVE
     tree = call(_OPEN_TREE, below, os.fsencode(path), flags)
     try:
-        restrict(tree, attributes, all_below=True, users=users if attributes & MAPPED else None)
+        restrict(tree, attributes, all_below=True, users=users)
     except OSError:
         os.close(tree)
         raise
@@ -72,7 +72,7 @@ def new_file_system(kind: str, attributes: int, **options: str) -> int:
 
 
 def restrict(tree: int, attributes: int, *, all_below: bool = False, users: "int | None" = None) -> None:
-    """Add attributes to a mount, by its descriptor; one that is `MAPPED` gets `users`. Raises OSError."""
+    """Add attributes to a mount, by its descriptor; only one that is `MAPPED` gets `users`. Raises OSError."""
     asked = b"".join(value.to_bytes(8, "little") for value in (attributes, 0, 0, 0 if users is None else users))
     call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | (_AT_RECURSIVE if all_below else 0), asked, len(asked))
 

@@ -21,11 +21,6 @@ _FORBIDS = {
 _SET_AMBIENT, _RAISE = 47, 2  # linux/prctl.h
 
 
-def leave_users() -> None:
-    """Have a user namespace of its own, in which no user is known yet. Raises OSError."""
-    call_libc("unshare", _NEW_USER)
-
-
 def forbidden(settings: Path = Path("/proc/sys")) -> str:
     """Say by what this host keeps users who are not root from namespaces of their own, "" if it does not."""
     for name, value in _FORBIDS.items():

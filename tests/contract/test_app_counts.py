@@ -26,9 +26,9 @@ pytestmark = [
 _BEGIN = f"""
 import ctypes, os, resource, sys
 from reconciler.isolation.app_counts import counts_of, enter_counts, held_counts, hold_counts
-from reconciler.linux.kernel_counts import bound_watches, enter
+from reconciler.linux.kernel_counts import bound_watches, enter, leave_users
 from reconciler.linux.mount_trees import leave_mounts
-from reconciler.linux.user_namespaces import leave_users
+from reconciler.linux import user_namespaces
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (2 * {_MOST},) * 2)
 libc = ctypes.CDLL(None)

@@ -28,7 +28,7 @@ import json, os, sys
 from pathlib import Path
 from reconciler.isolation.roots_files import is_roots, note_roots_files
 from reconciler.linux.kernel_calls import prctl
-from reconciler.linux.user_namespaces import leave_users
+from reconciler.linux.kernel_counts import leave_users
 user, *paths = sys.argv[1:]
 note_roots_files(paths[:3])
 os.setgroups([])

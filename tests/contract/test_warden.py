@@ -310,8 +310,7 @@ _KINDS = ("instances", "watches")
 _TAKES_INSTANCES = """
 import ctypes, sys
 from reconciler.linux.mount_trees import leave_mounts
-from reconciler.linux.kernel_counts import bound_watches
-from reconciler.linux.user_namespaces import leave_users
+from reconciler.linux.kernel_counts import bound_watches, leave_users
 if sys.argv[1] == "given":
     leave_users()
     bound_watches()
