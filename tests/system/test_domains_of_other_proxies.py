@@ -218,6 +218,7 @@ http {{
                  tls={"certificate": {"file": str(chain)}, "key": {"file": str(key)}})  # fmt: skip
         file = ProxyFile(format="nginx", path=ours, check=(*words, "-t"), reload=(*words, "-s", "reload"))
         site.live(proxy=Proxy(front=front, file=file, settle_s=0.2, sockets=sockets))
+        site.await_settled("shop", "api")
         eventually(lambda: answers("shop.example.com", front.https, "shop"))
         # Both at sockets, which the proxy's group may open and nobody else; one of them at its port, too.
         found = (sockets / "shop.sock").stat()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from tests.support.site import REPOSITORY, Site, get, is_refused
 
 pytestmark = pytest.mark.system
 
+_OF_AN_IMAGE = re.compile(r"(/tmp)?/reconciler/")  # where its files are, and where its programs write
+
 
 def image(site: Site, state: Path, output: Path, base: Path, code: int = 0) -> dict[str, Any]:
     words = ["image", "shop", "--base", str(base), "--output", str(output), "--json"]
@@ -32,14 +35,14 @@ def image(site: Site, state: Path, output: Path, base: Path, code: int = 0) -> d
 
 
 def unpacked(output: Path, digest: str, root: Path, interpreter: Path) -> dict[str, Any]:
-    """Unpack the layers of an image below `root`, with its own paths leading there; return its configuration."""
+    """Unpack the layers of an image below `root`, with all its paths leading there; return its configuration."""
     blobs = output / "blobs" / "sha256"
     manifest = json.loads((blobs / digest.removeprefix("sha256:")).read_text())
     for layer in manifest["layers"]:
         with tarfile.open(blobs / layer["digest"].removeprefix("sha256:")) as archive:
             archive.extractall(root, filter="tar")
     for file in (root / "reconciler" / "run").iterdir():
-        file.write_text(file.read_text().replace("/reconciler/", f"{root}/reconciler/"))
+        file.write_text(_OF_AN_IMAGE.sub(lambda path: f"{root}{path[0]}", file.read_text()))
     python = root / "reconciler" / "environment" / "bin" / "python"
     python.unlink()
     python.symlink_to(interpreter)
