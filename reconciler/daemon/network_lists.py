@@ -53,8 +53,8 @@ class NetworkLists:
         manifests.tell(self)
         if instances.confinements is not None:
             instances.confinements.admit, instances.confinements.looked_up = self.admit, self.looked_up
-            instances.confinements.admit_builds = self.admit_builds
-            self._packages = instances.confinements.packages
+            instances.confinements.builds.admit = self.admit_builds
+            self._packages = instances.confinements.builds.packages
 
     def follow(self, desired: DesiredState) -> None:
         """Hold apps to the lists of this desired state from now on."""
@@ -188,7 +188,7 @@ class NetworkLists:
             kernel, name = kernel_of(paths)
             self._rules = NetworkRules(name, paths.network_rules, tell, resolve=resolve, kernel=kernel)
             if self._instances.confinements is not None:
-                self._rules.builder = self._instances.confinements.builder
+                self._rules.builder = self._instances.confinements.builds.user
             self._held = self._rules.former | self._held
         return self._rules
 

@@ -180,7 +180,7 @@ class AppBuilds:
         return BuildCell(
             app=app.name,
             directory=self._paths.build_cell(app.name),
-            confines=self._confinements.building(app.name, app.isolation),
+            confines=self._confinements.builds.of_app(app.name, app.isolation),
         )
 
     async def _stage(self, name: str, build: Build, cell: "BuildCell | None") -> Staged:

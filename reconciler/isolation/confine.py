@@ -11,7 +11,7 @@ import stat
 import sys
 
 from reconciler.isolation.app_counts import counts_of
-from reconciler.isolation.fence import fence
+from reconciler.isolation.fence import BY_RULES, fence
 from reconciler.isolation.giving import hand_out
 from reconciler.isolation.refused_calls import refusals
 from reconciler.isolation.tries import got_through
@@ -64,7 +64,7 @@ def confine(given: "Confinement", begun: "Beginning | None" = None) -> str:
         # The directories of the daemon are its user's alone: only by mounts does another user get to what is below.
         reasons.setdefault("user", []).append("without mounts of its own it is kept from its files")
         owner = None
-    if given.connects in ("rules", "most") and owner is None and given.gid is None:
+    if given.connects in BY_RULES and owner is None and given.gid is None:
         lacks = given.no_user or "it has that of the daemon"
         reasons.setdefault("network", []).append(f"rules know an app by a user of its own, and {lacks}")
     outside = None

@@ -21,6 +21,7 @@ SECRET = (
     "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssh", "/etc/reconciler", "/etc/sudoers",
     "/etc/sudoers.d", "/etc/ssl/private", "/etc/pki/tls/private", "/etc/letsencrypt", "/etc/krb5.keytab",
 )  # fmt: skip
+BY_RULES = frozenset({"rules", "most"})  # the kernel's, which know who it is, hold it to where it may connect
 _BEYOND = 200  # the numbers of what is held, above those that a new process gets
 _SETTLED_NS = 1_000_000_000  # a directory that changed less than that ago may change unnoticed: its clock is coarse
 
@@ -117,7 +118,7 @@ def rules_of(given: "Confinement", *, sees: bool, held: "Held | None" = None) ->
 
 def _network_rules(given: "Confinement") -> Ruleset:
     """Return rules that refuse nothing yet but connections and ports of its own by TCP. Raises OSError."""
-    free = given.connects in {"all", "rules", "most"} or (given.connects == "ports" and not given.ports)
+    free = given.connects in {"all", *BY_RULES} or (given.connects == "ports" and not given.ports)
     rules = Ruleset(connects=free, binds=given.listens == "all" and given.connects != "none")
     if rules.keeps_from_network:
         for port in given.ports:

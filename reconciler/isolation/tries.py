@@ -8,6 +8,7 @@ import errno
 import os
 import resource
 
+from reconciler.isolation.fence import BY_RULES
 from reconciler.linux.kernel_calls import call_libc, opening_fails
 
 TYPE_CHECKING = False  # as that of `typing`
@@ -57,7 +58,7 @@ def tries(
         yield "network", "connect by a connection of its own", lambda: _connect(outside)
         yield "network", "send with the first packet of a connection", lambda: _send_first(outside)
         yield "network", "listen by a connection of its own", lambda: _bind(outside)
-    if given.connects in ("rules", "most"):
+    if given.connects in BY_RULES:
         yield "network", "send where its manifest does not let it", lambda: _send(_UNLISTED)
     if given.connects == "most":
         yield "network", "send to the metadata of a cloud", lambda: _send(_METADATA)

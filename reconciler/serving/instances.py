@@ -50,7 +50,8 @@ class Instances(SupervisedInstances):
         confinements.claim_users()
         self.confinements = confinements
         self.app_users = confinements.app_users
-        confinements.has_our_user, confinements.is_open = self.has_our_user, self.is_open
+        confinements.has_our_user = confinements.builds.has_our_user = self.has_our_user
+        confinements.is_open = self.is_open
 
     def is_alive(self, app: str) -> bool:
         """Whether anything of an app runs, be it only to answer its last requests."""

@@ -20,7 +20,8 @@ from reconciler.host.staging_settings import remove_own_caches
 from reconciler.linux.files import draft, require_within
 from reconciler.linux.regular_files import UnfitFile
 from reconciler.planning.isolation.confinement import Isolated, Mount
-from reconciler.serving.confinements import Confinements
+from reconciler.serving.build_confinements import BuildConfinements
+from reconciler.serving.host_sight import HostSight
 from reconciler.settings.settings import Settings
 from reconciler.staging.build_cell import BuildCell, seen_by_installers
 from reconciler.staging.environments.installers import needs_build
@@ -65,8 +66,8 @@ SETUP = "from setuptools import setup\nsetup(name='pkg', version='1', py_modules
 
 
 def cell_of(host: Host, app: str) -> BuildCell:
-    confinements = Confinements(StatePaths(state=host.root))
-    confines = partial(confinements.of_builds, STRICT, held=HELD)
+    confinements = BuildConfinements(HostSight(StatePaths(state=host.root)))
+    confines = partial(confinements.of, STRICT, held=HELD)
     return BuildCell(app=app, directory=host.root / "cells" / app, confines=confines)
 
 
@@ -126,9 +127,9 @@ def test_what_builds_is_another_user_than_root_and_what_it_makes_is_roots(
 @pytest.mark.skipif(bool(NO_BUILDER), reason=NO_BUILDER or "-")
 def test_where_a_file_system_cannot_show_another_owner_builds_run_as_the_daemon(host: Host) -> None:
     seen = "/sys/kernel/mm"
-    confinements = Confinements(StatePaths(state=host.root), mounts=(seen,))
+    confinements = BuildConfinements(HostSight(StatePaths(state=host.root), mounts=(seen,)))
     mounted = replace(STRICT, mounts=(Mount(path=seen),))
-    cell = replace(cell_of(host, "plain"), confines=partial(confinements.of_builds, mounted, held=HELD))
+    cell = replace(cell_of(host, "plain"), confines=partial(confinements.of, mounted, held=HELD))
     files = {"wsgi.py": WSGI, "requirements.txt": "./pkg\n", "pkg/setup.py": SAYS_WHO + SETUP}
     build = host.build("plain", files, runtime="3.12")
     made = asyncio.run(
@@ -279,9 +280,9 @@ def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(host: Host) -> No
 def test_a_required_part_that_is_missing_keeps_packages_from_being_built(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.serving.confinements._OF_BUILDS", ("user",))  # which no build has yet
-    confinements = Confinements(StatePaths(state=host.root), required=("user",))
-    cell = replace(cell_of(host, "needy"), confines=partial(confinements.of_builds, STRICT))
+    monkeypatch.setattr("reconciler.serving.build_confinements._PARTS", ("user",))  # which no build has yet
+    confinements = BuildConfinements(HostSight(StatePaths(state=host.root), required=("user",)))
+    cell = replace(cell_of(host, "needy"), confines=partial(confinements.of, STRICT))
     build = host.build("needy", {"wsgi.py": WSGI, "requirements.txt": "./pkg\n", "pkg/setup.py": SETUP})
     with pytest.raises(StagingError, match='isolation requires "user", and it runs as the user of the daemon'):
         asyncio.run(
@@ -295,7 +296,9 @@ def test_a_required_part_that_is_missing_keeps_packages_from_being_built(
 def test_only_a_build_that_rules_know_needs_to_be_held_by_them(tmp_path: Path, connects: str, needs: bool) -> None:
     listed = replace(STRICT, places=("10.0.0.1",), connects="listed", by_user=True)
     held = {"uid": BUILDER, "gid": BUILDER, "connects": connects}
-    confine = Confinements(StatePaths(state=tmp_path)).of_builds(listed, "/", visible=(), writable=(), held=held)
+    confine = BuildConfinements(HostSight(StatePaths(state=tmp_path))).of(
+        listed, "/", visible=(), writable=(), held=held
+    )
     assert ("require=network" in confine(("true",), {})[0]) is needs
 
 
@@ -306,8 +309,8 @@ def test_a_package_outside_the_code_is_out_of_sight_unless_mounts_name_it(host: 
     with pytest.raises(StagingError, match=refused):
         staged(host, "outside", files)
     mounted = replace(STRICT, mounts=(Mount(path=str(tmp_path), write=True),))
-    confinements = Confinements(StatePaths(state=host.root), mounts=(str(tmp_path),))
-    cell = replace(cell_of(host, "outside"), confines=partial(confinements.of_builds, mounted, held=HELD))
+    confinements = BuildConfinements(HostSight(StatePaths(state=host.root), mounts=(str(tmp_path),)))
+    cell = replace(cell_of(host, "outside"), confines=partial(confinements.of, mounted, held=HELD))
     build = host.build("outside", files, runtime="3.12")
     made = asyncio.run(
         host.stager().stage(

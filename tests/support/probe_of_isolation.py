@@ -13,25 +13,19 @@ from reconciler.state.paths import StatePaths
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc")
 
 
-def proof_of_host(*, hidden: tuple[str, ...] = ("/etc/shadow", "/etc/gshadow", "/etc/ssh")) -> Proof | None:
-    """Return what a program proves here that is confined and then does nothing; None if it cannot be confined."""
+def proof_of_host(*, hidden: tuple[str, ...] = ("/etc/shadow", "/etc/gshadow", "/etc/ssh")) -> Proof:
+    """Return what a program proves here that is confined and then does nothing; it says so on every host."""
     reading, writing = os.pipe()
     seen = Confinement(isolation="strict", visible=_SYSTEM, hidden=hidden, daemon=os.getpid())
-    try:
-        command = confined(("/bin/true",), seen, writing)
-        subprocess.run(command, pass_fds=[writing], check=False, capture_output=True, timeout=60)
-        os.set_blocking(reading, False)
-        return proof_of(os.read(reading, 1 << 16).decode())
-    except OSError:
-        return None
-    finally:
-        os.close(reading)
-        os.close(writing)
-
-
-def _lacks() -> str:
-    found = proof_of_host()
-    return "a program cannot be confined" if found is None else found.missing.get("files", "")
+    with os.fdopen(reading) as told:
+        try:
+            command = confined(("/bin/true",), seen, writing)
+            done = subprocess.run(command, pass_fds=[writing], check=False, capture_output=True, timeout=60)
+        finally:
+            os.close(writing)
+        proof = proof_of(told.read())
+    assert proof is not None, f"a program that confines itself says nothing: {done.stderr.decode()}"
+    return proof
 
 
 def _no_mounts() -> str:
@@ -53,7 +47,7 @@ def _no_mapping() -> str:
     return "" if tried.stdout.strip() == b"maps" else "no directory can be shown with other owners here"
 
 
-LACKS = _lacks()
+LACKS = proof_of_host().missing.get("files", "")
 # Landlock alone keeps files apart where a program gets no mounts; a user of its own, and a name for it, take both.
 NO_MOUNTS = _no_mounts()
 # Why apps get no users of their own from a daemon here, "" if they do.
