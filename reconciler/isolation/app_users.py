@@ -29,7 +29,7 @@ from reconciler.isolation.user_leases import (
 )
 from reconciler.linux.error_words import in_words
 from reconciler.linux.privileges import may
-from reconciler.linux.proc_files import read_proc
+from reconciler.linux.process_identity import each_user_of
 from reconciler.linux.regular_files import UnfitFile
 from reconciler.linux.user_namespaces import subordinate, users_of
 from reconciler.state.paths import StatePaths
@@ -226,20 +226,7 @@ def _lacks(first: int, last: int) -> str:
     return f"the users from {first} to {last} are not those of this container: set isolation.uids"
 
 
-def _of_status(name: str, pid: str = "self") -> str:
-    for line in read_proc(f"/proc/{pid}/status").splitlines():
-        if line.startswith(f"{name}:"):
-            return line.partition(":")[2].strip()
-    return "0"
-
-
 def users_of_processes() -> frozenset[int]:
     """Return the users of all processes."""
-    return frozenset(_each_user())
-
-
-def _each_user() -> Iterator[int]:
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            with suppress(OSError):
-                yield from map(int, _of_status("Uid", entry.name).split())
+    pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal())
+    return frozenset(user for pid in pids for user in each_user_of(pid))

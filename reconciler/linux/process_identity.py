@@ -37,8 +37,13 @@ def owner_of(pid: int) -> int | None:
 
     The owner of its directory in /proc would not do: that is root as soon as a process forbids to be traced.
     """
-    users = set(_of_status(pid, b"Uid").split())
-    return int(users.pop()) if len(users) == 1 else None
+    users = each_user_of(pid)
+    return next(iter(users)) if len(users) == 1 else None
+
+
+def each_user_of(pid: int) -> frozenset[int]:
+    """Return the users of a process (real, effective, saved, file system), none when it is gone."""
+    return frozenset(map(int, _of_status(pid, b"Uid").split()))
 
 
 def user_and_group(pid: int) -> tuple[int, int] | None:
