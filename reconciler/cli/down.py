@@ -62,4 +62,6 @@ def _show(stopped: "Stopped") -> None:
 def _show_json(stopped: "Stopped") -> None:
     from reconciler.cli.table import show_json
 
-    show_json({name: getattr(stopped, name) for name in ("daemon", "instances", "processes", "tasks", "strays")})
+    show_json(
+        {name: getattr(stopped, name) for name in ("daemon", "instances", "processes", "tasks", "strays", "left")}
+    )

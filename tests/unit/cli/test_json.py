@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from reconciler.cli.failure import REASONS
 from reconciler.cli.main import _COMMANDS, group
+from reconciler.daemon.shutdown import Stopped
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import open_database
 from tests.support.site import REPOSITORY
@@ -246,7 +247,17 @@ def test_the_reasons_that_are_given_are_those_of_the_reference() -> None:
 
 def test_what_is_stopped_is_counted(state: Path) -> None:
     done = run("down", "--json", "--state", state)
-    assert json.loads(done.stdout) == {"daemon": None, "instances": 0, "processes": 0, "tasks": 0, "strays": 0}
+    nothing = {"daemon": None, "instances": 0, "processes": 0, "tasks": 0, "strays": 0, "left": ""}
+    assert json.loads(done.stdout) == nothing
+
+
+def test_what_could_not_be_removed_is_told(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "reconciler.db").touch()
+    left = "process 12 of shop is still running"
+    monkeypatch.setattr("reconciler.daemon.shutdown.shut_down", lambda *_: Stopped(strays=1, left=left))
+    done = run("down", "--json", "--state", state)
+    assert (done.exit_code, error_of(done)["message"], json.loads(done.stdout)["left"]) == (1, left, left)
 
 
 def test_an_installation_is_told_step_by_step(tmp_path: Path) -> None:
