@@ -1,4 +1,4 @@
-"""Read how many connections wait at listening sockets to be accepted: sock_diag(7), for which no right is needed.
+"""Read how many connections wait at listening sockets to be accepted.
 
 Of all listeners of this network namespace at once, or of one that this process has open; and how many are still being
 made.
@@ -7,28 +7,20 @@ made.
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.listening_paths import name_of_file
+from reconciler.linux.sock_diag import FILE, NAME, QUEUE, SHOW_FILE, SHOW_NAME, SHOW_QUEUE, of_inet, of_unix
 
-# <linux/sock_diag.h>, <linux/inet_diag.h>, <linux/unix_diag.h>, <linux/tcp.h>
-_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
-_ERROR, _DONE = 2, 3
-_ONE, _EVERY = 0x1, 0x301
+# <linux/tcp.h>
 _LISTENING = 1 << 10
 _BEING_MADE, _SYN_RECV = 1 << 3, 3
-_SHOW_NAME, _SHOW_FILE, _SHOW_QUEUE = 1, 2, 16
-_NAME, _FILE, _QUEUE = 0, 1, 4
-_NO_COOKIE = 0xFFFFFFFF
-_HEADER, _ATTRIBUTE, _PAIR = struct.Struct("=IHHII"), struct.Struct("=HH"), struct.Struct("=II")
-_INET_FIXED, _UNIX_FIXED = 72, 16
+_PAIR = struct.Struct("=II")
 _WAITS_AT, _INFO_SIZE = 24, 32  # tcpi_unacked and tcpi_sacked, which are those of a listening socket's queue
-_LONGEST = 1 << 16
-_ANSWER_S = 1.0
 
 # What a listener is found by: the host and the port, or the name of a unix socket's file and its number.
 Place: TypeAlias = tuple[str, int]
@@ -50,8 +42,8 @@ def of_socket(opened: socket.socket) -> Queue | None:
     with suppress(OSError, struct.error):
         if opened.family == socket.AF_UNIX:
             inode = os.fstat(opened.fileno()).st_ino
-            for body in _asked(_unix(inode, _SHOW_QUEUE), _ONE):
-                return _queue(_attributes(body, _UNIX_FIXED))
+            for attributes in of_unix(SHOW_QUEUE, inode=inode):
+                return _queue(attributes)
             return None
         told = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
         length, limit = _PAIR.unpack_from(told, _WAITS_AT)
@@ -71,11 +63,7 @@ def being_made(opened: socket.socket) -> int | None:
         states = [
             body[1]
             for family in families.get(opened.family, ())
-            for body in _asked(
-                struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, _LISTENING | _BEING_MADE)
-                + struct.pack(">H46x", port),
-                _EVERY,
-            )
+            for body in of_inet(family, socket.IPPROTO_TCP, _LISTENING | _BEING_MADE, port=port)
         ]
         # The socket itself is among them where the kernel answers.
         return states.count(_SYN_RECV) if len(states) > states.count(_SYN_RECV) else None
@@ -87,16 +75,15 @@ def of_host() -> Mapping[Place, Queue]:
     found: dict[Place, Queue] = {}
     with suppress(OSError, struct.error):
         for family in (socket.AF_INET, socket.AF_INET6):
-            for body in _asked(struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 0, _LISTENING), _EVERY):
+            for body in of_inet(family, socket.IPPROTO_TCP, _LISTENING):
                 length, limit = _PAIR.unpack_from(body, 56)
                 size = 4 if family == socket.AF_INET else 16
                 place = socket.inet_ntop(family, body[8 : 8 + size]), int.from_bytes(body[4:6], "big")
                 _add(found, place, Queue(length=length, limit=limit))
-        for body in _asked(_unix(0, _SHOW_NAME | _SHOW_FILE | _SHOW_QUEUE, _LISTENING), _EVERY):
-            attributes = _attributes(body, _UNIX_FIXED)
-            queue, file = _queue(attributes), attributes.get(_FILE, b"")
+        for attributes in of_unix(SHOW_NAME | SHOW_FILE | SHOW_QUEUE, states=_LISTENING):
+            queue, file = _queue(attributes), attributes.get(FILE, b"")
             if queue is not None and len(file) >= 4:
-                name = name_of_file(os.fsdecode(attributes.get(_NAME, b"").rstrip(b"\0")))
+                name = name_of_file(os.fsdecode(attributes.get(NAME, b"").rstrip(b"\0")))
                 _add(found, (name, int.from_bytes(file[:4], "little")), queue)
     return found
 
@@ -113,38 +100,8 @@ def _add(found: dict[Place, Queue], place: Place, queue: Queue) -> None:
 
 
 def _queue(attributes: Mapping[int, bytes]) -> Queue | None:
-    told = attributes.get(_QUEUE, b"")
+    told = attributes.get(QUEUE, b"")
     if len(told) < _PAIR.size:
         return None
     length, limit = _PAIR.unpack_from(told)
     return Queue(length=length, limit=limit)
-
-
-def _unix(inode: int, show: int, states: int = _NO_COOKIE) -> bytes:
-    return struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, states, inode, show, _NO_COOKIE, _NO_COOKIE)
-
-
-def _asked(body: bytes, flags: int) -> Iterator[bytes]:
-    """Ask the kernel, and yield what it answers of each socket. Raises OSError."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as line:
-        line.settimeout(_ANSWER_S)
-        line.sendto(_HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body, (0, 0))
-        while True:
-            answer, at = line.recv(_LONGEST), 0
-            while at + _HEADER.size <= len(answer):
-                length, kind, *_ = _HEADER.unpack_from(answer, at)
-                if kind in (_ERROR, _DONE) or length < _HEADER.size:
-                    return
-                yield answer[at + _HEADER.size : at + length]
-                at += (length + 3) & ~3
-            if flags == _ONE:
-                return
-
-
-def _attributes(body: bytes, at: int) -> dict[int, bytes]:
-    found = {}
-    while at + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, at)
-        found[kind] = body[at + _ATTRIBUTE.size : at + length]
-        at += max(_ATTRIBUTE.size, (length + 3) & ~3)
-    return found

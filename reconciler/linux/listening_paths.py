@@ -7,21 +7,18 @@ import os
 import socket
 import stat
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from reconciler.linux.proc_files import read_proc
+from reconciler.linux.sock_diag import FILE, SHOW_FILE, of_unix
 from reconciler.linux.unix_sockets import reachable
 
 _LONGEST = 107  # bytes of a path (unix(7))
 _DRAFT = ".new"
 _LISTENS = 0x10000  # __SO_ACCEPTCON of <linux/net.h>
-# sock_diag(7) and <linux/unix_diag.h>
-_NETLINK_SOCK_DIAG = 4
-_SOCK_DIAG_BY_FAMILY, _REQUEST, _SHOW_FILE, _FILE = 20, 1, 2, 1
-_EVERY_STATE, _NO_COOKIE = 0xFFFFFFFF, 0xFFFFFFFF
-_HEADER, _MESSAGE, _ATTRIBUTE = struct.Struct("=IHHII"), 16, struct.Struct("=HH")
 
 
 def listen_at(path: Path, backlog: int) -> socket.socket:
@@ -96,20 +93,8 @@ def name_of_file(bound: object) -> str:
 
 def _file_of(inode: int) -> int | None:
     """Return the lower half of the number of the file that a socket is bound to, None where the kernel does not say."""
-    body = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, _EVERY_STATE, inode, _SHOW_FILE, _NO_COOKIE, _NO_COOKIE)
-    header = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _REQUEST, 1, 0)
-    with (
-        suppress(OSError, struct.error),
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as line,
-    ):
-        line.settimeout(1.0)
-        line.sendto(header + body, (0, 0))
-        answer = line.recv(8192)
-        _, kind, *_ = _HEADER.unpack_from(answer)
-        at = _HEADER.size + _MESSAGE
-        while kind == _SOCK_DIAG_BY_FAMILY and at + _ATTRIBUTE.size <= len(answer):
-            length, name = _ATTRIBUTE.unpack_from(answer, at)
-            if name == _FILE:
-                return int(struct.unpack_from("=I", answer, at + _ATTRIBUTE.size)[0])
-            at += max(_ATTRIBUTE.size, (length + 3) & ~3)
+    with suppress(OSError, struct.error):
+        for attributes in of_unix(SHOW_FILE, inode=inode):
+            if len(file := attributes.get(FILE, b"")) >= 4:
+                return int.from_bytes(file[:4], sys.byteorder)
     return None
