@@ -12,7 +12,7 @@ from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.ticks import next_tick
 from reconciler.daemon.log_rotation import LogRotation
 from reconciler.daemon.reports import Reports
-from reconciler.host.host_files_watch import HostFilesWatch
+from reconciler.host.host_share_watch import EphemeralPorts, HostShareWatch, OpenFiles
 from reconciler.host.staging_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
@@ -20,6 +20,7 @@ from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.garbage import CalmCollections
 from reconciler.linux.heap import own_heap
 from reconciler.linux.host_files import HostFiles
+from reconciler.linux.host_ports import HostPorts
 from reconciler.linux.next_changes import NextChanges
 from reconciler.linux.processes import Orphans
 from reconciler.metrics.load_recorder import LoadRecorder
@@ -95,7 +96,10 @@ class Housekeeping:
         tasks.keep("watch the limits", self._apps.limits.run)
         tasks.keep("scale the workers", self._apps.scaling.run)
         with contextlib.suppress(OSError):  # a container may hide the figures
-            tasks.keep("watch the open files", HostFilesWatch(self._stores, self._instances, HostFiles()).run)
+            files = HostFiles()
+            for shared in (OpenFiles(files), EphemeralPorts(HostPorts("TCP")), EphemeralPorts(HostPorts("UDP"))):
+                watch = HostShareWatch(self._stores, self._instances, files, shared)
+                tasks.keep(f"watch the {shared.name}", watch.run)
         tasks.keep("watch the disks", self._apps.limits.watch_disks)
         tasks.keep("record loads", self._loads().run)
 

@@ -1,12 +1,14 @@
 """Start an instance confined: nothing of its app runs before it has proved, from inside, what it cannot do."""
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from reconciler.isolation.cells import CELL_VARIABLE
 from reconciler.isolation.launching import Report, confined, held_back
 from reconciler.isolation.main import given_back
-from reconciler.linux.processes import Command
+from reconciler.linux.processes import KILLED, Command
 from reconciler.linux.regular_files import UnfitFile
 from reconciler.planning.isolation.confinement import Confinement, refusal
 from reconciler.serving.confinements import Confinements, link_mounts
@@ -15,6 +17,8 @@ from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.serving.programs.program import Program
+
+_ENDS_IN_S = 1.0
 
 
 def confinement_of(
@@ -75,6 +79,11 @@ async def proof_of_start(live: LiveInstance, confinement: Confinement, report: R
     finally:
         report.close()
     if proof is None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ENDS_IN_S):
+                await live.ended()
+        if live.end is not None and live.end.startswith(KILLED):
+            raise CannotStart(f"it {live.end}")
         said = live.last_words()
         raise CannotStart(f"it cannot be isolated{said and f': {said}'}")
     refused = refusal(proof, confinement)

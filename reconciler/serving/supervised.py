@@ -331,8 +331,8 @@ class SupervisedInstances(HeldInstances):
         if live.end == KILLED and not live.process.told_to_end:
             if memory_kills(live.cell) > live.kills and live.limits is not None and live.limits.memory is not None:
                 live.end = f"{KILLED}: it needed more than {size(live.limits.memory)}"
-            elif "files" in live.beyond:
-                live.end = f"{KILLED}: {live.beyond['files']}"
+            elif "host" in live.beyond:
+                live.end = f"{KILLED}: {live.beyond['host']}"
             elif self._oom_kills.struck():
                 live.end = f"{KILLED}, most likely by the kernel, which was out of memory"
         live.changed.set()

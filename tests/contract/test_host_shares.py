@@ -1,4 +1,4 @@
-"""An app that takes the open files of the host is ended, and its neighbour serves on; the figures are made up."""
+"""An app that takes what the host shares is ended, and its neighbour serves on; the figures are made up."""
 
 import asyncio
 import subprocess
@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from reconciler.host.host_files_watch import HostFilesWatch
+from reconciler.host.host_share_watch import EphemeralPorts, HostShareWatch, OpenFiles, Shared
 from reconciler.host.stores import Stores
 from reconciler.linux.host_files import HostFiles, Opener
+from reconciler.linux.host_ports import HostPorts
 from reconciler.state.journal import Journal
 from reconciler.state.revision_history import RevisionHistory
 from tests.contract.machine import Machine, a_life, on_the_loop
@@ -38,10 +39,10 @@ class Made(HostFiles):
             yield each._replace(files=self._by_pid.get(each.pid, 0), **self._owners.get(each.pid, {}))
 
 
-def _watch(machine: Machine, files: HostFiles) -> HostFilesWatch:
+def _watch(machine: Machine, files: HostFiles, shared: Shared | None = None) -> HostShareWatch:
     history = RevisionHistory(machine.records, machine.boot)
     stores = Stores(records=machine.records, history=history, journal=Journal(machine.database))
-    return HostFilesWatch(stores, machine.instances, files)
+    return HostShareWatch(stores, machine.instances, files, shared or OpenFiles(files))
 
 
 def _events(machine: Machine) -> list[tuple[str, str]]:
@@ -92,3 +93,44 @@ async def test_of_an_app_with_a_user_of_its_own_all_that_runs_as_that_is_ended(s
         assert await asyncio.to_thread(build.wait) == -9
         assert machine.only().end is None
         assert [kind for _, kind, _ in machine.site.events("shop")] == ["exceeded"]
+
+
+class MadePorts(HostPorts):
+    """A host of which so many ports of UDP are held by each user, and others are connected from, of `sockets`."""
+
+    def __init__(self, sockets: int, by_user: Mapping[int, int]) -> None:
+        super().__init__("UDP")
+        self._sockets, self._by_user = sockets, by_user
+
+    def figures(self) -> tuple[int, int]:
+        return self._sockets, 28_000
+
+    def held(self) -> dict[int, set[int]]:
+        return {user: set(range(32_000, 32_000 + many)) for user, many in self._by_user.items()}
+
+
+@pytest.mark.parametrize("owner", ["user", "group"])
+@on_the_loop
+async def test_the_app_that_holds_the_ports_of_the_host_is_ended(site: Site, owner: str) -> None:
+    with a_life(site) as machine, subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as holder:
+        machine.instances.app_users = lambda: {A_USER: "shop", A_USER + 1: "blog"}
+        builder = A_USER + 2
+        holds = {"user": A_USER} if owner == "user" else {"user": builder, "group": A_USER}
+        files = Made(100, {holder.pid: 20_000}, {holder.pid: holds})
+        ports = MadePorts(20_000, {holds["user"]: 18_000, A_USER + 1: 900, 0: 1_000})
+        assert await _watch(machine, files, EphemeralPorts(ports)).look() == "shop"
+        assert await asyncio.to_thread(holder.wait) == -9
+        text = "its processes have 18,000 of the host's 28,000 ephemeral UDP ports, and were ended"
+        assert [told[1:] for told in machine.site.events("shop")] == [("exceeded", text)]
+
+
+@pytest.mark.parametrize(
+    "ports",
+    [MadePorts(16_000, {A_USER: 16_000}), MadePorts(20_000, {A_USER: 9_000}), MadePorts(20_000, {0: 18_000})],
+    ids=["some", "most of them connections", "of no app"],
+)
+@on_the_loop
+async def test_no_app_is_ended_for_ports_that_it_does_not_keep_from_others(site: Site, ports: HostPorts) -> None:
+    with a_life(site) as machine:
+        machine.instances.app_users = lambda: {A_USER: "shop"}
+        assert await _watch(machine, Made(100, {}), EphemeralPorts(ports)).look() == ""

@@ -1,4 +1,4 @@
-"""Decide about the open files of the host, which all programs share: when to look again, and which app has too many."""
+"""Decide about what all programs of a host share: when to look again, and which app has too much of it."""
 
 from collections.abc import Mapping
 
@@ -9,23 +9,23 @@ _EVERY_S, _SOON_S = 5.0, 1.0
 
 
 def look_again_s(used: int, most: int) -> float:
-    """Return the seconds until the next look at a host that has `used` of `most` open files."""
+    """Return the seconds until the next look at what has been `used`, of `most`."""
     return _SOON_S if used > _SOON * most else _EVERY_S
 
 
 def is_full(used: int, most: int) -> bool:
-    """Whether so many files are open that soon no program could open one more."""
+    """Whether so much is used that soon no program could get any more."""
     return used > _FULL * most
 
 
-def largest(used: int, most: int, of_apps: Mapping[str, int]) -> tuple[str, str]:
+def largest(what: str, used: int, most: int, of_apps: Mapping[str, int]) -> tuple[str, str]:
     """Return the app to be ended on a host that is full, and what its processes have; two times "" for none.
 
-    One that has little ends nothing by its end: what is open is that of others then.
+    One that has little ends nothing by its end: what is used is that of others then.
     """
     app = max(of_apps, key=lambda name: (of_apps[name], name), default="")
     if not app or of_apps[app] < _MANY * most:
         return "", ""
-    # What a process shares with those that it has forked counts for each of them, and is open once.
+    # What a process shares with those that it has forked counts for each of them, and once for the host.
     has = min(of_apps[app], used)
-    return app, f"its processes have {has:,} of the host's {most:,} open files"
+    return app, f"its processes have {has:,} of the host's {most:,} {what}"
