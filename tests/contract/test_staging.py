@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from reconciler.convergence.slots import Slots
 from reconciler.linux.files import remove
 from reconciler.planning.apps.revision import Build, Recipe, Source
 from reconciler.staging import concurrency
+from reconciler.staging.detection.requirements import Requirements, requirements, resolved_path
 from reconciler.staging.detection.runtimes import discover
 from reconciler.staging.progress import Phase
 from reconciler.staging.source.snapshot import fingerprint
@@ -216,6 +218,28 @@ def test_a_pyproject_gives_its_dependencies_and_not_itself(host: Host) -> None:
     assert version_of(staged, "bottle")
     with pytest.raises(subprocess.CalledProcessError):
         version_of(staged, "shop")
+
+
+def test_requirements_that_include_one_another_many_times_are_read_once_and_beside_the_loop(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[threading.Thread] = []
+    resolved: list[Path] = []
+
+    def noted(code: Path, file: str) -> Requirements:
+        readers.append(threading.current_thread())
+        return requirements(code, file)
+
+    def counted(path: Path, name: str) -> Path:
+        resolved.append(path)
+        return resolved_path(path, name)
+
+    monkeypatch.setattr("reconciler.staging.environments.installation.requirements", noted)
+    monkeypatch.setattr("reconciler.staging.detection.requirements.resolved_path", counted)
+    host.staged("round", {"wsgi.py": WSGI, "requirements.txt": "-r requirements.txt\n-c requirements.txt\n" * 9_000})
+    assert len(readers) == 1
+    assert readers[0] is not threading.main_thread()
+    assert len(resolved) <= 4
 
 
 def test_a_requirement_that_does_not_exist_is_named_and_leaves_nothing(host: Host) -> None:

@@ -104,6 +104,7 @@ class _Reader:
         self._hashed = False
         self._rewritten = False
         self._variables: dict[str, str] = {}
+        self._included: set[tuple[str, str, Path]] = set()
         self._count = 0
         self._depth = 0
 
@@ -165,6 +166,9 @@ class _Reader:
         if "://" in value:
             yield f"{option} {value}"
             return
+        if (option, value, path.parent) in self._included:
+            return
+        self._included.add((option, value, path.parent))
         included = resolved_path(path.parent / value, name)
         if not included.is_relative_to(self._code):
             raise StagingError(f"cannot include {value} in {name}: it is outside the source")
@@ -199,7 +203,8 @@ class _Reader:
             raise StagingError(f"{why} in the source")
         if not builds and path != self._code and self._code.is_relative_to(path):
             raise StagingError(f"cannot install from `{line}` of {name}: the source itself is in {value}")
-        self._contents[value] = built_digest(path, value, self._code) if builds else tree_digest(path, value)
+        if value not in self._contents or (builds and value not in self._trees):
+            self._contents[value] = built_digest(path, value, self._code) if builds else tree_digest(path, value)
         if builds:
             self._trees.add(value)
         return f"{path}{extras or ''}"

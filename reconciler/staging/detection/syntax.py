@@ -51,6 +51,8 @@ def parsed(source: bytes, name: str) -> list[ast.stmt]:
         source = _outline(source, name)
         if len(source) > 4 * _LARGEST_HERE:
             raise Unparsed("it is too large")
+    if not allowance.take_parsed_here(len(source)):
+        raise Unparsed("too many other files were parsed before it")
     try:
         return ast.parse(source).body
     except SyntaxError as error:

@@ -7,6 +7,7 @@ as they are, and the server beside them without a say in any version.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from reconciler.isolation.pythons import pythons_below
@@ -20,7 +21,7 @@ from reconciler.staging.detection.offline import PINS, has_package, unpack_bundl
 from reconciler.staging.detection.package_names import canonical
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
 from reconciler.staging.detection.pyproject import drop_required_uv, project_table
-from reconciler.staging.detection.requirements import requirements
+from reconciler.staging.detection.requirements import Requirements, requirements
 from reconciler.staging.environments.environment import EnvironmentRequest
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.installer_env import host_files
@@ -75,8 +76,7 @@ class Installation:
         offline, cell = self._request.offline, self._request.cell
         if cell is not None:
             await in_thread(lambda _: cell.make())
-        built: tuple[str, ...] = ()
-        packages: tuple[str, ...] = ()
+        built, packages = tuple[str, ...](), tuple[str, ...]()
         if offline is not None:
             path = offline.path
             if offline.is_bundle:
@@ -123,13 +123,18 @@ class Installation:
         if await in_thread(lambda _: needs_setuptools(site, imported=imported, required=required)):
             await self._run(f"installing {SETUPTOOLS}", installer.install((SETUPTOOLS,), exactly=True))
 
+    @cached_property
+    def _listed(self) -> Requirements:
+        """The requirements file with all that it includes. Blocks; raises StagingError."""
+        return requirements(self._request.code, self._found.file)
+
     def _required(self) -> frozenset[str]:
         """Return the canonical names of the packages that the app itself requires, as far as its files list them."""
         match self._found.kind:
             case "lock":
                 lines = _lines(self._directory / _EXPORTED)
             case "requirements":
-                lines = [*requirements(self._request.code, self._found.file).lines]
+                lines = [*self._listed.lines]
             case _:
                 lines = [str(line) for line in project_table(self._root).get("dependencies", ())]
         names = (_REQUIREMENT.match(line) for line in lines)
@@ -199,7 +204,7 @@ class Installation:
 
     async def _install_resolved(self, installer: Installer) -> None:
         servers = self._request.ingredients.servers
-        own = self._requirements()
+        own = await in_thread(lambda _: self._requirements())
         together = isinstance(installer, Uv) and not self._found.hashed and self._for_servers(installer) is installer
         # pip takes no requirement beside a pin of the same, nor uv one without a hash beside those that must have it.
         if own and not together:
@@ -228,10 +233,9 @@ class Installation:
         return f"{self._root}{extras}"
 
     def _requirements_file(self) -> Path:
-        read = requirements(self._request.code, self._found.file)
-        if not read.rewritten and not is_old(self._runtime):
+        if not self._listed.rewritten and not is_old(self._runtime):
             return self._request.code / self._found.file
-        return self._flattened(read.lines)
+        return self._flattened(self._listed.lines)
 
     def _project_requirements(self) -> tuple[str, ...]:
         if not is_old(self._runtime):
@@ -255,8 +259,7 @@ class Installation:
 
     def _flattened(self, lines: Sequence[str]) -> Path:
         """Write requirements into one file that includes no other."""
-        file = self._directory / _FLATTENED
-        self._request.log.name(file, self._found.file)
+        self._request.log.name(file := self._directory / _FLATTENED, self._found.file)
         _write(file, lines)
         return file
 
@@ -293,20 +296,20 @@ class Installation:
             if command.environment.get(LINK_MODE) == HARD_LINKS:
                 await run(copying(self._directory, self._lock_fd), self._request.log, self._request.progress)
         except CommandFailed as error:
-            output = "\n".join(error.output)
+            output, code = "\n".join(error.output), self._request.code
             if not self._request.builds and (needing := needs_build(error.output)):
                 raise NeedsBuild(needing) from error
             reason = unsuitable(output, self._runtime) if installs else ""
             # Where a package cannot have the Python, others are tried.
             advice = self._request.python_advice if installs and not reason and may_depend_on_python(output) else ""
-            files = await in_thread(lambda _: self._requirement_files()) if installs else ()
-            why = blamed(error.output, explained(error.output), self._request.code, files) or str(error)
-            said = "; ".join((why, *self._hints(arguments, advice)))
+            told = error.output, explained(error.output), code
+            why = await in_thread(lambda _: blamed(*told, self._files_of(installs)))
+            said = "; ".join((why or str(error), *self._hints(arguments, advice)))
             if reason:
                 raise UnsuitablePython(said, reason) from error
             retry = retry_of(
                 output,
-                code=self._request.code,
+                code=code,
                 offline=self._is_offline(arguments),
                 host_files=host_files(self._request.environment),
             )
@@ -344,12 +347,11 @@ class Installation:
         command = replace(command, environment={**command.environment, **kept_in(cell.cache)})
         return cell.around(command, visible=visible, writable=(self._directory, self._request.code))
 
-    def _requirement_files(self) -> tuple[str, ...]:
-        """Return the files of the code that may name a package to install, relative to it."""
-        match self._found.kind:
+    def _files_of(self, installs: bool) -> tuple[str, ...]:
+        """Return the files of the code, relative to it, that name what a command installs, if it does that."""
+        match self._found.kind if installs else "":
             case "requirements":
-                read = requirements(self._request.code, self._found.file)
-                included = (name for name in read.contents if name not in read.trees)
+                included = (name for name in self._listed.contents if name not in self._listed.trees)
                 return tuple(dict.fromkeys((self._found.file, *included)))
             case "project":
                 return (self._found.file,)

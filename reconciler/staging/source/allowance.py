@@ -20,8 +20,9 @@ from reconciler.staging.errors import StagingError
 _LOOK_EVERY_S = 0.05
 _MOST_FILES = 10_000
 _MOST_BYTES = 64 << 20
-# Of large Python files: a mebibyte takes seconds.
-_MOST_PARSED = 8 << 20
+# Of large Python files: a mebibyte takes seconds. Of all that is parsed in this process, where it goes on by turns with
+# all else, a mebibyte takes one or two.
+_MOST_PARSED, _MOST_PARSED_HERE = 8 << 20, 2 << 20
 
 
 class _Stopped(Exception):
@@ -44,6 +45,7 @@ class Allowance:
     files: int = _MOST_FILES
     size: int = _MOST_BYTES
     parsing: int = _MOST_PARSED
+    parsing_here: int = _MOST_PARSED_HERE
     parsed: dict[tuple[str, ...], Any] = field(default_factory=dict)
     _until: float = field(init=False)
 
@@ -75,6 +77,11 @@ class Allowance:
         if self.parsing < 0:
             most = shown_size(_MOST_PARSED)
             raise _Stopped(StagingError(f"more than {most} of large Python files would be parsed, {name} among them"))
+
+    def take_parsed_here(self, size: int) -> bool:
+        """Count what is parsed in this process; return False if it is too much in all."""
+        self.parsing_here -= size
+        return self.parsing_here >= 0
 
 
 _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
@@ -111,6 +118,12 @@ def take_parsed(name: str, size: int) -> None:
     allowance = _allowance.get()
     if allowance is not None:
         allowance.take_parsed(name, size)
+
+
+def take_parsed_here(size: int) -> bool:
+    """Count what this context's look parses in this process; return False if that is too much."""
+    allowance = _allowance.get()
+    return allowance is None or allowance.take_parsed_here(size)
 
 
 def parsed_once(key: tuple[str, ...], parse: Callable[[], Any]) -> Any:

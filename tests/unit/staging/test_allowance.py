@@ -1,5 +1,6 @@
 """Sources that would keep a look at them going for minutes: each ends at its bound, and as soon as it is not wanted."""
 
+import ast
 import asyncio
 import sys
 import threading
@@ -47,6 +48,24 @@ def test_large_modules_under_many_names_are_not_all_parsed(tmp_path: Path) -> No
         (tmp_path / f"p{number}/__init__.py").symlink_to("../big.py")
     with pytest.raises(StagingError, match=r"more than 8 MiB of large Python files would be parsed, \S+ among them"):
         asyncio.run(look_in_thread(chosen(tmp_path)))
+
+
+def test_hundreds_of_modules_that_import_one_another_are_not_all_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(120):
+        text = "app = create_app()\n" * 3_000 + f"from m{(number + 1) % 120} import *\n"
+        (tmp_path / f"m{number}.py").write_text(text)
+    taken: list[int] = []
+
+    def counted(source: bytes) -> ast.Module:
+        taken.append(len(source))
+        return ast.Module(body=[], type_ignores=[])
+
+    monkeypatch.setattr("reconciler.staging.detection.syntax.ast.parse", counted)
+    with pytest.raises(StagingError, match="cannot find the entry point"):
+        asyncio.run(look_in_thread(chosen(tmp_path)))
+    assert 1 << 20 < sum(taken) <= 2 << 20
 
 
 def test_a_look_that_takes_too_long_names_what_it_was_reading(tmp_path: Path) -> None:
