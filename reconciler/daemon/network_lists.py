@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.convergence.standing_tasks import StandingTasks, survived
 from reconciler.daemon.manifest_loop import ManifestLoop
-from reconciler.isolation.app_users import users_of_processes
+from reconciler.linux.process_identity import has_processes
 from reconciler.planning.apps.app import HERE, App
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.isolation.destinations import Destination, Place, place_of
@@ -121,11 +121,10 @@ class NetworkLists:
         users: Mapping[str, int] = {}
         if self._held and self._instances.confinements is not None:
             users = {app: user for user, app in self._instances.confinements.app_users().items()}
-        if over := self._held.keys() - self._listed - self._instances.apps() - self._instances.apps_of_processes():
-            running = users_of_processes()  # a task, or what nothing of ours knows of
-            for name in over:
-                if users.get(name) not in running:
-                    del self._held[name]
+        for name in self._held.keys() - self._listed - self._instances.apps() - self._instances.apps_of_processes():
+            user = users.get(name)
+            if user is None or not has_processes(user):  # by a task, or by what nothing of ours knows of
+                del self._held[name]
         self._ran_before().intersection_update(self._instances.apps() | self._instances.apps_of_processes())
         lives = (live for live in self._instances.all() if live.end is None)
         places = frozenset(place_at(each.ip, each.port) for live in lives for each in live.record.addresses)

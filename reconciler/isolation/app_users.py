@@ -3,9 +3,7 @@
 A lease is on the disk before its number is used. It ends only once no file and no process of that number is left.
 """
 
-import math
 import os
-import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -29,12 +27,11 @@ from reconciler.isolation.user_leases import (
 )
 from reconciler.linux.error_words import in_words
 from reconciler.linux.privileges import may
-from reconciler.linux.process_identity import each_user_of
+from reconciler.linux.process_identity import has_processes
 from reconciler.linux.regular_files import UnfitFile
 from reconciler.linux.user_namespaces import subordinate, users_of
 from reconciler.state.paths import StatePaths
 
-_LOOK_AGAIN_S = 5.0
 _REMEDY = "take it out of one of the two; that app gets another at its next start"
 _WIDEN = "widen isolation.uids of the host's settings"
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  where any user leaves files
@@ -51,7 +48,6 @@ class AppUsers:
         self._paths = paths
         self._numbers = numbers
         self._elsewhere = tuple(elsewhere)
-        self._seen: tuple[float, frozenset[int]] = (-math.inf, frozenset())
         self._claims = Claims(paths.state, leased_in)
         self._claimed: set[int] = set()
 
@@ -178,7 +174,7 @@ class AppUsers:
             return os.path.lexists(self._paths.service(service, id_))
         if f"{kind}:" == APP and any(os.path.lexists(each) for each in (self._paths.home(rest), self._paths.app(rest))):
             return True
-        return number in self._running() or has_files(number, self._left_elsewhere(), self._ours())
+        return has_processes(number) or has_files(number, self._left_elsewhere(), self._ours())
 
     def _ours(self) -> tuple[str, ...]:
         """Return the directories in which apps have files, besides homes; all below is looked at."""
@@ -189,23 +185,16 @@ class AppUsers:
 
     def _free(self, taken: Collection[int]) -> int | None:
         """Return a number that nothing here has; two state directories begin at different ones."""
-        used, others = {*taken, *self._running()}, list(subordinate())
+        used, others = {*taken}, list(subordinate())
         size = len(self._numbers)
         start = zlib.crc32(os.fsencode(self._paths.state))
         for offset in range(size):
             number = self._numbers[(start + offset) % size]
-            if number in used or any(number in each for each in others) or is_known(number):
+            if number in used or any(number in each for each in others) or is_known(number) or has_processes(number):
                 continue
             if not self._claims.other(number, leased=False):
                 return number
         return None
-
-    def _running(self) -> frozenset[int]:
-        """Return the users of all processes, as of a moment ago."""
-        looked, found = self._seen
-        if time.monotonic() - looked > _LOOK_AGAIN_S:
-            self._seen = time.monotonic(), (found := users_of_processes())
-        return found
 
 
 def app_users(paths: StatePaths) -> Mapping[int, str]:
@@ -224,9 +213,3 @@ def _lacks(first: int, last: int) -> str:
     if any(first in each and last in each for each in users_of()):
         return ""
     return f"the users from {first} to {last} are not those of this container: set isolation.uids"
-
-
-def users_of_processes() -> frozenset[int]:
-    """Return the users of all processes."""
-    pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal())
-    return frozenset(user for pid in pids for user in each_user_of(pid))

@@ -3,6 +3,8 @@
 A process is identified by pid, start time and boot id together; a pid alone is never trusted.
 """
 
+import os
+
 from reconciler.linux.proc_files import proc_bytes, read_proc
 
 
@@ -37,13 +39,17 @@ def owner_of(pid: int) -> int | None:
 
     The owner of its directory in /proc would not do: that is root as soon as a process forbids to be traced.
     """
-    users = each_user_of(pid)
-    return next(iter(users)) if len(users) == 1 else None
+    users = set(_of_status(pid, b"Uid").split())
+    return int(users.pop()) if len(users) == 1 else None
 
 
-def each_user_of(pid: int) -> frozenset[int]:
-    """Return the users of a process (real, effective, saved, file system), none when it is gone."""
-    return frozenset(map(int, _of_status(pid, b"Uid").split()))
+def has_processes(user: int) -> bool:
+    """Return whether any process has this real user, by one call, however many there are: getpriority(2)."""
+    try:
+        os.getpriority(os.PRIO_USER, user)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def user_and_group(pid: int) -> tuple[int, int] | None:
