@@ -46,6 +46,7 @@ class NotifySockets:
         self._listening: dict[str, _Listening] = {}
         self._threads = DaemonThreads("notify", 1)
         self._looked_for: set[str] = set()
+        self._paths: set[Path] = set()  # of what is open, also for one that is still being started
 
     def open(self, path: Path) -> socket.socket:
         """Open the socket of an instance that is about to start. Raises OSError."""
@@ -59,6 +60,7 @@ class NotifySockets:
         except BaseException:
             opened.close()
             raise
+        self._paths.add(path)
         return opened
 
     def listen(
@@ -103,6 +105,8 @@ class NotifySockets:
 
     def _listen_at(self, path: Path, live: LiveInstance, scratch: Path, watchdog_s: float | None) -> None:
         """Hear an instance at a socket that it names, which has to be in its scratch: it may change its environment."""
+        if path in self._paths:
+            return
         if live.end is None and path.name.startswith(PREFIX) and path.parent == scratch:
             with suppress(OSError, ValueError):
                 self.listen(live, self.open(path), watchdog_s)
@@ -115,12 +119,14 @@ class NotifySockets:
         if listening.timer is not None:
             listening.timer.cancel()
         asyncio.get_running_loop().remove_reader(listening.opened)
+        self._paths.discard(listening.path)
         with suppress(OSError):
             self._remove(listening.path)
         close_aside(listening.opened, listening.aside, listening.opened.close)
 
     def discard(self, opened: socket.socket) -> None:
         """Close the socket of an instance that could not be started."""
+        self._paths.discard(Path(opened.getsockname()))
         close_aside(opened, Aside(), opened.close)
 
     def _remove(self, path: Path) -> None:

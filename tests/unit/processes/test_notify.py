@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -62,6 +63,36 @@ def test_the_watchdog_of_one_that_says_when_it_is_ready_begins_then(tmp_path: Pa
 
 def test_the_watchdog_of_any_other_begins_with_it(tmp_path: Path) -> None:
     assert _hung(tmp_path, says_ready=False) == "it did not say WATCHDOG=1 for 0.1 s"
+
+
+@on_the_loop
+async def test_one_that_is_being_started_is_heard_at_one_socket_whatever_its_manifest_does_meanwhile(
+    tmp_path: Path,
+) -> None:
+    sockets, path = NotifySockets(lambda _: None), tmp_path / "notify-1"
+    opened = sockets.open(path)
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, env={"NOTIFY_SOCKET": str(path)}) as process:
+        live = _live()
+        cast("Any", live).record.pid = process.pid
+        looks: list[Callable[[], object]] = []
+        sockets._threads = cast("Any", SimpleNamespace(run=lambda work: _done(looks, work)))
+        sockets.listen_again([(live, tmp_path, None)])
+        sockets.listen(live, opened, None, says_ready=True)
+        await soon(lambda: looks)
+        await asyncio.sleep(0)
+        _say(path, b"READY=1\n")
+        await soon(lambda: live.says_ready)
+        assert process.stdin is not None
+        process.stdin.close()
+    sockets.close("a")
+    assert opened.fileno() == -1
+
+
+def _done(looks: list[Callable[[], object]], work: Callable[[], Any]) -> "Future[Any]":
+    done: Future[Any] = Future()
+    done.set_result(work())
+    looks.append(work)
+    return done
 
 
 _NOBODY = 65534
