@@ -18,6 +18,7 @@ from reconciler.isolation.tries import got_through
 from reconciler.isolation.view import closed_ways, enter_view, open_ways, view_for
 from reconciler.linux.kernel_calls import address_of, call_libc, prctl
 from reconciler.linux.kernel_counts import enter as enter_users
+from reconciler.linux.kernel_counts import leave_processes
 from reconciler.linux.mapped_users import in_place_of_root, not_mapped
 from reconciler.linux.privileges import SETGID, SETPCAP, drop_bounding_set, drop_capabilities, gain_no_more, may_each
 from reconciler.linux.seccomp import install
@@ -145,6 +146,7 @@ def _become(given: "Confinement", owner: "tuple[int, int] | None", *, sets_group
     """Become another user for good, or have no group but its own. Raises OSError."""
     if owner is not None:
         uid, gid = owner
+        leave_processes()
         if given.mapped:  # a script opens them again by their names in /dev
             _give_pipes(uid)
         # What has its group on the disk shows as that of root in what is mapped.

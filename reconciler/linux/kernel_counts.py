@@ -42,6 +42,21 @@ def bound_watches(*, of_all: bool = False, settings: str = "/proc/sys") -> None:
             pass
 
 
+def leave_processes(*, settings: str = "/proc/sys") -> None:
+    """Let the user that this process is about to be run half of the processes that the host can have.
+
+    Where there are none left no program starts another one, be it of root: the daemon, and an operator's shell.
+    """
+    try:
+        with open(f"{settings}/kernel/pid_max", encoding="utf-8") as file:  # noqa: PTH123  as above
+            most = int(file.read(32)) // 2
+    except (OSError, ValueError):
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    if soft == resource.RLIM_INFINITY or soft > most:
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most if hard == resource.RLIM_INFINITY else min(most, hard)))
+
+
 def count_as_one() -> int:
     """Return a descriptor of a new user namespace, of the users of this one, in which all count as the last of these.
 

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.isolation.launching import confined
+from reconciler.isolation.main import NO_REPORT
 from reconciler.linux.user_namespaces import forbidden
+from reconciler.planning.isolation.confinement import Confinement
+from tests.support.probe_of_isolation import NO_MOUNTS, NO_USERS
 from tests.support.site import REPOSITORY
 
 _MOST = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
@@ -152,3 +156,28 @@ def test_what_builds_as_root_leaves_root_all_it_had() -> None:
         assert sum(taken) <= _MOST
         assert running.stdout is not None
         assert running.stdout.readline() == "True\n"
+
+
+@pytest.mark.parametrize(("there_are", "left"), [(2_000, (1_000, 1_000)), (1 << 40, (1_500, 1_600))])
+def test_a_user_that_leaves_processes_to_others_has_half_of_what_the_host_can_have(
+    tmp_path: Path, there_are: int, left: tuple[int, int]
+) -> None:
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "kernel/pid_max").write_text(f"{there_are}\n")
+    program = f"""
+import resource
+from reconciler.linux.kernel_counts import leave_processes
+resource.setrlimit(resource.RLIMIT_NPROC, (1_500, 1_600))
+leave_processes(settings={str(tmp_path)!r})
+print(resource.getrlimit(resource.RLIMIT_NPROC))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.strip() == str(left)
+
+
+@pytest.mark.skipif(bool(NO_USERS or NO_MOUNTS), reason=NO_USERS or NO_MOUNTS or "-")
+def test_what_runs_as_the_user_of_an_app_leaves_processes_to_others() -> None:
+    given = Confinement(isolation="strict", uid=_FIRST, gid=_FIRST, visible=("/usr", "/bin", "/lib", "/lib64"))
+    words = confined(("/bin/grep", "Max processes", "/proc/self/limits"), given, NO_REPORT)
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd="/")
+    assert int(done.stdout.split()[2]) <= int(Path("/proc/sys/kernel/pid_max").read_text()) // 2
