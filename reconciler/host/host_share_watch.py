@@ -60,7 +60,7 @@ class Shared(Protocol):
         """Return how much of it is taken at most, and how much there is. Raises OSError."""
 
     def of_apps(self, owners: Owners) -> tuple[int, Mapping[str, int]]:
-        """Return how much of it is taken, and what each app has. Blocks. Raises OSError."""
+        """Return how much of it is taken, and what each app has. Blocks."""
 
 
 class OpenFiles:

@@ -37,10 +37,10 @@ class HostPorts:
         return sum(_figure(*place) for place in _COUNTED[self.protocol]), last - first + 1
 
     def held(self) -> dict[int, set[int]]:
-        """Return the ports that each user holds. Blocks, for milliseconds. Raises OSError."""
-        first, last = _range()
+        """Return the ports that each user holds, none where the kernel does not tell. Blocks, for milliseconds."""
         found: dict[int, set[int]] = {}
-        with suppress(struct.error):
+        with suppress(OSError, struct.error):
+            first, last = _range()
             for family in (socket.AF_INET, socket.AF_INET6):
                 for told in of_inet(family, *_HOLDING[self.protocol]):
                     (port,), (user,) = _PORT.unpack_from(told), _USER.unpack_from(told)
