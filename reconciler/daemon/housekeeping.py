@@ -98,9 +98,10 @@ class Housekeeping:
         with contextlib.suppress(OSError):  # a container may hide the figures
             files = HostFiles()
             for shared in (OpenFiles(files), EphemeralPorts(HostPorts("TCP")), EphemeralPorts(HostPorts("UDP"))):
-                shared.figures()
-                watch = HostShareWatch(self._stores, self._instances, files, shared)
-                tasks.keep(f"watch the {shared.name}", watch.run)
+                with contextlib.suppress(OSError, ValueError):
+                    shared.figures()
+                    watch = HostShareWatch(self._stores, self._instances, files, shared)
+                    tasks.keep(f"watch the {shared.name}", watch.run)
         tasks.keep("watch the disks", self._apps.limits.watch_disks)
         tasks.keep("record loads", self._loads().run)
 

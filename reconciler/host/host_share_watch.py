@@ -7,7 +7,8 @@ holds no user to a share of them.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Protocol
 
 from reconciler.convergence.ticks import next_tick
@@ -27,11 +28,15 @@ _FREED_IN_S = 5.0  # the kernel gives back what was taken after an end: until th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owners:
-    """Which app a process is of, by its user, by its group, as what builds has it, or as part of an instance."""
+    """Which app a process is of, by its user, by its group, as what builds has it, or as part of an instance.
+
+    The `builder` is the user of what builds all apps, None if there is none.
+    """
 
     files: HostFiles
     users: Mapping[int, str]
     inside: Mapping[int, str]
+    builder: int | None
 
     def openers(self) -> Iterator[tuple[str, Opener]]:
         """Yield each process of an app."""
@@ -42,8 +47,8 @@ class Owners:
 
     def app_of(self, user: int) -> str:
         """Return the app of a user, "" if it has none; of the one who builds all, that which has the most open."""
-        if user in self.users:
-            return self.users[user]
+        if user != self.builder:
+            return self.users.get(user, "")
         built = Counter[str]()
         for each in self.files.openers():
             if each.user == user and each.group in self.users:
@@ -59,8 +64,8 @@ class Shared(Protocol):
     def figures(self) -> tuple[int, int]:
         """Return how much of it is taken at most, and how much there is. Raises OSError."""
 
-    def of_apps(self, owners: Owners) -> tuple[int, Mapping[str, int]]:
-        """Return how much of it is taken, and what each app has. Blocks."""
+    def of_apps(self, owners: Callable[[], Owners]) -> tuple[int, Mapping[str, int]]:
+        """Return how much of it is taken, and what each app has, none if it is not full after all. Blocks."""
 
 
 class OpenFiles:
@@ -71,9 +76,9 @@ class OpenFiles:
     def __init__(self, files: HostFiles) -> None:
         self.figures = files.figures
 
-    def of_apps(self, owners: Owners) -> tuple[int, Mapping[str, int]]:
+    def of_apps(self, owners: Callable[[], Owners]) -> tuple[int, Mapping[str, int]]:
         found = Counter[str]()
-        for app, opener in owners.openers():
+        for app, opener in owners().openers():
             found[app] += opener.files
         return self.figures()[0], found
 
@@ -85,12 +90,15 @@ class EphemeralPorts:
         self.name = f"ephemeral {ports.protocol} ports"
         self.figures, self._held = ports.figures, ports.held
 
-    def of_apps(self, owners: Owners) -> tuple[int, Mapping[str, int]]:
+    def of_apps(self, owners: Callable[[], Owners]) -> tuple[int, Mapping[str, int]]:
         held, found = self._held(), Counter[str]()
-        for user, ports in held.items():
-            if app := owners.app_of(user):
-                found[app] += len(ports)
-        return len(set[int]().union(*held.values())), found
+        used = len(set[int]().union(*held.values()))
+        if is_full(used, self.figures()[1]):  # of all sockets, most only connect
+            known = owners()
+            for user, ports in held.items():
+                if app := known.app_of(user):
+                    found[app] += len(ports)
+        return used, found
 
 
 class HostShareWatch:
@@ -130,7 +138,7 @@ class HostShareWatch:
 
     def _largest(self, users: Mapping[int, str], lives: list[LiveInstance]) -> tuple[str, str]:
         _, most = self._shared.figures()
-        used, found = self._shared.of_apps(self._owners(users, lives))
+        used, found = self._shared.of_apps(partial(self._owners, users, lives))
         return largest(self._shared.name, used, most, found) if is_full(used, most) else ("", "")
 
     def _end(self, app: str, users: Mapping[int, str], lives: list[LiveInstance]) -> None:
@@ -145,7 +153,9 @@ class HostShareWatch:
 
     def _owners(self, users: Mapping[int, str], lives: list[LiveInstance]) -> Owners:
         inside = {pid: live.record.app for live in lives for pid in _pids(live)}
-        return Owners(files=self._files, users=users, inside=inside)
+        confinements = self._instances.confinements
+        builder = None if confinements is None else confinements.builds.user()
+        return Owners(files=self._files, users=users, inside=inside, builder=builder)
 
 
 def _pids(live: LiveInstance) -> frozenset[int]:

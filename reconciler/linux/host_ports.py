@@ -16,8 +16,8 @@ _COUNTED: Mapping[Protocol, tuple[tuple[str, bytes, bytes], ...]] = {
     "TCP": (("sockstat", b"TCP:", b"alloc"),),
     "UDP": (("sockstat", b"UDP:", b"inuse"), ("sockstat6", b"UDP6:", b"inuse")),
 }
-# Of TCP, what listens, or is bound and nothing else (<net/tcp_states.h>, as of Linux 6.8), keeps a port from those who
-# connect elsewhere, too. Of UDP, all do.
+# Of UDP, all keep a port from others. Of TCP, what listens, or is bound and nothing else (<net/tcp_states.h>, as of
+# Linux 6.8), does; so does what was bound before it connected, which the kernel does not tell from all else that does.
 _HOLDING: Mapping[Protocol, tuple[int, int]] = {
     "TCP": (socket.IPPROTO_TCP, 1 << 10 | 1 << 13),
     "UDP": (socket.IPPROTO_UDP, EVERY_STATE),

@@ -35,8 +35,7 @@ def bound_watches(*, of_all: bool = False, settings: str = "/proc/sys") -> None:
     """
     for name, (some, parts) in (_OF_ALL if of_all else _OF_ONE).items():
         try:
-            with open(f"{settings}/fs/inotify/max_user_{name}", encoding="utf-8") as file:  # noqa: PTH123  as above
-                most = int(file.read(32))
+            most = _number(f"{settings}/fs/inotify/max_user_{name}")
             write_once(f"{settings}/user/max_inotify_{name}", str(max(1, most * some // parts)))
         except (OSError, ValueError):
             pass
@@ -48,8 +47,7 @@ def leave_processes(*, settings: str = "/proc/sys") -> None:
     Where there are none left no program starts another one, be it of root: the daemon, and an operator's shell.
     """
     try:
-        with open(f"{settings}/kernel/pid_max", encoding="utf-8") as file:  # noqa: PTH123  as above
-            most = int(file.read(32)) // 2
+        most = min(_number(f"{settings}/kernel/{name}") for name in ("pid_max", "threads-max")) // 2
     except (OSError, ValueError):
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
@@ -166,6 +164,11 @@ def _ranges(name: str) -> "list[range]":
     with open(f"/proc/self/{name}", encoding="utf-8") as file:  # noqa: PTH123  as above
         lines = [line.split() for line in file.read().splitlines()]
     return [range(int(first), int(first) + int(count)) for first, _, count in lines]
+
+
+def _number(path: str) -> int:
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib would have to be loaded
+        return int(file.read(32))
 
 
 def write_once(path: str, text: str) -> None:

@@ -46,7 +46,7 @@ def owner_of(pid: int) -> int | None:
 def has_processes(user: int) -> bool:
     """Return whether any process has this real user, by one call, however many there are: getpriority(2)."""
     try:
-        os.getpriority(os.PRIO_USER, user)
+        os.getpriority(os.PRIO_USER, user if user < 1 << 31 else user - (1 << 32))  # the call takes it as an int
     except ProcessLookupError:
         return False
     return True

@@ -10,12 +10,11 @@ from reconciler.isolation.app_users import AppUsers, NoUser
 from reconciler.isolation.launching import confined, held_back
 from reconciler.isolation.main import NO_REPORT
 from reconciler.linux.error_words import in_words
-from reconciler.planning.isolation.confinement import Confinement, Isolated, Part, builds_held_to
+from reconciler.planning.isolation.confinement import NOT_YET, Confinement, Isolated, Part, builds_held_to
 from reconciler.planning.isolation.destinations import Place
 from reconciler.serving.host_sight import HostSight, of_the_system
 from reconciler.serving.programs.sight import ours
 
-NOT_YET = "what runs of it has the daemon's user; it gets its own once it is stopped and started again"
 _PARTS: tuple[Part, ...] = ("files", "processes", "syscalls")
 _ACCOUNT = "builder:/tmp"  # its home is what a command is told
 _FREELY: Mapping[str, Any] = MappingProxyType({})

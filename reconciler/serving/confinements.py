@@ -20,13 +20,14 @@ from reconciler.isolation.main import NO_REPORT
 from reconciler.linux.error_words import in_words
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.isolation.confinement import (
+    NOT_YET,
     Confinement,
     Isolated,
     Part,
     held_to,
     needs_network_part,
 )
-from reconciler.serving.build_confinements import NOT_YET, BuildConfinements
+from reconciler.serving.build_confinements import BuildConfinements
 from reconciler.serving.host_sight import HostSight, of_the_system
 from reconciler.serving.programs.gunicorn import Code, InstancePaths
 from reconciler.serving.programs.program import Program, Sight

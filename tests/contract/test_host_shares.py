@@ -4,6 +4,8 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -11,6 +13,7 @@ from reconciler.host.host_share_watch import EphemeralPorts, HostShareWatch, Ope
 from reconciler.host.stores import Stores
 from reconciler.linux.host_files import HostFiles, Opener
 from reconciler.linux.host_ports import HostPorts
+from reconciler.serving.confinements import Confinements
 from reconciler.state.journal import Journal
 from reconciler.state.revision_history import RevisionHistory
 from tests.contract.machine import Machine, a_life, on_the_loop
@@ -116,12 +119,23 @@ async def test_the_app_that_holds_the_ports_of_the_host_is_ended(site: Site, own
         machine.instances.app_users = lambda: {A_USER: "shop", A_USER + 1: "blog"}
         builder = A_USER + 2
         holds = {"user": A_USER} if owner == "user" else {"user": builder, "group": A_USER}
+        of_builds = SimpleNamespace(builds=SimpleNamespace(user=lambda: builder))
+        machine.instances.confinements = cast("Confinements", of_builds)
         files = Made(100, {holder.pid: 20_000}, {holder.pid: holds})
         ports = MadePorts(20_000, {holds["user"]: 18_000, A_USER + 1: 900, 0: 1_000})
         assert await _watch(machine, files, EphemeralPorts(ports)).look() == "shop"
         assert await asyncio.to_thread(holder.wait) == -9
         text = "its processes have 18,000 of the host's 28,000 ephemeral UDP ports, and were ended"
         assert [told[1:] for told in machine.site.events("shop")] == [("exceeded", text)]
+
+
+@on_the_loop
+async def test_what_root_holds_is_not_of_the_app_that_root_builds(site: Site) -> None:
+    with a_life(site) as machine, subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as builds:
+        machine.instances.app_users = lambda: {A_USER: "shop"}
+        files = Made(100, {builds.pid: 20_000}, {builds.pid: {"user": 0, "group": A_USER}})
+        assert await _watch(machine, files, EphemeralPorts(MadePorts(20_000, {0: 18_000}))).look() == ""
+        builds.stdin.close()  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

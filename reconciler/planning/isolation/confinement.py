@@ -50,6 +50,7 @@ _FLAGS = {
     "map": "mapped",
 }
 _NETWORK = "network.connect"
+NOT_YET = "what runs of it has the daemon's user; it gets its own once it is stopped and started again"
 _NO_RULES = "no rules of the kernel know its user, as that takes a daemon of root, or a warden, and nftables"
 _BY_PORTS = "of its list only ports of TCP are held, whatever the address, and UDP is not"
 _DNS = 53

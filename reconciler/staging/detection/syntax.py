@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from reconciler.staging.detection.modules import Scope
 
 # Parsed in this process: a tenth of a second and a hundred megabytes at worst.
-_LARGEST_HERE = 64 << 10
+LARGEST_HERE = 64 << 10
 _CHILD_CPU_S = 10
 _CHILD_S = 60.0
 _CHILD_BYTES = 2 << 30
@@ -46,13 +46,11 @@ def parsed(source: bytes, name: str) -> list[ast.stmt]:
     Of a large file only those that bind names, with what decides their interface.
     """
     allowance.check(name)
-    if len(source) > _LARGEST_HERE:
+    if len(source) > LARGEST_HERE:
         allowance.take_parsed(name, len(source))
         source = _outline(source, name)
-        if len(source) > 4 * _LARGEST_HERE:
+        if len(source) > 4 * LARGEST_HERE:
             raise Unparsed("it is too large")
-    if not allowance.take_parsed_here(len(source)):
-        raise Unparsed("too many other files were parsed before it")
     try:
         return ast.parse(source).body
     except SyntaxError as error:

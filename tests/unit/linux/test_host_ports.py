@@ -25,7 +25,8 @@ def test_what_listens_or_is_bound_to_any_port_holds_it(
     opened: ExitStack, protocol: Protocol, family: socket.AddressFamily, here: str
 ) -> None:
     ports, made = HostPorts(protocol), set()
-    for _ in range(MANY):
+    listens_all = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) < (6, 8)
+    for number in range(MANY):
         try:
             each = opened.enter_context(socket.socket(family, KINDS[protocol]))
             each.bind((here, 0))
@@ -33,7 +34,7 @@ def test_what_listens_or_is_bound_to_any_port_holds_it(
             if family == socket.AF_INET:
                 raise
             pytest.skip("no IPv6 here")
-        if protocol == "TCP":
+        if protocol == "TCP" and (listens_all or number % 2):
             each.listen()
         made.add(each.getsockname()[1])
     assert made <= ports.held()[os.geteuid()]

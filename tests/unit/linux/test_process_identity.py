@@ -13,6 +13,7 @@ A_USER = 79_417
 def test_a_user_has_processes_as_long_as_one_is_left() -> None:
     assert has_processes(os.getuid())
     assert not has_processes(A_USER)
+    assert not has_processes(3_000_000_000)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of others")
