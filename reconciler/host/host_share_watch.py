@@ -7,8 +7,7 @@ holds no user to a share of them.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from reconciler.convergence.ticks import next_tick
@@ -35,13 +34,14 @@ class Owners:
 
     files: HostFiles
     users: Mapping[int, str]
-    inside: Mapping[int, str]
+    lives: Sequence[LiveInstance]
     builder: int | None
 
     def openers(self) -> Iterator[tuple[str, Opener]]:
         """Yield each process of an app."""
+        inside = {pid: live.record.app for live in self.lives for pid in _pids(live)}
         for each in self.files.openers():
-            app = self.users.get(each.user) or self.users.get(each.group) or self.inside.get(each.pid)
+            app = self.users.get(each.user) or self.users.get(each.group) or inside.get(each.pid)
             if app:
                 yield app, each
 
@@ -64,8 +64,8 @@ class Shared(Protocol):
     def figures(self) -> tuple[int, int]:
         """Return how much of it is taken at most, and how much there is. Raises OSError."""
 
-    def of_apps(self, owners: Callable[[], Owners]) -> tuple[int, Mapping[str, int]]:
-        """Return how much of it is taken, and what each app has, none if it is not full after all. Blocks."""
+    def of_apps(self, owners: Owners) -> tuple[int, Mapping[str, int]]:
+        """Return how much of it is taken, and what each app has. Blocks."""
 
 
 class OpenFiles:
@@ -76,9 +76,9 @@ class OpenFiles:
     def __init__(self, files: HostFiles) -> None:
         self.figures = files.figures
 
-    def of_apps(self, owners: Callable[[], Owners]) -> tuple[int, Mapping[str, int]]:
+    def of_apps(self, owners: Owners) -> tuple[int, Mapping[str, int]]:
         found = Counter[str]()
-        for app, opener in owners().openers():
+        for app, opener in owners.openers():
             found[app] += opener.files
         return self.figures()[0], found
 
@@ -90,15 +90,12 @@ class EphemeralPorts:
         self.name = f"ephemeral {ports.protocol} ports"
         self.figures, self._held = ports.figures, ports.held
 
-    def of_apps(self, owners: Callable[[], Owners]) -> tuple[int, Mapping[str, int]]:
+    def of_apps(self, owners: Owners) -> tuple[int, Mapping[str, int]]:
         held, found = self._held(), Counter[str]()
-        used = len(set[int]().union(*held.values()))
-        if is_full(used, self.figures()[1]):  # of all sockets, most only connect
-            known = owners()
-            for user, ports in held.items():
-                if app := known.app_of(user):
-                    found[app] += len(ports)
-        return used, found
+        for user, ports in held.items():
+            if app := owners.app_of(user):
+                found[app] += len(ports)
+        return len(set[int]().union(*held.values())), found
 
 
 class HostShareWatch:
@@ -125,37 +122,35 @@ class HostShareWatch:
         """Look once, and return which app was ended, "" for none."""
         if not is_full(*self._shared.figures()):
             return ""
+        confinements = self._instances.confinements
+        builder = None if confinements is None else confinements.builds.user()
         users, lives = self._instances.app_users(), list(self._instances.all())
-        app, text = await asyncio.to_thread(self._largest, users, lives)
+        owners = Owners(files=self._files, users=users, lives=lives, builder=builder)
+        app, text = await asyncio.to_thread(self._largest, owners)
         if app:
             text = f"{text}, and were ended"
             for live in lives:
                 if live.record.app == app:
                     live.beyond["host"] = text
-            await asyncio.to_thread(self._end, app, users, lives)
+            await asyncio.to_thread(self._end, app, owners)
             self._record(app, "exceeded", text, reason=Reason.LIMIT_EXCEEDED)
         return app
 
-    def _largest(self, users: Mapping[int, str], lives: list[LiveInstance]) -> tuple[str, str]:
+    def _largest(self, owners: Owners) -> tuple[str, str]:
         _, most = self._shared.figures()
-        used, found = self._shared.of_apps(partial(self._owners, users, lives))
+        used, found = self._shared.of_apps(owners)
+        # Of all sockets, most may only connect.
         return largest(self._shared.name, used, most, found) if is_full(used, most) else ("", "")
 
-    def _end(self, app: str, users: Mapping[int, str], lives: list[LiveInstance]) -> None:
-        for live in lives:
+    def _end(self, app: str, owners: Owners) -> None:
+        for live in owners.lives:
             if live.record.app == app:
                 live.cell.kill()
         for _ in range(_ROUNDS):  # and what they start meanwhile
-            found = [opener.pid for of, opener in self._owners(users, lives).openers() if of == app]
+            found = [opener.pid for of, opener in owners.openers() if of == app]
             if not found:
                 break
             self._files.end(found)
-
-    def _owners(self, users: Mapping[int, str], lives: list[LiveInstance]) -> Owners:
-        inside = {pid: live.record.app for live in lives for pid in _pids(live)}
-        confinements = self._instances.confinements
-        builder = None if confinements is None else confinements.builds.user()
-        return Owners(files=self._files, users=users, inside=inside, builder=builder)
 
 
 def _pids(live: LiveInstance) -> frozenset[int]:
