@@ -33,14 +33,14 @@ class HostPorts:
 
     def figures(self) -> tuple[int, int]:
         """Return how many are held at most, which costs nothing to read, and how many there are. Raises OSError."""
-        first, last = _range()
+        first, last = ephemeral_range()
         return sum(_figure(*place) for place in _COUNTED[self.protocol]), last - first + 1
 
     def held(self) -> dict[int, set[int]]:
         """Return the ports that each user holds, none where the kernel does not tell. Blocks, for milliseconds."""
         found: dict[int, set[int]] = {}
         with suppress(OSError, struct.error):
-            first, last = _range()
+            first, last = ephemeral_range()
             for family in (socket.AF_INET, socket.AF_INET6):
                 for told in of_inet(family, *_HOLDING[self.protocol]):
                     (port,), (user,) = _PORT.unpack_from(told), _USER.unpack_from(told)
@@ -49,7 +49,8 @@ class HostPorts:
         return found
 
 
-def _range() -> tuple[int, int]:
+def ephemeral_range() -> tuple[int, int]:
+    """Return the first and the last port that the kernel gives to those who ask for any. Raises OSError."""
     first, last = proc_bytes("/proc/sys/net/ipv4/ip_local_port_range").split()
     return int(first), int(last)
 

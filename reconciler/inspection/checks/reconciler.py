@@ -12,6 +12,7 @@ from reconciler.inspection.checks.check import Check
 from reconciler.inspection.checks.kernel import number_in
 from reconciler.inspection.manifests import problems_of
 from reconciler.inspection.missing import warnings_of
+from reconciler.linux.host_ports import ephemeral_range
 from reconciler.linux.regular_files import read_record
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
@@ -40,7 +41,7 @@ def ports(settings: Settings, catalog: "Catalog") -> Iterator[Check]:
         found=found,
         advice=advice if free < _FEW_PORTS else "",
     )
-    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    low, high = ephemeral_range()
     if settings.first_port <= high and low <= settings.last_port:
         found = f"the range overlaps {low} to {high}, which the kernel uses for outgoing connections"
         yield Check(level="warn", subject="ports", found=found, advice=advice)

@@ -36,7 +36,6 @@ _EXEMPT = {
     "inspection/checks/network.py": _OPERATORS,
     "services/server_tools.py": "it reads a backup in a thread, which the operator's settings name the directory of",
     "inspection/checks/kernel.py": _KERNELS,
-    "inspection/checks/reconciler.py": _KERNELS,
     "isolation/confine.py": "it writes to files of the kernel, before it becomes the program of an app",
     "isolation/main.py": "it opens a log to append to, and no link",
     "isolation/view.py": "it opens paths of a file system that it has just made",
