@@ -187,7 +187,7 @@ class NetworkLists:
             kernel, name = kernel_of(paths)
             self._rules = NetworkRules(name, paths.network_rules, tell, resolve=resolve, kernel=kernel)
             if self._instances.confinements is not None:
-                self._rules.builder = self._instances.confinements.builds.user
+                self._rules.building = self._instances.confinements.builds.users
             self._held = self._rules.former | self._held
         return self._rules
 

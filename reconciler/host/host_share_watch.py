@@ -29,13 +29,13 @@ _FREED_IN_S = 5.0  # the kernel gives back what was taken after an end: until th
 class Owners:
     """Which app a process is of, by its user, by its group, as what builds has it, or as part of an instance.
 
-    The `builder` is the user of what builds all apps, None if there is none.
+    The `builders` are the users of what builds apps.
     """
 
     files: HostFiles
     users: Mapping[int, str]
     lives: Sequence[LiveInstance]
-    builder: int | None
+    builders: frozenset[int]
 
     def openers(self) -> Iterator[tuple[str, Opener]]:
         """Yield each process of an app."""
@@ -46,8 +46,8 @@ class Owners:
                 yield app, each
 
     def app_of(self, user: int) -> str:
-        """Return the app of a user, "" if it has none; of the one who builds all, that which has the most open."""
-        if user != self.builder:
+        """Return the app of a user, "" if it has none; of one who builds, that which has the most open."""
+        if user not in self.builders:
             return self.users.get(user, "")
         built = Counter[str]()
         for each in self.files.openers():
@@ -123,9 +123,9 @@ class HostShareWatch:
         if not is_full(*self._shared.figures()):
             return ""
         confinements = self._instances.confinements
-        builder = None if confinements is None else confinements.builds.user()
+        builders = frozenset[int]() if confinements is None else confinements.builds.users()
         users, lives = self._instances.app_users(), list(self._instances.all())
-        owners = Owners(files=self._files, users=users, lives=lives, builder=builder)
+        owners = Owners(files=self._files, users=users, lives=lives, builders=builders)
         app, text = await asyncio.to_thread(self._largest, owners)
         if app:
             text = f"{text}, and were ended"

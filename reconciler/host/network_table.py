@@ -18,11 +18,11 @@ def table_of(
     known: Mapping[str, Collection[str]],
     resolvers: Iterable[str],
     apps: frozenset[Destination],
-    builder: int | None = None,
+    building: frozenset[int] = frozenset(),
 ) -> Table:
     """Return the table for apps that are held; `known` are the addresses of names, `apps` where any of this host is.
 
-    `builder` is the user of what builds apps, None without one of its own.
+    `building` are the users of what builds apps, where that is not the daemon's.
     """
     of_dns = [(address, _DNS) for address in resolvers]
     some = list(held)
@@ -51,7 +51,7 @@ def table_of(
         closed=ADMIN_PORTS,
         beyond=METADATA,
         never=_UNLISTED,
-        builder=builder,
+        building=building,
     )
 
 
@@ -63,5 +63,5 @@ def described(table: Table) -> list[object]:
         [*map(list, sorted(table.own))],
         [*map(list, sorted(table.listeners))],
         [sorted(table.others), sorted(table.builders), list(table.closed), list(table.beyond)],
-        *([] if table.builder is None else [table.builder]),
+        *([sorted(table.building)] if table.building else []),
     ]

@@ -14,6 +14,7 @@ from reconciler.isolation.user_claims import Claims
 from reconciler.isolation.user_leases import (
     APP,
     BUILDER,
+    COMMON_BUILDER,
     LOST,
     SERVICE,
     alone,
@@ -34,6 +35,7 @@ from reconciler.state.paths import StatePaths
 
 _REMEDY = "take it out of one of the two; that app gets another at its next start"
 _WIDEN = "widen isolation.uids of the host's settings"
+_BUILDERS_UP_TO = 4  # of so many numbers one is leased: the rest is for apps
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  where any user leaves files
 
 
@@ -63,13 +65,19 @@ class AppUsers:
         """Return the group of those that share the files of a service. Raises NoUser, OSError."""
         return self._lease(f"{SERVICE}{name}.{service}")
 
-    def of_builds(self) -> int:
-        """Return the user of what builds apps, which owns no file. Raises NoUser, OSError."""
-        return self._lease(BUILDER)
+    def of_builds(self, app: str) -> int:
+        """Return the user of what builds an app, which owns no file. Raises NoUser, OSError.
 
-    def known_of_builds(self) -> int | None:
-        """Return the user of what builds apps, None if there is none yet."""
-        return leases(self._paths).get(BUILDER)
+        Once a quarter of the numbers is leased, apps that have none yet have one in common.
+        """
+        name, found = f"{BUILDER}{app}", leases(self._paths)
+        has_own = name in found or len(found) < len(self._numbers) // _BUILDERS_UP_TO
+        return self._lease(name if has_own else COMMON_BUILDER)
+
+    def builders(self) -> frozenset[int]:
+        """Return the users of what builds apps."""
+        found = leases(self._paths)
+        return frozenset(found[name] for name in found if name == COMMON_BUILDER or name.startswith(BUILDER))
 
     def known(self, app: str) -> int | None:
         """Return the user of an app, None if it has none."""
@@ -166,13 +174,14 @@ class AppUsers:
 
     def _is_used(self, name: str, number: int) -> bool:
         """Whether something is left of a lease: directories of the app, a process, or a file of that user."""
-        if name == BUILDER:  # the next build has it
+        if name == COMMON_BUILDER:  # the next build has it
             return True
         kind, _, rest = name.partition(":")
         if f"{kind}:" == SERVICE:
             service, _, id_ = rest.rpartition(".")
             return os.path.lexists(self._paths.service(service, id_))
-        if f"{kind}:" == APP and any(os.path.lexists(each) for each in (self._paths.home(rest), self._paths.app(rest))):
+        of_app = f"{kind}:" in {APP, BUILDER}
+        if of_app and any(os.path.lexists(each) for each in (self._paths.home(rest), self._paths.app(rest))):
             return True
         return has_processes(number) or has_files(number, self._left_elsewhere(), self._ours())
 

@@ -19,8 +19,10 @@ from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.state.paths import StatePaths
 
-# A lease of an app, of a service, of what builds apps, and of a number that a file has while no lease says whose it is.
-APP, SERVICE, BUILDER, LOST = "app:", "service:", "builder:what builds apps", "lost:"
+# A lease of an app, of a service, of what builds an app, of what builds the apps without one of those, and of a number
+# that a file has while no lease says whose it is.
+APP, SERVICE, BUILDER, LOST = "app:", "service:", "builder-of:", "lost:"
+COMMON_BUILDER = "builder:what builds apps"
 _MOST_OF_A_FILE = 4 << 20
 _MOST_LOOKED_AT = 100_000
 
@@ -103,7 +105,7 @@ def _lock_of(paths: StatePaths) -> Path:
 
 
 def _is_lease(name: str, number: object) -> bool:
-    is_one = name == BUILDER or name.startswith((APP, SERVICE, LOST))
+    is_one = name == COMMON_BUILDER or name.startswith((APP, SERVICE, BUILDER, LOST))
     return is_one and type(number) is int and 0 < number < 2**32 - 1
 
 

@@ -56,6 +56,7 @@ _MOST_AT_ONCE = 1000  # elements: an attribute has 64 KiB
 _BASE, _LISTENERS, _OTHERS, _BEYOND, _HERE = "output", "listeners", "others", "beyond", "here"
 _BUILDS, _INSIDE = "builds", "inside"
 USERS, GROUPS, MARK = "users", "groups", "mark"
+_BUILDING = "building"
 _OWNED = 0x2 | 0x4  # NFT_TABLE_F_OWNER and NFT_TABLE_F_PERSIST, since Linux 6.9
 # Types as the nft program names them, to show a set; of several, each has six bits.
 _STRING, _IPV4, _IPV6, _PORT, _USER, _GROUP = 5, 7, 8, 13, 24, 25
@@ -63,6 +64,7 @@ _STRING, _IPV4, _IPV6, _PORT, _USER, _GROUP = 5, 7, 8, 13, 24, 25
 _SETS = {
     USERS: (_USER, 4),
     GROUPS: (_GROUP, 4),
+    _BUILDING: (_USER, 4),
     "ports-of-listeners": (_PORT, 2),
     "listeners-4": (_IPV4 << 6 | _PORT, 8),
     "listeners-6": (_IPV6 << 6 | _PORT, 20),
@@ -103,8 +105,8 @@ class Table:
     ports of it, by UDP as well; and addresses `beyond`, of which port 53 may be asked. To `others`, nothing of `never`
     is allowed. From where `listeners` are bound, "" for any address, nothing connects: to the kernel a listener is the
     socket of its opener, no user of this table, and a program that was given one may connect by it. That holds sockets
-    of one `opener`, or of all users without one. Processes of the opener, or of root, or of the user `builder`, that
-    have one of the groups `builders` reach nothing of this host but port 53, and nothing `beyond`.
+    of one `opener`, or of all users without one. Processes of the opener, or of root, or of a user of `building`,
+    that have one of the groups `builders` reach nothing of this host but port 53, and nothing `beyond`.
     """
 
     chains: tuple[Chain, ...] = ()
@@ -117,7 +119,7 @@ class Table:
     beyond: tuple[str, ...] = ()
     never: tuple[Destination, ...] = ()
     opener: int | None = None
-    builder: int | None = None
+    building: frozenset[int] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.chains or self.others or self.builders)
@@ -125,7 +127,7 @@ class Table:
     @property
     def fixed(self) -> tuple[object, ...]:
         """What of it takes a new table: all but what is in sets, and the chains of users."""
-        return self.closed, self.beyond, self.never, self.opener, self.builder
+        return self.closed, self.beyond, self.never, self.opener, bool(self.building)
 
 
 def made(name: str, *, owned: bool) -> Message:
@@ -225,6 +227,8 @@ def _elements(table: Table) -> Mapping[str, Mapping[bytes, str]]:
     for user, host, port in table.own:
         version, packed = _packed(host)
         found[f"own-{version}" if version else "own"][_user(user) + packed + _word(port)] = ""
+    for user in table.building:
+        found[_BUILDING][_user(user)] = ""
     for address in table.beyond:
         version, packed = _packed(address)
         found[f"beyond-{version}"][packed] = ""
@@ -278,9 +282,8 @@ def _rules(table: Table) -> Iterator[tuple[str, bytes]]:
     yield _BASE, first_packets(EQUAL) + opened + decide(JUMP, _LISTENERS)
     yield from ((_LISTENERS, rule) for rule in _from_listeners())
     yield _BASE, meta(SKUID) + chosen_by(USERS)
-    for user in (table.opener or 0, table.builder):
-        if user is not None:
-            yield _BASE, meta(SKUID) + compare(_user(user)) + meta(SKGID) + chosen_by(GROUPS)
+    for builds in (compare(_user(table.opener or 0)), *([among(_BUILDING)] if table.building else [])):
+        yield _BASE, meta(SKUID) + builds + meta(SKGID) + chosen_by(GROUPS)
     yield from ((_BEYOND, rule) for rule in _beyond())
     yield from ((_HERE, rule) for rule in _here(table.closed))
     yield from ((_INSIDE, rule) for rule in _inside())

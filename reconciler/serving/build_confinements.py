@@ -36,20 +36,20 @@ class BuildConfinements:
         self.admit: Callable[[str, int], tuple[bool, str]] = lambda _, __: (False, "")
         self._host = host
         self._users = users
-        self._user: int | None = None
+        self._known: frozenset[int] = frozenset()
 
-    def user(self) -> int | None:
-        """Return the user of what builds apps, None while there is none; as it was, should no file tell any more."""
+    def users(self) -> frozenset[int]:
+        """Return the users of what builds apps; as they were, should no file tell any more."""
         if self._users is not None and os.geteuid() == 0:
-            self._user = self._users.known_of_builds() or self._user
-        return self._user
+            self._known = self._users.builders() or self._known
+        return self._known
 
     def of_app(self, app: str, isolation: Isolated) -> Callable[..., ConfinedCommand]:
         """Return what confines the commands that build an app, as `of` does. Raises OSError.
 
         Where rules of the kernel know them by their group, they reach no more of this host than the manifest says.
         """
-        user = self._leased_user()  # before rules are made that know it
+        user = self._leased_user(app)  # before rules are made that know it
         group, why = self._group(app, isolation)
         held = builds_held_to(isolation, [place.port for place in self.packages], group=group, why=why)
         if user is not None and self._users is not None:
@@ -99,12 +99,12 @@ class BuildConfinements:
         by_list: tuple[Part, ...] = ("network",) if isolation.by_user and connects in BY_RULES else ()
         return tuple(dict.fromkeys((*(part for part in self._host.required if part in parts), *by_list)))
 
-    def _leased_user(self) -> int | None:
-        """Return whom commands run as that build apps; None if that is the daemon's user, as no other could do it."""
+    def _leased_user(self, app: str) -> int | None:
+        """Return whom commands run as that build an app; None if that is the daemon's user, as no other could do it."""
         if self._users is None or os.geteuid() != 0 or self._users.lacks():
             return None
         try:
-            return self._users.of_builds()
+            return self._users.of_builds(app)
         except (NoUser, OSError):  # told when an app asks for its own
             return None
 

@@ -217,16 +217,51 @@ def test_the_user_of_a_removed_app_is_given_again_only_once_its_home_and_files_a
 
 
 @as_root
-def test_what_builds_has_one_user_which_no_app_gets_and_which_stays(paths: StatePaths) -> None:
+def test_what_builds_each_app_has_a_user_of_its_own_which_no_app_gets_and_which_stays(paths: StatePaths) -> None:
+    many = users(paths, 30)
+    assert many.builders() == frozenset()
+    builder, app, other = many.of_builds("shop"), many.of("shop"), many.of_builds("blog")
+    assert len({builder, app, other}) == 3
+    assert (builder, other) == (many.of_builds("shop"), users(paths, 30).of_builds("blog"))
+    assert users(paths, 30).builders() == {builder, other}
+    assert app_users(paths) == {app: "shop"}
+
+
+@as_root
+def test_once_few_users_are_left_what_builds_further_apps_has_one_in_common(paths: StatePaths) -> None:
+    some = users(paths, 8)
+    own = some.of_builds("shop")
+    for name in ("shop", "blog"):
+        a_home(paths, name, some.of(name))
+    common = some.of_builds("blog")
+    assert common == some.of_builds("wiki") != own == some.of_builds("shop")
+    assert some.builders() == {own, common}
+    a_home(paths, "wiki", some.of("wiki"))
+
+
+@as_root
+def test_the_user_of_what_builds_an_app_is_given_again_once_nothing_is_left_of_the_app(paths: StatePaths) -> None:
+    few = users(paths, 4)
+    own = few.of_builds("shop")
+    paths.app("shop").mkdir(parents=True)
+    for name in ("one", "two", "three"):
+        a_home(paths, name, few.of(name))
+    with pytest.raises(NoUser):
+        few.of("four")
+    paths.app("shop").rmdir()
+    assert few.of("four") == own
+    assert few.builders() == frozenset()
+
+
+@as_root
+def test_the_common_user_of_what_builds_goes_to_no_app(paths: StatePaths) -> None:
     few = users(paths, many=2)
-    assert few.known_of_builds() is None
-    builder = few.of_builds()
+    builder = few.of_builds("shop")
     assert few.of("shop") != builder
     a_home(paths, "shop", few.of("shop"))
     with pytest.raises(NoUser):  # nothing runs as it, and nothing is its
         few.of("blog")
-    assert builder == few.of_builds() == users(paths, many=2).known_of_builds()
-    assert app_users(paths) == {few.known("shop"): "shop"}
+    assert {builder} == few.builders() == {few.of_builds("blog")}
 
 
 @as_root

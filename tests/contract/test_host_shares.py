@@ -119,7 +119,7 @@ async def test_the_app_that_holds_the_ports_of_the_host_is_ended(site: Site, own
         machine.instances.app_users = lambda: {A_USER: "shop", A_USER + 1: "blog"}
         builder = A_USER + 2
         holds = {"user": A_USER} if owner == "user" else {"user": builder, "group": A_USER}
-        of_builds = SimpleNamespace(builds=SimpleNamespace(user=lambda: builder))
+        of_builds = SimpleNamespace(builds=SimpleNamespace(users=lambda: {builder}))
         machine.instances.confinements = cast("Confinements", of_builds)
         files = Made(100, {holder.pid: 20_000}, {holder.pid: holds})
         ports = MadePorts(20_000, {holds["user"]: 18_000, A_USER + 1: 900, 0: 1_000})

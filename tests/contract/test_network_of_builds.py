@@ -76,18 +76,25 @@ def by_builder(group, *place):
     return connected(become, *place, socket.SOCK_STREAM) == "through"
 app, plain = listen("127.0.0.1"), listen("127.0.0.1")
 said, table = [], None
-for builder in (None, 79991):
-    table = table_of([building(str(plain))], {}, [], frozenset(), builder)
+for builders in ((), (79990, 79991)):
+    table = table_of([building(str(plain))], {}, [], frozenset(), frozenset(builders))
     replace("reconciler-a", table, "mark")
     said.append([by_builder(user, "127.0.0.1", app), by_builder(user, "127.0.0.1", plain)])
     said[-1] += [by_builder(other, "127.0.0.1", app), mark_of("reconciler-a") == ("mark", checksum(table))]
     said[-1] += [built(user, "127.0.0.1", plain), built(user, "127.0.0.1", app)]
+one = table_of([building(str(plain))], {}, [], frozenset(), frozenset({79990}))
+replace("reconciler-a", one, "one")
+said.append(by_builder(user, "127.0.0.1", app))
+change("reconciler-a", one, table, "two")  # a set alone, no other rule
+said += [by_builder(user, "127.0.0.1", app), one.fixed == table.fixed]
+said.append(mark_of("reconciler-a") == ("two", checksum(table)))
 print(json.dumps(said))
 """,
         tmp_path,
     )
     refused = ["through", "ConnectionRefusedError"]
-    assert found == [[True, True, True, True, *refused], [False, True, True, True, *refused]]
+    assert found[:2] == [[True, True, True, True, *refused], [False, True, True, True, *refused]]
+    assert found[2:] == [True, False, True, True]
 
 
 def test_what_leaves_this_host_is_not_refused_and_a_change_keeps_the_rest_of_the_table(tmp_path: Path) -> None:

@@ -60,17 +60,17 @@ version = "1"
 """
 
 
-def building(site: Site, *ports: int, **fields: Any) -> None:
-    site.app("client", isolation="strict", **fields)
-    code = site.root / "apps/client"
+def building(site: Site, *ports: int, app: str = "client", **fields: Any) -> None:
+    site.app(app, isolation="strict", **fields)
+    code = site.root / "apps" / app
     (code / "pkg").mkdir()
     site.save(code / "pkg/attack.py", _BUILD.replace("PORTS", str(list(ports))))
     site.save(code / "pkg/pyproject.toml", _BACKEND)
     site.save(code / "requirements.txt", "./pkg\n")
 
 
-def tries(site: Site) -> list[Any]:
-    found = sorted(site.paths.builds("client").rglob("tries.json"), key=lambda each: each.stat().st_mtime)
+def tries(site: Site, app: str = "client") -> list[Any]:
+    found = sorted(site.paths.builds(app).rglob("tries.json"), key=lambda each: each.stat().st_mtime)
     said: list[Any] = json.loads(found[-1].read_text())
     return said
 
@@ -89,10 +89,24 @@ def test_a_build_reaches_no_app_no_service_of_this_host_and_no_metadata(
         assert tries(site) == [*refused, *_who(site)]
 
 
-def _who(site: Site) -> tuple[int | None, int]:
+@pytest.mark.skipif(bool(NO_BUILDER), reason=NO_BUILDER or "-")
+def test_each_app_is_built_by_another_user_and_all_are_held(site: Site, table: str) -> None:
+    one = site.app("one")
+    for app in ("client", "other"):
+        building(site, one, app=app)
+    site.live()
+    site.await_settled("one", "client", "other", within=120)
+    found = {app: tries(site, app) for app in ("client", "other")}
+    assert {tuple(said[:-2]) for said in found.values()} == {("ConnectionRefusedError", *["PermissionError"] * 2)}
+    users = AppUsers(site.paths, range(70_000, 80_000))
+    assert {said[-2] for said in found.values()} == users.builders() == {users.of_builds(app) for app in found}
+    assert len(users.builders()) == 2
+
+
+def _who(site: Site) -> tuple[int, int]:
     """Return the user of a build, and how many groups it has besides its own."""
-    builder = AppUsers(site.paths, range(70_000, 80_000)).known_of_builds()
-    return os.geteuid() if NO_BUILDER else builder, 1
+    builder = os.geteuid() if NO_BUILDER else AppUsers(site.paths, range(70_000, 80_000)).of_builds("client")
+    return builder, 1
 
 
 def test_a_build_reaches_what_the_manifest_names(site: Site, table: str) -> None:
