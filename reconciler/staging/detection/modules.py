@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.staging.detection.frameworks import Interface, of_call, of_class_name
-from reconciler.staging.detection.syntax import LARGEST_HERE, MOST_FILES, Effort, Unparsed, parsed, text_of_node
+from reconciler.staging.detection.syntax import MOST_FILES, Effort, NotParsed, Unparsed, parsed, text_of_node
 from reconciler.staging.source import allowance
 from reconciler.staging.source.reading import read_source
 
@@ -51,10 +51,10 @@ def _parsed(file: _ModuleFile) -> "Scope":
     name = file.path.relative_to(file.root).as_posix()
     source = read_source(file.path, name, most=_LARGEST)
     text = source.decode(errors="replace")
-    if not allowance.take_parsed_here(min(len(source), LARGEST_HERE)):
-        return _names_alone(file, text, parsed=True)  # as far as anything can tell
     try:
         scope = Scope(parsed(source, name), file)
+    except NotParsed:
+        return _names_alone(file, text, parsed=True)  # as far as anything can tell
     except (Unparsed, RecursionError):
         return _names_alone(file, text, parsed=False)
     scope.complete = _DYNAMIC.search(text) is None

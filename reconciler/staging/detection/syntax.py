@@ -40,10 +40,15 @@ class Unparsed(Exception):
     """A file that this Python cannot parse, or not within bounds."""
 
 
+class NotParsed(Unparsed):
+    """A file that was not tried, as a look parses only so much of a source."""
+
+
 def parsed(source: bytes, name: str) -> list[ast.stmt]:
     """Return the statements of the file `name`; raises Unparsed.
 
-    Of a large file only those that bind names, with what decides their interface.
+    Of a large file only those that bind names, with what decides their interface. Once this look has parsed a lot, it
+    raises NotParsed.
     """
     allowance.check(name)
     if len(source) > LARGEST_HERE:
@@ -51,6 +56,8 @@ def parsed(source: bytes, name: str) -> list[ast.stmt]:
         source = _outline(source, name)
         if len(source) > 4 * LARGEST_HERE:
             raise Unparsed("it is too large")
+    if not allowance.take_parsed_here(len(source)):
+        raise NotParsed("too much of the source was parsed before")
     try:
         return ast.parse(source).body
     except SyntaxError as error:

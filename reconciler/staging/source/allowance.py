@@ -22,7 +22,7 @@ _MOST_FILES = 10_000
 _MOST_BYTES = 64 << 20
 # Of large Python files: a mebibyte takes seconds. Of all that is parsed in this process, where it goes on by turns with
 # all else, a mebibyte takes one or two.
-_MOST_PARSED, _MOST_PARSED_HERE = 8 << 20, 2 << 20
+_MOST_PARSED, _MOST_PARSED_HERE = 8 << 20, 1 << 20
 
 
 class _Stopped(Exception):

@@ -12,11 +12,12 @@ import pytest
 
 from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.concurrency import in_thread, look_in_thread
+from reconciler.staging.detection.conventions import syntax_errors
 from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
 from reconciler.staging.detection.pyproject import pyproject
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import select
-from reconciler.staging.detection.syntax import parsed
+from reconciler.staging.detection.syntax import NotParsed, parsed
 from reconciler.staging.detection.toml import parse_toml
 from reconciler.staging.errors import SourceError, StagingError
 from reconciler.staging.source.allowance import Allowance, allowing, run_child
@@ -65,7 +66,7 @@ def test_hundreds_of_modules_that_import_one_another_are_not_all_parsed(
     monkeypatch.setattr("reconciler.staging.detection.syntax.ast.parse", counted)
     with pytest.raises(StagingError, match="cannot find the entry point"):
         asyncio.run(look_in_thread(chosen(tmp_path)))
-    assert 1 << 20 < sum(taken) <= 2 << 20
+    assert 1 << 19 < sum(taken) <= 1 << 20
 
 
 def test_a_look_that_takes_too_long_names_what_it_was_reading(tmp_path: Path) -> None:
@@ -126,6 +127,22 @@ def test_a_large_file_is_parsed_in_a_child_that_a_cancellation_ends() -> None:
     looks = iter([True])
     with pytest.raises(InterruptedError), allowing(Allowance(should_continue=lambda: next(looks, False))):
         parsed(_LARGE.encode() * 30, "wsgi.py")
+
+
+def test_all_that_a_look_parses_in_the_daemon_counts_also_what_is_left_of_a_large_file() -> None:
+    bindings = "".join(f"name_{number} = call()\n" for number in range(8_000)).encode()  # its outline is as large
+    with allowing(Allowance(parsing_here=300_000)):
+        assert len(parsed(bindings, "a.py")) == 8_000
+        assert len(parsed(bindings[:50_000], "b.py")) > 2_000
+        with pytest.raises(NotParsed):
+            parsed(bindings, "c.py")
+
+
+def test_a_file_that_was_not_parsed_is_not_called_invalid(tmp_path: Path) -> None:
+    (tmp_path / "wsgi.py").write_text("app = (")
+    assert [error.partition(":")[0] for error in syntax_errors(tmp_path)]
+    with allowing(Allowance(parsing_here=3)):
+        assert not [*syntax_errors(tmp_path)]
 
 
 def test_threads_that_read_sources_are_not_those_of_others_and_do_not_keep_the_process() -> None:
