@@ -1,4 +1,4 @@
-"""Open files that manifests name: none of a daemon's own, and by a link of a user none that the user may not read.
+"""Open files that manifests name: none of a daemon's own, and by a user's link none that this user may not read.
 
 What is judged is what was opened, link by link: a link that is turned meanwhile gains nothing.
 """
@@ -46,7 +46,7 @@ def opened_named(path: str | Path, *, public: bool = False) -> BufferedReader:
     try:
         place = _place(file.fileno())
         if place == os.path.abspath(path):  # noqa: PTH100  as it is: no link was on the way
-            _refuse_state(place, path)
+            _refuse_private(place, path)
             return file
     except BaseException:
         file.close()
@@ -96,7 +96,7 @@ def guests_of(tree: str, path: str) -> frozenset[int]:
 
     UnfitFile if the tree is a daemon's own, or if such a user may not read it.
     """
-    _refuse_state(f"{tree}/.", path, but_for=_SOURCES)
+    _refuse_private(f"{tree}/.", path, but_for=_SOURCES)
     if tree == os.path.abspath(path):  # noqa: PTH100  as it is
         return frozenset()
     found, links = _followed(path)
@@ -166,7 +166,7 @@ def _judge(
 ) -> None:
     """Raise UnfitFile for what is not opened by way of links of these users."""
     place, facts = _place(found), os.fstat(found)
-    _refuse_state(f"{place}/." if stat.S_ISDIR(facts.st_mode) else place, path, but_for)
+    _refuse_private(f"{place}/." if stat.S_ISDIR(facts.st_mode) else place, path, but_for)
     for user in links:
         if not _trusted(user) and not _may_read(user, place, facts):
             reason = f"it is reached by a link of user {_name(user)} to {place}, which that user may not read"
@@ -175,7 +175,9 @@ def _judge(
         raise UnfitFile(f"it is a link to {place}, which other users may not read", path)
 
 
-def _refuse_state(place: str, path: str | Path, but_for: frozenset[str] = frozenset()) -> None:
+def _refuse_private(place: str, path: str | Path, but_for: frozenset[str] = frozenset()) -> None:
+    if place.startswith("/proc/"):  # the variables of another process, and what it has open
+        raise UnfitFile("it shows what a process has", path)
     below = place
     while below != "/":
         directory = os.path.dirname(below)  # noqa: PTH120  many

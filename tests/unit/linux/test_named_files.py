@@ -53,6 +53,16 @@ def a_link(at: Path, to: Path | str, user: int = _USER) -> Path:
     return at
 
 
+@pytest.mark.parametrize("name", ["environ", "cmdline", "status", "task/{}/environ"])
+def test_nothing_of_a_process_is_read(place: Path, name: str) -> None:
+    of_ours = Path(f"/proc/{os.getpid()}", name.format(os.getpid()))
+    (place / "link").symlink_to(of_ours)
+    for path in (of_ours, place / "link", Path("/proc/self", *of_ours.parts[3:])):
+        with pytest.raises(UnfitFile, match="it shows what a process has"):
+            read_named(path, _MOST)
+        assert withheld(path) == "it shows what a process has"
+
+
 @pytest.mark.parametrize("name", ["key", "reconciler.db", "apps/a/secret", "homes/a/x", "sources/a/x"])
 def test_no_file_of_a_daemon_is_read_by_its_path_or_by_a_link(place: Path, name: str) -> None:
     (place / "link").symlink_to(place / "state" / name)
