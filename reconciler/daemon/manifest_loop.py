@@ -35,6 +35,8 @@ from reconciler.staging.source.watches import SourceWatches
 from reconciler.vault.watched_files import Files
 
 _AGAIN_S = 5.0
+# Why one source alone is not watched, and until when.
+_UNTIL = {WatchFailure.STORM: "until it rests", WatchFailure.TOO_LARGE: "as long as it does"}
 # Every so manieth look that nothing makes due happens though nothing can have changed unseen.
 _SELDOM = 10
 # An error may be told a moment later than a deploy begins.
@@ -86,7 +88,7 @@ class ManifestLoop:
         self._is_looking = True
         self._obstacle = self._unwatched = ""
         self._reads_files = self._unheard = False
-        self._storms: set[str] = set()
+        self._told_alone: set[str] = set()
 
     @property
     def problem(self) -> str:
@@ -244,11 +246,11 @@ class ManifestLoop:
         """Journal once that changes are found by looking: in one source, or all as the kernel watches no more files."""
         found = [each for each in problems if each is not None]
         self._unheard = bool(found)
-        storms = {each.text for each in found if each.failure is WatchFailure.STORM}
-        for text in sorted(storms - self._storms):
-            every = f"until it rests the daemon looks for its changes every {self._settings.rescan_s:g} s"
+        alone = {each.text: _UNTIL[each.failure] for each in found if each.failure in _UNTIL}
+        for text in sorted(alone.keys() - self._told_alone):
+            every = f"{alone[text]} the daemon looks for its changes every {self._settings.rescan_s:g} s"
             self._journal.write(HOST, "daemon", text, every)
-        self._storms |= storms
+        self._told_alone |= alone.keys()
         problem = next((each.text for each in found if each.failure.is_limit), "")
         if problem and not self._unwatched:
             self._journal.write(

@@ -46,6 +46,7 @@ class WatchFailure(StrEnum):
     INSTANCE_LIMIT = "instance-limit"
     REMOVED = "removed"
     STORM = "storm"
+    TOO_LARGE = "too-large"
     ERROR = "error"
 
     @property
@@ -96,6 +97,8 @@ class Change:
 # watches counts as one.
 _MOST_LOST, _STORM_S, _REST_S = 3000, 5.0, 60.0
 _LOOKED_THROUGH = 1000
+# The directories of one tree: those of a whole host would cost memory and time of every other tree.
+_MOST_DIRECTORIES = 20_000
 
 EVERYTHING = Change(name="", complete=True)
 
@@ -178,7 +181,7 @@ class Watched:
 
     @property
     def rests(self) -> bool:
-        """Whether the tree is not to be watched again yet, as its directories were moved again and again."""
+        """Whether the tree is not to be watched again yet, as it took too much of what watches all trees."""
         return time.monotonic() < self._rests_until
 
     def on_event(self, event: Event) -> None:
@@ -268,6 +271,9 @@ class Watched:
                 return None
             wd = shared_inotify().add(directory, mask, self)
             self._directories[wd] = directory
+        if len(self._directories) > _MOST_DIRECTORIES:
+            self._rest(WatchFailure.TOO_LARGE, f"it has more than {_MOST_DIRECTORIES:,} directories")
+            return None
         return wd
 
     def _directories_in(self, directory: bytes) -> Iterator[bytes]:
@@ -289,19 +295,21 @@ class Watched:
         self._count_lost(cost)
 
     def _count_lost(self, number: int) -> None:
-        """Watch nothing for a while where directories come and go so fast that other trees would have to wait."""
+        """Rest where directories come and go so fast that other trees would have to wait."""
         now = time.monotonic()
         if now - self._counted_since > _STORM_S:
             self._lost_count, self._counted_since = 0, now
         self._lost_count += number
-        if self._lost_count <= _MOST_LOST or self._rests_until:
-            return
+        if self._lost_count > _MOST_LOST and not self._rests_until:
+            self._rest(WatchFailure.STORM, "its directories are moved or removed again and again")
+
+    def _rest(self, failure: WatchFailure, why: str) -> None:
+        """Watch nothing of the tree for a while."""
         with self._filling:
-            self._rests_until = now + _REST_S
+            self._rests_until = time.monotonic() + _REST_S
             directories, self._directories = self._directories, {}
             self._unwatch(directories)
-        text = f"cannot watch {self.path}: its directories are moved or removed again and again"
-        self.problem = WatchProblem(failure=WatchFailure.STORM, text=text)
+        self.problem = WatchProblem(failure=failure, text=f"cannot watch {self.path}: {why}")
         self._note(EVERYTHING)
 
     def _unwatch(self, wds: Collection[int]) -> None:

@@ -7,7 +7,7 @@ import errno
 import os
 import pwd
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
@@ -178,15 +178,19 @@ def _judge(
 def _refuse_private(place: str, path: str | Path, but_for: frozenset[str] = frozenset()) -> None:
     if place.startswith("/proc/"):  # the variables of another process, and what it has open
         raise UnfitFile("it shows what a process has", path)
-    below = place
-    while below != "/":
-        directory = os.path.dirname(below)  # noqa: PTH120  many
+    for directory in _above(place):
         # One that a user makes believe in a directory of all users refuses nothing.
         if (owner := state_owner(directory)) is not None and _trusted(owner):
             name = place[len(directory) :].strip("/").partition("/")[0]
             if is_own(name) and name not in but_for:
                 raise UnfitFile("it is in the state directory of the daemon", path)
-        below = directory
+
+
+def _above(place: str) -> Iterator[str]:
+    """Yield each directory that a place is in, up to the top, "/" or "//"."""
+    while (directory := os.path.dirname(place)) != place:  # noqa: PTH120  many
+        yield directory
+        place = directory
 
 
 def _may_read(user: int, place: str, facts: os.stat_result) -> bool:

@@ -40,6 +40,6 @@ def _git_directory(place: str) -> str | None:
             pointer = b""
         if pointer.startswith(_POINTER):
             return os.path.join(place, os.fsdecode(pointer[len(_POINTER) :].strip()))  # noqa: PTH118  text
-        if place in {"/", ""}:
+        if (above := os.path.dirname(place)) == place:  # noqa: PTH120  text
             return None
-        place = os.path.dirname(place)  # noqa: PTH120  text
+        place = above

@@ -249,6 +249,8 @@ def _opened(path: str, *, of_build: bool = False) -> Iterator[tuple[Path, frozen
         guests = frozenset() if of_build else _guests(root, path)
         if not root.is_dir() and not (root.is_file() and is_archive(root.name)):
             raise SourceError(f"it is neither a directory nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
+        if root.parent == root:
+            raise SourceError("it is all of this host: name the directory of the app")
         yield root, guests
     except SourceError as error:
         raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {error}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.linux import inotify as inotify_module
 from reconciler.linux import inotify_descriptor
 from reconciler.linux.inotify import EVERYTHING, Change, Watch, Watched, WatchFailure, WatchProblem, nothing
 from reconciler.linux.inotify_descriptor import (
@@ -395,6 +396,35 @@ def test_a_tree_whose_directories_are_moved_again_and_again_is_not_watched_for_a
         assert other.problem is None
         watched.close()
         other.close()
+
+    asyncio.run(main())
+
+
+def test_a_tree_of_more_directories_than_any_app_has_is_not_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inotify_module, "_MOST_DIRECTORIES", 50)
+
+    async def main() -> None:
+        huge, grown = Noted(), Noted()
+        for number in range(50):
+            (tmp_path / "huge" / str(number)).mkdir(parents=True)
+        (tmp_path / "grown").mkdir()
+        watched = huge.watch.tree(str(tmp_path / "huge"), huge, nothing)
+        other = grown.watch.tree(str(tmp_path / "grown"), grown, nothing)
+        assert watched.problem == WatchProblem(
+            failure=WatchFailure.TOO_LARGE, text=f"cannot watch {tmp_path}/huge: it has more than 50 directories"
+        )
+        assert watched.rests
+        assert watched._directories == {}
+        assert other.problem is None
+        for number in range(50):
+            (tmp_path / "grown" / str(number)).mkdir()
+        await soon(lambda: other.problem is not None)
+        assert other._directories == {}
+        await soon(lambda: EVERYTHING in grown.changes)
+        for each in (watched, other):
+            each.close()
 
     asyncio.run(main())
 

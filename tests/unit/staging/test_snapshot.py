@@ -190,6 +190,17 @@ def test_a_source_that_cannot_be_read_says_so(tmp_path: Path) -> None:
             fingerprint(str(tmp_path / name))
 
 
+@pytest.mark.parametrize("path", ["/", "//", "/.", "/tmp/.."])
+def test_no_app_is_all_of_a_host(path: str, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    for each in (path, str(link)):
+        with pytest.raises(SourceError, match="it is all of this host: name the directory of the app"):
+            fingerprint(each)
+        with pytest.raises(SourceError, match="it is all of this host: name the directory of the app"):
+            snapshot(each, tmp_path / "copy")
+
+
 def test_a_copy_is_given_up_when_told_to(tmp_path: Path) -> None:
     unwanted = Allowance(should_continue=lambda: False)
     with pytest.raises(InterruptedError), allowing(unwanted):
