@@ -16,7 +16,7 @@ from pathlib import Path
 
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.proc_files import read_proc
-from reconciler.linux.process_identity import catches, owner_of, start_ticks, stat_of
+from reconciler.linux.process_identity import catches, owner_of, start_ticks
 from reconciler.linux.regular_files import append_to
 
 KILLED = "was ended by SIGKILL"
@@ -198,7 +198,7 @@ def _kill_marked_orphans() -> bool:
     """
     own, found = _mark_of("self"), False
     for pid in _children(os.getpid()):
-        if pid in _watched or (stat_of(pid) or "Z")[0] in "ZX":
+        if pid in _watched or _has_ended(pid):
             continue
         with contextlib.suppress(OSError, ValueError):
             if _mark_of(pid) not in {own, "unlimited"}:
@@ -227,7 +227,7 @@ class Orphans:
         if not _is_any_dead():
             self._seen = frozenset()
             return False
-        dead = frozenset(pid for pid in _children(os.getpid()) if (stat_of(pid) or "?")[0] == "Z")
+        dead = frozenset(filter(_has_ended, _children(os.getpid())))
         for pid in dead & self._seen:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
@@ -239,6 +239,13 @@ def _is_any_dead() -> bool:
     with contextlib.suppress(ChildProcessError):
         return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     return False
+
+
+def _has_ended(child: int) -> bool:
+    """Whether a child has ended, or is none any more: by one call, as there may be thousands."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return True
 
 
 def _children(pid: int) -> Iterator[int]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -11,6 +12,7 @@ from dataclasses import field
 from functools import partial
 from pathlib import Path
 
+from reconciler.convergence.rests import Rests
 from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.dataclass import dataclass
 from reconciler.linux.held_files import contents
@@ -22,6 +24,7 @@ from reconciler.serving.live_instance import LiveInstance
 _LONGEST = 4096
 _AT_ONCE = 64
 PREFIX = "notify-"
+_resting = Rests()
 
 
 @dataclass(slots=True)
@@ -134,17 +137,20 @@ class NotifySockets:
             self._removals.begin(path)
 
     def _hear(self, live: LiveInstance, listening: _Listening) -> None:
-        said = set[bytes]()
+        said, began = set[bytes](), time.monotonic()
         for _ in range(_AT_ONCE):
             try:
                 text, has_files = looked_at(listening.opened, _LONGEST)
                 said.update(text.splitlines())
-                if has_files:
-                    self._take_off(live, listening)
+                if has_files:  # taken off the queue where it holds up none but what is said after it
+                    rest = partial(_rest, time.monotonic() - began, self._set_aside(live, listening))
+                    listening.aside.run(partial(listening.opened.recv, 1), rest)
                     break
                 listening.opened.recv(1)
             except OSError:
                 break
+        else:  # it says more than any watchdog needs
+            _rest(time.monotonic() - began, self._set_aside(live, listening))
         if b"WATCHDOG=1" in said or b"READY=1" in said:
             listening.heard_at = asyncio.get_running_loop().time()
         if b"READY=1" in said and not live.says_ready:
@@ -153,8 +159,8 @@ class NotifySockets:
                 self._watch(live, listening)
             self._changed(live.record.key)
 
-    def _take_off(self, live: LiveInstance, listening: _Listening) -> None:
-        """Take a message with files off the queue, where it holds up none but what is said after it."""
+    def _set_aside(self, live: LiveInstance, listening: _Listening) -> Callable[[], None]:
+        """Hear nothing of an instance until the function is called that this returns."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening.opened)
 
@@ -162,7 +168,7 @@ class NotifySockets:
             if self._listening.get(live.record.id) is listening:
                 loop.add_reader(listening.opened, self._hear, live, listening)
 
-        listening.aside.run(partial(listening.opened.recv, 1), go_on)
+        return go_on
 
     def _watch(self, live: LiveInstance, listening: _Listening) -> None:
         """Find an instance hung that has not said WATCHDOG=1 for too long."""
@@ -175,6 +181,11 @@ class NotifySockets:
             self._changed(live.record.key)
             return
         listening.timer = loop.call_at(late_at, self._watch, live, listening)
+
+
+def _rest(took_s: float, go_on: Callable[[], None]) -> None:
+    """Go on after a rest from what took so long."""
+    asyncio.get_running_loop().call_later(_resting.after(took_s), go_on)
 
 
 def _let_all_write(path: Path) -> None:

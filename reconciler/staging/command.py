@@ -15,6 +15,7 @@ from pathlib import Path
 from shlex import join
 from typing import TypeAlias
 
+from reconciler.convergence.rests import Rests
 from reconciler.linux.child import Child
 from reconciler.linux.child_processes import bound_with_descendants, end, start
 from reconciler.linux.dataclass import dataclass
@@ -33,7 +34,6 @@ _TICK_S = 1.0
 _NICE = 10  # it gives way to instances
 _MAX_LINE_BYTES = 1 << 16
 _LINES_AT_ONCE = 500
-_REST = 4.0  # times as long as the lines before took
 _BRIEF_S = 0.01  # of a processor; what installers print at once takes less
 
 
@@ -135,23 +135,10 @@ async def _log_lines(lines: Sequence[bytes], last: deque[str], log: Log, reporte
             _log_line(line, last, log, reporter)
         took_s = time.thread_time() - began
         if len(lines) > _LINES_AT_ONCE or took_s > _BRIEF_S:  # as a long one of what is no text does
-            await _resting.rest(_REST * took_s)
+            await _resting.rest(took_s)
 
 
-class _Rests:
-    """Rests of all commands together, one after the other: several that print a lot take no more than one does."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-
-    async def rest(self, seconds: float) -> None:
-        """Wait for so long, after those that rest already."""
-        now = asyncio.get_running_loop().time()
-        self._until = max(now, self._until) + seconds
-        await asyncio.sleep(self._until - now)
-
-
-_resting = _Rests()
+_resting = Rests()
 
 
 def _log_line(line: bytes, last: deque[str], log: Log, reporter: "_Reporter") -> None:

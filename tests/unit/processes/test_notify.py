@@ -261,3 +261,32 @@ def test_what_an_app_put_in_the_place_of_a_socket_is_removed_beside_the_loop(
 
     asyncio.run(story())
     assert threading.main_thread() not in threads
+
+
+def test_one_that_says_more_than_it_needs_to_is_heard_by_turns_with_all_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+
+    class Resting:
+        def after(self, took_s: float) -> float:
+            rests.append(took_s)
+            return 0.01
+
+    monkeypatch.setattr(notify, "_resting", Resting())
+    monkeypatch.setattr(notify, "_AT_ONCE", 2)
+
+    async def story() -> None:
+        sockets, live = NotifySockets(lambda _: None), _live()
+        path = tmp_path / "notify-1"
+        opened = sockets.open(path)
+        sockets.listen(live, opened, None, says_ready=True)
+        for text in (*[b"STATUS=busy"] * 6, b"READY=1"):
+            _say(path, text)
+        await soon(lambda: cast("Any", live).says_ready)
+        assert len(rests) == 3
+        sockets.close("a")
+        await asyncio.sleep(0.02)  # a rest that ends then opens nothing again
+        assert not path.exists()
+
+    asyncio.run(story())
