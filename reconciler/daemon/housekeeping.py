@@ -22,6 +22,7 @@ from reconciler.linux.heap import own_heap
 from reconciler.linux.host_files import HostFiles
 from reconciler.linux.host_ports import HostPorts
 from reconciler.linux.next_changes import NextChanges
+from reconciler.linux.once_told import OnceTold
 from reconciler.linux.processes import Orphans
 from reconciler.metrics.load_recorder import LoadRecorder
 from reconciler.metrics.sample import MemoryMeter, Sampler
@@ -165,14 +166,19 @@ class Housekeeping:
                 self._instances.tend()
 
     async def _reap(self) -> None:
-        """Reap processes that the kernel made ours, soon after they ended: as pid 1 there may be many."""
+        """Reap processes that the kernel made ours, soon after they ended: as pid 1 there may be many.
+
+        An app may have thousands end at once: their signals would fill what wakes the loop, and others would be lost.
+        """
         orphans, died, loop = Orphans(), asyncio.Event(), asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, died.set)
         try:
+            once = OnceTold(signal.SIGCHLD)
             while True:
                 await died.wait()
                 died.clear()
                 await asyncio.sleep(_REAP_AFTER_S)
+                once.ask()  # before the look: one that ends meanwhile is told
                 with contextlib.suppress(OSError):
                     if orphans.reap():
                         died.set()
