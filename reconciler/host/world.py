@@ -320,8 +320,10 @@ class AppWorld:
         revision = action.revision
         code = self._builds.code(name, revision.build)
         self._builds.mark_served(name, revision.build.id)
-        self._history.start(name, revision, {i.revision for i in self._instances.of(name)})
-        async with self._slots.slot(), self.places.taking_over(revision):
+        alive = self._instances.of(name)
+        self._history.start(name, revision, {i.revision for i in alive})
+        serves = action.attempt == 1 and (any(i.ready for i in alive) or self._history.of(name).known_good)
+        async with self._slots.slot(goes_on=bool(serves)), self.places.taking_over(revision):
             try:
                 listeners = self._listeners.passed(revision, self.canaries.listener(name, revision))
                 since = self._restart_before.get(name, float("-inf"))

@@ -54,3 +54,23 @@ def test_sixty_apps_dropped_at_once_come_up_a_few_at_a_time(site: Site) -> None:
     assert 1 <= max(starting) <= 3
     assert len(site.pids()) == 60
     assert not [text for _, kind, text in site.events() if kind in ("failed", "exited")]
+
+
+def test_an_edit_of_an_app_that_serves_does_not_wait_for_the_starts_of_many_that_hang(site: Site) -> None:
+    port, hanging = site.app("good"), [f"hangs{number:02}" for number in range(30)]
+    site.live(starting_slots=1, starting_slot_s=6)  # 30 starts one after the other: three minutes
+    site.await_settled("good")
+    code = site.root / "hanging"
+    code.mkdir()
+    site.save(code / "wsgi.py", "import time\ntime.sleep(3600)\napplication = None\n")
+    for name in hanging:
+        site.app(name, path=str(code))
+    eventually(lambda: started(site, *hanging), 120)
+    site.source("good", "2")
+    eventually(lambda: get(port) == "2", 120)
+    assert started(site, *hanging) < len(hanging)
+
+
+def started(site: Site, *names: str) -> int:
+    """How many of these apps have been started."""
+    return len({record.app for record in site.instances()} & {*names})
