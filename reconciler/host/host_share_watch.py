@@ -27,15 +27,15 @@ _FREED_IN_S = 5.0  # the kernel gives back what was taken after an end: until th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owners:
-    """Which app a process is of, by its user, by its group, as what builds has it, or as part of an instance.
+    """Which app a process is of: by its user, by its group, as what builds has it, or as part of an instance.
 
-    The `builders` are the users of what builds apps.
+    The `users` are those of apps and of what builds each; `common` are those that build several.
     """
 
     files: HostFiles
     users: Mapping[int, str]
     lives: Sequence[LiveInstance]
-    builders: frozenset[int]
+    common: frozenset[int] = frozenset()
 
     def openers(self) -> Iterator[tuple[str, Opener]]:
         """Yield each process of an app."""
@@ -46,8 +46,8 @@ class Owners:
                 yield app, each
 
     def app_of(self, user: int) -> str:
-        """Return the app of a user, "" if it has none; of one who builds, that which has the most open."""
-        if user not in self.builders:
+        """Return the app of a user, "" if it has none; of one who builds several, that which has the most open."""
+        if user not in self.common:
             return self.users.get(user, "")
         built = Counter[str]()
         for each in self.files.openers():
@@ -123,9 +123,10 @@ class HostShareWatch:
         if not is_full(*self._shared.figures()):
             return ""
         confinements = self._instances.confinements
-        builders = frozenset[int]() if confinements is None else confinements.builds.users()
-        users, lives = self._instances.app_users(), list(self._instances.all())
-        owners = Owners(files=self._files, users=users, lives=lives, builders=builders)
+        builders = {} if confinements is None else confinements.builds.users()
+        users = {**self._instances.app_users(), **{user: app for user, app in builders.items() if app}}
+        lives, common = list(self._instances.all()), frozenset(user for user, app in builders.items() if not app)
+        owners = Owners(files=self._files, users=users, lives=lives, common=common)
         app, text = await asyncio.to_thread(self._largest, owners)
         if app:
             text = f"{text}, and were ended"

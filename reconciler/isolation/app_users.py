@@ -35,7 +35,7 @@ from reconciler.state.paths import StatePaths
 
 _REMEDY = "take it out of one of the two; that app gets another at its next start"
 _WIDEN = "widen isolation.uids of the host's settings"
-_BUILDERS_UP_TO = 4  # of so many numbers one is leased: the rest is for apps
+_BUILDERS = 8  # one in so many numbers: the rest is for apps
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  where any user leaves files
 
 
@@ -68,16 +68,24 @@ class AppUsers:
     def of_builds(self, app: str) -> int:
         """Return the user of what builds an app, which owns no file. Raises NoUser, OSError.
 
-        Once a quarter of the numbers is leased, apps that have none yet have one in common.
+        Once as many apps have one of those as may, or if this one cannot have its own, it is the one in common.
         """
         name, found = f"{BUILDER}{app}", leases(self._paths)
-        has_own = name in found or len(found) < len(self._numbers) // _BUILDERS_UP_TO
-        return self._lease(name if has_own else COMMON_BUILDER)
+        if name in found or self._own_builders(found) < len(self._numbers) // _BUILDERS:
+            with suppress(NoUser, UnfitFile):  # all are in use, or another daemon has it, too
+                return self._lease(name)
+        return self._lease(COMMON_BUILDER)
 
-    def builders(self) -> frozenset[int]:
-        """Return the users of what builds apps."""
-        found = leases(self._paths)
-        return frozenset(found[name] for name in found if name == COMMON_BUILDER or name.startswith(BUILDER))
+    def builders(self) -> Mapping[int, str]:
+        """Return the users of what builds apps, each with its app, "" for the one in common."""
+        found = leases(self._paths).items()
+        own = {number: name.removeprefix(BUILDER) for name, number in found if name.startswith(BUILDER)}
+        return own | {number: "" for name, number in found if name == COMMON_BUILDER}
+
+    def _own_builders(self, found: Mapping[str, int]) -> int:
+        """Return how many apps that are there are built by a user of their own."""
+        names = (name.removeprefix(BUILDER) for name in found if name.startswith(BUILDER))
+        return sum(os.path.lexists(self._paths.app(name)) for name in names)
 
     def known(self, app: str) -> int | None:
         """Return the user of an app, None if it has none."""
@@ -180,8 +188,9 @@ class AppUsers:
         if f"{kind}:" == SERVICE:
             service, _, id_ = rest.rpartition(".")
             return os.path.lexists(self._paths.service(service, id_))
-        of_app = f"{kind}:" in {APP, BUILDER}
-        if of_app and any(os.path.lexists(each) for each in (self._paths.home(rest), self._paths.app(rest))):
+        if f"{kind}:" == BUILDER:  # it owns no file
+            return os.path.lexists(self._paths.app(rest)) or has_processes(number)
+        if f"{kind}:" == APP and any(os.path.lexists(each) for each in (self._paths.home(rest), self._paths.app(rest))):
             return True
         return has_processes(number) or has_files(number, self._left_elsewhere(), self._ours())
 

@@ -133,6 +133,12 @@ def _by_owners(paths: StatePaths) -> Iterator[tuple[str, int]]:
                 yield f"{SERVICE}{name.name}.{service.name}", group
 
 
+def whose(name: str) -> str:
+    """Return in words who has a lease."""
+    kind, _, rest = name.partition(":")
+    return f"what builds {rest}" if f"{kind}:" == BUILDER else rest
+
+
 def is_known(number: int) -> bool:
     """Whether a user or a group of this host has this number."""
     import grp  # only what is new is asked of

@@ -36,10 +36,10 @@ class BuildConfinements:
         self.admit: Callable[[str, int], tuple[bool, str]] = lambda _, __: (False, "")
         self._host = host
         self._users = users
-        self._known: frozenset[int] = frozenset()
+        self._known: Mapping[int, str] = {}
 
-    def users(self) -> frozenset[int]:
-        """Return the users of what builds apps; as they were, should no file tell any more."""
+    def users(self) -> Mapping[int, str]:
+        """Return the users of what builds apps, each with its app, "" for one in common; as ever, if no file tells."""
         if self._users is not None and os.geteuid() == 0:
             self._known = self._users.builders() or self._known
         return self._known
@@ -105,7 +105,7 @@ class BuildConfinements:
             return None
         try:
             return self._users.of_builds(app)
-        except (NoUser, OSError):  # told when an app asks for its own
+        except (NoUser, OSError):  # not even the one in common: an app that has none of its own is told
             return None
 
     def _group(self, app: str, isolation: Isolated) -> tuple[int | None, str]:

@@ -19,7 +19,7 @@ from reconciler.isolation.giving import MIXED, grant
 from reconciler.isolation.launching import confined
 from reconciler.isolation.main import NO_REPORT
 from reconciler.isolation.user_claims import VARIABLE
-from reconciler.isolation.user_leases import damaged_files, read_leases
+from reconciler.isolation.user_leases import COMMON_BUILDER, damaged_files, read_leases
 from reconciler.linux.regular_files import UnfitFile
 from reconciler.planning.isolation.confinement import Confinement
 from reconciler.staging.written_files import mark_served, written_files
@@ -219,38 +219,52 @@ def test_the_user_of_a_removed_app_is_given_again_only_once_its_home_and_files_a
 @as_root
 def test_what_builds_each_app_has_a_user_of_its_own_which_no_app_gets_and_which_stays(paths: StatePaths) -> None:
     many = users(paths, 30)
-    assert many.builders() == frozenset()
+    assert many.builders() == {}
     builder, app, other = many.of_builds("shop"), many.of("shop"), many.of_builds("blog")
     assert len({builder, app, other}) == 3
     assert (builder, other) == (many.of_builds("shop"), users(paths, 30).of_builds("blog"))
-    assert users(paths, 30).builders() == {builder, other}
+    assert users(paths, 30).builders() == {builder: "shop", other: "blog"}
     assert app_users(paths) == {app: "shop"}
 
 
+def is_there(paths: StatePaths, app: str) -> Path:
+    paths.app(app).mkdir(parents=True)
+    return paths.app(app)
+
+
 @as_root
-def test_once_few_users_are_left_what_builds_further_apps_has_one_in_common(paths: StatePaths) -> None:
+def test_once_as_many_apps_as_may_have_one_what_builds_further_ones_has_one_in_common(paths: StatePaths) -> None:
     some = users(paths, 8)
-    own = some.of_builds("shop")
-    for name in ("shop", "blog"):
-        a_home(paths, name, some.of(name))
+    own, app = some.of_builds("shop"), is_there(paths, "shop")
     common = some.of_builds("blog")
     assert common == some.of_builds("wiki") != own == some.of_builds("shop")
-    assert some.builders() == {own, common}
-    a_home(paths, "wiki", some.of("wiki"))
+    assert some.builders() == {own: "shop", common: ""}
+    app.rmdir()  # an app that was removed counts no more
+    assert some.of_builds("blog") not in {own, common}
 
 
 @as_root
-def test_the_user_of_what_builds_an_app_is_given_again_once_nothing_is_left_of_the_app(paths: StatePaths) -> None:
-    few = users(paths, 4)
-    own = few.of_builds("shop")
-    paths.app("shop").mkdir(parents=True)
-    for name in ("one", "two", "three"):
-        a_home(paths, name, few.of(name))
+def test_the_user_of_what_builds_an_app_is_given_again_once_the_app_is_gone(paths: StatePaths) -> None:
+    few = users(paths, 8)
+    own, app = few.of_builds("shop"), is_there(paths, "shop")
+    a_home(paths, "shop", few.of("shop"))
+    for number in range(6):
+        a_home(paths, f"app{number}", few.of(f"app{number}"))
     with pytest.raises(NoUser):
-        few.of("four")
-    paths.app("shop").rmdir()
-    assert few.of("four") == own
-    assert few.builders() == frozenset()
+        few.of("last")
+    app.rmdir()
+    assert few.of("last") == own
+    assert few.builders() == {}
+
+
+@as_root
+def test_where_no_user_is_left_for_what_builds_an_app_it_has_the_one_in_common(paths: StatePaths) -> None:
+    few = users(paths, 8)
+    taken = [few.of(f"app{number}") for number in range(7)]
+    for number, user in enumerate(taken):
+        a_home(paths, f"app{number}", user)
+    common = few._lease(COMMON_BUILDER)
+    assert few.of_builds("app1") == common
 
 
 @as_root
@@ -261,7 +275,8 @@ def test_the_common_user_of_what_builds_goes_to_no_app(paths: StatePaths) -> Non
     a_home(paths, "shop", few.of("shop"))
     with pytest.raises(NoUser):  # nothing runs as it, and nothing is its
         few.of("blog")
-    assert {builder} == few.builders() == {few.of_builds("blog")}
+    assert few.builders() == {builder: ""}
+    assert few.of_builds("blog") == builder
 
 
 @as_root

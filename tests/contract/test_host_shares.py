@@ -112,14 +112,18 @@ class MadePorts(HostPorts):
         return {user: set(range(32_000, 32_000 + many)) for user, many in self._by_user.items()}
 
 
-@pytest.mark.parametrize("owner", ["user", "group"])
+@pytest.mark.parametrize("owner", ["user", "group", "builder"])
 @on_the_loop
 async def test_the_app_that_holds_the_ports_of_the_host_is_ended(site: Site, owner: str) -> None:
     with a_life(site) as machine, subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as holder:
         machine.instances.app_users = lambda: {A_USER: "shop", A_USER + 1: "blog"}
         builder = A_USER + 2
         holds = {"user": A_USER} if owner == "user" else {"user": builder, "group": A_USER}
-        of_builds = SimpleNamespace(builds=SimpleNamespace(users=lambda: {builder}))
+        if owner == "builder":  # of an app that has never had a user
+            holds["group"] = builder
+        of_builds = SimpleNamespace(
+            builds=SimpleNamespace(users=lambda: {builder: "shop" if owner == "builder" else ""})
+        )
         machine.instances.confinements = cast("Confinements", of_builds)
         files = Made(100, {holder.pid: 20_000}, {holder.pid: holds})
         ports = MadePorts(20_000, {holds["user"]: 18_000, A_USER + 1: 900, 0: 1_000})

@@ -9,7 +9,7 @@ from reconciler.inspection.users import name_of
 from reconciler.isolation.app_namespace import has_users, no_warden
 from reconciler.isolation.app_users import AppUsers, app_users
 from reconciler.isolation.cells import places_of
-from reconciler.isolation.user_leases import damaged_files, read_leases
+from reconciler.isolation.user_leases import damaged_files, read_leases, whose
 from reconciler.linux.landlock import keeps_from_network
 from reconciler.linux.process_identity import owner_of
 from reconciler.linux.user_namespaces import forbidden
@@ -90,7 +90,7 @@ def users(settings: Settings) -> Iterator[Check]:
 
 def _of_other_daemons(users: AppUsers) -> Iterator[Check]:
     """Check that no other daemon of this host gives out a number that is leased here."""
-    shared = [f"{name.partition(':')[2]} has {number}, and so has {other}" for name, number, other in users.others()]
+    shared = [f"{whose(name)} has {number}, and so has {other}" for name, number, other in users.others()]
     if shared:
         advice = f"take it out of the users.json of one of the two; {_ANOTHER}"
         yield Check(level="warn", subject="users", found="; ".join(shared), advice=advice)
