@@ -8,7 +8,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from enum import StrEnum
 
@@ -95,10 +95,11 @@ class Change:
 
 # So many lost watches in a few seconds, and the other trees hear of their changes too late. A look through a thousand
 # watches counts as one.
-_MOST_LOST, _STORM_S, _REST_S = 3000, 5.0, 60.0
+_MOST_LOST, _STORM_S, _REST_S, _LONG_REST_S = 3000, 5.0, 60.0, 900.0
 _LOOKED_THROUGH = 1000
-# The directories of one tree: those of a whole host would cost memory and time of every other tree.
-_MOST_DIRECTORIES = 20_000
+# The directories of one tree: those of a whole host would cost memory and time of every other tree. Once it has some,
+# the rest is counted before it is watched: to end thousands of watches at once overflows what tells of all trees.
+_MOST_DIRECTORIES, _COUNTED_FROM = 20_000, 2_000
 
 EVERYTHING = Change(name="", complete=True)
 
@@ -250,6 +251,8 @@ class Watched:
         """Watch a directory, and those in it."""
         todo = [directory]
         while todo:
+            if self._is_too_large(todo):
+                return
             here = todo.pop()
             try:
                 wd = self._watch(here, self._mask if is_root else self._mask | DONT_FOLLOW)
@@ -271,10 +274,23 @@ class Watched:
                 return None
             wd = shared_inotify().add(directory, mask, self)
             self._directories[wd] = directory
-        if len(self._directories) > _MOST_DIRECTORIES:
-            self._rest(WatchFailure.TOO_LARGE, f"it has more than {_MOST_DIRECTORIES:,} directories")
-            return None
         return wd
+
+    def _is_too_large(self, todo: Sequence[bytes]) -> bool:
+        """Whether there are more directories than are watched, with these and those below.
+
+        None is watched then; of a tree that has become so, no further one.
+        """
+        if len(self._directories) != _COUNTED_FROM and len(self._directories) < _MOST_DIRECTORIES:
+            return False
+        counted, waiting = len(self._directories), [*todo]
+        while waiting and counted <= _MOST_DIRECTORIES:
+            counted += 1
+            with suppress(OSError):
+                waiting.extend(self._directories_in(waiting.pop()))
+        if counted > _MOST_DIRECTORIES and not self._rests_until:
+            self._rest(WatchFailure.TOO_LARGE, f"it has more than {_MOST_DIRECTORIES:,} directories")
+        return counted > _MOST_DIRECTORIES
 
     def _directories_in(self, directory: bytes) -> Iterator[bytes]:
         with os.scandir(directory) as entries:
@@ -304,11 +320,13 @@ class Watched:
             self._rest(WatchFailure.STORM, "its directories are moved or removed again and again")
 
     def _rest(self, failure: WatchFailure, why: str) -> None:
-        """Watch nothing of the tree for a while."""
+        """Watch nothing of the tree for a while, or nothing more."""
+        is_storm = failure is WatchFailure.STORM
         with self._filling:
-            self._rests_until = time.monotonic() + _REST_S
-            directories, self._directories = self._directories, {}
-            self._unwatch(directories)
+            self._rests_until = time.monotonic() + (_REST_S if is_storm else _LONG_REST_S)
+            if is_storm or len(self._directories) <= _COUNTED_FROM:
+                directories, self._directories = self._directories, {}
+                self._unwatch(directories)
         self.problem = WatchProblem(failure=failure, text=f"cannot watch {self.path}: {why}")
         self._note(EVERYTHING)
 

@@ -10,6 +10,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Protocol
 
 from reconciler.linux.dataclass import dataclass
@@ -22,6 +23,7 @@ ONLYDIR, DONT_FOLLOW, MASK_ADD, ISDIR = 0x1000000, 0x2000000, 0x20000000, 0x4000
 
 _HEAD = struct.Struct("iIII")  # wd, mask, cookie, and the length of the name that follows, its padding included
 _BUFFER = 64 * 1024
+_REMOVED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,18 @@ class Inotify:
 
     def remove(self, wds: Iterable[int], listener: Listener) -> None:
         """Stop handing events of these watches to `listener`."""
-        with self._changing:
-            for wd in wds:
-                listeners = self._listeners.get(wd, set())
-                listeners.discard(listener)
-                if wd in self._listeners and not listeners:
-                    del self._listeners[wd]
-                    self._libc.inotify_rm_watch(self._fd, wd)  # fails for one that the kernel removed just now
+        left = iter(wds)
+        while some := list(islice(left, _REMOVED_AT_ONCE)):  # each is an event, to be read before there are too many
+            with self._changing:
+                for wd in some:
+                    self._remove(wd, listener)
+
+    def _remove(self, wd: int, listener: Listener) -> None:
+        listeners = self._listeners.get(wd, set())
+        listeners.discard(listener)
+        if wd in self._listeners and not listeners:
+            del self._listeners[wd]
+            self._libc.inotify_rm_watch(self._fd, wd)  # fails for one that the kernel removed just now
 
     def dispatch(self) -> None:
         """Block until there are events, and hand each to its listeners."""
