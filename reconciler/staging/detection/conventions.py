@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reconciler.staging.detection.frameworks import Interface
 from reconciler.staging.detection.modules import find, read
-from reconciler.staging.detection.syntax import NotParsed, Unparsed, parsed
+from reconciler.staging.detection.syntax import Unparsed, parsed
 from reconciler.staging.detection.target import CONVENTIONAL_NAMES, SOURCES, EntryPoint, conventional_name
 from reconciler.staging.errors import StagingError
 from reconciler.staging.source.reading import read_source
@@ -176,8 +176,6 @@ def syntax_errors(code: Path) -> Iterator[str]:
         if (code / file).is_file():
             try:
                 parsed(read_source(code / file, file), file)
-            except NotParsed:
-                return
             except Unparsed as error:
                 yield f"{file} is no valid Python {sys.version_info.major}.{sys.version_info.minor}: {error}"
 

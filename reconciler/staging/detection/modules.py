@@ -52,7 +52,7 @@ def _parsed(file: _ModuleFile) -> "Scope":
     source = read_source(file.path, name, most=_LARGEST)
     text = source.decode(errors="replace")
     try:
-        scope = Scope(parsed(source, name), file)
+        scope = Scope(parsed(source, name, is_one_of_many=True), file)
     except NotParsed:
         return _names_alone(file, text, parsed=True)  # as far as anything can tell
     except (Unparsed, RecursionError):

@@ -44,20 +44,23 @@ class NotParsed(Unparsed):
     """A file that was not tried, as a look parses only so much of a source."""
 
 
-def parsed(source: bytes, name: str) -> list[ast.stmt]:
+def parsed(source: bytes, name: str, *, is_one_of_many: bool = False) -> list[ast.stmt]:
     """Return the statements of the file `name`; raises Unparsed.
 
-    Of a large file only those that bind names, with what decides their interface. Once this look has parsed a lot, it
-    raises NotParsed.
+    Of a large file only those that bind names, with what decides their interface. One of many raises NotParsed once
+    this look has parsed a lot.
     """
     allowance.check(name)
+    here = min(len(source), LARGEST_HERE)
+    if is_one_of_many and not allowance.take_parsed_here(here):
+        raise NotParsed("too much of the source was parsed before")
     if len(source) > LARGEST_HERE:
         allowance.take_parsed(name, len(source))
         source = _outline(source, name)
         if len(source) > 4 * LARGEST_HERE:
             raise Unparsed("it is too large")
-    if not allowance.take_parsed_here(len(source)):
-        raise NotParsed("too much of the source was parsed before")
+        if is_one_of_many:
+            allowance.take_parsed_here(max(0, len(source) - here))  # it is parsed all the same, and no other
     try:
         return ast.parse(source).body
     except SyntaxError as error:

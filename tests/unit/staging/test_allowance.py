@@ -12,7 +12,6 @@ import pytest
 
 from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.concurrency import in_thread, look_in_thread
-from reconciler.staging.detection.conventions import syntax_errors
 from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
 from reconciler.staging.detection.pyproject import pyproject
 from reconciler.staging.detection.runtimes import Runtime
@@ -129,20 +128,23 @@ def test_a_large_file_is_parsed_in_a_child_that_a_cancellation_ends() -> None:
         parsed(_LARGE.encode() * 30, "wsgi.py")
 
 
-def test_all_that_a_look_parses_in_the_daemon_counts_also_what_is_left_of_a_large_file() -> None:
+def test_what_is_left_of_a_large_module_counts_as_parsed_in_the_daemon() -> None:
     bindings = "".join(f"name_{number} = call()\n" for number in range(8_000)).encode()  # its outline is as large
     with allowing(Allowance(parsing_here=300_000)):
-        assert len(parsed(bindings, "a.py")) == 8_000
-        assert len(parsed(bindings[:50_000], "b.py")) > 2_000
-        with pytest.raises(NotParsed):
-            parsed(bindings, "c.py")
+        for name in ("a.py", "b.py"):
+            assert len(parsed(bindings, name, is_one_of_many=True)) == 8_000
+        for source in (bindings, b"app = 1"):
+            with pytest.raises(NotParsed):
+                parsed(source, "c.py", is_one_of_many=True)
+        assert len(parsed(bindings, "gunicorn.conf.py")) == 8_000
 
 
-def test_a_file_that_was_not_parsed_is_not_called_invalid(tmp_path: Path) -> None:
-    (tmp_path / "wsgi.py").write_text("app = (")
-    assert [error.partition(":")[0] for error in syntax_errors(tmp_path)]
-    with allowing(Allowance(parsing_here=3)):
-        assert not [*syntax_errors(tmp_path)]
+def test_more_large_modules_than_are_parsed_are_no_error(tmp_path: Path) -> None:
+    for number in range(60):
+        text = "name = 1\n" * 20_000 + f"from m{(number + 1) % 60} import *\n"
+        (tmp_path / f"m{number}.py").write_text(text)
+    with pytest.raises(StagingError, match="cannot find the entry point"):
+        asyncio.run(look_in_thread(chosen(tmp_path)))
 
 
 def test_threads_that_read_sources_are_not_those_of_others_and_do_not_keep_the_process() -> None:
