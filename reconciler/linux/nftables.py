@@ -157,18 +157,22 @@ def mark_of(table: str) -> tuple[str, int]:
     try:
         rules = sum(1 for _ in _dumped(_GET_RULE, table))
         marks = [_first(element, 1, 1) for element in _elements(table, MARK)]
-        found = sum_of(
-            rules, ((name, _first(each, 1, 1), _chain(each)) for name in SETS for each in _elements(table, name))
-        )
     except FileNotFoundError:
         return "", 0
-    return mark_in(marks), found
+    some = ((name, _first(each, 1, 1), _chain(each)) for name in SETS for each in _elements_if_any(table, name))
+    return mark_in(marks), sum_of(rules, some)
 
 
 def _elements(table: str, name: str) -> Iterator[bytes]:
     """Yield what is said of each element of a set. Raises OSError, as if there is no such set."""
     for answer in _dumped(_GET_ELEMENTS, table, text(2, name)):
         yield from (element for _, element in _attributes(answer.get(3, b"")))
+
+
+def _elements_if_any(table: str, name: str) -> Iterator[bytes]:
+    """Yield them as well where there is no such set, as in a table that an earlier version made. Raises OSError."""
+    with suppress(FileNotFoundError):
+        yield from _elements(table, name)
 
 
 def _chain(element: bytes) -> str:
