@@ -22,7 +22,7 @@ class _Selector(selectors.EpollSelector):
 class _Loop(asyncio.SelectorEventLoop):
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
         super().add_signal_handler(sig, callback, *args)
-        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)  # type: ignore[attr-defined]  # as there
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
