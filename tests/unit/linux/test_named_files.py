@@ -14,6 +14,7 @@ from reconciler.linux.regular_files import UnfitFile
 from reconciler.state.paths import StatePaths
 from reconciler.vault.dotenv import Unusable
 from reconciler.vault.secret_reader import SecretReader
+from tests.support.entered import let_all_enter
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives links away")
 _USER = 4711
@@ -23,9 +24,7 @@ _MOST = 1000
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A directory that every user may enter, with a state directory, a private file and one for every user."""
-    for above in (tmp_path, *tmp_path.parents):
-        if above.stat().st_uid == os.geteuid():
-            above.chmod(above.stat().st_mode | 0o111)
+    let_all_enter(tmp_path)
     state = tmp_path / "state"
     for name in (
         "reconciler.db",

@@ -15,6 +15,7 @@ from reconciler.staging.errors import SourceError
 from reconciler.staging.source.allowance import Allowance, allowing
 from reconciler.staging.source.snapshot import DigestCache, fingerprint, ignored, snapshot
 from reconciler.staging.source.tree import entries, is_dropping
+from tests.support.entered import let_all_enter
 
 NAMES = st.text("abcXY.-_é ", min_size=1, max_size=6).filter(
     lambda name: name not in {".", ".."} and not ignored(name) and not is_dropping(name)
@@ -229,9 +230,7 @@ def test_no_source_is_in_a_state_directory_but_those_that_the_daemon_keeps_there
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives links away")
 def test_a_link_of_a_user_leads_to_no_source_that_the_user_may_not_read(tmp_path: Path) -> None:
-    for above in (tmp_path, *tmp_path.parents):
-        if above.stat().st_uid == os.geteuid():
-            above.chmod(above.stat().st_mode | 0o111)
+    let_all_enter(tmp_path)
     tree = plant(tmp_path / "tree", {"wsgi.py": "app", "deep/key": "secret"})
     (tmp_path / "link").symlink_to(tree)
     for each in (tree, tree / "deep"):
