@@ -28,7 +28,10 @@ from reconciler.inspection.printable import plain
 if TYPE_CHECKING:
     from reconciler.inspection.isolation import Confined
 
-_OF_BUILDS = "what builds isolated apps is held by files, processes and syscalls, has the daemon's user, and connects"
+_OF_BUILDS = (
+    "what builds isolated apps is held by files, processes and syscalls, has a user of its own where the daemon is"
+    " root, and connects"
+)
 _BUILDS_FREE = f"{_OF_BUILDS} wherever this host can; their release commands are held as they are"
 _BUILDS_HELD = (
     f"{_OF_BUILDS} to other hosts, and with 'isolation: strict' to nothing of this host and no metadata of a cloud"
