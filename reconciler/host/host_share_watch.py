@@ -57,9 +57,10 @@ class Owners:
 
 
 class Shared(Protocol):
-    """What is shared, by its `name`."""
+    """What is shared, by its `name`; of some, an app is only found `by_user`, if it has one of its own."""
 
     name: str
+    by_user: bool
 
     def figures(self) -> tuple[int, int]:
         """Return how much of it is taken at most, and how much there is. Raises OSError."""
@@ -71,7 +72,7 @@ class Shared(Protocol):
 class OpenFiles:
     """The open files of the host."""
 
-    name = "open files"
+    name, by_user = "open files", False
 
     def __init__(self, files: HostFiles) -> None:
         self.figures = files.figures
@@ -85,6 +86,8 @@ class OpenFiles:
 
 class EphemeralPorts:
     """The ephemeral ports of a protocol; those of an app without a user of its own are not told apart."""
+
+    by_user = True
 
     def __init__(self, ports: HostPorts) -> None:
         self.name = f"ephemeral {ports.protocol} ports"
@@ -114,6 +117,9 @@ class HostShareWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
+            if self._shared.by_user and not self._instances.app_users():  # nothing could be ended
+                await next_tick(look_again_s(0, 0))
+                continue
             if await self.look():
                 await asyncio.sleep(_FREED_IN_S)
             await next_tick(look_again_s(*self._shared.figures()))

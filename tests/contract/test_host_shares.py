@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from reconciler.host import host_share_watch
 from reconciler.host.host_share_watch import EphemeralPorts, HostShareWatch, OpenFiles, Shared
 from reconciler.host.stores import Stores
 from reconciler.linux.host_files import HostFiles, Opener
@@ -131,6 +132,34 @@ async def test_the_app_that_holds_the_ports_of_the_host_is_ended(site: Site, own
         assert await asyncio.to_thread(holder.wait) == -9
         text = "its processes have 18,000 of the host's 28,000 ephemeral UDP ports, and were ended"
         assert [told[1:] for told in machine.site.events("shop")] == [("exceeded", text)]
+
+
+@on_the_loop
+async def test_ports_are_not_even_looked_at_while_no_app_has_a_user(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    ports = EphemeralPorts(MadePorts(20_000, {}))
+
+    def figures() -> tuple[int, int]:
+        looks.append(True)
+        return 0, 28_000
+
+    async def at_once(_: float) -> None:
+        ticks.append(True)
+        await asyncio.sleep(0)
+
+    ticks: list[bool] = []
+    monkeypatch.setattr(host_share_watch, "next_tick", at_once)
+    ports.figures = figures
+    with a_life(site) as machine:
+        machine.instances.app_users = dict
+        watching = asyncio.create_task(_watch(machine, Made(100, {}), ports).run())
+        await soon(lambda: len(ticks) > 3)
+        assert not looks
+        machine.instances.app_users = lambda: {A_USER: "shop"}
+        await soon(lambda: looks)
+        watching.cancel()
 
 
 @on_the_loop
