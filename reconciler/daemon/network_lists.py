@@ -187,7 +187,8 @@ class NetworkLists:
             kernel, name = kernel_of(paths)
             self._rules = NetworkRules(name, paths.network_rules, tell, resolve=resolve, kernel=kernel)
             if self._instances.confinements is not None:
-                self._rules.building = self._instances.confinements.builds.users
+                builds = self._instances.confinements.builds
+                self._rules.building = lambda: frozenset(builds.users())
             self._held = self._rules.former | self._held
         return self._rules
 

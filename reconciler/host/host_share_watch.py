@@ -117,31 +117,34 @@ class HostShareWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
-            if self._shared.by_user and not self._instances.app_users():  # nothing could be ended
-                await next_tick(look_again_s(0, 0))
-                continue
-            if await self.look():
-                await asyncio.sleep(_FREED_IN_S)
-            await next_tick(look_again_s(*self._shared.figures()))
+            again_s = look_again_s(0, 0)
+            if not self._shared.by_user or self._owners().users:  # else nothing could be ended
+                if await self.look():
+                    await asyncio.sleep(_FREED_IN_S)
+                again_s = look_again_s(*self._shared.figures())
+            await next_tick(again_s)
 
     async def look(self) -> str:
         """Look once, and return which app was ended, "" for none."""
         if not is_full(*self._shared.figures()):
             return ""
-        confinements = self._instances.confinements
-        builders = {} if confinements is None else confinements.builds.users()
-        users = {**self._instances.app_users(), **{user: app for user, app in builders.items() if app}}
-        lives, common = list(self._instances.all()), frozenset(user for user, app in builders.items() if not app)
-        owners = Owners(files=self._files, users=users, lives=lives, common=common)
+        owners = self._owners()
         app, text = await asyncio.to_thread(self._largest, owners)
         if app:
             text = f"{text}, and were ended"
-            for live in lives:
+            for live in owners.lives:
                 if live.record.app == app:
                     live.beyond["host"] = text
             await asyncio.to_thread(self._end, app, owners)
             self._record(app, "exceeded", text, reason=Reason.LIMIT_EXCEEDED)
         return app
+
+    def _owners(self) -> Owners:
+        confinements = self._instances.confinements
+        builders = {} if confinements is None else confinements.builds.users()
+        users = {**self._instances.app_users(), **{user: app for user, app in builders.items() if app}}
+        common = frozenset(user for user, app in builders.items() if not app)
+        return Owners(files=self._files, users=users, lives=list(self._instances.all()), common=common)
 
     def _largest(self, owners: Owners) -> tuple[str, str]:
         _, most = self._shared.figures()

@@ -47,7 +47,7 @@ class NetworkRules:
     ) -> None:
         self._table = table
         self._kernel = kernel
-        self.building: Callable[[], Iterable[int]] = tuple
+        self.building: Callable[[], frozenset[int]] = frozenset
         self._watch: socket.socket | None = None
         self._memory = memory
         self._remembered = ""
@@ -90,7 +90,7 @@ class NetworkRules:
         """Whether the kernel was given what is wanted, and no table has been changed since: asked at each start."""
         if not self._applied or self._problem or self._changed.is_set():
             return False
-        if self._table_there.building != frozenset(self.building()):
+        if self._table_there.building != self.building():
             return False
         with suppress(OSError):
             return self._kernel.generation() == self._generation
@@ -187,9 +187,7 @@ class NetworkRules:
         """Give the kernel what is wanted, unless it has that; return whether it had not. Raises OSError."""
         if not self._wanted and not self._memory.exists():
             return False
-        table = table_of(
-            self._wanted.values(), self._names.addresses(), resolvers(), self._apps, frozenset(self.building())
-        )
+        table = table_of(self._wanted.values(), self._names.addresses(), resolvers(), self._apps, self.building())
         mark = fingerprint(described(table)) if table else ""
         if self._wanted:
             self._remember()

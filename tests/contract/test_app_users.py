@@ -270,13 +270,15 @@ def test_where_no_user_is_left_for_what_builds_an_app_it_has_the_one_in_common(p
 @as_root
 def test_the_common_user_of_what_builds_goes_to_no_app(paths: StatePaths) -> None:
     few = users(paths, many=2)
+    assert few.builders() == {}
     builder = few.of_builds("shop")
     assert few.of("shop") != builder
     a_home(paths, "shop", few.of("shop"))
     with pytest.raises(NoUser):  # nothing runs as it, and nothing is its
         few.of("blog")
-    assert few.builders() == {builder: ""}
-    assert few.of_builds("blog") == builder
+    assert few.builders() == users(paths, many=2).builders() == {builder: ""}
+    assert builder == few.of_builds("blog") == users(paths, many=2).of_builds("shop")
+    assert app_users(paths) == {few.known("shop"): "shop"}
 
 
 @as_root

@@ -157,7 +157,8 @@ async def test_ports_are_not_even_looked_at_while_no_app_has_a_user(
         watching = asyncio.create_task(_watch(machine, Made(100, {}), ports).run())
         await soon(lambda: len(ticks) > 3)
         assert not looks
-        machine.instances.app_users = lambda: {A_USER: "shop"}
+        of_builds = SimpleNamespace(builds=SimpleNamespace(users=lambda: {A_USER: "shop"}))
+        machine.instances.confinements = cast("Confinements", of_builds)  # an app that is built for the first time
         await soon(lambda: looks)
         watching.cancel()
 
